@@ -1,0 +1,1 @@
+//! oomwatch: every OOM kill, once, with the right owner and the right limit.
