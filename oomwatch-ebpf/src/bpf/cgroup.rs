@@ -1,0 +1,89 @@
+//! Cgroup paths, walked up the kernfs nodes: the id alone is useless once the cgroup is gone.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use oomwatch_ebpf::record::{
+    FLAG_CGROUP_V1, FLAG_NO_DISTANCE, MISSING_CGROUP, NAME_LEN, NAMES_LEN, VictimRecord,
+};
+
+use super::{
+    maps::offset,
+    memcg,
+    read::{opaque, read_into, read_pointer},
+};
+
+/// How deep a path is followed.
+const MAX_DEPTH: u32 = 32;
+
+/// The kernfs node that the victim's path begins with. On v2 a leaf may lie below its memory cgroup, when the controller is
+/// not enabled for it; on v1 and hybrid machines `dfl_cgrp` is in another hierarchy and says nothing about memory.
+#[inline(always)]
+pub(super) fn first_node(record: &mut VictimRecord, task: u64, css: u64) -> u64 {
+    let css_set = read_pointer(task, offset!(task_cgroups));
+    let leaf = read_pointer(css_set, offset!(css_set_dfl_cgrp));
+    let memory = read_pointer(css, offset!(css_cgroup));
+    let root = read_pointer(memory, offset!(cgroup_root));
+    let unified = root != 0 && root == read_pointer(leaf, offset!(cgroup_root));
+
+    let mut first = memory;
+    record.memcg_distance = 0;
+    if unified {
+        first = leaf;
+        let mut depth = [0u32; 2];
+        if read_into(&mut depth[0], leaf, offset!(cgroup_level))
+            & read_into(&mut depth[1], memory, offset!(cgroup_level))
+        {
+            record.memcg_distance = depth[0].wrapping_sub(depth[1]);
+        } else {
+            record.flags |= FLAG_NO_DISTANCE;
+        }
+    } else {
+        record.flags |= FLAG_CGROUP_V1;
+    }
+    let node = match first {
+        first if first == memory => memcg::kernfs_node(css),
+        first => read_pointer(first, offset!(cgroup_kn)),
+    };
+    record.cgroup_id = read_pointer(node, offset!(kernfs_node_id));
+    if node == 0 {
+        record.missing |= MISSING_CGROUP;
+    }
+    node
+}
+
+/// Packs the names from `node` up to the root into `names`, from `start` on, each with its NUL; returns where they end.
+/// A path that ends in anything but the root's empty name was cut at [`MAX_DEPTH`] names or at `limit` bytes.
+#[inline(always)]
+pub(super) fn read_names(
+    names: &mut [u8; NAMES_LEN + NAME_LEN],
+    node: u64,
+    start: u32,
+    limit: u32,
+) -> u32 {
+    let mut node = node;
+    let mut used = start;
+    let mut depth = 0;
+    while depth < MAX_DEPTH {
+        if node == 0 || used >= limit {
+            break;
+        }
+        let name = read_pointer(node, offset!(kernfs_node_name));
+        let place = opaque(used) & (NAMES_LEN as u32 - 1);
+        // SAFETY: at most NAME_LEN bytes from a place below NAMES_LEN.
+        let read = unsafe {
+            bpf_probe_read_kernel_str(
+                names.as_mut_ptr().add(place as usize).cast(),
+                NAME_LEN as u32,
+                name as *const c_void,
+            )
+        };
+        if read < 1 || read > NAME_LEN as i64 {
+            break;
+        }
+        used += read as u32;
+        node = read_pointer(node, offset!(kernfs_node_parent));
+        depth += 1;
+    }
+    used
+}

@@ -1,0 +1,23 @@
+//! Kernel side: two raw tracepoints that together tell an OOM kill from a mark of a task that was dying already.
+//!
+//! All marks and all SIGKILLs of the OOM killer happen under the kernel's one `oom_lock`, so they never overlap; other
+//! SIGKILLs from the kernel (a PID namespace that dies, RLIMIT_CPU) may come at any time on any CPU.
+
+mod cgroup;
+mod maps;
+mod mark_victim;
+mod memcg;
+mod read;
+mod signal_generate;
+mod task;
+
+/// The helpers that read kernel memory are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// An endless loop on purpose: the verifier refuses a program that can get here.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

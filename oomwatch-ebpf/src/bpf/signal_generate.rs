@@ -1,0 +1,115 @@
+//! SIGKILLs from the kernel: the first half of a kill, and all that is seen of a re-kill or a killed memory sharer.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, generated::bpf_get_current_task,
+        generated::bpf_ktime_get_boot_ns,
+    },
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use oomwatch_ebpf::record::{
+    KIND_SIGNAL, RELATION_REKILL, RELATION_SHARER, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord,
+};
+
+use super::{
+    maps::{LAST_SIGKILL, LAST_VICTIM, SIGNAL, offset, output},
+    read::{read_into, read_pointer},
+    task::{self, argument},
+};
+
+const SIGKILL: i32 = 9;
+/// `SEND_SIG_PRIV` of `include/linux/sched/signal.h`: the kernel is the sender.
+const SEND_SIG_PRIV: u64 = 1;
+/// `PF_EXITING` of `include/linux/sched.h`.
+const PF_EXITING: u32 = 4;
+
+/// `signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, int type, int result)`,
+/// `__send_signal_locked` in `kernel/signal.c`. The same five arguments from 5.10 to 7.3.
+#[raw_tracepoint]
+fn signal_generate(ctx: RawTracePointContext) -> i32 {
+    if argument(&ctx, 0) as i32 != SIGKILL || argument(&ctx, 1) != SEND_SIG_PRIV {
+        return 0;
+    }
+    sigkill(&ctx, argument(&ctx, 2));
+    0
+}
+
+#[inline(always)]
+fn sigkill(ctx: &RawTracePointContext, target: u64) {
+    let sender = bpf_get_current_pid_tgid();
+    // SAFETY: a helper without arguments.
+    let boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let relation = relation(sender, target);
+
+    if let Some(slot) = LAST_SIGKILL.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot.
+        unsafe {
+            (*slot).sender = sender;
+            (*slot).target = target;
+            (*slot).boot_time_ns = boot_time_ns;
+            (*slot).state = u64::from(if relation == RELATION_REKILL {
+                SIGNAL_REPORTED
+            } else {
+                SIGNAL_SENT
+            });
+        }
+    }
+    if relation == 0 {
+        return;
+    }
+    let Some(record) = SIGNAL.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own record, of which every bit pattern is a value.
+    let record = unsafe { &mut *record };
+    record.header.kind = KIND_SIGNAL;
+    record.header.length = size_of::<SignalRecord>() as u32;
+    record.header.boot_time_ns = boot_time_ns;
+    record.relation = relation;
+    let leader = read_pointer(target, offset!(task_group_leader));
+    task::read_ids(&mut record.target, target);
+    task::read_comm(&mut record.target, leader);
+    task::read_memcg_id(&mut record.target, target);
+    read_into(
+        &mut record.start_time_ns,
+        leader,
+        offset!(task_start_boottime),
+    );
+    record.victim_tgid = 0;
+    if relation == RELATION_SHARER
+        && let Some(victim) = LAST_VICTIM.get(0)
+    {
+        record.victim_tgid = victim.tgid as u32;
+    }
+    record.sender.tgid = (sender >> 32) as u32;
+    record.sender.tid = sender as u32;
+    record.sender.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    // SAFETY: a helper without arguments.
+    let current = unsafe { bpf_get_current_task() };
+    task::read_memcg_id(&mut record.sender, current);
+    let mut flags = 0u32;
+    read_into(&mut flags, current, offset!(task_flags));
+    record.sender_exiting = u64::from(flags & PF_EXITING != 0);
+    task::read_stack(&mut record.stack, ctx.as_ptr());
+    // SAFETY: the whole record.
+    unsafe { output(record, size_of::<SignalRecord>() as u64, KIND_SIGNAL) };
+}
+
+/// What the target has to do with earlier victims: a `RELATION_` constant, or 0 for nothing.
+///
+/// `signal_struct.oom_mm` is set by the first mark of a process and stays. The loop over memory sharers in
+/// `__oom_kill_process` follows the mark of their victim at once, in the same task.
+#[inline(always)]
+fn relation(sender: u64, target: u64) -> u32 {
+    let signal = read_pointer(target, offset!(task_signal));
+    if read_pointer(signal, offset!(signal_oom_mm)) != 0 {
+        return RELATION_REKILL;
+    }
+    let mm = read_pointer(target, offset!(task_mm));
+    match LAST_VICTIM.get(0) {
+        Some(victim) if victim.trigger == sender && victim.mm == mm && mm != 0 => RELATION_SHARER,
+        _ => 0,
+    }
+}

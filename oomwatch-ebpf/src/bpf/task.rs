@@ -1,0 +1,148 @@
+//! What is read of a `task_struct`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack, programs::RawTracePointContext};
+use oomwatch_ebpf::record::{
+    MISSING_ANON_RSS, MISSING_COMM, MISSING_FILE_RSS, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ,
+    MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP, MISSING_TGID,
+    MISSING_TOTAL_VM, MISSING_UID, STACK_FRAMES, Stack, Task, VictimRecord,
+};
+
+use super::{
+    maps::offset,
+    memcg,
+    read::{read_into, read_pointer},
+};
+
+/// Argument `n` of a raw tracepoint.
+#[inline(always)]
+pub(super) fn argument(ctx: &RawTracePointContext, n: usize) -> u64 {
+    // SAFETY: the verifier checks that the context has this argument.
+    unsafe { *ctx.as_ptr().cast::<u64>().add(n) }
+}
+
+/// Reads one fact into the record, or notes that it is missing.
+macro_rules! fact {
+    ($record:ident, $place:expr, $base:expr, $offset:ident, $missing:ident) => {
+        if !read_into(&mut $place, $base, offset!($offset)) {
+            $record.missing |= $missing;
+        }
+    };
+}
+
+/// Everything about the victim but its cgroups. comm, start time and PID namespace are the process's, not the thread's.
+#[inline(always)]
+pub(super) fn read_victim(record: &mut VictimRecord, task: u64) {
+    let leader = read_pointer(task, offset!(task_group_leader));
+    let mm = read_pointer(task, offset!(task_mm));
+    let cred = read_pointer(task, offset!(task_real_cred));
+    let signal = read_pointer(task, offset!(task_signal));
+
+    if !read_ids(&mut record.victim, task) {
+        record.missing |= MISSING_TGID;
+    }
+    if !read_comm(&mut record.victim, leader) {
+        record.missing |= MISSING_COMM;
+    }
+    read_memcg_id(&mut record.victim, task);
+    fact!(
+        record,
+        record.start_time_ns,
+        leader,
+        task_start_boottime,
+        MISSING_START_TIME
+    );
+    fact!(record, record.uid, cred, cred_uid, MISSING_UID);
+    let mut adj = 0i16;
+    if !read_into(&mut adj, signal, offset!(signal_oom_score_adj)) {
+        record.missing |= MISSING_OOM_SCORE_ADJ;
+    }
+    record.oom_score_adj = i32::from(adj);
+    fact!(
+        record,
+        record.total_vm_pages,
+        mm,
+        mm_total_vm,
+        MISSING_TOTAL_VM
+    );
+    fact!(
+        record,
+        record.anon_rss_pages,
+        mm,
+        mm_anon_rss,
+        MISSING_ANON_RSS
+    );
+    fact!(
+        record,
+        record.file_rss_pages,
+        mm,
+        mm_file_rss,
+        MISSING_FILE_RSS
+    );
+    fact!(
+        record,
+        record.shmem_rss_pages,
+        mm,
+        mm_shmem_rss,
+        MISSING_SHMEM_RSS
+    );
+    fact!(record, record.swap_pages, mm, mm_swap, MISSING_SWAP);
+    fact!(
+        record,
+        record.pgtables_bytes,
+        mm,
+        mm_pgtables_bytes,
+        MISSING_PGTABLES
+    );
+    read_namespace(record, leader);
+}
+
+#[inline(always)]
+pub(super) fn read_ids(place: &mut Task, task: u64) -> bool {
+    read_into(&mut place.tgid, task, offset!(task_tgid))
+        & read_into(&mut place.tid, task, offset!(task_pid))
+}
+
+#[inline(always)]
+pub(super) fn read_comm(place: &mut Task, leader: u64) -> bool {
+    read_into(&mut place.comm, leader, offset!(task_comm))
+}
+
+#[inline(always)]
+pub(super) fn read_memcg_id(place: &mut Task, task: u64) {
+    place.memcg_id = memcg::id(memcg::of_task(task));
+}
+
+#[inline(always)]
+pub(super) fn read_stack(stack: &mut Stack, ctx: *mut c_void) {
+    // SAFETY: the verifier checks buffer and size.
+    stack.length = unsafe {
+        bpf_get_stack(
+            ctx,
+            stack.frames.as_mut_ptr().cast(),
+            (STACK_FRAMES * 8) as u32,
+            0,
+        )
+    } as i64;
+}
+
+/// The process id inside its own PID namespace, and where the init processes of that namespace and of the next outer one live.
+#[inline(always)]
+fn read_namespace(record: &mut VictimRecord, leader: u64) {
+    let pid = read_pointer(leader, offset!(task_thread_pid));
+    fact!(record, record.ns_level, pid, pid_level, MISSING_NS_PID);
+    // PID namespaces nest to 32 at most (MAX_PID_NS_LEVEL).
+    let level = u64::from(record.ns_level & 31);
+    let upid = match pid {
+        0 => 0,
+        pid => pid + u64::from(offset!(pid_numbers)) + level * u64::from(offset!(upid_size)),
+    };
+    fact!(record, record.ns_pid, upid, upid_nr, MISSING_NS_PID);
+    let namespace = read_pointer(upid, offset!(upid_ns));
+    let init = read_pointer(namespace, offset!(pid_namespace_child_reaper));
+    record.ns_init_memcg_id = memcg::id(memcg::of_task(init));
+    let outer = read_pointer(namespace, offset!(pid_namespace_parent));
+    let init = read_pointer(outer, offset!(pid_namespace_child_reaper));
+    record.parent_ns_init_memcg_id = memcg::id(memcg::of_task(init));
+}
