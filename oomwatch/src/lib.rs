@@ -1,4 +1,29 @@
 //! oomwatch: every OOM kill, once, with the right owner and the right limit.
+//!
+//! Facts are taken in the kernel, meaning is given here, and each step knows only its neighbour:
+//!
+//! ```text
+//! probe (load, attach, ring) --bytes--> decode --Observation--> incident --Kill--> report --Report--> sink
+//!                                                                  ^                 ^
+//!                                                       probe::symbols        cgroup, verdict
+//! ```
+//!
+//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape` and `audit` are pure: no clock, no file, no async.
 
+pub mod audit;
 pub mod cgroup;
+pub mod cli;
+pub mod clock;
+pub mod cmdline;
+pub mod decode;
+pub mod escape;
+pub mod exit;
+pub mod filter;
+pub mod host;
+pub mod incident;
+pub mod kill;
 pub mod probe;
+pub mod report;
+pub mod sink;
+pub mod verdict;
+pub mod watch;

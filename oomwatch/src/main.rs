@@ -1,1 +1,71 @@
-fn main() {}
+//! The command: reads what was typed, starts the log, runs, and ends with the right code.
+
+use std::io;
+
+use clap::{CommandFactory as _, Parser as _};
+use oomwatch::{
+    cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
+    exit::Exit,
+    watch,
+};
+use tracing::{error, level_filters::LevelFilter};
+
+fn main() -> Exit {
+    let Cli { command, log } = Cli::parse();
+    start_log(&log);
+    run(command).unwrap_or_else(|error| {
+        error!("{error:#}");
+        Exit::Failed
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Watch(args) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(watch::run(*args)),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "oomwatch", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            print(&page)
+        }
+    }
+}
+
+/// Writes to stdout; a reader that has enough is no failure.
+fn print(bytes: &[u8]) -> anyhow::Result<Exit> {
+    match io::Write::write_all(&mut io::stdout(), bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn start_log(
+    LogArgs {
+        log_level,
+        log_format,
+    }: &LogArgs,
+) {
+    let level = match log_level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_target(false);
+    match log_format {
+        LogFormat::Text => log.without_time().with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,4 +1,276 @@
-//! Everything between the agent and the kernel: what this kernel's structures look like, and the programs that read them.
+//! The programs in the kernel: found offsets, loaded and attached; and the ring that they write.
+//!
+//! The only place with `unsafe`. What cannot be loaded is told with what to do about it.
 
 pub mod btf;
 pub mod offsets;
+mod ring;
+pub mod symbols;
+
+use std::{io, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapError, PerCpuArray},
+    programs::{ProgramError, RawTracePoint},
+};
+use oomwatch_ebpf::record::ABSENT;
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CapabilitySet, capabilities},
+};
+use tracing::debug;
+use zerocopy::IntoBytes as _;
+
+use self::offsets::LoadError;
+pub use self::ring::Ring;
+
+/// The compiled programs, as `cargo xtask ebpf` makes them and `cargo xtask ebpf --check` proves.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/oomwatch.bpf.o");
+
+/// The programs, each with the raw tracepoint of the same name. The signal comes first: a mark alone is no kill.
+pub const TRACEPOINTS: [&str; 2] = ["signal_generate", "mark_victim"];
+
+/// How to attach.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The running kernel's BTF.
+    pub btf: PathBuf,
+    /// Size of the ring: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+/// Holds some 700 kills while nobody reads.
+pub const RING_BYTES: u32 = 1 << 20;
+
+/// Why nothing can be seen.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Neither root nor the capabilities.
+    #[error(
+        "{what} needs CAP_BPF and CAP_PERFMON: run as root (sudo), or give the command these capabilities"
+    )]
+    NotPermitted {
+        /// What was being done.
+        what: String,
+    },
+    /// The kernel's types cannot be read.
+    #[error(transparent)]
+    Offsets(#[from] LoadError),
+    /// The object or its maps.
+    #[error("load the BPF object")]
+    Object(#[source] Box<EbpfError>),
+    /// The verifier, or a kernel without this.
+    #[error("load program {program}{}", verifier_log(.source))]
+    Load {
+        /// Which program.
+        program: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The kernel has no such tracepoint, or refuses it.
+    #[error("attach to raw tracepoint {program}")]
+    Attach {
+        /// Which program.
+        program: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A map that cannot be used.
+    #[error("open map {map}")]
+    Map {
+        /// Which map.
+        map: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: MapError,
+    },
+    /// The ring cannot be waited for.
+    #[error("wait for the ring")]
+    Wait(#[source] io::Error),
+}
+
+/// Attached programs. Dropping them detaches.
+#[derive(Debug)]
+pub struct Probe {
+    ebpf: Ebpf,
+}
+
+impl Probe {
+    /// Loads the programs; nothing is attached yet.
+    pub fn load(config: &Config) -> Result<Self, ProbeError> {
+        require_capabilities("loading BPF programs")?;
+        let offsets = offsets::load(&config.btf)?;
+        for (name, offset) in offsets.iter().filter(|&(_, offset)| offset == ABSENT) {
+            debug!(name, offset, "this kernel has no such member");
+        }
+        raise_memlock();
+        let ebpf = loader()
+            .override_global("OFFSETS", offsets.as_bytes(), true)
+            .map_max_entries("RECORDS", config.ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| {
+                not_permitted(&error, "creating BPF maps")
+                    .unwrap_or(ProbeError::Object(Box::new(error)))
+            })?;
+        Ok(Self { ebpf })
+    }
+
+    /// Loads and attaches one of [`TRACEPOINTS`].
+    pub fn attach(&mut self, program: &'static str) -> Result<(), ProbeError> {
+        let missing = || ProgramError::InvalidName {
+            name: program.to_owned(),
+        };
+        let load = |source| ProbeError::Load {
+            program,
+            source: Box::new(source),
+        };
+        let found = self
+            .ebpf
+            .program_mut(program)
+            .ok_or_else(missing)
+            .map_err(load)?;
+        let tracepoint: &mut RawTracePoint = found.try_into().map_err(load)?;
+        tracepoint.load().map_err(|error| {
+            not_permitted(&error, "loading BPF programs").unwrap_or_else(|| load(error))
+        })?;
+        tracepoint
+            .attach(program)
+            .map_err(|source| ProbeError::Attach {
+                program,
+                source: Box::new(source),
+            })?;
+        Ok(())
+    }
+
+    /// The ring. Needs a tokio runtime.
+    pub fn ring(&mut self) -> Result<Ring, ProbeError> {
+        let map = self
+            .ebpf
+            .take_map("RECORDS")
+            .ok_or_else(|| absent("RECORDS"))?;
+        Ring::new(map)
+    }
+
+    /// How many records a full ring has refused since the programs were loaded.
+    pub fn dropped(&self) -> Result<u64, ProbeError> {
+        let wrong = |source| ProbeError::Map {
+            map: "DROPPED",
+            source,
+        };
+        let map = self.ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
+        let counters = PerCpuArray::<_, u64>::try_from(map).map_err(wrong)?;
+        let mut sum = 0;
+        for kind in 0..counters.len() {
+            sum += counters.get(&kind, 0).map_err(wrong)?.iter().sum::<u64>();
+        }
+        Ok(sum)
+    }
+}
+
+/// Loads and attaches all programs.
+pub fn attach(config: &Config) -> Result<Probe, ProbeError> {
+    let mut probe = Probe::load(config)?;
+    for program in TRACEPOINTS {
+        probe.attach(program)?;
+    }
+    release_unused_memory();
+    Ok(probe)
+}
+
+/// A loader without the kernel's BTF, which is for relocations that Rust does not make.
+///
+/// `EbpfLoader::new` parses it all the same (25 MB at the peak, 15 ms) unless the file cannot be opened; so it is called
+/// while no file can be. Nothing else runs yet. If the limit cannot be set, this only costs the memory.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..limit
+    };
+    let lowered = setrlimit(Resource::Nofile, none);
+    let mut loader = EbpfLoader::new();
+    if lowered.is_ok()
+        && let Err(error) = setrlimit(Resource::Nofile, limit)
+    {
+        debug!(%error, "restore the limit of open files");
+    }
+    loader.btf(None);
+    loader
+}
+
+fn absent(map: &'static str) -> ProbeError {
+    ProbeError::Map {
+        map,
+        source: MapError::InvalidName {
+            name: map.to_owned(),
+        },
+    }
+}
+
+/// Asks before the kernel does, whose `EPERM` has many reasons.
+fn require_capabilities(what: &str) -> Result<(), ProbeError> {
+    let Ok(sets) = capabilities(None) else {
+        return Ok(());
+    };
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    if sets.effective.contains(needed) || sets.effective.contains(CapabilitySet::SYS_ADMIN) {
+        Ok(())
+    } else {
+        Err(ProbeError::NotPermitted {
+            what: what.to_owned(),
+        })
+    }
+}
+
+/// [`ProbeError::NotPermitted`], if that is what is at the bottom of an error.
+fn not_permitted(error: &(dyn std::error::Error + 'static), what: &str) -> Option<ProbeError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            return Some(ProbeError::NotPermitted {
+                what: what.to_owned(),
+            });
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn verifier_log(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { verifier_log, .. } => {
+            let log = verifier_log.to_string();
+            // The verifier's last lines say what it did not like.
+            let tail: Vec<_> = log.lines().rev().take(12).collect();
+            tail.into_iter()
+                .rev()
+                .fold(String::new(), |text, line| text + "\n  " + line)
+        }
+        _ => String::new(),
+    }
+}
+
+/// Before 5.11 maps count as locked memory. Failing is not fatal: root in a container may not raise a limit.
+fn raise_memlock() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        debug!(%error, "raise the limit of locked memory");
+    }
+}
+
+/// Gives the memory of parsing back to the system, so that it does not stay resident for good.
+fn release_unused_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and touches only free memory of the allocator.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,226 @@
+//! What the user typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::kill::Scope;
+
+/// Every OOM kill, once, with the right owner and the right limit.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to talk.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print OOM kills as they happen
+    #[command(after_long_help = WATCH_EXAMPLES)]
+    Watch(Box<WatchArgs>),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    #[command(hide = true)]
+    Man,
+}
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  oomwatch watch                                every kill, until Ctrl-C
+  oomwatch watch -o json --count 1              one kill as JSON, then end
+  oomwatch watch --cgroup /system.slice -o wide kills below a cgroup, with all columns
+  oomwatch watch --scope system --timeout 1h    an hour of kills because the machine ran out
+
+Exit codes: 0 done (also at --count, at --timeout, and when the reader closes the pipe), 1 failed,
+2 wrong usage, 130 interrupted.";
+
+/// Messages go to stderr, data to stdout.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub struct LogArgs {
+    /// Least severe message to write to stderr
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// Form of the messages
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Severity of messages.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogLevel {
+    /// An operator must act
+    Error,
+    /// Something is degraded
+    Warn,
+    /// Start and end
+    Info,
+    /// Every kill
+    Debug,
+    /// Everything
+    Trace,
+}
+
+/// Form of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+/// Where the kernel is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct KernelArgs {
+    /// Hooks to use; `auto` takes the best that this kernel gives
+    #[arg(long, value_enum, default_value_t = HooksChoice::Auto)]
+    pub hooks: HooksChoice,
+    /// The running kernel's types in BTF
+    #[arg(long, value_name = "FILE", default_value = "/sys/kernel/btf/vmlinux")]
+    pub btf: PathBuf,
+    /// The host's /proc
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    pub proc_root: PathBuf,
+    /// The host's cgroup file system
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
+    pub cgroup_root: PathBuf,
+}
+
+/// Rungs of the hook ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HooksChoice {
+    /// The best that works
+    Auto,
+    /// Raw tracepoints
+    Tracepoint,
+}
+
+/// `oomwatch watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Form of the output: one line a kill, all columns, or one JSON object a line
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// When to colour the lines
+    #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
+    pub color: ColourChoice,
+    /// Leave the line with the columns' titles out
+    #[arg(long)]
+    pub no_header: bool,
+    /// End after this many kills shown
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after this long, such as 30s, 5m or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub timeout: Option<SignedDuration>,
+    /// Add the victim's arguments to the JSON, where they can still be read; they may hold secrets
+    #[arg(long)]
+    pub cmdline: bool,
+    /// Name of this node in the reports [default: the host's name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Which kills to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Where the kernel is asked.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Filters; a kill is shown if it passes all of them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only pods of this namespace
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Only containers with this name, or whose id begins so
+    #[arg(short, long, value_name = "NAME|ID")]
+    pub container: Option<String>,
+    /// Only victims in this cgroup or below it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Only kills because this ran out
+    #[arg(long, value_enum)]
+    pub scope: Option<Scope>,
+}
+
+/// Forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// One line a kill
+    Text,
+    /// All columns; re-kills, marks without a kill and killed memory sharers too
+    Wide,
+    /// One JSON object a line, schema oomwatch/v1
+    Json,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColourChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+fn parse_duration(text: &str) -> Result<SignedDuration, String> {
+    let duration: SignedDuration = text
+        .parse()
+        .map_err(|_| "not a duration such as 30s, 5m or 1h30m".to_owned())?;
+    if duration.is_positive() {
+        Ok(duration)
+    } else {
+        Err("must be longer than nothing".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("1h30m", 5400), ("1h 30m", 5400)] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(SignedDuration::from_secs(seconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "30",
+            "s",
+            "-5s",
+            "0s",
+            "1 fortnight",
+            "99999999999999999999h",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

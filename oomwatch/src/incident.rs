@@ -1,0 +1,266 @@
+//! Observations to kills: which mark was a kill, what ran out, which kills are one incident, which are not the first. Pure.
+
+use std::collections::VecDeque;
+
+use crate::{
+    decode::{LevelState, Mark, Observation, Relation, Sigkill, Signal},
+    kill::{Aside, AsideKind, Constraint, Hooks, Kill, Scope, Source},
+};
+
+/// A level counts as full this near to its limit: the kernel charges in batches of up to 64 pages
+/// (`MEMCG_CHARGE_BATCH` of `include/linux/memcontrol.h`).
+const FULL_PAGES: u64 = 64;
+
+/// Processes that are remembered as killed or as sharers. A process that is killed twice is so within one incident.
+const REMEMBERED: usize = 4096;
+
+/// What the kernel stack at a record says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// A memory cgroup ran out; else the system did.
+    pub memcg: bool,
+    /// The OOM killer was killing, not only marking.
+    pub kill: bool,
+    /// A further member of a group kill.
+    pub group_member: bool,
+}
+
+/// What came of an observation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A process was killed.
+    Kill(Box<Kill>),
+    /// Something else happened to a process that belongs to the picture.
+    Aside(Aside),
+    /// Nothing of the OOM killer's, or told already.
+    Nothing,
+}
+
+/// Turns observations into kills, in the order in which the kernel made them.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    last: Option<Incident>,
+    killed: Recent,
+    sharers: Recent,
+}
+
+/// The incident that the last kill belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Incident {
+    boot_time_ns: u64,
+    trigger_tid: u32,
+    /// Id of the memory cgroup that ran out, where it is known.
+    oom_id: Option<u64>,
+}
+
+/// A process: its id and when it started.
+type Process = (u32, Option<u64>);
+
+#[derive(Debug, Default)]
+struct Recent(VecDeque<Process>);
+
+impl Recent {
+    /// Remembers a process; false if it was remembered already.
+    fn insert(&mut self, process: Process) -> bool {
+        if self.0.contains(&process) {
+            return false;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(process);
+        true
+    }
+}
+
+impl Incidents {
+    /// Takes the next observation. `explain` tells what a kernel stack says, where the kernel's symbols can be read.
+    pub fn observe(
+        &mut self,
+        observation: Observation,
+        explain: impl FnOnce(&[u64]) -> Option<Stack>,
+    ) -> Outcome {
+        match observation {
+            Observation::Mark(mark) => {
+                let stack = explain(&mark.stack);
+                self.mark(*mark, stack)
+            }
+            Observation::BareMark { boot_time_ns, tid } => Outcome::Aside(Aside {
+                boot_time_ns,
+                kind: AsideKind::Mark,
+                pid: 0,
+                tid,
+                comm: None,
+                cgroup: None,
+            }),
+            Observation::Signal(signal) => {
+                let stack = explain(&signal.stack);
+                self.signal(*signal, stack)
+            }
+        }
+    }
+
+    fn mark(&mut self, mark: Mark, stack: Option<Stack>) -> Outcome {
+        if mark.sigkill == Sigkill::Reported {
+            return Outcome::Nothing;
+        }
+        // Two independent witnesses; the stack is the better one, but needs the kernel's symbols.
+        let killed = stack.map_or(mark.sigkill == Sigkill::Sent, |stack| stack.kill);
+        let process = (mark.victim.pid, mark.victim.start_boot_time_ns);
+        let kind = if !killed {
+            AsideKind::Mark
+        } else if self.killed.insert(process) {
+            return Outcome::Kill(Box::new(self.kill(mark, stack)));
+        } else {
+            AsideKind::Rekill
+        };
+        let Mark {
+            boot_time_ns,
+            victim,
+            ..
+        } = mark;
+        Outcome::Aside(Aside {
+            boot_time_ns,
+            kind,
+            pid: victim.pid,
+            tid: victim.tid,
+            comm: victim.comm,
+            cgroup: victim.cgroup,
+        })
+    }
+
+    fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> Outcome {
+        // A dying init process sends SIGKILL to its PID namespace, victims among them.
+        let by_oom_killer = stack.map_or(
+            !signal.sender_exiting && self.triggered(signal.sender_tid),
+            |stack| stack.kill,
+        );
+        if !by_oom_killer {
+            return Outcome::Nothing;
+        }
+        let process = (signal.pid, Some(signal.start_boot_time_ns));
+        let kind = match signal.relation {
+            Relation::Rekill => AsideKind::Rekill,
+            Relation::Sharer { victim_pid } if self.sharers.insert(process) => {
+                AsideKind::Sharer { victim_pid }
+            }
+            Relation::Sharer { .. } => return Outcome::Nothing,
+        };
+        Outcome::Aside(Aside {
+            boot_time_ns: signal.boot_time_ns,
+            kind,
+            pid: signal.pid,
+            tid: signal.tid,
+            comm: Some(signal.comm),
+            cgroup: None,
+        })
+    }
+
+    fn triggered(&self, tid: u32) -> bool {
+        self.last
+            .is_some_and(|incident| incident.trigger_tid == tid)
+    }
+
+    fn kill(&mut self, mark: Mark, stack: Option<Stack>) -> Kill {
+        let scope = match stack {
+            Some(Stack { memcg: true, .. }) => Scope::Memcg,
+            Some(_) => Scope::System,
+            None => Scope::Unknown,
+        };
+        let first = self.last.filter(|last| {
+            last.trigger_tid == mark.trigger.tid && stack.is_some_and(|stack| stack.group_member)
+        });
+        let oom_level = match (scope, first) {
+            (Scope::Memcg, None) => oom_level(&mark.levels),
+            // The first victim's death has made room: what was full then need not be so now.
+            (
+                Scope::Memcg,
+                Some(Incident {
+                    oom_id: Some(id), ..
+                }),
+            ) => mark
+                .limits
+                .iter()
+                .position(|limit| limit.cgroup.id == Some(id)),
+            _ => None,
+        };
+        let incident = first.unwrap_or(Incident {
+            boot_time_ns: mark.boot_time_ns,
+            trigger_tid: mark.trigger.tid,
+            oom_id: oom_level.and_then(|level| mark.limits.get(level)?.cgroup.id),
+        });
+        self.last = Some(incident);
+        let group_kill = group_kill(&mark, scope, oom_level, stack);
+        let Mark {
+            boot_time_ns,
+            victim,
+            trigger,
+            limits,
+            missing,
+            ..
+        } = mark;
+        Kill {
+            boot_time_ns,
+            incident_boot_time_ns: incident.boot_time_ns,
+            source: Source::Bpf,
+            hooks: Hooks::Tracepoint,
+            scope,
+            constraint: (scope == Scope::Memcg).then_some(Constraint::Memcg),
+            group_kill,
+            oom_level: oom_level.filter(|&level| level < limits.len()),
+            limits,
+            victim,
+            trigger: Some(trigger),
+            missing,
+        }
+    }
+}
+
+/// Whether `memory.oom.group` makes this kill take a whole cgroup; absent if that cannot be told without knowing what ran out.
+///
+/// `mem_cgroup_get_oom_group` of `mm/memcontrol.c` looks from the victim's own cgroup up to the one that ran out, and on
+/// cgroup v1 not at all.
+fn group_kill(
+    mark: &Mark,
+    scope: Scope,
+    oom_level: Option<usize>,
+    stack: Option<Stack>,
+) -> Option<bool> {
+    if mark.cgroup_v1 {
+        return Some(false);
+    }
+    if stack.is_some_and(|stack| stack.group_member) {
+        return Some(true);
+    }
+    let set = mark.levels.iter().position(|level| level.oom_group);
+    match (set, scope, oom_level) {
+        _ if mark.levels.is_empty() && mark.missing.contains(&"limits") => None,
+        (None, ..) => Some(false),
+        (Some(_), Scope::System, _) => Some(true),
+        (Some(set), Scope::Memcg, Some(oom)) => Some(set <= oom),
+        (Some(_), Scope::Memcg, None) | (Some(_), Scope::Unknown, _) => None,
+    }
+}
+
+/// Which of the victim's memory cgroups ran out, the victim's own being the first.
+///
+/// The kernel locks the one that ran out and all below it (`mem_cgroup_oom_trylock`), where it still has that lock (cgroup
+/// v1 builds, and all before 6.12) and no writer lowered the limit. Else one level alone at its limit is the one.
+fn oom_level(levels: &[LevelState]) -> Option<usize> {
+    if let Some(topmost) = levels.iter().rposition(|level| level.oom_lock) {
+        return Some(topmost);
+    }
+    let full = |free: Option<u64>| free.is_some_and(|pages| pages <= FULL_PAGES);
+    let mut full_levels = levels
+        .iter()
+        .enumerate()
+        .filter(|(_, level)| full(level.free_pages) || full(level.memsw_free_pages))
+        .map(|(index, _)| index);
+    match (full_levels.next(), full_levels.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! One OOM kill as it was found: facts, without any meaning that Kubernetes or a container runtime would add.
+
+use serde::Serialize;
+
+/// A process that the OOM killer sent SIGKILL, in one incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// When the victim was marked: nanoseconds since boot, suspend included.
+    pub boot_time_ns: u64,
+    /// When the first victim of the same incident was marked, likewise. Incidents never overlap, so this names one.
+    pub incident_boot_time_ns: u64,
+    /// Where the facts come from.
+    pub source: Source,
+    /// What the program was attached to.
+    pub hooks: Hooks,
+    /// What ran out: a memory cgroup or the system.
+    pub scope: Scope,
+    /// What the allocation was bound to; the kernel says so only to function hooks and in its log.
+    pub constraint: Option<Constraint>,
+    /// Whether `memory.oom.group` made the killer take the whole group.
+    pub group_kill: Option<bool>,
+    /// Index into `limits` of the cgroup that ran out.
+    pub oom_level: Option<usize>,
+    /// The victim's memory cgroup and its ancestors without the root, innermost first.
+    pub limits: Vec<Limit>,
+    /// Who was killed.
+    pub victim: Victim,
+    /// Whose allocation invoked the killer.
+    pub trigger: Option<Trigger>,
+    /// Facts that could not be read, by their names in the report.
+    pub missing: Vec<&'static str>,
+}
+
+/// Who told of the kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The BPF programs.
+    Bpf,
+}
+
+/// The rung of the hook ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hooks {
+    /// Raw tracepoints.
+    Tracepoint,
+}
+
+/// What ran out of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// A memory cgroup reached its limit.
+    Memcg,
+    /// The machine, or the nodes of memory that the allocation was bound to.
+    System,
+    /// Not known; never a guess.
+    Unknown,
+}
+
+/// `enum oom_constraint` of `include/linux/oom.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// `CONSTRAINT_MEMCG`.
+    Memcg,
+}
+
+/// Whether the victim was the process that its container lives and dies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MainProcess {
+    /// It was.
+    Yes,
+    /// It was another one.
+    No,
+    /// Its PID namespace does not tell.
+    Unknown,
+}
+
+/// A process, and what it held when it was killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// The process (thread group), in the initial PID namespace.
+    pub pid: u32,
+    /// The thread that was marked, in the initial PID namespace.
+    pub tid: u32,
+    /// The process in its own PID namespace.
+    pub ns_pid: Option<u32>,
+    /// Name of the process; any bytes but NUL.
+    pub comm: Option<Vec<u8>>,
+    /// User in the initial user namespace.
+    pub uid: Option<u32>,
+    /// -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Address space.
+    pub total_vm_bytes: Option<u64>,
+    /// Resident anonymous memory.
+    pub anon_rss_bytes: Option<u64>,
+    /// Resident memory of files.
+    pub file_rss_bytes: Option<u64>,
+    /// Resident shared memory, tmpfs included.
+    pub shmem_rss_bytes: Option<u64>,
+    /// Memory swapped out.
+    pub swap_bytes: Option<u64>,
+    /// Page tables.
+    pub pgtables_bytes: Option<u64>,
+    /// When the process started: nanoseconds since boot.
+    pub start_boot_time_ns: Option<u64>,
+    /// Its memory cgroup: what it was charged to.
+    pub cgroup: Option<Cgroup>,
+    /// Its own cgroup on cgroup v2, where that lies below its memory cgroup.
+    pub leaf_cgroup: Option<Cgroup>,
+    /// Whether its container lives and dies with it.
+    pub main_process: MainProcess,
+}
+
+impl Victim {
+    /// Resident memory: anonymous, of files, and shared; absent if any of the three is.
+    #[must_use]
+    pub fn rss_bytes(&self) -> Option<u64> {
+        Some(self.anon_rss_bytes? + self.file_rss_bytes? + self.shmem_rss_bytes?)
+    }
+}
+
+/// The task whose allocation invoked the killer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// The process, in the initial PID namespace.
+    pub pid: u32,
+    /// The thread, in the initial PID namespace.
+    pub tid: u32,
+    /// Name of the thread; any bytes but NUL.
+    pub comm: Option<Vec<u8>>,
+    /// Its memory cgroup.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// A cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// From the root of its hierarchy, `/` itself for the root; any bytes but NUL.
+    pub path: Vec<u8>,
+    /// `kernfs_node.id`: on 64-bit machines the inode number of its directory.
+    pub id: Option<u64>,
+}
+
+/// A memory cgroup with what was used and allowed at the kill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The cgroup.
+    pub cgroup: Cgroup,
+    /// Memory charged.
+    pub usage_bytes: Option<u64>,
+    /// `memory.max` or `memory.limit_in_bytes`; absent where there is none.
+    pub limit_bytes: Option<u64>,
+    /// `memory.swap.current`; on cgroup v1 `memory.memsw.usage_in_bytes`.
+    pub swap_usage_bytes: Option<u64>,
+    /// `memory.swap.max`; on cgroup v1 `memory.memsw.limit_in_bytes`; absent where there is none.
+    pub swap_limit_bytes: Option<u64>,
+}
+
+/// What happened to a process besides a kill; counted, and shown in the wide output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// Nanoseconds since boot.
+    pub boot_time_ns: u64,
+    /// What it was.
+    pub kind: AsideKind,
+    /// The process; 0 where the kernel told only a thread.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Name of the process; any bytes but NUL.
+    pub comm: Option<Vec<u8>>,
+    /// Its memory cgroup.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// What the OOM killer does besides killing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsideKind {
+    /// A process that was a victim already was sent SIGKILL once more; `/proc/vmstat` counts it again.
+    Rekill,
+    /// A task that was dying already was given the reserves, not killed.
+    Mark,
+    /// A process was killed because it shares the victim's memory; the kernel neither logs nor counts it.
+    Sharer {
+        /// The victim whose memory it shares.
+        victim_pid: u32,
+    },
+}

@@ -1,0 +1,231 @@
+//! Kernel return addresses to the few functions that tell why a task was marked.
+//!
+//! `/proc/kallsyms` shows zeroes instead of addresses without `CAP_SYSLOG` (or with `kernel.kptr_restrict` at 2); then
+//! nothing is known, and nothing is guessed.
+
+use std::io::{self, BufRead};
+
+use crate::incident::Stack;
+
+/// The functions that are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Function {
+    OutOfMemory,
+    MemCgroupOutOfMemory,
+    OomKillProcess,
+    InnerOomKillProcess,
+    OomKillMemcgMember,
+}
+
+/// Symbols of `mm/oom_kill.c` and `mm/memcontrol.c`, unchanged from 5.10 to 7.3.
+const WANTED: [(&[u8], Function); 5] = [
+    (b"out_of_memory", Function::OutOfMemory),
+    (b"mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
+    (b"oom_kill_process", Function::OomKillProcess),
+    (b"__oom_kill_process", Function::InnerOomKillProcess),
+    (b"oom_kill_memcg_member", Function::OomKillMemcgMember),
+];
+
+/// Why no kernel stack can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SymbolsError {
+    /// The file could not be read.
+    #[error("read the kernel's symbols")]
+    Read(#[from] io::Error),
+    /// The kernel hides its addresses.
+    #[error(
+        "the kernel hides its symbols' addresses: give CAP_SYSLOG and set kernel.kptr_restrict below 2"
+    )]
+    Hidden,
+    /// A function has been inlined or renamed.
+    #[error("the kernel's symbols have no {0}")]
+    Absent(&'static str),
+}
+
+/// Where the functions lie in this kernel.
+#[derive(Debug)]
+pub struct Symbols {
+    /// Start, end and function; a function may have a second, cold part.
+    ranges: Vec<(u64, u64, Function)>,
+}
+
+impl Symbols {
+    /// Reads the text of `/proc/kallsyms`: a line is `ADDRESS TYPE NAME [MODULE]`, in the order of addresses.
+    pub fn read(mut text: impl BufRead) -> Result<Self, SymbolsError> {
+        let mut ranges = Vec::new();
+        let mut open: Vec<(u64, Function)> = Vec::new();
+        let mut line = Vec::new();
+        while text.read_until(b'\n', &mut line)? > 0 {
+            if let Some((address, name)) = parse_line(&line) {
+                if open.first().is_some_and(|&(start, _)| start != address) {
+                    ranges.extend(
+                        open.drain(..)
+                            .map(|(start, function)| (start, address, function)),
+                    );
+                }
+                if let Some(function) = wanted(name) {
+                    open.push((address, function));
+                }
+            }
+            line.clear();
+        }
+        if !ranges.is_empty() && ranges.iter().all(|&(start, ..)| start == 0)
+            || !open.is_empty() && ranges.is_empty()
+        {
+            return Err(SymbolsError::Hidden);
+        }
+        let symbols = Self { ranges };
+        for (name, function) in [
+            ("out_of_memory", Function::OutOfMemory),
+            ("__oom_kill_process", Function::InnerOomKillProcess),
+        ] {
+            if !symbols.ranges.iter().any(|&(.., found)| found == function) {
+                return Err(SymbolsError::Absent(name));
+            }
+        }
+        Ok(symbols)
+    }
+
+    /// What a kernel stack says; absent if it shows no call of the OOM killer, as a stack that was cut does.
+    #[must_use]
+    pub fn explain(&self, frames: &[u64]) -> Option<Stack> {
+        let mut stack = Stack::default();
+        let mut oom = false;
+        for function in frames.iter().filter_map(|&address| self.function(address)) {
+            match function {
+                Function::OutOfMemory | Function::OomKillProcess => oom = true,
+                Function::MemCgroupOutOfMemory => stack.memcg = true,
+                Function::InnerOomKillProcess => stack.kill = true,
+                Function::OomKillMemcgMember => stack.group_member = true,
+            }
+        }
+        oom.then_some(stack)
+    }
+
+    fn function(&self, return_address: u64) -> Option<Function> {
+        // The call is before the address that it returns to, which may be another function's first byte.
+        let address = return_address.checked_sub(1)?;
+        self.ranges
+            .iter()
+            .find(|&&(start, end, _)| (start..end).contains(&address))
+            .map(|&(.., function)| function)
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
+    let mut words = line.trim_ascii_end().splitn(3, |&byte| byte == b' ');
+    let address = u64::from_str_radix(str::from_utf8(words.next()?).ok()?, 16).ok()?;
+    let _kind = words.next()?;
+    let name = words.next()?;
+    // A module's symbol of the same name says nothing of the kernel's own.
+    (!name.contains(&b'\t')).then_some((address, name))
+}
+
+fn wanted(name: &[u8]) -> Option<Function> {
+    let name = name.strip_suffix(b".cold").unwrap_or(name);
+    WANTED
+        .iter()
+        .find(|(wanted, _)| *wanted == name)
+        .map(|&(_, function)| function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KALLSYMS: &str = "\
+ffffffff81000000 T _stext
+ffffffff81200000 t oom_kill_memcg_member
+ffffffff81200100 t __oom_kill_process
+ffffffff81200100 t alias_of_it
+ffffffff81200200 t oom_kill_process
+ffffffff81200300 T out_of_memory
+ffffffff81200400 t mem_cgroup_out_of_memory
+ffffffff81200500 t something_else
+ffffffff81900000 t oom_kill_process.cold
+ffffffff81900010 t x
+ffffffffc0000000 t out_of_memory\t[a_module]
+ffffffffc0000100 t y\t[a_module]
+";
+
+    fn symbols() -> Symbols {
+        Symbols::read(KALLSYMS.as_bytes()).expect("complete symbols")
+    }
+
+    #[test]
+    fn stack_of_a_memcg_kill_says_memcg_and_kill() {
+        let stack = [
+            0xffff_ffff_8120_0150,
+            0xffff_ffff_8120_0250,
+            0xffff_ffff_8120_0350,
+            0xffff_ffff_8120_0450,
+        ];
+        let expected = Stack {
+            memcg: true,
+            kill: true,
+            group_member: false,
+        };
+        assert_eq!(symbols().explain(&stack), Some(expected));
+    }
+
+    #[test]
+    fn call_that_ends_a_function_belongs_to_it() {
+        let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350];
+        let expected = Stack {
+            memcg: false,
+            kill: true,
+            group_member: false,
+        };
+        assert_eq!(symbols().explain(&stack), Some(expected));
+    }
+
+    #[test]
+    fn cold_part_counts_and_a_module_does_not() {
+        assert_eq!(
+            symbols().explain(&[0xffff_ffff_8190_0008]),
+            Some(Stack::default())
+        );
+        assert_eq!(symbols().explain(&[0xffff_ffff_c000_0050]), None);
+    }
+
+    #[test]
+    fn stack_without_the_oom_killer_says_nothing() {
+        assert_eq!(symbols().explain(&[]), None);
+        assert_eq!(
+            symbols().explain(&[0, 1, u64::MAX, 0xffff_ffff_8120_0550]),
+            None
+        );
+    }
+
+    #[test]
+    fn hidden_addresses_are_an_error() {
+        let hidden = KALLSYMS
+            .lines()
+            .map(|line| format!("0000000000000000{}\n", &line[16..]))
+            .collect::<String>();
+        assert!(matches!(
+            Symbols::read(hidden.as_bytes()),
+            Err(SymbolsError::Hidden)
+        ));
+    }
+
+    #[test]
+    fn malformed_text_is_an_error_and_no_panic() {
+        for text in [
+            "",
+            "\n\n",
+            "zz t out_of_memory\n",
+            "ffffffff81200300",
+            "ffffffff81200300 T\n",
+            "\u{0} \u{0}",
+        ] {
+            assert!(
+                matches!(
+                    Symbols::read(text.as_bytes()),
+                    Err(SymbolsError::Absent("out_of_memory"))
+                ),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A kill with its meaning: when by the calendar, whose limit, whose container. Its JSON is in [`crate::sink::json`].
+
+use jiff::Timestamp;
+
+use crate::{
+    cgroup::{CgroupOwner, Qos, Runtime},
+    clock,
+    kill::{Cgroup, Kill, Limit},
+    verdict::{self, LimitOwner},
+};
+
+/// Where and on which boot kills are seen: what makes their ids unique.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Name of the node.
+    pub node: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+/// What is reported of a kill.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The facts.
+    pub kill: Kill,
+    /// Name of the node.
+    pub node: String,
+    /// The same for the same kill, whoever reports it and however often.
+    pub id: String,
+    /// The same for all victims of one call of the OOM killer.
+    pub incident: String,
+    /// When the victim was marked.
+    pub time: Timestamp,
+    /// When the victim was started.
+    pub start_time: Option<Timestamp>,
+    /// Whose limit was hit.
+    pub limit_owner: Option<LimitOwner>,
+    /// The victim's container.
+    pub container: Option<Container>,
+    /// The victim's pod.
+    pub pod: Option<Pod>,
+    /// The victim's systemd unit, where it is in no container.
+    pub unit: Option<String>,
+    /// Arguments of the victim, where they were asked for and could still be read.
+    pub cmdline: Option<Vec<Vec<u8>>>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its runtime, where the cgroup path tells.
+    pub runtime: Option<Runtime>,
+    /// Its id.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: Option<String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its UID; for a static pod the hash of its configuration.
+    pub uid: String,
+    /// Its QoS class, as the cgroup path tells.
+    pub qos: Qos,
+}
+
+impl Report {
+    /// Gives a kill its meaning, as far as the kill itself carries it.
+    #[must_use]
+    pub fn new(kill: Kill, host: &Host) -> Self {
+        let boot = host.boot_id.get(..8).unwrap_or(&host.boot_id);
+        let started = kill.victim.start_boot_time_ns.unwrap_or(kill.boot_time_ns);
+        // The leaf may lie in a container whose memory is charged to a cgroup above it.
+        let own = kill
+            .victim
+            .leaf_cgroup
+            .as_ref()
+            .or(kill.victim.cgroup.as_ref());
+        let owner = own
+            .map(|cgroup| CgroupOwner::from_path(&cgroup.path))
+            .unwrap_or_default();
+        Self {
+            node: host.node.clone(),
+            id: format!("{boot}-{started:x}-{}", kill.victim.pid),
+            incident: format!("{boot}-{:x}", kill.incident_boot_time_ns),
+            time: clock::time_of(kill.boot_time_ns),
+            start_time: kill.victim.start_boot_time_ns.map(clock::time_of),
+            limit_owner: verdict::limit_owner(&kill),
+            container: owner.container.map(|container| Container {
+                runtime: container.runtime,
+                id: container.id,
+                name: None,
+            }),
+            pod: owner.pod.map(|pod| Pod {
+                namespace: None,
+                name: None,
+                uid: pod.uid,
+                qos: pod.qos,
+            }),
+            unit: owner.unit,
+            cmdline: None,
+            kill,
+        }
+    }
+
+    /// The memory cgroup that ran out.
+    #[must_use]
+    pub fn oom_limit(&self) -> Option<&Limit> {
+        self.kill.limits.get(self.kill.oom_level?)
+    }
+
+    /// The victim's memory cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.kill.victim.cgroup.as_ref()
+    }
+}

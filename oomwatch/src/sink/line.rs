@@ -1,0 +1,294 @@
+//! One line a kill for people: fixed columns, the last one free. What a process could choose is escaped.
+
+use jiff::tz::TimeZone;
+
+use crate::{
+    escape::escape,
+    kill::{Aside, AsideKind, Cgroup, Kill, MainProcess, Scope},
+    report::Report,
+    verdict::LimitOwner,
+};
+
+/// How much a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// What fits a terminal.
+    Text,
+    /// All that is worth a column, and what is not a kill too.
+    Wide,
+}
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// No escape sequence at all.
+    Never,
+    /// The system's OOMs in red, a container's main process in bold.
+    Always,
+}
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const RESET: &str = "\x1b[0m";
+
+/// A column: its title, its width, and whether numbers stand at its right edge.
+struct Column(&'static str, usize, Align);
+
+#[derive(Clone, Copy)]
+enum Align {
+    Left,
+    Right,
+}
+
+const TEXT: &[Column] = &[
+    Column("TIME", 13, Align::Left),
+    Column("PID", 7, Align::Right),
+    Column("COMM", 15, Align::Left),
+    Column("RSS", 9, Align::Right),
+    Column("LIMIT", 9, Align::Right),
+    Column("OF", 9, Align::Left),
+    Column("WHERE", 0, Align::Left),
+];
+
+const WIDE: &[Column] = &[
+    Column("TIME", 24, Align::Left),
+    Column("WHAT", 7, Align::Left),
+    Column("PID", 7, Align::Right),
+    Column("TID", 7, Align::Right),
+    Column("NSPID", 7, Align::Right),
+    Column("COMM", 15, Align::Left),
+    Column("UID", 6, Align::Right),
+    Column("ADJ", 5, Align::Right),
+    Column("ANON", 9, Align::Right),
+    Column("FILE", 9, Align::Right),
+    Column("SHMEM", 9, Align::Right),
+    Column("SWAP", 9, Align::Right),
+    Column("USAGE", 9, Align::Right),
+    Column("LIMIT", 9, Align::Right),
+    Column("OF", 9, Align::Left),
+    Column("SCOPE", 7, Align::Left),
+    Column("MAIN", 4, Align::Left),
+    Column("GROUP", 5, Align::Left),
+    Column("TRIGGER", 23, Align::Left),
+    Column("WHERE", 40, Align::Left),
+    Column("CGROUP", 0, Align::Left),
+];
+
+/// The titles of the columns.
+#[must_use]
+pub fn header(detail: Detail) -> String {
+    let columns = columns(detail);
+    row(
+        columns,
+        columns.iter().map(|Column(title, ..)| (*title).to_owned()),
+    )
+}
+
+/// A kill.
+#[must_use]
+pub fn kill(report: &Report, detail: Detail, colour: Colour) -> String {
+    let line = match detail {
+        Detail::Text => text(report),
+        Detail::Wide => wide(report),
+    };
+    let style = match (report.kill.scope, report.kill.victim.main_process) {
+        _ if colour == Colour::Never => return line,
+        (Scope::System, _) => RED,
+        (_, MainProcess::Yes) => BOLD,
+        _ => return line,
+    };
+    format!("{style}{line}{RESET}")
+}
+
+/// What is not a kill, in the columns of [`Detail::Wide`].
+#[must_use]
+pub fn aside(aside: &Aside, time: jiff::Timestamp) -> String {
+    let Aside {
+        boot_time_ns: _,
+        kind,
+        pid,
+        tid,
+        comm,
+        cgroup,
+    } = aside;
+    let (what, of) = match kind {
+        AsideKind::Rekill => ("re-kill", None),
+        AsideKind::Mark => ("mark", None),
+        AsideKind::Sharer { victim_pid } => ("sharer", Some(format!("of {victim_pid}"))),
+    };
+    let cells = WIDE.iter().map(|Column(title, ..)| match *title {
+        "TIME" => full_time(time),
+        "WHAT" => what.to_owned(),
+        "PID" if *pid != 0 => pid.to_string(),
+        "TID" => tid.to_string(),
+        "COMM" => name(comm.as_deref()),
+        "WHERE" => of.clone().unwrap_or_else(dash),
+        "CGROUP" => path(cgroup.as_ref()),
+        _ => dash(),
+    });
+    row(WIDE, cells)
+}
+
+fn text(report: &Report) -> String {
+    let Kill { victim, .. } = &report.kill;
+    row(
+        TEXT,
+        [
+            report
+                .time
+                .to_zoned(TimeZone::UTC)
+                .strftime("%H:%M:%S%.3fZ")
+                .to_string(),
+            victim.pid.to_string(),
+            name(victim.comm.as_deref()),
+            size(victim.rss_bytes()),
+            size(report.oom_limit().and_then(|limit| limit.limit_bytes)),
+            limit_of(report.limit_owner),
+            place(report),
+        ],
+    )
+}
+
+fn wide(report: &Report) -> String {
+    let Kill {
+        victim, trigger, ..
+    } = &report.kill;
+    let limit = report.oom_limit();
+    row(
+        WIDE,
+        [
+            full_time(report.time),
+            "kill".to_owned(),
+            victim.pid.to_string(),
+            victim.tid.to_string(),
+            number(victim.ns_pid),
+            name(victim.comm.as_deref()),
+            number(victim.uid),
+            number(victim.oom_score_adj),
+            size(victim.anon_rss_bytes),
+            size(victim.file_rss_bytes),
+            size(victim.shmem_rss_bytes),
+            size(victim.swap_bytes),
+            size(limit.and_then(|limit| limit.usage_bytes)),
+            size(limit.and_then(|limit| limit.limit_bytes)),
+            limit_of(report.limit_owner),
+            match report.kill.scope {
+                Scope::Memcg => "memcg",
+                Scope::System => "system",
+                Scope::Unknown => "unknown",
+            }
+            .to_owned(),
+            match victim.main_process {
+                MainProcess::Yes => "yes".to_owned(),
+                MainProcess::No => "no".to_owned(),
+                MainProcess::Unknown => dash(),
+            },
+            match report.kill.group_kill {
+                Some(true) => "yes".to_owned(),
+                Some(false) => "no".to_owned(),
+                None => dash(),
+            },
+            trigger.as_ref().map_or_else(dash, |trigger| {
+                format!("{}/{}", name(trigger.comm.as_deref()), trigger.tid)
+            }),
+            place(report),
+            path(victim.leaf_cgroup.as_ref().or(victim.cgroup.as_ref())),
+        ],
+    )
+}
+
+/// Who the victim belonged to, by the best name there is.
+fn place(report: &Report) -> String {
+    match (&report.pod, &report.container, &report.unit) {
+        (Some(pod), container, _) => {
+            let pod_name = match (&pod.namespace, &pod.name) {
+                (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+                _ => format!("pod {}", pod.uid),
+            };
+            match container {
+                Some(container) => format!("{pod_name}/{}", container_name(container)),
+                None => pod_name,
+            }
+        }
+        (None, Some(container), _) => match container.runtime {
+            Some(runtime) => format!("{} {}", runtime.as_str(), container_name(container)),
+            None => format!("container {}", container_name(container)),
+        },
+        (None, None, Some(unit)) => escape(unit.as_bytes()),
+        (None, None, None) => path(report.cgroup()),
+    }
+}
+
+fn container_name(container: &crate::report::Container) -> String {
+    let id = container.id.get(..12).unwrap_or(&container.id);
+    escape(container.name.as_deref().unwrap_or(id).as_bytes())
+}
+
+fn limit_of(owner: Option<LimitOwner>) -> String {
+    owner.map_or_else(dash, |owner| owner.as_str().to_owned())
+}
+
+fn path(cgroup: Option<&Cgroup>) -> String {
+    cgroup.map_or_else(dash, |cgroup| escape(&cgroup.path))
+}
+
+fn name(comm: Option<&[u8]>) -> String {
+    match comm {
+        None | Some([]) => dash(),
+        Some(comm) => escape(comm),
+    }
+}
+
+fn number(value: Option<impl ToString>) -> String {
+    value.map_or_else(dash, |value| value.to_string())
+}
+
+fn full_time(time: jiff::Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// Bytes for people, in binary units, with one digit behind the point where there is one.
+#[must_use]
+pub fn size(bytes: Option<u64>) -> String {
+    let Some(bytes) = bytes else { return dash() };
+    let mut unit = "B";
+    let mut tenths = u128::from(bytes) * 10;
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        // What would be written as 1024 of a unit is 1 of the next.
+        if tenths < 10_235 {
+            break;
+        }
+        tenths = (tenths + 512) / 1024;
+        unit = larger;
+    }
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole}{unit}"),
+        (whole, tenth) => format!("{whole}.{tenth}{unit}"),
+    }
+}
+
+fn columns(detail: Detail) -> &'static [Column] {
+    match detail {
+        Detail::Text => TEXT,
+        Detail::Wide => WIDE,
+    }
+}
+
+/// Cells in their columns, two spaces apart; a cell that is too wide pushes the rest, so that nothing is cut.
+fn row(columns: &[Column], cells: impl IntoIterator<Item = String>) -> String {
+    let padded = columns
+        .iter()
+        .zip(cells)
+        .map(|(Column(_, width, align), cell)| match align {
+            Align::Left => format!("{cell:<width$}"),
+            Align::Right => format!("{cell:>width$}"),
+        });
+    padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Where reports go: one file an output.
+
+pub mod json;
+pub mod line;

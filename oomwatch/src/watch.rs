@@ -1,0 +1,338 @@
+//! `oomwatch watch`: kills on stdout as they happen. Wiring only.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, StdoutLock, Write as _},
+    ops::ControlFlow,
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Duration, sleep},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    audit::{Counts, Verdict},
+    cli::{ColourChoice, Output, WatchArgs},
+    clock, cmdline,
+    decode::decode,
+    exit::Exit,
+    filter::Filter,
+    host,
+    incident::{Incidents, Outcome},
+    kill::{Aside, AsideKind, Kill},
+    probe::{self, Config, Probe, RING_BYTES, Ring, symbols::Symbols},
+    report::{Host, Report},
+    sink::{
+        json,
+        line::{self, Colour, Detail},
+    },
+};
+
+/// How often the kernel's count is compared at the end, and how long apart: a kill is counted before it is marked.
+const AUDITS: u32 = 10;
+const AUDIT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Runs until something ends it.
+pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let WatchArgs {
+        output,
+        color,
+        no_header,
+        count,
+        timeout,
+        cmdline,
+        node,
+        filter,
+        kernel,
+    } = args;
+    let filter = Filter::new(filter)?;
+    let host = host::host(&kernel.proc_root, node)?;
+    let timeout = timeout
+        .map(Duration::try_from)
+        .transpose()
+        .context("take the timeout")?;
+    let mut signals = Signals::new()?;
+
+    let mut probe = probe::attach(&Config {
+        btf: kernel.btf,
+        ring_bytes: RING_BYTES,
+    })?;
+    let mut ring = probe.ring()?;
+    let baseline = Baseline::read(&kernel.proc_root)?;
+    let milliseconds = started.elapsed().as_millis();
+    info!(
+        hooks = "tracepoint",
+        milliseconds, "watching for OOM kills, end with Ctrl-C"
+    );
+
+    let stdout = io::stdout();
+    let mut watch = Watch {
+        colour: colour(color, stdout.is_terminal()),
+        stdout: stdout.lock(),
+        output,
+        host,
+        filter,
+        incidents: Incidents::default(),
+        // Kills wait in the ring meanwhile.
+        symbols: host::symbols(&kernel.proc_root)
+            .inspect_err(|error| warn!(%error, "what ran out of memory will not be known"))
+            .ok(),
+        page_bytes: rustix::param::page_size() as u64,
+        arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
+        left: count,
+        baseline,
+        counts: Counts::default(),
+    };
+    let end = async {
+        match timeout {
+            Some(timeout) => sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended = match watch.header(no_header) {
+        Ok(()) => watch.follow(&mut ring, &mut signals, end).await?,
+        Err(error) => Err(error),
+    };
+    let exit = match ended {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        ended => ended.context("write to stdout")?,
+    };
+    // Later kills are not shown, but belong to the sum.
+    watch.left = Some(0);
+    watch.audit(&mut ring, &probe, &kernel.proc_root).await?;
+    Ok(exit)
+}
+
+/// The kernel's count of OOM kills when the programs had been attached, and when that was: only what came later can be compared.
+struct Baseline {
+    boot_time_ns: u64,
+    count: u64,
+}
+
+impl Baseline {
+    fn read(proc_root: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            boot_time_ns: clock::since_boot_ns(),
+            count: host::oom_kill_count(proc_root)?,
+        })
+    }
+}
+
+/// The signals that end the command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("wait for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("wait for SIGTERM")?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+struct Watch {
+    stdout: StdoutLock<'static>,
+    output: Output,
+    colour: Colour,
+    host: Host,
+    filter: Filter,
+    incidents: Incidents,
+    symbols: Option<Symbols>,
+    page_bytes: u64,
+    arguments: Option<cmdline::Reader>,
+    /// Kills still to be shown; absent without a bound.
+    left: Option<u64>,
+    baseline: Baseline,
+    counts: Counts,
+}
+
+impl Watch {
+    fn header(&mut self, no_header: bool) -> io::Result<()> {
+        if let Some(detail) = detail(self.output).filter(|_| !no_header) {
+            writeln!(self.stdout, "{}", line::header(detail))?;
+        }
+        self.stdout.flush()
+    }
+
+    /// Shows kills until there are enough, a signal comes, or the time is over. An error is one of stdout.
+    async fn follow(
+        &mut self,
+        ring: &mut Ring,
+        signals: &mut Signals,
+        end: impl Future<Output = ()>,
+    ) -> anyhow::Result<io::Result<Exit>> {
+        tokio::pin!(end);
+        let exit = loop {
+            tokio::select! {
+                taken = ring.drain(|record| self.take(record)) => match taken? {
+                    ControlFlow::Continue(()) => {
+                        if let Err(error) = self.stdout.flush() {
+                            return Ok(Err(error));
+                        }
+                    }
+                    ControlFlow::Break(shown) => return Ok(shown.and_then(|()| self.stdout.flush()).map(|()| Exit::Done)),
+                },
+                () = signals.any() => break Exit::Interrupted,
+                () = &mut end => break Exit::Done,
+            }
+        };
+        // What was killed before the end is part of what was asked for.
+        let taken = ring.drain_now(|record| self.take(record));
+        Ok(taken
+            .break_value()
+            .unwrap_or(Ok(()))
+            .and_then(|()| self.stdout.flush())
+            .map(|()| exit))
+    }
+
+    /// Takes a record out of the ring; breaks when no more is to be shown.
+    fn take(&mut self, record: &[u8]) -> ControlFlow<io::Result<()>> {
+        let observation = match decode(record, self.page_bytes) {
+            Ok(observation) => observation,
+            Err(error) => {
+                self.counts.undecoded += 1;
+                error!(%error, "a record from the kernel was lost: are the programs of this version?");
+                return ControlFlow::Continue(());
+            }
+        };
+        let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
+        let shown = match self.incidents.observe(observation, explain) {
+            Outcome::Kill(kill) => self.kill(*kill),
+            Outcome::Aside(aside) => self.aside(&aside),
+            Outcome::Nothing => return ControlFlow::Continue(()),
+        };
+        match shown {
+            Ok(()) if self.left == Some(0) => ControlFlow::Break(Ok(())),
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Err(error)),
+        }
+    }
+
+    fn kill(&mut self, kill: Kill) -> io::Result<()> {
+        self.counts.kills += u64::from(kill.boot_time_ns > self.baseline.boot_time_ns);
+        let mut report = Report::new(kill, &self.host);
+        debug!(id = report.id, pid = report.kill.victim.pid, "kill");
+        if self.left == Some(0) || !self.filter.matches(&report) {
+            return Ok(());
+        }
+        if let Some(arguments) = &self.arguments {
+            report.cmdline = arguments.read(&report.kill.victim);
+        }
+        let line = match detail(self.output) {
+            Some(detail) => line::kill(&report, detail, self.colour),
+            None => json::to_json(&report)?,
+        };
+        writeln!(self.stdout, "{line}")?;
+        self.left = self.left.map(|left| left - 1);
+        Ok(())
+    }
+
+    fn aside(&mut self, aside: &Aside) -> io::Result<()> {
+        match aside.kind {
+            AsideKind::Rekill if aside.boot_time_ns <= self.baseline.boot_time_ns => {}
+            AsideKind::Rekill => self.counts.rekills += 1,
+            AsideKind::Mark => self.counts.marks += 1,
+            AsideKind::Sharer { .. } => self.counts.sharers += 1,
+        }
+        if self.output != Output::Wide || self.left == Some(0) {
+            return Ok(());
+        }
+        writeln!(
+            self.stdout,
+            "{}",
+            line::aside(aside, clock::time_of(aside.boot_time_ns))
+        )
+    }
+
+    /// Says at the end whether the kernel counted kills that were not seen.
+    async fn audit(
+        &mut self,
+        ring: &mut Ring,
+        probe: &Probe,
+        proc_root: &Path,
+    ) -> anyhow::Result<()> {
+        let mut verdict = Verdict::Complete;
+        for _ in 0..AUDITS {
+            let growth = host::oom_kill_count(proc_root)?.saturating_sub(self.baseline.count);
+            while ring.drain_now(|record| self.take(record)).is_break() {}
+            self.counts.dropped = probe.dropped()?;
+            verdict = self.counts.verdict(growth);
+            if verdict == Verdict::Complete {
+                break;
+            }
+            sleep(AUDIT_PAUSE).await;
+        }
+        let Counts {
+            kills,
+            rekills,
+            marks,
+            sharers,
+            dropped,
+            undecoded,
+        } = self.counts;
+        match verdict {
+            Verdict::Complete => info!(
+                kills,
+                rekills, marks, sharers, "every OOM kill that the kernel counted was seen"
+            ),
+            Verdict::Lost(missing) => warn!(
+                kills,
+                rekills,
+                dropped,
+                undecoded,
+                missing,
+                "OOM kills were lost: the ring was full or unreadable"
+            ),
+            Verdict::Unobserved(missing) => warn!(
+                kills,
+                rekills,
+                dropped,
+                undecoded,
+                missing,
+                "the kernel counted OOM kills that were not seen"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// How much a line says; absent for JSON.
+fn detail(output: Output) -> Option<Detail> {
+    match output {
+        Output::Text => Some(Detail::Text),
+        Output::Wide => Some(Detail::Wide),
+        Output::Json => None,
+    }
+}
+
+/// `NO_COLOR` counts unless it is empty (no-color.org).
+fn colour(choice: ColourChoice, terminal: bool) -> Colour {
+    let wanted = match choice {
+        ColourChoice::Always => true,
+        ColourChoice::Never => false,
+        ColourChoice::Auto => {
+            terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    };
+    if wanted {
+        Colour::Always
+    } else {
+        Colour::Never
+    }
+}
