@@ -139,8 +139,8 @@ pub struct VictimRecord {
     pub level_count: u32,
     /// Bytes of [`Self::names`] that the victim's cgroup takes.
     pub victim_names_length: u32,
-    /// Bytes of [`Self::names`] that the trigger's cgroup takes, behind the victim's; 0 where it is the victim's memory cgroup.
-    pub trigger_names_length: u32,
+    /// Bytes of [`Self::names`] that are used: the trigger's cgroup stands behind the victim's where its memory cgroup is another.
+    pub names_length: u32,
     /// The kernel stack, for user space to tell why the task was marked.
     pub stack: Stack,
     /// The victim's memory cgroup and its ancestors, without the root.

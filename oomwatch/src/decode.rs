@@ -5,9 +5,9 @@ use oomwatch_ebpf::record::{
     LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS,
     MISSING_COMM, MISSING_FILE_RSS, MISSING_NAMES, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ,
     MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP, MISSING_TASK,
-    MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, NAMES_LEN, RELATION_REKILL,
-    RELATION_SHARER, SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack,
-    VICTIM_FIXED_LENGTH, VictimRecord,
+    MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_REKILL, RELATION_SHARER,
+    SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack, VICTIM_FIXED_LENGTH,
+    VictimRecord,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -362,12 +362,17 @@ struct AllNames<'a> {
 
 fn names(record: &VictimRecord) -> Result<AllNames<'_>, DecodeError> {
     let victim_length = record.victim_names_length as usize;
-    let trigger_length = record.trigger_names_length as usize;
-    let used = record.header.length as usize - VICTIM_FIXED_LENGTH;
-    if victim_length > NAMES_LEN || victim_length.checked_add(trigger_length) != Some(used) {
+    let used = record.names_length as usize;
+    if VICTIM_FIXED_LENGTH + used != record.header.length as usize || used > record.names.len() {
+        return Err(DecodeError::Value {
+            field: "names_length",
+            value: used as u64,
+        });
+    }
+    if victim_length > used {
         return Err(DecodeError::Value {
             field: "victim_names_length",
-            value: record.victim_names_length.into(),
+            value: victim_length as u64,
         });
     }
     let (victim, trigger) = record.names[..used].split_at(victim_length);

@@ -11,20 +11,13 @@ use oomwatch_ebpf::record::{Offsets, SignalRecord, VictimRecord};
 #[unsafe(no_mangle)]
 pub(super) static OFFSETS: Offsets = Offsets::NONE;
 
-/// One offset of [`OFFSETS`].
+/// One offset of [`OFFSETS`]: the value at build time is not the value at run time.
 macro_rules! offset {
     ($name:ident) => {
-        $crate::bpf::maps::read_global(&$crate::bpf::maps::OFFSETS.$name)
+        $crate::bpf::read::opaque(&$crate::bpf::maps::OFFSETS.$name)
     };
 }
 pub(super) use offset;
-
-/// A volatile read: the value at build time is not the value at run time.
-#[inline(always)]
-pub(super) fn read_global(place: &u32) -> u32 {
-    // SAFETY: a reference.
-    unsafe { core::ptr::read_volatile(place) }
-}
 
 /// The ring; the loader sets its size.
 #[map]

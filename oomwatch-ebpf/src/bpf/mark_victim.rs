@@ -10,8 +10,8 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use oomwatch_ebpf::record::{
-    KIND_VICTIM, MARK_PID, MISSING_STACK, MISSING_TASK, MISSING_TRIGGER, NAME_LEN, NAMES_LEN,
-    SIGNAL_NONE, SIGNAL_SENT, VICTIM_FIXED_LENGTH, VictimRecord,
+    KIND_VICTIM, MARK_PID, MISSING_STACK, MISSING_TASK, MISSING_TRIGGER, NAMES_LEN, SIGNAL_NONE,
+    SIGNAL_SENT, VICTIM_FIXED_LENGTH, VictimRecord,
 };
 
 use super::{
@@ -85,21 +85,33 @@ fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
     let css = memcg::of_task(task);
     memcg::read_levels(record, css);
     let first = cgroup::first_node(record, task, css);
-    let victim_end = cgroup::read_names(&mut record.names, first, 0, (NAMES_LEN / 2) as u32);
-    record.victim_names_length = victim_end;
-    let end = if record.trigger.memcg_id == record.victim.memcg_id {
-        victim_end
-    } else {
+    let VictimRecord {
+        names,
+        names_length,
+        victim_names_length,
+        ..
+    } = record;
+    *names_length = 0;
+    cgroup::read_names(names, names_length, first, (NAMES_LEN / 2) as u32);
+    *victim_names_length = opaque(names_length);
+    if record.trigger.memcg_id != record.victim.memcg_id {
         let node = memcg::kernfs_node(memcg::of_task(trigger));
-        cgroup::read_names(&mut record.names, node, victim_end, NAMES_LEN as u32)
-    };
-    record.trigger_names_length = end.wrapping_sub(victim_end);
-
-    let length =
-        VICTIM_FIXED_LENGTH as u32 + (opaque(end) & 0xfff).min((NAMES_LEN + NAME_LEN) as u32);
-    record.header.length = length;
+        cgroup::read_names(
+            &mut record.names,
+            &mut record.names_length,
+            node,
+            NAMES_LEN as u32,
+        );
+    }
+    record.header.length = VICTIM_FIXED_LENGTH as u32 + record.names_length;
     // SAFETY: the record is 4096 bytes long.
-    unsafe { output(record, u64::from(opaque(length) & 0xfff), KIND_VICTIM) };
+    unsafe {
+        output(
+            record,
+            u64::from(opaque(&record.header.length) & 0xfff),
+            KIND_VICTIM,
+        )
+    };
 }
 
 /// The marked task, 0 if the old layout tells only an id that no signal went before; and the signal, which is taken.
@@ -115,7 +127,7 @@ fn marked_task(current: u64, now: u64, marked: u64) -> (u32, u64) {
     let target = slot.target;
     let same = if by_pid {
         let mut pid = 0u32;
-        read_into(&mut pid, target, offset!(task_pid)) && pid == marked as u32
+        read_into(&mut pid, target, offset!(task_pid)) == 0 && pid == marked as u32
     } else {
         target == marked
     };

@@ -33,11 +33,11 @@ pub(super) fn id(css: u64) -> u64 {
 /// Walks from the victim's memory cgroup up to below the root, whose own counter means nothing.
 #[inline(always)]
 pub(super) fn read_levels(record: &mut VictimRecord, css: u64) {
-    let mut css = css;
-    let mut count = 0u32;
     if css == 0 {
         record.missing |= MISSING_LIMITS;
     }
+    let mut css = css;
+    let mut count = 0u32;
     while count < MAX_LEVELS as u32 {
         let parent = read_pointer(css, offset!(css_parent));
         if parent == 0 {
@@ -55,32 +55,21 @@ fn read_level(record: &mut VictimRecord, index: usize, css: u64) {
     let level = &mut record.levels[index];
     // `mem_cgroup.css` is the first member on every kernel seen, but that is for BTF to say.
     let memcg = css.wrapping_sub(u64::from(offset!(memcg_css)));
-    let mut flags = 0u64;
-    let mut set = 0u8;
-    if !read_into(&mut level.id, kernfs_node(css), offset!(kernfs_node_id)) {
-        flags |= LEVEL_NO_ID;
-    }
-    if !read_into(&mut level.usage_pages, memcg, offset!(memcg_memory_usage)) {
-        flags |= LEVEL_NO_MEMORY;
-    }
-    if !read_into(&mut level.limit_pages, memcg, offset!(memcg_memory_max)) {
-        flags |= LEVEL_NO_MEMORY;
-    }
-    if !read_into(
+    let mut flags =
+        read_into(&mut level.id, kernfs_node(css), offset!(kernfs_node_id)) * LEVEL_NO_ID;
+    flags |=
+        read_into(&mut level.usage_pages, memcg, offset!(memcg_memory_usage)) * LEVEL_NO_MEMORY;
+    flags |= read_into(&mut level.limit_pages, memcg, offset!(memcg_memory_max)) * LEVEL_NO_MEMORY;
+    flags |= read_into(
         &mut level.swap_usage_pages,
         memcg,
         offset!(memcg_swap_usage),
-    ) {
-        flags |= LEVEL_NO_SWAP;
-    }
-    if !read_into(&mut level.swap_limit_pages, memcg, offset!(memcg_swap_max)) {
-        flags |= LEVEL_NO_SWAP;
-    }
-    if read_into(&mut set, memcg, offset!(memcg_oom_lock)) && set & 1 != 0 {
-        flags |= LEVEL_OOM_LOCK;
-    }
-    if read_into(&mut set, memcg, offset!(memcg_oom_group)) && set & 1 != 0 {
-        flags |= LEVEL_OOM_GROUP;
-    }
+    ) * LEVEL_NO_SWAP;
+    flags |= read_into(&mut level.swap_limit_pages, memcg, offset!(memcg_swap_max)) * LEVEL_NO_SWAP;
+    let mut set = 0u8;
+    read_into(&mut set, memcg, offset!(memcg_oom_lock));
+    flags |= u64::from(set & 1) * LEVEL_OOM_LOCK;
+    read_into(&mut set, memcg, offset!(memcg_oom_group));
+    flags |= u64::from(set & 1) * LEVEL_OOM_GROUP;
     level.flags = flags;
 }

@@ -4,9 +4,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack, programs::RawTracePointContext};
 use oomwatch_ebpf::record::{
-    MISSING_ANON_RSS, MISSING_COMM, MISSING_FILE_RSS, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ,
-    MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP, MISSING_TGID,
-    MISSING_TOTAL_VM, MISSING_UID, STACK_FRAMES, Stack, Task, VictimRecord,
+    ABSENT, MISSING_ANON_RSS, MISSING_COMM, MISSING_FILE_RSS, MISSING_NS_PID,
+    MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP,
+    MISSING_TGID, MISSING_TOTAL_VM, MISSING_UID, STACK_FRAMES, Stack, Task, VictimRecord,
 };
 
 use super::{
@@ -25,9 +25,7 @@ pub(super) fn argument(ctx: &RawTracePointContext, n: usize) -> u64 {
 /// Reads one fact into the record, or notes that it is missing.
 macro_rules! fact {
     ($record:ident, $place:expr, $base:expr, $offset:ident, $missing:ident) => {
-        if !read_into(&mut $place, $base, offset!($offset)) {
-            $record.missing |= $missing;
-        }
+        $record.missing |= read_into(&mut $place, $base, offset!($offset)) * $missing;
     };
 }
 
@@ -39,12 +37,8 @@ pub(super) fn read_victim(record: &mut VictimRecord, task: u64) {
     let cred = read_pointer(task, offset!(task_real_cred));
     let signal = read_pointer(task, offset!(task_signal));
 
-    if !read_ids(&mut record.victim, task) {
-        record.missing |= MISSING_TGID;
-    }
-    if !read_comm(&mut record.victim, leader) {
-        record.missing |= MISSING_COMM;
-    }
+    record.missing |= read_ids(&mut record.victim, task) * MISSING_TGID;
+    record.missing |= read_comm(&mut record.victim, leader) * MISSING_COMM;
     read_memcg_id(&mut record.victim, task);
     fact!(
         record,
@@ -55,9 +49,8 @@ pub(super) fn read_victim(record: &mut VictimRecord, task: u64) {
     );
     fact!(record, record.uid, cred, cred_uid, MISSING_UID);
     let mut adj = 0i16;
-    if !read_into(&mut adj, signal, offset!(signal_oom_score_adj)) {
-        record.missing |= MISSING_OOM_SCORE_ADJ;
-    }
+    record.missing |=
+        read_into(&mut adj, signal, offset!(signal_oom_score_adj)) * MISSING_OOM_SCORE_ADJ;
     record.oom_score_adj = i32::from(adj);
     fact!(
         record,
@@ -99,13 +92,13 @@ pub(super) fn read_victim(record: &mut VictimRecord, task: u64) {
 }
 
 #[inline(always)]
-pub(super) fn read_ids(place: &mut Task, task: u64) -> bool {
+pub(super) fn read_ids(place: &mut Task, task: u64) -> u64 {
     read_into(&mut place.tgid, task, offset!(task_tgid))
-        & read_into(&mut place.tid, task, offset!(task_pid))
+        | read_into(&mut place.tid, task, offset!(task_pid))
 }
 
 #[inline(always)]
-pub(super) fn read_comm(place: &mut Task, leader: u64) -> bool {
+pub(super) fn read_comm(place: &mut Task, leader: u64) -> u64 {
     read_into(&mut place.comm, leader, offset!(task_comm))
 }
 
@@ -134,10 +127,11 @@ fn read_namespace(record: &mut VictimRecord, leader: u64) {
     fact!(record, record.ns_level, pid, pid_level, MISSING_NS_PID);
     // PID namespaces nest to 32 at most (MAX_PID_NS_LEVEL).
     let level = u64::from(record.ns_level & 31);
-    let upid = match pid {
-        0 => 0,
-        pid => pid + u64::from(offset!(pid_numbers)) + level * u64::from(offset!(upid_size)),
+    let numbers = match offset!(pid_numbers) {
+        ABSENT => 0,
+        offset => pid.wrapping_add(u64::from(offset)),
     };
+    let upid = numbers.wrapping_add(level * u64::from(offset!(upid_size)));
     fact!(record, record.ns_pid, upid, upid_nr, MISSING_NS_PID);
     let namespace = read_pointer(upid, offset!(upid_ns));
     let init = read_pointer(namespace, offset!(pid_namespace_child_reaper));
