@@ -1,1 +1,49 @@
-fn main() {}
+//! `cargo xtask`: what is not expressible with just cargo.
+//!
+//! One file a command. Nothing here is part of the product, and nothing of the product is decided here.
+#![expect(
+    clippy::print_stderr,
+    reason = "a tool for the terminal: its output is what it is run for"
+)]
+
+mod apt;
+mod cargo;
+mod ebpf;
+mod exec;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and tests oomwatch.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Rebuild the BPF object that the command embeds, or prove that it is up to date
+    Ebpf(ebpf::Args),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Ebpf(args) => ebpf::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

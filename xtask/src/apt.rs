@@ -1,0 +1,269 @@
+//! Debian packages: fetching packages of other releases.
+//!
+//! Fetching goes through an apt with configuration, lists and cache of its own, on the archives that the machine's own
+//! apt is configured with, so that proxies and mirrors hold; the machine's own lists are not touched. No address of an
+//! archive is written here: a machine without one has to be told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::exec;
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Which of Debian's archives a suite is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archive {
+    /// The one whose address ends in `/debian`.
+    Main,
+}
+
+/// One version of one package, as `apt-cache madison` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) package: String,
+    pub(crate) version: String,
+}
+
+/// An apt that sees one suite only and keeps everything in one folder.
+pub(crate) struct Apt {
+    folder: PathBuf,
+    suite: &'static str,
+}
+
+impl Apt {
+    /// Writes the configuration below `folder` and fetches the suite's lists.
+    pub(crate) fn update(folder: &Path, archive: Archive, suite: &'static str) -> Result<Self> {
+        let address = address(archive)?;
+        ensure!(
+            Path::new(KEYRING).exists(),
+            "{KEYRING} is missing: run `apt-get install debian-archive-keyring`"
+        );
+        let folder = folder.join(suite);
+        for name in ["lists/partial", "cache/archives/partial"] {
+            let path = folder.join(name);
+            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        }
+        // An old release's lists may be past their date; they are still signed.
+        let source = format!(
+            "deb [arch=amd64 target=Packages check-valid-until=no signed-by={KEYRING}] {address} {suite} main\n"
+        );
+        let sources = folder.join("sources.list");
+        fs::write(&sources, source).with_context(|| format!("write {}", sources.display()))?;
+        let configuration = folder.join("apt.conf");
+        fs::write(&configuration, configure(&folder)?)
+            .with_context(|| format!("write {}", configuration.display()))?;
+
+        let apt = Self { folder, suite };
+        eprintln!("fetching the package lists of {suite}");
+        exec::output(&mut apt.command("apt-get", &["-qq", "update"]))
+            .with_context(|| format!("fetch the package lists of {suite}"))?;
+        Ok(apt)
+    }
+
+    /// Every version of every package whose name matches the POSIX extended regular expression.
+    pub(crate) fn candidates(&self, pattern: &str) -> Result<Vec<Candidate>> {
+        let found =
+            exec::output(&mut self.command("apt-cache", &["search", "--names-only", pattern]))?;
+        let names: Vec<&str> = found
+            .lines()
+            .filter_map(|line| line.split_once(" - "))
+            .map(|(name, _)| name)
+            .collect();
+        if names.is_empty() {
+            bail!("{} has no package that matches {pattern}", self.suite);
+        }
+        let listed = exec::output(self.command("apt-cache", &["madison"]).args(&names))?;
+        Ok(parse_madison(&listed))
+    }
+
+    /// Downloads the package into the folder, checked against the signed lists, and returns its path.
+    pub(crate) fn download(&self, candidate: &Candidate, into: &Path) -> Result<PathBuf> {
+        let Candidate { package, version } = candidate;
+        eprintln!("fetching {package} {version}");
+        let wanted = format!("{package}={version}");
+        exec::output(
+            self.command("apt-get", &["-qq", "download", &wanted])
+                .current_dir(into),
+        )
+        .with_context(|| format!("download {package} {version} of {}", self.suite))?;
+        find_package(into, package)
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .arg("-c")
+            .arg(self.folder.join("apt.conf"))
+            .args(args);
+        command
+    }
+}
+
+/// Unpacks a package's files into a folder.
+pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
+    exec::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(into)).map(drop)
+}
+
+fn address(archive: Archive) -> Result<String> {
+    ensure!(
+        exec::find("apt-get").is_some() && exec::find("dpkg-deb").is_some(),
+        "packages are fetched with apt-get and dpkg-deb, which are not here"
+    );
+    // What it would fetch is known without lists and without root, unlike `apt-get indextargets`.
+    let uris = exec::output(Command::new("apt-get").args(["--print-uris", "update"]))
+        .context("ask apt for this machine's archives")?;
+    let ending = match archive {
+        Archive::Main => "/debian",
+    };
+    find_site(&uris, ending).with_context(|| {
+        format!(
+            "this machine's apt sources name no archive whose address ends in {ending}: add one"
+        )
+    })
+}
+
+/// The first archive of `apt-get --print-uris update` with that ending: `'SITE/dists/SUITE/InRelease' FILE 0`.
+fn find_site(uris: &str, ending: &str) -> Option<String> {
+    uris.lines()
+        .filter_map(|line| line.strip_prefix('\'')?.split_once('\''))
+        .filter_map(|(uri, _)| uri.split_once("/dists/"))
+        .map(|(site, _)| site.trim_end_matches('/'))
+        .find(|site| site.ends_with(ending))
+        .map(str::to_owned)
+}
+
+fn configure(folder: &Path) -> Result<String> {
+    let folder = folder
+        .to_str()
+        .filter(|path| !path.contains(['"', '\\', '\n']))
+        .with_context(|| {
+            format!(
+                "{} cannot be named in apt's configuration",
+                folder.display()
+            )
+        })?;
+    // Cleared: what the machine hangs onto an update of its own lists.
+    Ok(format!(
+        r#"Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State "{folder}";
+Dir::State::lists "{folder}/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "{folder}/cache";
+Dir::Cache::archives "{folder}/cache/archives";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::Retries "3";
+APT::Update::Error-Mode "any";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#
+    ))
+}
+
+/// `apt-cache madison`: ` package | version | site suite/component arch Packages`.
+fn parse_madison(listed: &str) -> Vec<Candidate> {
+    listed
+        .lines()
+        .filter_map(|line| {
+            let mut columns = line.split('|').map(str::trim);
+            let (package, version, origin) = (columns.next()?, columns.next()?, columns.next()?);
+            let is_binary = origin.ends_with(" Packages");
+            let is_named = !package.is_empty() && !version.is_empty();
+            (is_binary && is_named).then(|| Candidate {
+                package: package.to_owned(),
+                version: version.to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn find_package(folder: &Path, package: &str) -> Result<PathBuf> {
+    let prefix = format!("{package}_");
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&prefix) && name.ends_with(".deb") {
+            return Ok(entry.path());
+        }
+    }
+    bail!("apt-get left no {prefix}*.deb in {}", folder.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_told_apart_by_their_ending() {
+        let uris = "'mirror+file:/etc/apt/m/debian/dists/x/InRelease' a 0 \n\
+                    'http://mirror.test/debian/dists/bookworm/InRelease' b 0 \n\
+                    'http://mirror.test/debian-security/dists/bookworm-security/InRelease' c 0 \n";
+        assert_eq!(
+            find_site(uris, "/debian").as_deref(),
+            Some("mirror+file:/etc/apt/m/debian")
+        );
+        assert_eq!(
+            find_site(uris, "/debian-security").as_deref(),
+            Some("http://mirror.test/debian-security")
+        );
+    }
+
+    #[test]
+    fn other_lines_name_no_archive() {
+        for uris in [
+            "",
+            "'",
+            "''",
+            "'http://mirror.test/debian' x 0",
+            "http://mirror.test/debian/dists/bookworm/InRelease",
+            "'http://mirror.test/ubuntu/dists/noble/InRelease' x 0",
+            "'http://mirror.test/notdebian/dists/noble/InRelease' x 0",
+        ] {
+            assert_eq!(find_site(uris, "/debian"), None, "{uris}");
+        }
+    }
+
+    #[test]
+    fn madison_gives_binary_packages_only() {
+        let listed = "  rust-src | 1.96.1+dfsg1-2~bpo13+1 | http://mirror.test/debian trixie-backports/main amd64 Packages\n\
+                      linux |   6.1.1-1 | http://mirror.test/debian bookworm/main Sources\n";
+        assert_eq!(
+            parse_madison(listed),
+            [Candidate {
+                package: "rust-src".to_owned(),
+                version: "1.96.1+dfsg1-2~bpo13+1".to_owned()
+            }]
+        );
+    }
+
+    #[test]
+    fn malformed_madison_lines_are_left_out() {
+        for listed in [
+            "",
+            "|",
+            "||",
+            "a | b",
+            "a | | c Packages",
+            " | 1 | c Packages",
+            "N: Unable to locate",
+        ] {
+            assert_eq!(parse_madison(listed), [], "{listed}");
+        }
+    }
+
+    #[test]
+    fn folder_that_apt_cannot_be_told_is_refused() {
+        assert!(configure(Path::new("/a b/c")).is_ok());
+        assert!(configure(Path::new("/a\"b")).is_err());
+        assert!(configure(Path::new("/a\nb")).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! `cargo xtask ebpf`: the BPF programs' source to the committed object, byte for byte the same on every machine.
+//!
+//! It does not load the object: the kernel tests do.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::cargo::Workspace;
+use crate::exec;
+use crate::toolchain::{self, Toolchain};
+
+const TARGET: &str = "bpfel-unknown-none";
+const PROFILE: &str = "ebpf";
+const BINARY: &str = "oomwatch-bpf";
+/// Where the object is committed.
+const OBJECT: &str = "oomwatch/bpf/oomwatch.bpf.o";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Build, compare with the committed object and change nothing
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let toolchain = toolchain::ensure_toolchain(&workspace)?;
+    if args.check {
+        check(&workspace, &toolchain)
+    } else {
+        rebuild(&workspace, &toolchain)
+    }
+}
+
+/// Builds the object and compares it with the committed one.
+pub(crate) fn check(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let built = build(workspace, toolchain)?;
+    let committed = match fs::read(workspace.root.join(OBJECT)) {
+        Ok(committed) => committed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("there is no {OBJECT}: run `cargo xtask ebpf` and commit it");
+        }
+        Err(error) => return Err(error).with_context(|| format!("read {OBJECT}")),
+    };
+    if let Some(difference) = describe_difference(&committed, &built) {
+        bail!(
+            "{OBJECT} is not what the source gives ({difference}): run `cargo xtask ebpf` and commit it"
+        );
+    }
+    eprintln!("{OBJECT} is what the source gives ({} bytes)", built.len());
+    Ok(())
+}
+
+fn rebuild(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let built = build(workspace, toolchain)?;
+    let path = workspace.root.join(OBJECT);
+    if fs::read(&path).is_ok_and(|committed| committed == built) {
+        eprintln!("{OBJECT} was up to date ({} bytes)", built.len());
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    fs::write(&path, &built).with_context(|| format!("write {OBJECT}"))?;
+    eprintln!("{OBJECT} rebuilt ({} bytes)", built.len());
+    Ok(())
+}
+
+fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<u8>> {
+    let Toolchain {
+        sysroot,
+        linker_folder,
+    } = toolchain;
+    let target = workspace.target.join("ebpf");
+    exec::run(
+        workspace
+            .cargo()
+            .args(["build", "--locked", "--profile", PROFILE])
+            .args(["--package", "oomwatch-ebpf", "--bin", BINARY])
+            .args(["-Z", "build-std=core", "--target", TARGET])
+            .arg("--target-dir")
+            .arg(&target)
+            // For `-Z build-std` on stable.
+            .env("RUSTC_BOOTSTRAP", "1")
+            // aya-ebpf lays out `pt_regs` for it; nothing here reads registers, so one object serves every machine.
+            .env("AYA_BPF_TARGET_ARCH", "x86_64")
+            .env("PATH", path_with(linker_folder)?)
+            // Before every other source of flags, so that a developer's own do not change the bytes.
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, sysroot)?),
+    )?;
+    let built: PathBuf = [TARGET, PROFILE, BINARY].iter().collect();
+    let built = target.join(built);
+    fs::read(&built).with_context(|| format!("read {}", built.display()))
+}
+
+/// Keeps the machine's paths out of the object, which makes it the same everywhere.
+fn flags(root: &Path, sysroot: &Path) -> Result<OsString> {
+    let mut places = vec![
+        (root.to_path_buf(), "/oomwatch"),
+        (sysroot.to_path_buf(), "/rust"),
+    ];
+    if let Some(home) = toolchain::cargo_home() {
+        places.push((home, "/cargo"));
+    }
+    let mut flags = OsString::new();
+    for (place, name) in places {
+        // cargo's own separator of flags.
+        if !flags.is_empty() {
+            flags.push("\u{1f}");
+        }
+        let place = place
+            .to_str()
+            .with_context(|| format!("{} is not UTF-8", place.display()))?;
+        flags.push(format!("--remap-path-prefix={place}={name}"));
+    }
+    Ok(flags)
+}
+
+fn path_with(first: &Path) -> Result<OsString> {
+    let rest = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(
+        [first.to_path_buf()]
+            .into_iter()
+            .chain(env::split_paths(&rest)),
+    )
+    .with_context(|| format!("put {} into PATH", first.display()))
+}
+
+/// `None` if they are the same.
+fn describe_difference(committed: &[u8], built: &[u8]) -> Option<String> {
+    if committed == built {
+        return None;
+    }
+    let same = committed
+        .iter()
+        .zip(built)
+        .take_while(|(left, right)| left == right)
+        .count();
+    Some(format!(
+        "{} bytes against {}, the first difference at byte {same}",
+        committed.len(),
+        built.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn difference_names_sizes_and_place() {
+        assert_eq!(describe_difference(b"abc", b"abc"), None);
+        assert_eq!(describe_difference(b"", b""), None);
+        assert_eq!(
+            describe_difference(b"abc", b"abd").unwrap(),
+            "3 bytes against 3, the first difference at byte 2"
+        );
+        assert_eq!(
+            describe_difference(b"", b"abd").unwrap(),
+            "0 bytes against 3, the first difference at byte 0"
+        );
+    }
+
+    #[test]
+    fn flags_name_every_place_that_differs_between_machines() {
+        let flags = flags(Path::new("/w"), Path::new("/s")).unwrap();
+        let flags = flags.to_str().unwrap();
+        assert!(
+            flags.starts_with("--remap-path-prefix=/w=/oomwatch\u{1f}--remap-path-prefix=/s=/rust")
+        );
+    }
+}
