@@ -1,13 +1,13 @@
-//! What cargo knows: the workspace's folders.
+//! What cargo knows: the workspace's folders, and the executables a build gave.
 //!
 //! It reads cargo's JSON as far as it needs it and ignores the rest, as cargo's documentation asks.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::exec;
@@ -46,6 +46,26 @@ impl Workspace {
     }
 }
 
+/// Runs a build that prints `--message-format=json-render-diagnostics` and returns the path of the executable of that
+/// target: `kind` is `bin` or `test`.
+pub(crate) fn build_executable(command: &mut Command, kind: &str, name: &str) -> Result<PathBuf> {
+    command
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output = command
+        .output()
+        .with_context(|| format!("start `{}`", exec::shown(command)))?;
+    ensure!(
+        output.status.success(),
+        "`{}`: {}",
+        exec::shown(command),
+        output.status
+    );
+    find_executable(&String::from_utf8_lossy(&output.stdout), kind, name)
+        .with_context(|| format!("cargo built no {kind} target named {name}"))
+}
+
 fn parse_metadata(json: &str) -> Result<Workspace> {
     let metadata: Value = serde_json::from_str(json).context("parse cargo's metadata")?;
     let folder = |key: &str| {
@@ -60,9 +80,64 @@ fn parse_metadata(json: &str) -> Result<Workspace> {
     })
 }
 
+fn find_executable(messages: &str, kind: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| message["target"]["name"] == name && has_kind(&message["target"], kind))
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+fn has_kind(target: &Value, kind: &str) -> bool {
+    target["kind"]
+        .as_array()
+        .is_some_and(|kinds| kinds.iter().any(|found| found == kind))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MESSAGES: &str = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"kernel"},"executable":null}
+not json at all
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"oomwatch"},"executable":"/t/debug/oomwatch"}
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel"},"executable":"/t/debug/deps/kernel-0123"}
+{"reason":"build-finished","success":true}
+"#;
+
+    #[test]
+    fn executable_is_found_by_kind_and_name() {
+        assert_eq!(
+            find_executable(MESSAGES, "test", "kernel"),
+            Some(PathBuf::from("/t/debug/deps/kernel-0123"))
+        );
+        assert_eq!(
+            find_executable(MESSAGES, "bin", "oomwatch"),
+            Some(PathBuf::from("/t/debug/oomwatch"))
+        );
+    }
+
+    #[test]
+    fn absent_or_malformed_messages_give_no_executable() {
+        let malformed = [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"reason":"compiler-artifact"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":"test","name":"kernel"},"executable":"/x"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel"},"executable":7}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"other"},"executable":"/x"}"#,
+        ];
+        for messages in malformed {
+            assert_eq!(
+                find_executable(messages, "test", "kernel"),
+                None,
+                "{messages}"
+            );
+        }
+    }
 
     #[test]
     fn metadata_gives_folders() {

@@ -1,9 +1,11 @@
-//! Running other programs: with an error that names them.
+//! Running other programs: with an error that names them, as root, and never outliving us.
 //!
 //! It does not decide what to run, and hides nothing: what takes long is printed before it starts.
 
 use std::env;
 use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,4 +64,34 @@ fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata()
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether we are uid 0.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing, touches no memory and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// The program as root: itself if we are root, else through `sudo`, which may ask for a password.
+pub(crate) fn as_root(program: &Path) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg("--").arg(program);
+    command
+}
+
+/// Lets the kernel send `signal` to the child when we die, however we die. It does not reach through `sudo`.
+pub(crate) fn tie_to_us(command: &mut Command, signal: libc::c_int) -> &mut Command {
+    let tie = move || {
+        // SAFETY: prctl(2) is async-signal-safe and PR_SET_PDEATHSIG takes one integer.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: between fork and exec the closure makes one system call and does not allocate.
+    unsafe { command.pre_exec(tie) }
 }

@@ -8,8 +8,10 @@
 
 mod apt;
 mod cargo;
+mod demo;
 mod ebpf;
 mod exec;
+mod run;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -29,6 +31,11 @@ struct Cli {
 enum Task {
     /// Rebuild the BPF object that the command embeds, or prove that it is up to date
     Ebpf(ebpf::Args),
+    /// Build oomwatch and run `oomwatch watch` as root
+    Run(run::Args),
+    /// Provoke the one OOM kill of `run --demo`; root only
+    #[command(hide = true)]
+    DemoKill,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
 fn dispatch(task: Task) -> Result<ExitCode> {
     match task {
         Task::Ebpf(args) => ebpf::run(&args)?,
+        Task::Run(args) => return run::run(args),
+        Task::DemoKill => demo::kill_one()?,
     }
     Ok(ExitCode::SUCCESS)
 }

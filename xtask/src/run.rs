@@ -1,0 +1,210 @@
+//! `cargo xtask run`: builds oomwatch and becomes `oomwatch watch` as root; with `--demo`, provokes a kill for it to see.
+//!
+//! What `watch` prints is passed on as it is.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cargo::{self, Workspace};
+use crate::{demo, exec};
+
+/// What `watch` says on stderr as soon as it would see a kill.
+const ATTACHED: &[u8] = b"watching for OOM kills";
+const DEMO: &str = "--demo";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Let a real process die in a small memory cgroup as soon as the watcher is attached
+    #[arg(long)]
+    demo: bool,
+    /// Build with optimisation
+    #[arg(long)]
+    release: bool,
+    /// Passed to `oomwatch watch`
+    #[arg(last = true, value_name = "ARGS")]
+    watch: Vec<OsString>,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let Args {
+        demo,
+        release,
+        watch,
+    } = args;
+    let (demo, watch_args) = take_demo(demo, watch);
+    let workspace = Workspace::load()?;
+    let mut build = workspace.cargo();
+    build.args([
+        "build",
+        "--locked",
+        "--package",
+        "oomwatch",
+        "--bin",
+        "oomwatch",
+    ]);
+    if release {
+        build.arg("--release");
+    }
+    let oomwatch = cargo::build_executable(&mut build, "bin", "oomwatch")?;
+    let mut watch = exec::as_root(&oomwatch);
+    watch.arg("watch").args(watch_args);
+    if demo {
+        run_demo(watch)
+    } else {
+        Err(watch.exec()).with_context(|| format!("start `{}`", exec::shown(&watch)))
+    }
+}
+
+/// `--demo` is ours wherever it stands: `run --demo -- ARGS` and `run -- --demo ARGS` are the same.
+fn take_demo(demo: bool, mut args: Vec<OsString>) -> (bool, Vec<OsString>) {
+    let given = args.len();
+    args.retain(|arg| arg != DEMO);
+    (demo || args.len() < given, args)
+}
+
+fn run_demo(mut watch: Command) -> Result<ExitCode> {
+    keep_on_interrupt()?;
+    exec::tie_to_us(watch.stderr(Stdio::piped()), libc::SIGTERM);
+    let mut child = watch
+        .spawn()
+        .with_context(|| format!("start `{}`", exec::shown(&watch)))?;
+    let stderr = child.stderr.take().context("the watcher has no stderr")?;
+    let (attached, wait) = mpsc::channel();
+    let forwarder = thread::spawn(move || {
+        forward(stderr, &mut io::stderr(), || {
+            // It waits, or has gone with an error of its own.
+            let _ = attached.send(());
+        });
+    });
+    // An error: the watcher closed its stderr without attaching. It said why, and its exit code says it again.
+    let demo = match wait.recv() {
+        Ok(()) => kill_one_as_root(),
+        Err(_) => Ok(()),
+    };
+    if demo.is_err() {
+        // It may have ended already, or be root's while we are not.
+        drop(child.kill());
+    }
+    let status = child.wait().context("wait for the watcher")?;
+    // What it said last is still on its way.
+    drop(forwarder.join());
+    demo.map(|()| exit_code(status))
+}
+
+fn kill_one_as_root() -> Result<()> {
+    if exec::is_root() {
+        return demo::kill_one();
+    }
+    let ourselves = env::current_exe().context("find our own executable")?;
+    let status = exec::as_root(&ourselves)
+        .arg("demo-kill")
+        .status()
+        .context("start the demo through sudo")?;
+    ensure!(status.success(), "the demo failed: {status}");
+    Ok(())
+}
+
+/// Copies line by line, and calls back once when the watcher says that it is attached.
+fn forward(from: impl Read, to: &mut impl io::Write, attached: impl FnOnce()) {
+    let mut from = BufReader::new(from);
+    let mut attached = Some(attached);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        // With our own stderr closed, the watcher's is drained all the same.
+        drop(to.write_all(&line));
+        if line
+            .windows(ATTACHED.len())
+            .any(|window| window == ATTACHED)
+            && let Some(attached) = attached.take()
+        {
+            attached();
+        }
+        line.clear();
+    }
+}
+
+/// Ctrl-C reaches the watcher too, which ends in good order: we wait for it.
+fn keep_on_interrupt() -> Result<()> {
+    extern "C" fn wait_for_the_watcher(_signal: libc::c_int) {}
+    let handler = wait_for_the_watcher as extern "C" fn(libc::c_int);
+    // SAFETY: the handler does nothing, so it may run at any point. A handler is reset by exec, so that the watcher
+    // does not inherit it as it would SIG_IGN.
+    let previous = unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
+    if previous == libc::SIG_ERR {
+        return Err(io::Error::last_os_error()).context("handle SIGINT");
+    }
+    Ok(())
+}
+
+/// As a shell has it: the code, or 128 and the signal.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(args: &[&str]) -> Vec<OsString> {
+        args.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn demo_is_taken_from_either_side() {
+        assert_eq!(
+            take_demo(true, args(&["--count", "1"])),
+            (true, args(&["--count", "1"]))
+        );
+        assert_eq!(
+            take_demo(false, args(&["--demo", "--count", "1"])),
+            (true, args(&["--count", "1"]))
+        );
+        assert_eq!(
+            take_demo(false, args(&["--demonstrate"])),
+            (false, args(&["--demonstrate"]))
+        );
+        assert_eq!(take_demo(false, Vec::new()), (false, Vec::new()));
+    }
+
+    #[test]
+    fn everything_is_forwarded_and_attaching_is_told_once() {
+        let said =
+            b"\xff odd\nINFO watching for OOM kills rung=B\nwatching for OOM kills\nno newline";
+        let (mut seen, mut told) = (Vec::new(), 0);
+        forward(&said[..], &mut seen, || told += 1);
+        assert_eq!((seen.as_slice(), told), (&said[..], 1));
+    }
+
+    #[test]
+    fn watcher_that_never_attaches_is_not_told() {
+        for said in [&b""[..], b"watching for", b"watching for\nOOM kills\n"] {
+            let mut told = false;
+            forward(said, &mut Vec::new(), || told = true);
+            assert!(!told);
+        }
+    }
+
+    #[test]
+    fn death_by_signal_is_the_shells_code() {
+        assert_eq!(
+            exit_code(ExitStatus::from_raw(130 << 8)),
+            ExitCode::from(130)
+        );
+        assert_eq!(
+            exit_code(ExitStatus::from_raw(libc::SIGKILL)),
+            ExitCode::from(137)
+        );
+        assert_eq!(exit_code(ExitStatus::from_raw(0)), ExitCode::SUCCESS);
+    }
+}
