@@ -1,8 +1,10 @@
-//! Debian packages: fetching packages of other releases.
+//! Debian packages: installing what is missing, and fetching packages of other releases.
 //!
 //! Fetching goes through an apt with configuration, lists and cache of its own, on the archives that the machine's own
 //! apt is configured with, so that proxies and mirrors hold; the machine's own lists are not touched. No address of an
 //! archive is written here: a machine without one has to be told.
+
+pub(crate) mod version;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::exec;
+use crate::exec::{self, Tool};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -19,6 +21,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 pub(crate) enum Archive {
     /// The one whose address ends in `/debian`.
     Main,
+    /// The one whose address ends in `/debian-security`.
+    Security,
 }
 
 /// One version of one package, as `apt-cache madison` lists it.
@@ -108,6 +112,53 @@ pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
     exec::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(into)).map(drop)
 }
 
+/// Installs what is missing of the tools, or says how to.
+pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools
+        .iter()
+        .filter(|tool| exec::find(tool.program).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let programs: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let (programs, remedy) = (
+        programs.join(", "),
+        format!("apt-get install {}", packages.join(" ")),
+    );
+    if exec::find("apt-get").is_none() {
+        bail!(
+            "{programs} not found: install what Debian has in the packages {}",
+            packages.join(", ")
+        );
+    }
+    if !exec::is_root() {
+        bail!("{programs} not found: run `sudo {remedy}`");
+    }
+    install(&packages)
+        .with_context(|| format!("{programs} not found, and installing failed: run `{remedy}`"))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let get = |args: &[&str]| {
+        exec::run(
+            Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["-q", "-y", "--no-install-recommends"])
+                .args(args),
+        )
+    };
+    let wanted = [&["install"], packages].concat();
+    if get(&wanted).is_ok() {
+        return Ok(());
+    }
+    // Lists that are missing or old, or an installation that broke off.
+    get(&["update"])?;
+    get(&["-f", "install"])?;
+    get(&wanted)
+}
+
 fn address(archive: Archive) -> Result<String> {
     ensure!(
         exec::find("apt-get").is_some() && exec::find("dpkg-deb").is_some(),
@@ -118,6 +169,7 @@ fn address(archive: Archive) -> Result<String> {
         .context("ask apt for this machine's archives")?;
     let ending = match archive {
         Archive::Main => "/debian",
+        Archive::Security => "/debian-security",
     };
     find_site(&uris, ending).with_context(|| {
         format!(

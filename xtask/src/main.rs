@@ -3,6 +3,7 @@
 //! One file a command. Nothing here is part of the product, and nothing of the product is decided here.
 #![expect(
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a tool for the terminal: its output is what it is run for"
 )]
 
@@ -12,7 +13,9 @@ mod demo;
 mod ebpf;
 mod exec;
 mod run;
+mod table;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,8 @@ enum Task {
     Ebpf(ebpf::Args),
     /// Build oomwatch and run `oomwatch watch` as root
     Run(run::Args),
+    /// Boot other kernels in QEMU and run the kernel tests there
+    Vm(vm::Args),
     /// Provoke the one OOM kill of `run --demo`; root only
     #[command(hide = true)]
     DemoKill,
@@ -52,6 +57,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
     match task {
         Task::Ebpf(args) => ebpf::run(&args)?,
         Task::Run(args) => return run::run(args),
+        Task::Vm(args) => vm::run(&args)?,
         Task::DemoKill => demo::kill_one()?,
     }
     Ok(ExitCode::SUCCESS)

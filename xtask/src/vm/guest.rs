@@ -1,0 +1,196 @@
+//! What the guest consists of: busybox, oomwatch, the test executable, their shared libraries and an init that runs
+//! the test executable, tells its exit code and reboots.
+//!
+//! The guest is root, has cgroup v2 with the memory controller, tracefs and bpffs, and 1 GiB of memory without swap.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::console::VERDICT;
+use super::initramfs::Initramfs;
+use crate::exec;
+
+/// Where the test executable finds oomwatch; it is told in `OOMWATCH_BIN`.
+const OOMWATCH: &str = "/bin/oomwatch";
+const TEST: &str = "/bin/kernel-test";
+
+/// The archive that the kernel unpacks.
+pub(crate) fn initramfs(oomwatch: &Path, test: &Path, test_args: &[String]) -> Result<Vec<u8>> {
+    let busybox = exec::find("busybox").context("find busybox")?;
+    let mut initramfs = Initramfs::default();
+    // What the kernel opens as init's stdin, stdout and stderr.
+    initramfs.device("/dev/console", 5, 1)?;
+    for folder in ["/proc", "/sys", "/tmp", "/run", "/root", "/var/lib"] {
+        initramfs.folder(folder)?;
+    }
+    initramfs.file(
+        "/etc/passwd",
+        0o644,
+        b"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+    )?;
+    initramfs.file("/etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
+    initramfs.file("/init", 0o755, init(test_args).as_bytes())?;
+
+    let mut libraries = BTreeSet::new();
+    for (source, path) in [
+        (busybox.as_path(), "/bin/busybox"),
+        (oomwatch, OOMWATCH),
+        (test, TEST),
+    ] {
+        initramfs.file(path, 0o755, &read(source)?)?;
+        libraries.extend(shared_libraries(source)?);
+    }
+    for library in libraries {
+        let path = library
+            .to_str()
+            .with_context(|| format!("{} is not UTF-8", library.display()))?;
+        initramfs.file(path, 0o755, &read(&library)?)?;
+    }
+    initramfs.finish()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// The kernel is silent on the console while the tests run, so that their lines stay whole: an oops turns it loud again
+/// by itself. After a failure its log is shown.
+fn init(test_args: &[String]) -> String {
+    let words: Vec<String> = [TEST]
+        .into_iter()
+        .chain(test_args.iter().map(String::as_str))
+        .map(quote)
+        .collect();
+    let command = words.join(" ");
+    format!(
+        r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root TERM=dumb RUST_BACKTRACE=1 OOMWATCH_BIN={OOMWATCH}
+mount_at() {{
+    mkdir -p "$2" && mount -t "$1" "$1" "$2" || echo "init: cannot mount $1 at $2"
+}}
+mount_at proc /proc
+mount_at sysfs /sys
+mount_at devtmpfs /dev
+mount_at devpts /dev/pts
+mount_at tmpfs /dev/shm
+mount_at tmpfs /tmp
+mount_at tmpfs /run
+mount_at tracefs /sys/kernel/tracing
+mount_at bpf /sys/fs/bpf
+mount_at cgroup2 /sys/fs/cgroup
+for controller in memory pids cpu; do
+    echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || echo "init: no $controller controller"
+done
+echo 1 > /proc/sys/kernel/panic_on_oops
+echo -1 > /proc/sys/kernel/panic
+echo 1 > /proc/sys/kernel/printk
+ip link set lo up
+hostname guest
+echo "init: $(uname -r)"
+cd /tmp
+{command}
+code=$?
+if [ $code != 0 ]; then
+    echo "init: the kernel's log ends with"
+    dmesg | tail -n 100
+fi
+printf '\n{VERDICT}%s\n' $code
+sync
+sleep 0.2
+reboot -f
+"#
+    )
+}
+
+/// A word that a shell takes literally.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn shared_libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(program)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .context("start `ldd`")?;
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    if !output.status.success() {
+        if stderr.contains("not a dynamic executable") {
+            return Ok(Vec::new());
+        }
+        bail!("`ldd {}`: {}", program.display(), stderr.trim());
+    }
+    parse_ldd(&stdout).with_context(|| format!("read the libraries of {}", program.display()))
+}
+
+/// `libc.so.6 => /lib/libc.so.6 (0x…)`, `/lib64/ld-linux-x86-64.so.2 (0x…)`, and without a file `linux-vdso.so.1 (0x…)`.
+fn parse_ldd(listed: &str) -> Result<Vec<PathBuf>> {
+    let mut libraries = Vec::new();
+    for line in listed.lines().map(str::trim) {
+        let (name, found) = line.split_once(" => ").unwrap_or((line, line));
+        if found == "not found" {
+            bail!("{name} is not installed");
+        }
+        let path = found.rsplit_once(" (0x").map_or(found, |(path, _)| path);
+        if path.starts_with('/') {
+            libraries.push(PathBuf::from(path));
+        }
+    }
+    Ok(libraries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_those_with_a_file() {
+        let listed = "\tlinux-vdso.so.1 (0x00007ffd1)\n\
+                      \tlibgcc_s.so.1 => /lib/x86_64-linux-gnu/libgcc_s.so.1 (0x00007f2)\n\
+                      \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f1)\n\
+                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f3)\n";
+        assert_eq!(
+            parse_ldd(listed).unwrap(),
+            [
+                "/lib/x86_64-linux-gnu/libgcc_s.so.1",
+                "/lib/x86_64-linux-gnu/libc.so.6",
+                "/lib64/ld-linux-x86-64.so.2"
+            ]
+            .map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn missing_library_is_an_error_that_names_it() {
+        let error = parse_ldd("\tlibodd.so.1 => not found\n").unwrap_err();
+        assert_eq!(error.to_string(), "libodd.so.1 is not installed");
+    }
+
+    #[test]
+    fn static_or_odd_programs_have_no_libraries() {
+        for listed in ["", "\tstatically linked\n", " => \n", "(0x0)\n", "x => y\n"] {
+            assert_eq!(
+                parse_ldd(listed).unwrap(),
+                Vec::<PathBuf>::new(),
+                "{listed}"
+            );
+        }
+    }
+
+    #[test]
+    fn arguments_reach_the_test_literally() {
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("$(reboot) 'x'"), r"'$(reboot) '\''x'\'''");
+        let init = init(&["--exact".to_owned(), "a;b".to_owned()]);
+        assert!(init.contains("\n'/bin/kernel-test' '--exact' 'a;b'\n"));
+    }
+}

@@ -1,0 +1,304 @@
+//! The kernels of the matrix: Debian's packages to bootable images below the target folder.
+//!
+//! A kernel that was fetched is used again without a network until `--refresh`. It takes its place by one rename after
+//! apt has checked the package and its image has been looked at, so that one that broke off is never booted.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::apt::{self, Apt, Archive, Candidate, version};
+use crate::toolchain::remove_if_there;
+
+/// A place in the matrix.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Release {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    archive: Archive,
+    suite: &'static str,
+    /// POSIX extended regular expression of the packages' names.
+    packages: &'static str,
+    /// Only this version will do.
+    pinned: Option<&'static str>,
+}
+
+pub(crate) const MATRIX: [Release; 4] = [
+    Release {
+        name: "5.10-old",
+        about: "5.10.218: the tracepoint mark_victim as it was, a pid and nothing else",
+        archive: Archive::Main,
+        suite: "bullseye",
+        packages: r"^linux-image-5\.10\.0-30-cloud-amd64$",
+        pinned: Some("5.10.218-1"),
+    },
+    Release {
+        name: "5.10",
+        about: "the newest 5.10: mark_victim with its new fields",
+        archive: Archive::Security,
+        suite: "bullseye-security",
+        packages: r"^linux-image-5\.10\.0-[0-9]+-cloud-amd64$",
+        pinned: None,
+    },
+    Release {
+        name: "6.1",
+        about: "the newest 6.1",
+        archive: Archive::Security,
+        suite: "bookworm-security",
+        packages: r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$",
+        pinned: None,
+    },
+    Release {
+        name: "newest",
+        about: "the newest kernel that Debian's backports have",
+        archive: Archive::Main,
+        suite: "trixie-backports",
+        packages: r"^linux-(binary|image)-[0-9]+\.[0-9]+\.[0-9]+[^-]*-cloud-amd64$",
+        pinned: None,
+    },
+];
+
+/// A kernel that can be booted.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) image: PathBuf,
+}
+
+/// The release of that name, for clap.
+pub(crate) fn parse_name(name: &str) -> Result<&'static Release> {
+    let names: Vec<&str> = MATRIX.iter().map(|release| release.name).collect();
+    MATRIX
+        .iter()
+        .find(|release| release.name == name)
+        .with_context(|| format!("the kernels are {}", names.join(", ")))
+}
+
+impl Kernel {
+    /// Somebody's own image.
+    pub(crate) fn from_file(image: &Path) -> Result<Self> {
+        check_image(image)?;
+        let name = image.file_name().unwrap_or(image.as_os_str());
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            version: "?".to_owned(),
+            image: image.to_path_buf(),
+        })
+    }
+}
+
+/// The kernel as it was fetched before, or else fetched now.
+pub(crate) fn obtain(release: &'static Release, folder: &Path, refresh: bool) -> Result<Kernel> {
+    if !refresh && let Some(kernel) = cached(release, folder) {
+        return Ok(kernel);
+    }
+    fetch(release, folder)?;
+    cached(release, folder)
+        .with_context(|| format!("{} is not what was just written there", release.name))
+}
+
+/// The kernel as it was fetched before, if it is whole.
+pub(crate) fn cached(release: &Release, folder: &Path) -> Option<Kernel> {
+    let place = place(release, folder);
+    let image = place.join("vmlinuz");
+    let noted = fs::read_to_string(place.join("version")).ok()?;
+    let (version, length) = parse_note(&noted)?;
+    let is_wanted = release.pinned.is_none_or(|pinned| pinned == version);
+    let is_whole = image.metadata().ok()?.len() == length && check_image(&image).is_ok();
+    (is_wanted && is_whole).then(|| Kernel {
+        name: release.name.to_owned(),
+        version: version.to_owned(),
+        image,
+    })
+}
+
+fn place(release: &Release, folder: &Path) -> PathBuf {
+    folder.join("kernels").join(release.name)
+}
+
+fn fetch(release: &Release, folder: &Path) -> Result<()> {
+    let apt = Apt::update(&folder.join("apt"), release.archive, release.suite)?;
+    let candidates = rank(apt.candidates(release.packages)?, release.pinned);
+    let place = place(release, folder);
+    let partial = place.with_file_name(format!("{}.partial", release.name));
+    // The newest may be split into packages in a way that is not known yet: then the next will do.
+    for candidate in candidates.iter().take(3) {
+        remove_if_there(&partial)?;
+        let unpacked = partial.join("unpacked");
+        fs::create_dir_all(&unpacked).with_context(|| format!("create {}", unpacked.display()))?;
+        let package = apt.download(candidate, &partial)?;
+        apt::unpack(&package, &unpacked)?;
+        let Some(image) = find_image(&unpacked)? else {
+            eprintln!("{} has no kernel image", candidate.package);
+            continue;
+        };
+        check_image(&image)?;
+        let length = image
+            .metadata()
+            .with_context(|| format!("read {}", image.display()))?
+            .len();
+        let kept = partial.join("vmlinuz");
+        fs::rename(&image, &kept).with_context(|| format!("create {}", kept.display()))?;
+        let note = partial.join("version");
+        fs::write(
+            &note,
+            format!("{} {length} {}\n", candidate.version, candidate.package),
+        )
+        .with_context(|| format!("write {}", note.display()))?;
+        remove_if_there(&unpacked)?;
+        fs::remove_file(&package).with_context(|| format!("remove {}", package.display()))?;
+        remove_if_there(&place)?;
+        return fs::rename(&partial, &place).with_context(|| format!("create {}", place.display()));
+    }
+    match release.pinned {
+        Some(pinned) => bail!("{} has no version {pinned} any more", release.suite),
+        None => bail!("{} has no package with a kernel image", release.suite),
+    }
+}
+
+/// Newest first; of one version, the package that is nothing but the image first.
+fn rank(mut candidates: Vec<Candidate>, pinned: Option<&str>) -> Vec<Candidate> {
+    candidates.retain(|candidate| pinned.is_none_or(|pinned| candidate.version == pinned));
+    candidates.sort_by(|left, right| {
+        version::compare(&right.version, &left.version)
+            .then_with(|| left.package.cmp(&right.package))
+    });
+    candidates.dedup();
+    candidates
+}
+
+/// `boot/vmlinuz-*`, or `usr/lib/modules/*/vmlinuz` in newer packages.
+fn find_image(unpacked: &Path) -> Result<Option<PathBuf>> {
+    for entry in entries(&unpacked.join("boot"))? {
+        if entry
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
+        {
+            return Ok(Some(entry));
+        }
+    }
+    let modules = entries(&unpacked.join("usr/lib/modules"))?;
+    let images = modules.into_iter().map(|folder| folder.join("vmlinuz"));
+    Ok(images.into_iter().find(|image| image.is_file()))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    fs::read_dir(folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect()
+        })
+        .with_context(|| format!("list {}", folder.display()))
+}
+
+fn check_image(image: &Path) -> Result<()> {
+    let mut head = Vec::new();
+    File::open(image)
+        .and_then(|file| file.take(0x300).read_to_end(&mut head))
+        .with_context(|| format!("read {}", image.display()))?;
+    ensure!(
+        is_bzimage(&head),
+        "{} is not a bootable kernel image",
+        image.display()
+    );
+    Ok(())
+}
+
+/// The setup header, `Documentation/arch/x86/boot.rst`.
+fn is_bzimage(head: &[u8]) -> bool {
+    head.get(0x1fe..0x200) == Some(&[0x55, 0xaa]) && head.get(0x202..0x206) == Some(b"HdrS")
+}
+
+/// `5.10.218-1 12113248 linux-image-…`: version, bytes of the image, package.
+fn parse_note(note: &str) -> Option<(&str, u64)> {
+    let mut words = note.strip_suffix('\n')?.split(' ');
+    let (version, length) = (words.next()?, words.next()?.parse().ok()?);
+    words.next()?;
+    (!version.is_empty()).then_some((version, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(package: &str, version: &str) -> Candidate {
+        Candidate {
+            package: package.to_owned(),
+            version: version.to_owned(),
+        }
+    }
+
+    #[test]
+    fn newest_is_first_and_the_bare_image_before_its_wrapper() {
+        let image = candidate("linux-image-7.3.4-cloud-amd64", "7.3.4-1");
+        let binary = candidate("linux-binary-7.3.4-cloud-amd64", "7.3.4-1");
+        let older = candidate("linux-binary-7.2.12-cloud-amd64", "7.2.12-1");
+        let oldest = candidate("linux-image-6.18.9-cloud-amd64", "6.18.9-1");
+        let found = vec![
+            oldest.clone(),
+            image.clone(),
+            older.clone(),
+            binary.clone(),
+            binary.clone(),
+        ];
+        assert_eq!(rank(found, None), [binary, image, older, oldest]);
+    }
+
+    #[test]
+    fn pinned_version_is_the_only_one() {
+        let found = vec![candidate("k", "5.10.262-1"), candidate("k", "5.10.218-1")];
+        assert_eq!(
+            rank(found.clone(), Some("5.10.218-1")),
+            [candidate("k", "5.10.218-1")]
+        );
+        assert_eq!(rank(found, Some("5.10.1-1")), []);
+    }
+
+    #[test]
+    fn only_a_setup_header_makes_an_image() {
+        let mut head = vec![0; 0x300];
+        assert!(!is_bzimage(&head));
+        head[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        assert!(!is_bzimage(&head));
+        head[0x202..0x206].copy_from_slice(b"HdrS");
+        assert!(is_bzimage(&head));
+        assert!(!is_bzimage(&head[..0x205]));
+        assert!(!is_bzimage(b""));
+        assert!(!is_bzimage(b"<html>"));
+    }
+
+    #[test]
+    fn note_is_whole_or_nothing() {
+        assert_eq!(
+            parse_note("5.10.218-1 12113248 linux-image\n"),
+            Some(("5.10.218-1", 12_113_248))
+        );
+        for odd in [
+            "",
+            "\n",
+            "5.10.218-1",
+            "5.10.218-1\n",
+            "5.10.218-1 12113248\n",
+            "5.10.218-1 12113248 linux",
+            "5.10 many linux\n",
+            " 1 x\n",
+        ] {
+            assert_eq!(parse_note(odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_name_is_told_the_names() {
+        assert_eq!(
+            parse_name("4.19").unwrap_err().to_string(),
+            "the kernels are 5.10-old, 5.10, 6.1, newest"
+        );
+    }
+}
