@@ -1,4 +1,4 @@
-//! What cargo knows: the workspace's folders, and the executables a build gave.
+//! What cargo knows: the workspace's folders and test targets, and the executables a build gave.
 //!
 //! It reads cargo's JSON as far as it needs it and ignores the rest, as cargo's documentation asks.
 
@@ -19,6 +19,8 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The target folder in force, `CARGO_TARGET_DIR` included.
     pub(crate) target: PathBuf,
+    /// Names of the integration test targets, sorted.
+    pub(crate) tests: Vec<String>,
 }
 
 /// The cargo that runs us, so that a pinned toolchain stays the same one.
@@ -74,9 +76,22 @@ fn parse_metadata(json: &str) -> Result<Workspace> {
             .map(PathBuf::from)
             .with_context(|| format!("find {key} in cargo's metadata"))
     };
+    let packages = metadata["packages"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let mut tests: Vec<String> = packages
+        .iter()
+        .filter_map(|package| package["targets"].as_array())
+        .flatten()
+        .filter(|target| has_kind(target, "test"))
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect();
+    tests.sort();
+    tests.dedup();
     Ok(Workspace {
         root: folder("workspace_root")?,
         target: folder("target_directory")?,
+        tests,
     })
 }
 
@@ -140,11 +155,14 @@ not json at all
     }
 
     #[test]
-    fn metadata_gives_folders() {
-        let json = r#"{"workspace_root":"/w","target_directory":"/w/target","packages":[{}]}"#;
+    fn metadata_gives_folders_and_test_targets() {
+        let json = r#"{"workspace_root":"/w","target_directory":"/w/target","packages":[
+            {"targets":[{"kind":["test"],"name":"kernel"},{"kind":["lib"],"name":"oomwatch"}]},
+            {"targets":[{"kind":["test"],"name":"cli"},{"name":"odd"}]},{}]}"#;
         let workspace = Workspace {
             root: PathBuf::from("/w"),
             target: PathBuf::from("/w/target"),
+            tests: vec!["cli".to_owned(), "kernel".to_owned()],
         };
         assert_eq!(parse_metadata(json).unwrap(), workspace);
     }

@@ -79,6 +79,17 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// Whether `sudo` would run something without asking.
+pub(crate) fn has_passwordless_sudo() -> bool {
+    Command::new("sudo")
+        .args(["-n", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 /// The program as root: itself if we are root, else through `sudo`, which may ask for a password.
 pub(crate) fn as_root(program: &Path) -> Command {
     if is_root() {

@@ -9,11 +9,13 @@
 
 mod apt;
 mod cargo;
+mod ci;
 mod demo;
 mod ebpf;
 mod exec;
 mod run;
 mod table;
+mod test;
 mod toolchain;
 mod vm;
 
@@ -36,8 +38,12 @@ enum Task {
     Ebpf(ebpf::Args),
     /// Build oomwatch and run `oomwatch watch` as root
     Run(run::Args),
+    /// Run the tests, tier by tier, as far as this machine can
+    Test(test::Args),
     /// Boot other kernels in QEMU and run the kernel tests there
     Vm(vm::Args),
+    /// Everything that a change has to pass: format, lints, documentation, every tier of tests
+    Ci,
     /// Provoke the one OOM kill of `run --demo`; root only
     #[command(hide = true)]
     DemoKill,
@@ -57,7 +63,9 @@ fn dispatch(task: Task) -> Result<ExitCode> {
     match task {
         Task::Ebpf(args) => ebpf::run(&args)?,
         Task::Run(args) => return run::run(args),
+        Task::Test(args) => test::run(&args)?,
         Task::Vm(args) => vm::run(&args)?,
+        Task::Ci => ci::run()?,
         Task::DemoKill => demo::kill_one()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -79,6 +79,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bail!("{}", problems.join("; "))
 }
 
+/// The whole matrix with nothing special asked for: the test tier.
+pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
+    matrix(
+        workspace,
+        &Args {
+            kernel: Vec::new(),
+            only: Vec::new(),
+            list: false,
+            refresh: false,
+            timeout: 300,
+            test: Vec::new(),
+        },
+    )
+}
+
+/// Installs what booting needs.
+pub(crate) fn prepare() -> Result<()> {
+    apt::ensure_tools(&TOOLS)
+}
+
 fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
     let Args {
         kernel,

@@ -1,0 +1,270 @@
+//! `cargo xtask test`: the tests in tiers, from the least powerful to the most.
+//!
+//! A tier that cannot run on this machine says why and is skipped, unless it is required. What the tests are is decided
+//! by the test targets: a target named like a tier belongs to it, every other to the first.
+
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, ensure};
+use clap::ValueEnum;
+
+use crate::apt;
+use crate::cargo::Workspace;
+use crate::exec::{self, Tool};
+use crate::{ebpf, table, toolchain, vm};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run these tiers only
+    #[arg(long, value_name = "TIER", value_delimiter = ',')]
+    only: Vec<Tier>,
+    /// Fail if one of these tiers cannot run: tiers, or `all`
+    #[arg(long, value_name = "TIER", value_delimiter = ',', value_parser = parse_required)]
+    require: Vec<Required>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// Everything that needs neither root nor a kernel: unit tests, the command line, documentation
+    Unit,
+    /// The committed BPF object is what its source gives
+    Object,
+    /// Real kills on this machine's kernel
+    Kernel,
+    /// Real kills in a container of containerd's
+    Container,
+    /// The kernel tests on other kernels, in QEMU
+    Vm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Required {
+    All,
+    One(Tier),
+}
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let Args { only, require } = args;
+    let workspace = Workspace::load()?;
+    let mut rows = Vec::new();
+    let mut failures = Vec::new();
+    for tier in Tier::value_variants() {
+        if !only.is_empty() && !only.contains(tier) {
+            continue;
+        }
+        let name = tier.name();
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let outcome = run_tier(*tier, &workspace);
+        let outcome = match outcome {
+            Outcome::Skipped(why) if is_required(*tier, require) => {
+                Outcome::Failed(format!("required, but cannot run: {why}"))
+            }
+            outcome => outcome,
+        };
+        let told = match outcome {
+            Outcome::Passed => "ok".to_owned(),
+            Outcome::Failed(why) => {
+                failures.push(name.clone());
+                format!("failed: {why}")
+            }
+            Outcome::Skipped(why) => format!("skipped: {why}"),
+        };
+        eprintln!("== {name}: {told}");
+        rows.push([name, format!("{:.1}", start.elapsed().as_secs_f64()), told]);
+    }
+    print!("\n{}", table::render(["tier", "seconds", "outcome"], &rows));
+    ensure!(failures.is_empty(), "failed: {}", failures.join(", "));
+    Ok(())
+}
+
+/// Every tier required: what CI asks for.
+pub(crate) fn require_all() -> Result<()> {
+    run(&Args {
+        only: Vec::new(),
+        require: vec![Required::All],
+    })
+}
+
+fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
+    match tier {
+        Tier::Unit => passed_or_failed(unit(workspace)),
+        Tier::Object => match toolchain::ensure_toolchain(workspace) {
+            Ok(toolchain) => passed_or_failed(ebpf::check(workspace, &toolchain)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
+        Tier::Kernel => as_root(workspace, "kernel"),
+        Tier::Container => match apt::ensure_tools(&CONTAINER_TOOLS) {
+            Ok(()) => as_root(workspace, "container"),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
+        Tier::Vm => match vm::prepare() {
+            Ok(()) => vm_outcome(vm::whole_matrix(workspace)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
+    }
+}
+
+const CONTAINER_TOOLS: [Tool; 3] = [
+    Tool {
+        program: "containerd",
+        package: "containerd",
+    },
+    Tool {
+        program: "ctr",
+        package: "containerd",
+    },
+    Tool {
+        program: "runc",
+        package: "runc",
+    },
+];
+
+fn unit(workspace: &Workspace) -> Result<()> {
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--locked", "--workspace", "--lib", "--bins"]);
+    for target in unit_targets(&workspace.tests) {
+        tests.args(["--test", target]);
+    }
+    exec::run(&mut tests)?;
+    exec::run(
+        workspace
+            .cargo()
+            .args(["test", "--locked", "--workspace", "--doc"]),
+    )
+}
+
+fn unit_targets(targets: &[String]) -> impl Iterator<Item = &str> {
+    let is_tier = |target: &str| {
+        Tier::value_variants()
+            .iter()
+            .any(|tier| tier.name() == target)
+    };
+    targets
+        .iter()
+        .map(String::as_str)
+        .filter(move |target| !is_tier(target))
+}
+
+/// Runs a test target of oomwatch's as root. It is built as who we are: only what was built goes through `sudo`.
+fn as_root(workspace: &Workspace, target: &str) -> Outcome {
+    let mut tests = workspace.cargo();
+    if !exec::is_root() {
+        if !exec::has_passwordless_sudo() {
+            return Outcome::Skipped("needs root, and sudo asks for a password".to_owned());
+        }
+        tests.args(["--config", SUDO_RUNNER]);
+    }
+    tests.args([
+        "test",
+        "--locked",
+        "--package",
+        "oomwatch",
+        "--test",
+        target,
+    ]);
+    passed_or_failed(exec::run(&mut tests))
+}
+
+/// Cargo's way of running an executable through another.
+const SUDO_RUNNER: &str = r#"target."cfg(unix)".runner = ["sudo", "-n", "-E", "--"]"#;
+
+fn vm_outcome(summary: Result<vm::Summary>) -> Outcome {
+    match summary {
+        Err(error) => Outcome::Failed(one_line(&error)),
+        Ok(vm::Summary { missing, failed }) => {
+            if !failed.is_empty() {
+                Outcome::Failed([failed, missing].concat().join("; "))
+            } else if !missing.is_empty() {
+                Outcome::Skipped(missing.join("; "))
+            } else {
+                Outcome::Passed
+            }
+        }
+    }
+}
+
+fn passed_or_failed(result: Result<()>) -> Outcome {
+    result.map_or_else(
+        |error| Outcome::Failed(one_line(&error)),
+        |()| Outcome::Passed,
+    )
+}
+
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn is_required(tier: Tier, required: &[Required]) -> bool {
+    required.contains(&Required::All) || required.contains(&Required::One(tier))
+}
+
+fn parse_required(text: &str) -> Result<Required> {
+    if text == "all" {
+        return Ok(Required::All);
+    }
+    let names: Vec<String> = Tier::value_variants()
+        .iter()
+        .map(|tier| tier.name())
+        .collect();
+    Tier::from_str(text, false)
+        .map(Required::One)
+        .map_err(|_| anyhow!("the tiers are {}, or all", names.join(", ")))
+}
+
+impl Tier {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_other_tiers_are_not_unit_tests() {
+        let targets = ["cli", "container", "golden", "kernel"].map(str::to_owned);
+        assert_eq!(
+            unit_targets(&targets).collect::<Vec<_>>(),
+            ["cli", "golden"]
+        );
+        assert_eq!(unit_targets(&[]).count(), 0);
+    }
+
+    #[test]
+    fn required_is_a_tier_or_all() {
+        assert_eq!(parse_required("all").unwrap(), Required::All);
+        assert_eq!(parse_required("vm").unwrap(), Required::One(Tier::Vm));
+        for odd in ["", "ALL", "vms", "kernel,vm"] {
+            assert_eq!(
+                parse_required(odd).unwrap_err().to_string(),
+                "the tiers are unit, object, kernel, container, vm, or all"
+            );
+        }
+    }
+
+    #[test]
+    fn matrix_with_a_kernel_missing_is_not_passed() {
+        let summary = |missing: &[&str], failed: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+            vm_outcome(Ok(vm::Summary {
+                missing: owned(missing),
+                failed: owned(failed),
+            }))
+        };
+        assert!(matches!(summary(&[], &[]), Outcome::Passed));
+        assert!(matches!(summary(&["a"], &[]), Outcome::Skipped(why) if why == "a"));
+        assert!(matches!(summary(&["a"], &["b"]), Outcome::Failed(why) if why == "b; a"));
+    }
+}
