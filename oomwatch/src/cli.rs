@@ -132,6 +132,9 @@ pub struct WatchArgs {
     /// Name of this node in the reports [default: the host's name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node: Option<String>,
+    /// The host's /var/log, whose entries name pods and containers
+    #[arg(long, value_name = "DIR", default_value = "/var/log")]
+    pub log_root: PathBuf,
     /// Which kills to show.
     #[command(flatten)]
     pub filter: FilterArgs,

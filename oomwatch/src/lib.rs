@@ -24,6 +24,7 @@ pub mod incident;
 pub mod kill;
 pub mod probe;
 pub mod report;
+pub mod resolve;
 pub mod sink;
 pub mod verdict;
 pub mod watch;

@@ -27,6 +27,7 @@ use crate::{
     kill::{Aside, AsideKind, Kill},
     probe::{self, Config, Probe, RING_BYTES, Ring, symbols::Symbols},
     report::{Host, Report},
+    resolve::pod_logs::PodLogs,
     sink::{
         json,
         line::{self, Colour, Detail},
@@ -48,6 +49,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         timeout,
         cmdline,
         node,
+        log_root,
         filter,
         kernel,
     } = args;
@@ -84,6 +86,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
             .inspect_err(|error| warn!(%error, "what ran out of memory will not be known"))
             .ok(),
         page_bytes: rustix::param::page_size() as u64,
+        names: PodLogs::new(&log_root),
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
         left: count,
         baseline,
@@ -155,6 +158,7 @@ struct Watch {
     incidents: Incidents,
     symbols: Option<Symbols>,
     page_bytes: u64,
+    names: PodLogs,
     arguments: Option<cmdline::Reader>,
     /// Kills still to be shown; absent without a bound.
     left: Option<u64>,
@@ -227,6 +231,7 @@ impl Watch {
     fn kill(&mut self, kill: Kill) -> io::Result<()> {
         self.counts.kills += u64::from(kill.boot_time_ns > self.baseline.boot_time_ns);
         let mut report = Report::new(kill, &self.host);
+        self.names.name(&mut report);
         debug!(id = report.id, pid = report.kill.victim.pid, "kill");
         if self.left == Some(0) || !self.filter.matches(&report) {
             return Ok(());

@@ -1,0 +1,3 @@
+//! Who is that: names for the ids that a cgroup path tells. What is not found stays absent.
+
+pub mod pod_logs;
