@@ -3,11 +3,11 @@
 use oomwatch_ebpf::record::{
     COMM_LEN, FLAG_CGROUP_V1, FLAG_NO_DISTANCE, Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID,
     LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS,
-    MISSING_COMM, MISSING_FILE_RSS, MISSING_NAMES, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ,
-    MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP, MISSING_TASK,
-    MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_REKILL, RELATION_SHARER,
-    SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack, VICTIM_FIXED_LENGTH,
-    VictimRecord,
+    MISSING_CGROUP, MISSING_COMM, MISSING_FILE_RSS, MISSING_LIMITS, MISSING_NAMES, MISSING_NS_PID,
+    MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP,
+    MISSING_TASK, MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_REKILL,
+    RELATION_SHARER, SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack,
+    VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -237,36 +237,48 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
             value: record.level_count.into(),
         })?;
     let names = names(record)?;
-    let cgroup_v1 = record.flags & FLAG_CGROUP_V1 != 0;
-    let memcg = if record.flags & FLAG_NO_DISTANCE == 0 {
-        names.victim.ancestor(record.memcg_distance as usize)
-    } else {
-        Names::default()
-    };
+    let leaf_names = names.victim.as_deref();
+    let memcg_names = leaf_names
+        .filter(|_| record.flags & FLAG_NO_DISTANCE == 0)
+        .and_then(|names| names.get(record.memcg_distance as usize..));
+
     let limits: Option<Vec<_>> = levels
         .iter()
         .enumerate()
-        .map(|(depth, level)| limit(level, &memcg.ancestor(depth), page_bytes))
+        .map(|(depth, level)| limit(level, memcg_names?.get(depth..)?, page_bytes))
         .collect();
-    let victim = victim(record, &names.victim, &memcg, page_bytes);
+    let has = |bit: u64| record.missing & bit == 0;
+    let victim = victim(record, leaf_names, memcg_names, page_bytes);
+    // The programs walk to the root only once where both are in one cgroup.
+    let trigger_names = if record.trigger.memcg_id == record.victim.memcg_id {
+        memcg_names
+    } else {
+        names.trigger.as_deref()
+    };
+    let trigger = Trigger {
+        pid: record.trigger.tgid,
+        tid: record.trigger.tid,
+        comm: has(MISSING_TRIGGER).then(|| comm(&record.trigger.comm)),
+        cgroup: some_id(record.trigger.memcg_id)
+            .and_then(|id| Some(cgroup(trigger_names?, Some(id)))),
+    };
+    let cgroup_v1 = record.flags & FLAG_CGROUP_V1 != 0;
     let mut missing: Vec<_> = MISSING_NAMES
         .iter()
         .filter(|(bit, _)| record.missing & bit != 0)
         .map(|&(_, name)| name)
         .collect();
-    for (name, absent) in [
-        ("cgroup", victim.cgroup.is_none()),
-        ("limits", limits.is_none()),
-    ] {
-        if absent && !missing.contains(&name) {
-            missing.push(name);
-        }
+    if victim.cgroup.is_none() && has(MISSING_CGROUP) {
+        missing.push("cgroup");
+    }
+    if limits.is_none() && has(MISSING_LIMITS) {
+        missing.push("limits");
     }
     Ok(Observation::Mark(Box::new(Mark {
         boot_time_ns,
         sigkill,
         victim,
-        trigger: trigger(record, names.trigger.as_ref().unwrap_or(&memcg)),
+        trigger,
         limits: limits.unwrap_or_default(),
         levels: levels
             .iter()
@@ -278,7 +290,12 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
     })))
 }
 
-fn victim(record: &VictimRecord, leaf: &Names<'_>, memcg: &Names<'_>, page_bytes: u64) -> Victim {
+fn victim(
+    record: &VictimRecord,
+    leaf_names: Option<&[&[u8]]>,
+    memcg_names: Option<&[&[u8]]>,
+    page_bytes: u64,
+) -> Victim {
     let has = |bit: u64| record.missing & bit == 0;
     let pages = |bit: u64, count: i64| {
         has(bit).then(|| u64::try_from(count).unwrap_or(0).saturating_mul(page_bytes))
@@ -298,33 +315,11 @@ fn victim(record: &VictimRecord, leaf: &Names<'_>, memcg: &Names<'_>, page_bytes
         swap_bytes: pages(MISSING_SWAP, record.swap_pages),
         pgtables_bytes: has(MISSING_PGTABLES).then_some(record.pgtables_bytes),
         start_boot_time_ns: has(MISSING_START_TIME).then_some(record.start_time_ns),
-        cgroup: memcg.path().map(|path| Cgroup {
-            path,
-            id: some_id(record.victim.memcg_id),
-        }),
-        leaf_cgroup: (record.memcg_distance > 0)
-            .then(|| leaf.path())
-            .flatten()
-            .map(|path| Cgroup {
-                path,
-                id: some_id(record.cgroup_id),
-            }),
+        cgroup: memcg_names.map(|names| cgroup(names, some_id(record.victim.memcg_id))),
+        leaf_cgroup: leaf_names
+            .filter(|_| record.memcg_distance > 0)
+            .map(|names| cgroup(names, some_id(record.cgroup_id))),
         main_process: main_process(record),
-    }
-}
-
-fn trigger(record: &VictimRecord, memcg: &Names<'_>) -> Trigger {
-    let id = some_id(record.trigger.memcg_id);
-    Trigger {
-        pid: record.trigger.tgid,
-        tid: record.trigger.tid,
-        comm: (record.missing & MISSING_TRIGGER == 0).then(|| comm(&record.trigger.comm)),
-        cgroup: id.and_then(|_| {
-            Some(Cgroup {
-                path: memcg.path()?,
-                id,
-            })
-        }),
     }
 }
 
@@ -353,78 +348,45 @@ fn stack(stack: &Stack) -> Vec<u64> {
         .collect()
 }
 
-/// The names that a record carries.
-struct AllNames<'a> {
-    victim: Names<'a>,
-    /// Absent where the trigger is in the victim's memory cgroup.
-    trigger: Option<Names<'a>>,
+/// Directory names, leaf first, without the root's empty one; absent if the walk did not reach the root, since a part of a
+/// path names another cgroup.
+struct Names<'a> {
+    victim: Option<Vec<&'a [u8]>>,
+    trigger: Option<Vec<&'a [u8]>>,
 }
 
-fn names(record: &VictimRecord) -> Result<AllNames<'_>, DecodeError> {
-    let victim_length = record.victim_names_length as usize;
-    let used = record.names_length as usize;
-    if VICTIM_FIXED_LENGTH + used != record.header.length as usize || used > record.names.len() {
-        return Err(DecodeError::Value {
-            field: "names_length",
-            value: used as u64,
-        });
-    }
-    if victim_length > used {
-        return Err(DecodeError::Value {
-            field: "victim_names_length",
-            value: victim_length as u64,
-        });
-    }
-    let (victim, trigger) = record.names[..used].split_at(victim_length);
-    Ok(AllNames {
-        victim: Names::new(victim),
-        trigger: (!trigger.is_empty()).then(|| Names::new(trigger)),
+fn names(record: &VictimRecord) -> Result<Names<'_>, DecodeError> {
+    let wrong = |field, value: u32| DecodeError::Value {
+        field,
+        value: value.into(),
+    };
+    let used = record.header.length as usize - VICTIM_FIXED_LENGTH;
+    let names = record.names.get(..used);
+    let names = names
+        .filter(|_| record.names_length as usize == used)
+        .ok_or_else(|| wrong("names_length", record.names_length))?;
+    let (victim, trigger) = names
+        .split_at_checked(record.victim_names_length as usize)
+        .ok_or_else(|| wrong("victim_names_length", record.victim_names_length))?;
+    Ok(Names {
+        victim: split_names(victim),
+        trigger: split_names(trigger),
     })
 }
 
-/// Directory names, leaf first, without the root's empty one.
-#[derive(Clone, Debug, Default)]
-struct Names<'a> {
-    names: Vec<&'a [u8]>,
-    /// Whether they reach the root: a part of a path names another cgroup.
-    complete: bool,
+fn split_names(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut names: Vec<_> = bytes.strip_suffix(&[0])?.split(|&b| b == 0).collect();
+    names.pop_if(|name| name.is_empty())?;
+    Some(names)
 }
 
-impl<'a> Names<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        let mut names: Vec<_> = bytes
-            .strip_suffix(&[0])
-            .map_or_else(Vec::new, |names| names.split(|&byte| byte == 0).collect());
-        let complete = names.pop_if(|name| name.is_empty()).is_some();
-        Self { names, complete }
-    }
-
-    /// The cgroup so many levels above; nothing if there are not as many.
-    fn ancestor(&self, levels: usize) -> Self {
-        self.names
-            .get(levels..)
-            .map_or_else(Self::default, |names| Self {
-                names: names.to_vec(),
-                complete: self.complete,
-            })
-    }
-
-    fn path(&self) -> Option<Vec<u8>> {
-        if !self.complete {
-            return None;
-        }
-        if self.names.is_empty() {
-            return Some(b"/".to_vec());
-        }
-        Some(
-            self.names
-                .iter()
-                .rev()
-                .flat_map(|name| b"/".iter().chain(*name))
-                .copied()
-                .collect(),
-        )
-    }
+fn cgroup(names: &[&[u8]], id: Option<u64>) -> Cgroup {
+    let joined = names.iter().rev().flat_map(|name| b"/".iter().chain(*name));
+    let path = match names {
+        [] => b"/".to_vec(),
+        _ => joined.copied().collect(),
+    };
+    Cgroup { path, id }
 }
 
 /// `PAGE_COUNTER_MAX`: `LONG_MAX / PAGE_SIZE` pages mean no limit.
@@ -432,14 +394,12 @@ fn limited(pages: u64, page_bytes: u64) -> Option<u64> {
     (pages < i64::MAX.unsigned_abs() / page_bytes).then_some(pages)
 }
 
-fn limit(level: &Level, names: &Names<'_>, page_bytes: u64) -> Option<Limit> {
+/// Absent without a name: the root, which has none, is no level.
+fn limit(level: &Level, names: &[&[u8]], page_bytes: u64) -> Option<Limit> {
     let has = |bit: u64| level.flags & bit == 0;
     let bytes = |pages: u64| pages.saturating_mul(page_bytes);
-    Some(Limit {
-        cgroup: Cgroup {
-            path: names.path()?,
-            id: has(LEVEL_NO_ID).then_some(level.id),
-        },
+    (!names.is_empty()).then(|| Limit {
+        cgroup: cgroup(names, has(LEVEL_NO_ID).then_some(level.id)),
         usage_bytes: has(LEVEL_NO_MEMORY).then(|| bytes(level.usage_pages)),
         limit_bytes: limited(level.limit_pages, page_bytes)
             .filter(|_| has(LEVEL_NO_MEMORY))

@@ -120,7 +120,8 @@ impl Victim {
     /// Resident memory: anonymous, of files, and shared; absent if any of the three is.
     #[must_use]
     pub fn rss_bytes(&self) -> Option<u64> {
-        Some(self.anon_rss_bytes? + self.file_rss_bytes? + self.shmem_rss_bytes?)
+        let anon_and_file = self.anon_rss_bytes?.saturating_add(self.file_rss_bytes?);
+        Some(anon_and_file.saturating_add(self.shmem_rss_bytes?))
     }
 }
 

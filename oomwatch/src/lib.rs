@@ -26,5 +26,7 @@ pub mod probe;
 pub mod report;
 pub mod resolve;
 pub mod sink;
+#[cfg(test)]
+mod testing;
 pub mod verdict;
 pub mod watch;
