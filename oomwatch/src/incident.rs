@@ -226,15 +226,18 @@ fn group_kill(
     oom_level: Option<usize>,
     stack: Option<Stack>,
 ) -> Option<bool> {
-    if mark.cgroup_v1 {
-        return Some(false);
-    }
     if stack.is_some_and(|stack| stack.group_member) {
         return Some(true);
     }
+    // Where the memory cgroup could not be read, its version was not either.
+    if mark.levels.is_empty() && mark.missing.contains(&"limits") {
+        return None;
+    }
+    if mark.cgroup_v1 {
+        return Some(false);
+    }
     let set = mark.levels.iter().position(|level| level.oom_group);
     match (set, scope, oom_level) {
-        _ if mark.levels.is_empty() && mark.missing.contains(&"limits") => None,
         (None, ..) => Some(false),
         (Some(_), Scope::System, _) => Some(true),
         (Some(set), Scope::Memcg, Some(oom)) => Some(set <= oom),

@@ -6,7 +6,7 @@ use oomwatch_ebpf::record::{
 };
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::kill::Cgroup;
+use crate::kill::{Cgroup, Limit};
 
 /// `PAGE_COUNTER_MAX` with pages of 4096 bytes.
 pub(crate) const NO_LIMIT: u64 = i64::MAX.unsigned_abs() / 4096;
@@ -158,5 +158,16 @@ pub(crate) fn cgroup(path: impl AsRef<[u8]>, id: u64) -> Cgroup {
     Cgroup {
         path: path.as_ref().to_vec(),
         id: Some(id),
+    }
+}
+
+/// A memory cgroup that is half full.
+pub(crate) fn limit(path: impl AsRef<[u8]>, id: u64, limit_bytes: Option<u64>) -> Limit {
+    Limit {
+        cgroup: cgroup(path, id),
+        usage_bytes: limit_bytes.map(|bytes| bytes / 2),
+        limit_bytes,
+        swap_usage_bytes: Some(0),
+        swap_limit_bytes: None,
     }
 }
