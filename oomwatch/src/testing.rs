@@ -1,12 +1,28 @@
-//! For tests: records as the programs write them, to be changed as a test needs.
+//! For tests: records as the programs write them, and a kill and its report, each full, to be changed as a test needs.
 
+use jiff::Timestamp;
 use oomwatch_ebpf::record::{
     Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES, SignalRecord, Stack,
     Task, VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::kill::{Cgroup, Limit};
+use crate::{
+    cgroup::{Qos, Runtime},
+    kill::{Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger, Victim},
+    report::{Container, Pod, Report},
+    verdict::LimitOwner,
+};
+
+pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice";
+pub(crate) const POD_UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";
+pub(crate) const CONTAINER_ID: &str =
+    "3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a190817263544536271809";
+
+/// The cgroup of the container of [`CONTAINER_ID`] in [`POD`].
+pub(crate) fn container_path() -> String {
+    format!("{POD}/cri-containerd-{CONTAINER_ID}.scope")
+}
 
 /// `PAGE_COUNTER_MAX` with pages of 4096 bytes.
 pub(crate) const NO_LIMIT: u64 = i64::MAX.unsigned_abs() / 4096;
@@ -171,3 +187,148 @@ pub(crate) fn limit(path: impl AsRef<[u8]>, id: u64, limit_bytes: Option<u64>) -
         swap_limit_bytes: None,
     }
 }
+
+/// The main process of a container at its own limit of 40 MiB, with all that can be known of it.
+pub(crate) fn kill() -> Kill {
+    let container = container_path();
+    let full = Limit {
+        usage_bytes: Some(40 << 20),
+        swap_usage_bytes: Some(4096),
+        swap_limit_bytes: Some(8192),
+        ..limit(&container, 5005, Some(40 << 20))
+    };
+    Kill {
+        boot_time_ns: 1_234_567_890_123,
+        incident_boot_time_ns: 1_234_567_890_000,
+        source: Source::Bpf,
+        hooks: Hooks::Tracepoint,
+        scope: Scope::Memcg,
+        constraint: Some(Constraint::Memcg),
+        group_kill: Some(true),
+        oom_level: Some(0),
+        limits: vec![full, limit(POD, 4004, None)],
+        victim: Victim {
+            pid: 14665,
+            tid: 14666,
+            ns_pid: Some(1),
+            comm: Some(b"tail".to_vec()),
+            uid: Some(1000),
+            oom_score_adj: Some(-997),
+            total_vm_bytes: Some(64 << 20),
+            anon_rss_bytes: Some(41_418_752),
+            file_rss_bytes: Some(4096),
+            shmem_rss_bytes: Some(0),
+            swap_bytes: Some(1 << 30),
+            pgtables_bytes: Some(126_976),
+            start_boot_time_ns: Some(1_200_000_000_000),
+            cgroup: Some(cgroup(&container, 5005)),
+            leaf_cgroup: Some(cgroup(format!("{container}/leaf"), 6006)),
+            main_process: MainProcess::Yes,
+        },
+        trigger: Some(Trigger {
+            pid: 14670,
+            tid: 14671,
+            comm: Some(b"writer".to_vec()),
+            cgroup: Some(cgroup(&container, 5005)),
+        }),
+        missing: vec!["uid"],
+    }
+}
+
+/// A kill of which nothing is known but that it happened.
+pub(crate) fn minimal_kill() -> Kill {
+    Kill {
+        boot_time_ns: 1,
+        incident_boot_time_ns: 1,
+        source: Source::Bpf,
+        hooks: Hooks::Tracepoint,
+        scope: Scope::Unknown,
+        constraint: None,
+        group_kill: None,
+        oom_level: None,
+        limits: vec![],
+        victim: Victim {
+            pid: 7,
+            tid: 7,
+            ns_pid: None,
+            comm: None,
+            uid: None,
+            oom_score_adj: None,
+            total_vm_bytes: None,
+            anon_rss_bytes: None,
+            file_rss_bytes: None,
+            shmem_rss_bytes: None,
+            swap_bytes: None,
+            pgtables_bytes: None,
+            start_boot_time_ns: None,
+            cgroup: None,
+            leaf_cgroup: None,
+            main_process: MainProcess::Unknown,
+        },
+        trigger: None,
+        missing: vec!["cgroup", "limits"],
+    }
+}
+
+/// [`kill`] with its meaning, names included.
+pub(crate) fn report() -> Report {
+    Report {
+        kill: kill(),
+        node: "node-1".to_owned(),
+        id: "0f1e2d3c-1176592e000-14665".to_owned(),
+        incident: "0f1e2d3c-11f71fb0450".to_owned(),
+        time: timestamp(1_790_000_000, 120_000_000),
+        start_time: Some(timestamp(1_789_999_965, 1)),
+        limit_owner: Some(LimitOwner::Container),
+        container: Some(Container {
+            runtime: Some(Runtime::Containerd),
+            id: CONTAINER_ID.to_owned(),
+            name: Some("app".to_owned()),
+        }),
+        pod: Some(Pod {
+            namespace: Some("shop".to_owned()),
+            name: Some("cart-0".to_owned()),
+            uid: POD_UID.to_owned(),
+            qos: Qos::Burstable,
+        }),
+        unit: Some("kubelet.service".to_owned()),
+        cmdline: Some(vec![b"tail".to_vec(), b"/dev/zero".to_vec()]),
+    }
+}
+
+/// [`minimal_kill`] without any meaning.
+pub(crate) fn minimal_report() -> Report {
+    Report {
+        kill: minimal_kill(),
+        node: "node-1".to_owned(),
+        id: "0f1e2d3c-1-7".to_owned(),
+        incident: "0f1e2d3c-1".to_owned(),
+        time: timestamp(1_790_000_000, 0),
+        start_time: None,
+        limit_owner: None,
+        container: None,
+        pod: None,
+        unit: None,
+        cmdline: None,
+    }
+}
+
+pub(crate) fn timestamp(second: i64, nanosecond: i32) -> Timestamp {
+    Timestamp::new(second, nanosecond).expect("a time of our calendar")
+}
+
+/// Bytes that a process may give itself or its cgroup for a name, which have led other readers astray.
+pub(crate) const HOSTILE: [&[u8]; 12] = [
+    b"a\nb",
+    b"\r\x08\x7f",
+    b"\x1b[31mred\x1b]0;t\x07",
+    b"%s%n{}${x}",
+    b") ,pid=1,uid=0",
+    b"\"},{\"pid\":1",
+    b"a\\x2db\\\\",
+    b"\xff\xfe\xc3",
+    b"ok\xed\xa0\x80",
+    "\u{9b}2J".as_bytes(),
+    "\u{202e}txt\u{200b}\u{2028}".as_bytes(),
+    "\u{fffd}".as_bytes(),
+];

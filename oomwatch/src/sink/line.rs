@@ -202,7 +202,7 @@ fn place(report: &Report) -> String {
     match (&report.pod, &report.container, &report.unit) {
         (Some(pod), container, _) => {
             let pod_name = match (&pod.namespace, &pod.name) {
-                (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+                (Some(namespace), Some(name)) => escape(format!("{namespace}/{name}").as_bytes()),
                 _ => format!("pod {}", pod.uid),
             };
             match container {
@@ -259,7 +259,7 @@ pub fn size(bytes: Option<u64>) -> String {
     let mut tenths = u128::from(bytes) * 10;
     for larger in ["KiB", "MiB", "GiB", "TiB"] {
         // What would be written as 1024 of a unit is 1 of the next.
-        if tenths < 10_235 {
+        if tenths < 10_240 {
             break;
         }
         tenths = (tenths + 512) / 1024;
