@@ -75,29 +75,4 @@ fn is_below(path: &[u8], ancestor: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cgroup_filter_takes_whole_names() {
-        assert!(is_below(b"/a/b", b"/a"));
-        assert!(is_below(b"/a", b"/a"));
-        assert!(is_below(b"/a", b""));
-        assert!(!is_below(b"/ab", b"/a"));
-        assert!(!is_below(b"/", b"/a"));
-    }
-
-    #[test]
-    fn directory_of_the_file_system_is_refused_with_the_remedy() {
-        for path in ["system.slice", "/sys/fs/cgroup/memory/x", ""] {
-            let args = FilterArgs {
-                namespace: None,
-                container: None,
-                cgroup: Some(path.into()),
-                scope: None,
-            };
-            let error = Filter::new(args).expect_err(path).to_string();
-            assert!(error.contains("from the root of the hierarchy"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -76,3 +76,6 @@ fn is_containers_own(pod: &Limit, container: Option<&[u8]>, limits: &[Limit]) ->
             container.limit_bytes.is_some() && container.limit_bytes == pod.limit_bytes
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use super::*;
+use crate::testing::{self, CONTAINER_ID, POD};
+
+/// No filter at all.
+fn none() -> FilterArgs {
+    FilterArgs {
+        namespace: None,
+        container: None,
+        cgroup: None,
+        scope: None,
+    }
+}
+
+fn by_namespace(name: &str) -> FilterArgs {
+    FilterArgs {
+        namespace: Some(name.to_owned()),
+        ..none()
+    }
+}
+
+fn by_container(name: &str) -> FilterArgs {
+    FilterArgs {
+        container: Some(name.to_owned()),
+        ..none()
+    }
+}
+
+fn by_cgroup(path: &str) -> FilterArgs {
+    FilterArgs {
+        cgroup: Some(path.to_owned()),
+        ..none()
+    }
+}
+
+fn by_scope(scope: Scope) -> FilterArgs {
+    FilterArgs {
+        scope: Some(scope),
+        ..none()
+    }
+}
+
+fn shows(args: FilterArgs, report: &Report) -> bool {
+    Filter::new(args).expect("a filter").matches(report)
+}
+
+#[test]
+fn cgroup_filter_takes_whole_names() {
+    assert!(is_below(b"/a/b", b"/a"));
+    assert!(is_below(b"/a", b"/a"));
+    assert!(is_below(b"/a", b""));
+    assert!(!is_below(b"/ab", b"/a"));
+    assert!(!is_below(b"/", b"/a"));
+}
+
+#[test]
+fn directory_of_the_file_system_is_refused_with_the_remedy() {
+    for path in ["system.slice", "/sys/fs/cgroup/memory/x", ""] {
+        let error = Filter::new(by_cgroup(path)).expect_err(path).to_string();
+        assert!(error.contains("from the root of the hierarchy"), "{error}");
+    }
+}
+
+#[test]
+fn without_a_filter_all_is_shown() {
+    assert!(shows(none(), &testing::report()));
+    assert!(shows(none(), &testing::minimal_report()));
+}
+
+#[test]
+fn each_filter_takes_what_fits_and_nothing_else() {
+    let report = testing::report();
+    let leaf = format!("{}/leaf", testing::container_path());
+    for args in [
+        by_namespace("shop"),
+        by_container("app"),
+        by_container(CONTAINER_ID),
+        by_container(&CONTAINER_ID[..12]),
+        by_cgroup("/"),
+        by_cgroup(POD),
+        by_cgroup(&format!("{POD}/")),
+        by_cgroup(&leaf),
+        by_scope(Scope::Memcg),
+    ] {
+        let what = format!("{args:?}");
+        assert!(shows(args, &report), "{what}");
+    }
+    for args in [
+        by_namespace("sho"),
+        by_namespace("cart-0"),
+        by_container("ap"),
+        by_container(&CONTAINER_ID[1..]),
+        by_cgroup("/kubepods"),
+        by_cgroup(&format!("{leaf}/deeper")),
+        by_scope(Scope::System),
+        by_scope(Scope::Unknown),
+    ] {
+        let what = format!("{args:?}");
+        assert!(!shows(args, &report), "{what}");
+    }
+}
+
+#[test]
+fn what_is_absent_fits_no_filter() {
+    let report = testing::minimal_report();
+    for args in [
+        by_namespace("shop"),
+        by_container("app"),
+        by_cgroup("/"),
+        by_scope(Scope::System),
+    ] {
+        let what = format!("{args:?}");
+        assert!(!shows(args, &report), "{what}");
+    }
+    assert!(shows(by_scope(Scope::Unknown), &report));
+}
+
+#[test]
+fn all_filters_must_fit() {
+    let args = |namespace: &str, container: &str| FilterArgs {
+        cgroup: Some(POD.to_owned()),
+        scope: Some(Scope::Memcg),
+        container: Some(container.to_owned()),
+        ..by_namespace(namespace)
+    };
+    let report = testing::report();
+    assert!(shows(args("shop", "app"), &report));
+    assert!(!shows(args("shop", "other"), &report));
+    assert!(!shows(args("other", "app"), &report));
+}
+
+#[test]
+fn cgroup_without_its_memory_cgroup_is_found_by_its_leaf() {
+    let mut report = testing::report();
+    report.kill.victim.cgroup = None;
+    assert!(shows(by_cgroup(POD), &report));
+    report.kill.victim.leaf_cgroup = None;
+    assert!(!shows(by_cgroup(POD), &report));
+}

@@ -1,0 +1,182 @@
+use super::*;
+use crate::testing::{self, CONTAINER_ID, POD};
+
+const MIB: u64 = 1 << 20;
+const NODE: &str = "/docker/0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+
+/// The owner where the level with the number `oom_level` ran out; a level is a path and its limit in MiB.
+fn owner(levels: &[(&str, Option<u64>)], oom_level: usize) -> Option<LimitOwner> {
+    let limits = levels
+        .iter()
+        .map(|(path, mebibytes)| testing::limit(path, 1, mebibytes.map(|n| n * MIB)))
+        .collect();
+    limit_owner(&Kill {
+        scope: Scope::Memcg,
+        limits,
+        oom_level: Some(oom_level),
+        ..testing::minimal_kill()
+    })
+}
+
+/// A victim in a container of a burstable pod, with the limits of container and pod.
+fn in_pod(container: Option<u64>, pod: Option<u64>) -> Vec<(String, Option<u64>)> {
+    vec![
+        (testing::container_path(), container),
+        (POD.to_owned(), pod),
+        ("/kubepods.slice/kubepods-burstable.slice".to_owned(), None),
+        ("/kubepods.slice".to_owned(), Some(4096)),
+    ]
+}
+
+fn owner_in_pod(levels: &[(String, Option<u64>)], oom_level: usize) -> Option<LimitOwner> {
+    let levels: Vec<_> = levels
+        .iter()
+        .map(|(path, limit)| (path.as_str(), *limit))
+        .collect();
+    owner(&levels, oom_level)
+}
+
+#[test]
+fn level_of_the_tree_owns_its_limit() {
+    let levels = in_pod(Some(40), Some(80));
+    for (oom_level, expected) in [
+        LimitOwner::Container,
+        LimitOwner::Pod,
+        LimitOwner::Qos,
+        LimitOwner::Kubepods,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(owner_in_pod(&levels, oom_level), Some(expected));
+    }
+}
+
+#[test]
+fn pods_limit_is_the_containers_where_it_is_the_same() {
+    let container = Some(LimitOwner::Container);
+    let pod = Some(LimitOwner::Pod);
+    for (what, container_limit, pod_limit, expected) in [
+        ("one container", Some(40), Some(40), container),
+        ("two containers", Some(40), Some(80), pod),
+        ("pod's own, below", Some(40), Some(30), pod),
+        ("pod's own alone", None, Some(40), pod),
+        ("lifted since", None, None, pod),
+    ] {
+        let levels = in_pod(container_limit, pod_limit);
+        assert_eq!(owner_in_pod(&levels, 1), expected, "{what}");
+    }
+}
+
+#[test]
+fn pods_limit_is_the_pods_for_a_victim_beside_its_containers() {
+    let conmon = format!("{POD}/crio-conmon-{CONTAINER_ID}.scope");
+    let levels = [(conmon.as_str(), Some(40)), (POD, Some(40))];
+    assert_eq!(owner(&levels, 1), Some(LimitOwner::Pod));
+}
+
+#[test]
+fn victim_below_its_container_dies_of_the_containers_limit() {
+    let container = format!("{POD}/crio-{CONTAINER_ID}.scope");
+    let inner = format!("{container}/container");
+    let levels = [
+        (inner.as_str(), None),
+        (container.as_str(), Some(40)),
+        (POD, Some(40)),
+    ];
+    assert_eq!(owner(&levels, 1), Some(LimitOwner::Container));
+    assert_eq!(owner(&levels, 2), Some(LimitOwner::Container));
+    assert_eq!(
+        owner(&levels, 0),
+        Some(LimitOwner::Cgroup),
+        "a limit that was set inside of the container"
+    );
+}
+
+#[test]
+fn kind_node_is_no_container_of_the_pods_on_it() {
+    let pod = format!("{NODE}/kubelet{POD}");
+    let container = format!("{NODE}/kubelet{}", testing::container_path());
+    let levels = [
+        (container.as_str(), Some(40)),
+        (pod.as_str(), Some(40)),
+        (NODE, Some(8192)),
+    ];
+    assert_eq!(owner(&levels, 0), Some(LimitOwner::Container));
+    assert_eq!(owner(&levels, 1), Some(LimitOwner::Container));
+    assert_eq!(owner(&levels, 2), Some(LimitOwner::Cgroup));
+
+    let kubelet = format!("{NODE}/system.slice/kubelet.service");
+    let levels = [(kubelet.as_str(), None), (NODE, Some(8192))];
+    assert_eq!(
+        owner(&levels, 1),
+        Some(LimitOwner::Container),
+        "the node's own process"
+    );
+}
+
+#[test]
+fn cgroupfs_tree_is_read_as_systemds_is() {
+    let pod = format!("/kubepods/besteffort/pod{}", testing::POD_UID);
+    let container = format!("{pod}/{CONTAINER_ID}");
+    let levels = [
+        (container.as_str(), Some(40)),
+        (pod.as_str(), Some(40)),
+        ("/kubepods/besteffort", None),
+        ("/kubepods", Some(4096)),
+    ];
+    let owners: Vec<_> = (0..4)
+        .filter_map(|level| owner(&levels, level))
+        .map(LimitOwner::as_str)
+        .collect();
+    assert_eq!(owners, ["container", "container", "qos", "kubepods"]);
+}
+
+#[test]
+fn what_is_no_pods_nor_containers_is_a_cgroup() {
+    for path in [
+        "/system.slice/nginx.service",
+        "/user.slice",
+        "/build\n/job",
+        "/kubepods-like",
+        "/\u{fffd}",
+    ] {
+        assert_eq!(owner(&[(path, Some(1))], 0), Some(LimitOwner::Cgroup));
+    }
+    let docker = format!("/system.slice/docker-{CONTAINER_ID}.scope");
+    let levels = [(docker.as_str(), Some(1)), ("/system.slice", Some(2))];
+    assert_eq!(owner(&levels, 0), Some(LimitOwner::Container));
+    assert_eq!(owner(&levels, 1), Some(LimitOwner::Cgroup));
+}
+
+#[test]
+fn system_is_the_nodes_and_what_is_unknown_is_nobodys() {
+    let kill = |scope, oom_level| Kill {
+        scope,
+        oom_level,
+        ..testing::kill()
+    };
+    assert_eq!(
+        limit_owner(&kill(Scope::System, None)),
+        Some(LimitOwner::Node)
+    );
+    assert_eq!(limit_owner(&kill(Scope::Unknown, None)), None);
+    assert_eq!(limit_owner(&kill(Scope::Unknown, Some(0))), None);
+    assert_eq!(limit_owner(&kill(Scope::Memcg, None)), None);
+    assert_eq!(limit_owner(&kill(Scope::Memcg, Some(99))), None);
+}
+
+#[test]
+fn words_are_the_same_in_lines_and_in_json() {
+    for owner in [
+        LimitOwner::Container,
+        LimitOwner::Pod,
+        LimitOwner::Qos,
+        LimitOwner::Kubepods,
+        LimitOwner::Cgroup,
+        LimitOwner::Node,
+    ] {
+        let json = serde_json::to_value(owner).expect("serialize");
+        assert_eq!(json, owner.as_str());
+    }
+}
