@@ -7,7 +7,7 @@ pub mod offsets;
 mod ring;
 pub mod symbols;
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, iter, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -225,20 +225,18 @@ fn require_capabilities(what: &str) -> Result<(), ProbeError> {
     }
 }
 
-/// [`ProbeError::NotPermitted`], if that is what is at the bottom of an error.
-fn not_permitted(error: &(dyn std::error::Error + 'static), what: &str) -> Option<ProbeError> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && error.kind() == io::ErrorKind::PermissionDenied
-        {
-            return Some(ProbeError::NotPermitted {
-                what: what.to_owned(),
-            });
-        }
-        cause = error.source();
-    }
-    None
+/// [`ProbeError::NotPermitted`], if that is what is at the bottom of an error. `EACCES` is not: so the verifier refuses.
+fn not_permitted(error: &(dyn Error + 'static), what: &str) -> Option<ProbeError> {
+    let answer = kernel_answer(error)?;
+    (answer.raw_os_error() == Some(libc::EPERM)).then(|| ProbeError::NotPermitted {
+        what: what.to_owned(),
+    })
+}
+
+/// The kernel's own answer at the bottom of an error.
+#[must_use]
+pub fn kernel_answer<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    iter::successors(Some(error), |&error| error.source()).find_map(<dyn Error>::downcast_ref)
 }
 
 fn verifier_log(error: &ProgramError) -> String {
@@ -272,5 +270,35 @@ fn release_unused_memory() {
     // SAFETY: takes a number, and touches only free memory of the allocator.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn refusal_of_the_verifier_is_no_missing_privilege() {
+        for (errno, expected) in [
+            (libc::EPERM, true),
+            (libc::EACCES, false),
+            (libc::EINVAL, false),
+        ] {
+            let error = ProgramError::SyscallError(SyscallError {
+                call: "bpf_prog_load",
+                io_error: io::Error::from_raw_os_error(errno),
+            });
+            assert_eq!(
+                not_permitted(&error, "trying").is_some(),
+                expected,
+                "{errno}"
+            );
+            assert_eq!(
+                kernel_answer(&error).and_then(io::Error::raw_os_error),
+                Some(errno)
+            );
+        }
     }
 }
