@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::kill::Scope;
+use crate::{filter::CgroupPath, kill::Scope};
 
 /// Every OOM kill, once, with the right owner and the right limit.
 #[derive(Debug, Parser)]
@@ -155,7 +155,7 @@ pub struct FilterArgs {
     pub container: Option<String>,
     /// Only victims in this cgroup or below it
     #[arg(long, value_name = "PATH")]
-    pub cgroup: Option<String>,
+    pub cgroup: Option<CgroupPath>,
     /// Only kills because this ran out
     #[arg(long, value_enum)]
     pub scope: Option<Scope>,
@@ -175,7 +175,7 @@ pub enum Output {
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ColourChoice {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless `NO_COLOR` is set
     Auto,
     /// Always
     Always,

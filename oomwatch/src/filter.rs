@@ -1,5 +1,7 @@
 //! Which reports are shown: pure.
 
+use std::str::FromStr;
+
 use crate::{cli::FilterArgs, kill::Scope, report::Report};
 
 /// What a report must have to be shown; what is absent in the report fits no filter.
@@ -7,37 +9,48 @@ use crate::{cli::FilterArgs, kill::Scope, report::Report};
 pub struct Filter {
     namespace: Option<String>,
     container: Option<String>,
-    cgroup: Option<Vec<u8>>,
+    cgroup: Option<CgroupPath>,
     scope: Option<Scope>,
 }
 
-/// A filter that could never match.
+/// A cgroup by its path from the root of its hierarchy, which is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupPath(Vec<u8>);
+
+/// A path that no cgroup can have.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--cgroup takes a path from the root of the hierarchy, such as /system.slice, not {0:?}")]
-pub struct FilterError(String);
+#[error("give the path from the root of the hierarchy, such as /system.slice")]
+pub struct CgroupPathError;
+
+impl FromStr for CgroupPath {
+    type Err = CgroupPathError;
+
+    /// Takes neither a relative path nor the folder of the file system, which would match nothing.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') && !is_below(text.as_bytes(), b"/sys/fs/cgroup") {
+            Ok(Self(text.trim_end_matches('/').as_bytes().to_vec()))
+        } else {
+            Err(CgroupPathError)
+        }
+    }
+}
 
 impl Filter {
-    /// Reads what the user typed.
-    pub fn new(args: FilterArgs) -> Result<Self, FilterError> {
+    /// Takes what the user typed.
+    #[must_use]
+    pub fn new(args: FilterArgs) -> Self {
         let FilterArgs {
             namespace,
             container,
             cgroup,
             scope,
         } = args;
-        let cgroup = match cgroup {
-            Some(path) if path.starts_with('/') && !path.starts_with("/sys/fs/cgroup") => {
-                Some(path.trim_end_matches('/').as_bytes().to_vec())
-            }
-            Some(path) => return Err(FilterError(path)),
-            None => None,
-        };
-        Ok(Self {
+        Self {
             namespace,
             container,
             cgroup,
             scope,
-        })
+        }
     }
 
     /// Whether to show it.
@@ -58,7 +71,7 @@ impl Filter {
             report.container.as_ref().is_some_and(|container| {
                 container.name.as_ref() == Some(wanted) || container.id.starts_with(wanted)
             })
-        }) && cgroup.as_ref().is_none_or(|wanted| {
+        }) && cgroup.as_ref().is_none_or(|CgroupPath(wanted)| {
             let victim = &report.kill.victim;
             [&victim.leaf_cgroup, &victim.cgroup]
                 .into_iter()

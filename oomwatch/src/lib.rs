@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod clock;
 pub mod cmdline;
+pub mod colour;
 pub mod decode;
 pub mod escape;
 pub mod exit;

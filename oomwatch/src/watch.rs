@@ -1,7 +1,6 @@
 //! `oomwatch watch`: kills on stdout as they happen. Wiring only.
 
 use std::{
-    env,
     io::{self, IsTerminal as _, StdoutLock, Write as _},
     ops::ControlFlow,
     path::Path,
@@ -17,8 +16,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     audit::{Counts, Verdict},
-    cli::{ColourChoice, Output, WatchArgs},
+    cli::{Output, WatchArgs},
     clock, cmdline,
+    colour::Colour,
     decode::decode,
     exit::Exit,
     filter::Filter,
@@ -30,7 +30,7 @@ use crate::{
     resolve::pod_logs::PodLogs,
     sink::{
         json,
-        line::{self, Colour, Detail},
+        line::{self, Detail},
     },
 };
 
@@ -53,7 +53,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         filter,
         kernel,
     } = args;
-    let filter = Filter::new(filter)?;
+    let filter = Filter::new(filter);
     let host = host::host(&kernel.proc_root, node)?;
     let timeout = timeout
         .map(Duration::try_from)
@@ -75,7 +75,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
 
     let stdout = io::stdout();
     let mut watch = Watch {
-        colour: colour(color, stdout.is_terminal()),
+        colour: Colour::new(color, stdout.is_terminal()),
         stdout: stdout.lock(),
         output,
         host,
@@ -323,21 +323,5 @@ fn detail(output: Output) -> Option<Detail> {
         Output::Text => Some(Detail::Text),
         Output::Wide => Some(Detail::Wide),
         Output::Json => None,
-    }
-}
-
-/// `NO_COLOR` counts unless it is empty (no-color.org).
-fn colour(choice: ColourChoice, terminal: bool) -> Colour {
-    let wanted = match choice {
-        ColourChoice::Always => true,
-        ColourChoice::Never => false,
-        ColourChoice::Auto => {
-            terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        }
-    };
-    if wanted {
-        Colour::Always
-    } else {
-        Colour::Never
     }
 }

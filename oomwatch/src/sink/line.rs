@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::{
+    colour::Colour,
     escape::escape,
     kill::{Aside, AsideKind, Cgroup, Kill, MainProcess, Scope},
     report::Report,
@@ -16,15 +17,6 @@ pub enum Detail {
     Text,
     /// All that is worth a column, and what is not a kill too.
     Wide,
-}
-
-/// Whether to colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    /// No escape sequence at all.
-    Never,
-    /// The system's OOMs in red, a container's main process in bold.
-    Always,
 }
 
 const BOLD: &str = "\x1b[1m";
