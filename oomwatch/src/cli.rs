@@ -25,6 +25,9 @@ pub enum Command {
     /// Print OOM kills as they happen
     #[command(after_long_help = WATCH_EXAMPLES)]
     Watch(Box<WatchArgs>),
+    /// Say what this machine can give, and what to do about the rest
+    #[command(after_long_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -44,6 +47,22 @@ Examples:
 
 Exit codes: 0 done (also at --count, at --timeout, and when the reader closes the pipe), 1 failed,
 2 wrong usage, 130 interrupted.";
+
+const DOCTOR_HELP: &str = "\
+What the words mean:
+  ok    there
+  info  not there or not as usual, and watch does without it
+  warn  watch works, but tells less
+  FAIL  watch cannot work
+
+Every check is made for real: programs are loaded and attached, files opened, sockets connected to.
+Nothing stays attached.
+
+The keys of -o json: schema, version, works (true or false), hooks, verdict, and checks, a list of
+objects of group, name, status (ok, info, warn, fail), finding and remedy. Keys may be added, never
+renamed.
+
+Exit codes: 0 watch works here, 1 it does not, 2 wrong usage.";
 
 /// Messages go to stderr, data to stdout.
 #[derive(Debug, Args)]
@@ -181,6 +200,29 @@ pub enum ColourChoice {
     Always,
     /// Never
     Never,
+}
+
+/// `oomwatch doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Form of the output: lines, or one JSON object
+    #[arg(short, long, value_enum, default_value_t = DoctorOutput::Text)]
+    pub output: DoctorOutput,
+    /// When to colour the lines
+    #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
+    pub color: ColourChoice,
+    /// Where the kernel is asked.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Forms of the doctor's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorOutput {
+    /// Lines by topic
+    Text,
+    /// One JSON object, schema oomwatch-doctor/v1
+    Json,
 }
 
 fn parse_duration(text: &str) -> Result<SignedDuration, String> {

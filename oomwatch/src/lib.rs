@@ -17,6 +17,7 @@ pub mod clock;
 pub mod cmdline;
 pub mod colour;
 pub mod decode;
+pub mod doctor;
 pub mod escape;
 pub mod exit;
 pub mod filter;

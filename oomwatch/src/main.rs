@@ -5,6 +5,7 @@ use std::io;
 use clap::{CommandFactory as _, Parser as _};
 use oomwatch::{
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
+    doctor,
     exit::Exit,
     watch,
 };
@@ -25,6 +26,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             .enable_all()
             .build()?
             .block_on(watch::run(*args)),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();

@@ -3,6 +3,7 @@
 //! The only place with `unsafe`. What cannot be loaded is told with what to do about it.
 
 pub mod btf;
+pub mod features;
 pub mod offsets;
 mod ring;
 pub mod symbols;

@@ -201,8 +201,9 @@ ffffffffc0000100 t y\t[a_module]
     fn hidden_addresses_are_an_error() {
         let hidden = KALLSYMS
             .lines()
-            .map(|line| format!("0000000000000000{}\n", &line[16..]))
-            .collect::<String>();
+            .map(|line| ["0000000000000000", &line[16..]].concat())
+            .collect::<Vec<_>>()
+            .join("\n");
         assert!(matches!(
             Symbols::read(hidden.as_bytes()),
             Err(SymbolsError::Hidden)
