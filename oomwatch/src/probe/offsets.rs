@@ -52,7 +52,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// The file is not BTF, or damaged.
-    #[error("read {path} as BTF")]
+    #[error("read {path} as BTF, which --btf must name: the running kernel's is {KERNEL_BTF}")]
     Btf {
         /// Which file.
         path: PathBuf,
