@@ -117,11 +117,11 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Resident memory: anonymous, of files, and shared; absent if any of the three is.
+    /// What its death gives back at once, and what a limit was used up by: resident anonymous and shared memory. Absent if
+    /// either is. Pages of files do not belong: they are charged to whoever read them first, and can be dropped.
     #[must_use]
-    pub fn rss_bytes(&self) -> Option<u64> {
-        let anon_and_file = self.anon_rss_bytes?.saturating_add(self.file_rss_bytes?);
-        Some(anon_and_file.saturating_add(self.shmem_rss_bytes?))
+    pub fn held_bytes(&self) -> Option<u64> {
+        Some(self.anon_rss_bytes?.saturating_add(self.shmem_rss_bytes?))
     }
 }
 

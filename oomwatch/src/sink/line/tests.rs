@@ -59,7 +59,7 @@ fn table(detail: Detail) -> String {
 #[test]
 fn text_is_a_table() {
     insta::assert_snapshot!(table(Detail::Text), @r"
-    TIME               PID  COMM                   RSS      LIMIT  OF         WHERE
+    TIME               PID  COMM                  HELD      LIMIT  OF         WHERE
     14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app
     14:13:20.120Z  4194303  a-name-of-15-by    39.5MiB      40MiB  pod        pod 8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081/3f1c0e7ab2d9
     14:13:20.120Z    14665  tail               39.5MiB          -  node       nginx.service
@@ -196,31 +196,20 @@ fn sizes_below_a_pebibyte_fit_their_column() {
 }
 
 #[test]
-fn resident_memory_is_absent_if_a_part_of_it_is() {
+fn held_memory_is_absent_if_a_part_of_it_is() {
     let mut report = testing::report();
     report.kill.victim.shmem_rss_bytes = None;
-    assert_eq!(report.kill.victim.rss_bytes(), None);
+    assert_eq!(report.kill.victim.held_bytes(), None);
     report.kill.victim.shmem_rss_bytes = Some(7);
-    assert_eq!(report.kill.victim.rss_bytes(), Some(41_418_752 + 4096 + 7));
+    assert_eq!(report.kill.victim.held_bytes(), Some(41_418_752 + 7));
 }
 
 #[test]
-fn absurd_resident_memory_does_not_wrap() {
-    let absurd = Some(u64::MAX);
-    let small = Some(1);
-    for parts in [
-        [absurd, small, small],
-        [small, absurd, small],
-        [small, small, absurd],
-    ] {
-        let mut victim = testing::report().kill.victim;
-        [
-            victim.anon_rss_bytes,
-            victim.file_rss_bytes,
-            victim.shmem_rss_bytes,
-        ] = parts;
-        assert_eq!(victim.rss_bytes(), absurd, "{parts:?}");
-    }
+fn absurd_held_memory_does_not_wrap() {
+    let mut victim = testing::report().kill.victim;
+    victim.anon_rss_bytes = Some(u64::MAX);
+    victim.shmem_rss_bytes = Some(1);
+    assert_eq!(victim.held_bytes(), Some(u64::MAX));
 }
 
 /// A report in which every text that a process could choose is `bytes`.
