@@ -1,34 +1,19 @@
 //! One real OOM kill on purpose: a small memory cgroup, and a process that dies in it.
-//!
-//! It makes a cgroup of its own and removes it again; every other cgroup is left alone.
 
-use std::fs;
-use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, id};
-use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-const LIMIT_BYTES: u64 = 30 << 20;
+use crate::cgroup::{Hierarchy, MemoryCgroup};
 
-/// Where memory cgroups are made.
-#[derive(Debug, PartialEq)]
-enum Hierarchy {
-    V1(PathBuf),
-    V2(PathBuf),
-}
+const LIMIT_BYTES: u64 = 30 << 20;
 
 /// Makes the cgroup, lets a process die in it, removes it. Needs root.
 pub(crate) fn kill_one() -> Result<()> {
-    let mountinfo =
-        fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    let hierarchy = find_hierarchy(&mountinfo)
-        .context("no cgroup hierarchy with a memory controller is mounted")?;
-    let cgroup = DemoCgroup::make(&hierarchy)?;
-    let path = &cgroup.path;
+    let hierarchy = Hierarchy::find()?;
+    let cgroup = MemoryCgroup::make(&hierarchy, &format!("oomwatch-demo-{}", id()), LIMIT_BYTES)?;
+    let path = cgroup.path();
     eprintln!(
         "demo: a process that takes memory without end now starts in {}, which is limited to {} MiB",
         path.display(),
@@ -49,159 +34,4 @@ pub(crate) fn kill_one() -> Result<()> {
         "the demo's process was to be killed, but ended with {status}"
     );
     Ok(())
-}
-
-struct DemoCgroup {
-    path: PathBuf,
-}
-
-impl DemoCgroup {
-    fn make(hierarchy: &Hierarchy) -> Result<Self> {
-        let (Hierarchy::V1(parent) | Hierarchy::V2(parent)) = hierarchy;
-        if let Hierarchy::V2(parent) = hierarchy {
-            enable_memory(parent)?;
-        }
-        let path = parent.join(format!("oomwatch-demo-{}", id()));
-        fs::create_dir(&path).with_context(|| format!("create the cgroup {}", path.display()))?;
-        let cgroup = Self { path };
-        match hierarchy {
-            Hierarchy::V1(_) => {
-                cgroup.set("memory.limit_in_bytes", LIMIT_BYTES)?;
-                // Without swap; the second file is only there when the kernel accounts for swap.
-                cgroup.set("memory.swappiness", 0)?;
-                cgroup.set_if_there("memory.memsw.limit_in_bytes", LIMIT_BYTES)?;
-            }
-            Hierarchy::V2(_) => {
-                cgroup.set("memory.max", LIMIT_BYTES)?;
-                cgroup.set_if_there("memory.swap.max", 0)?;
-            }
-        }
-        Ok(cgroup)
-    }
-
-    fn set(&self, file: &str, value: u64) -> Result<()> {
-        let path = self.path.join(file);
-        fs::write(&path, value.to_string())
-            .with_context(|| format!("write {value} to {}", path.display()))
-    }
-
-    fn set_if_there(&self, file: &str, value: u64) -> Result<()> {
-        if self.path.join(file).exists() {
-            self.set(file, value)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for DemoCgroup {
-    fn drop(&mut self) {
-        // The kernel may take a moment to let go of the process that died.
-        for _ in 0..100 {
-            match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    sleep(Duration::from_millis(20));
-                }
-                Ok(()) => return,
-                Err(_) => break,
-            }
-        }
-        eprintln!(
-            "demo: the cgroup {} could not be removed",
-            self.path.display()
-        );
-    }
-}
-
-fn enable_memory(parent: &Path) -> Result<()> {
-    let control = parent.join("cgroup.subtree_control");
-    let enabled =
-        fs::read_to_string(&control).with_context(|| format!("read {}", control.display()))?;
-    if enabled
-        .split_whitespace()
-        .any(|controller| controller == "memory")
-    {
-        return Ok(());
-    }
-    fs::write(&control, "+memory")
-        .with_context(|| format!("write +memory to {}", control.display()))
-}
-
-/// Looks for a v1 memory controller first: where there is one, v2 has none.
-fn find_hierarchy(mountinfo: &str) -> Option<Hierarchy> {
-    let mounts = || mountinfo.lines().filter_map(parse_mount);
-    let v1 = mounts().find(|mount| {
-        mount.kind == "cgroup" && mount.options.split(',').any(|option| option == "memory")
-    });
-    let v2 = || mounts().find(|mount| mount.kind == "cgroup2");
-    v1.map(|mount| Hierarchy::V1(mount.place))
-        .or_else(|| v2().map(|mount| Hierarchy::V2(mount.place)))
-}
-
-struct Mount<'a> {
-    place: PathBuf,
-    kind: &'a str,
-    options: &'a str,
-}
-
-/// `31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw`, see `proc_pid_mountinfo(5)`.
-fn parse_mount(line: &str) -> Option<Mount<'_>> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let place = mount.split(' ').nth(4)?;
-    let mut filesystem = filesystem.split(' ');
-    Some(Mount {
-        place: PathBuf::from(unescape(place)),
-        kind: filesystem.next()?,
-        options: filesystem.nth(1)?,
-    })
-}
-
-/// The kernel writes these four as octal numbers.
-fn unescape(place: &str) -> String {
-    place
-        .replace(r"\040", " ")
-        .replace(r"\011", "\t")
-        .replace(r"\012", "\n")
-        .replace(r"\134", r"\")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HYBRID: &str = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
-        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
-        35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n";
-
-    #[test]
-    fn v1_controller_is_preferred_on_a_hybrid_host() {
-        assert_eq!(
-            find_hierarchy(HYBRID),
-            Some(Hierarchy::V1(PathBuf::from("/sys/fs/cgroup/memory")))
-        );
-    }
-
-    #[test]
-    fn v2_is_found_wherever_it_is_mounted() {
-        let mountinfo =
-            "24 1 0:22 / /a\\040b\\134 rw shared:4 master:1 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            find_hierarchy(mountinfo),
-            Some(Hierarchy::V2(PathBuf::from("/a b\\")))
-        );
-    }
-
-    #[test]
-    fn malformed_or_other_mounts_are_no_hierarchy() {
-        for mountinfo in [
-            "",
-            " - ",
-            "1 2 3 4 - cgroup2 cgroup2 rw",
-            "24 1 0:22 / /x rw - cgroup2",
-            "24 1 0:22 / /x rw - cgroup cgroup rw,hugetlb",
-            "24 1 0:22 / /x rw - cgroup cgroup rw,memoryless",
-            "24 1 0:22 / /x rw cgroup2 cgroup2 rw",
-        ] {
-            assert_eq!(find_hierarchy(mountinfo), None, "{mountinfo}");
-        }
-    }
 }

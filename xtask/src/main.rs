@@ -9,6 +9,7 @@
 
 mod apt;
 mod cargo;
+mod cgroup;
 mod ci;
 mod demo;
 mod ebpf;
