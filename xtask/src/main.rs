@@ -8,6 +8,7 @@
 )]
 
 mod apt;
+mod bench;
 mod cargo;
 mod cgroup;
 mod ci;
@@ -43,11 +44,19 @@ enum Task {
     Test(test::Args),
     /// Boot other kernels in QEMU and run the kernel tests there
     Vm(vm::Args),
+    /// Measure oomwatch against its budgets, beside the kernel log; root only
+    Bench(bench::Args),
     /// Everything that a change has to pass: format, lints, documentation, every tier of tests
     Ci,
     /// Provoke the one OOM kill of `run --demo`; root only
     #[command(hide = true)]
     DemoKill,
+    /// Take memory in a cgroup until the kernel kills us, for `bench`
+    #[command(name = bench::hog::COMMAND, hide = true)]
+    Hog(bench::hog::Args),
+    /// Pass on the kernel log, for `bench`
+    #[command(name = bench::relay::COMMAND, hide = true)]
+    Relay,
 }
 
 fn main() -> ExitCode {
@@ -66,8 +75,11 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Run(args) => return run::run(args),
         Task::Test(args) => test::run(&args)?,
         Task::Vm(args) => vm::run(&args)?,
+        Task::Bench(args) => bench::run(&args)?,
         Task::Ci => ci::run()?,
         Task::DemoKill => demo::kill_one()?,
+        Task::Hog(args) => bench::hog::run(&args)?,
+        Task::Relay => bench::relay::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,7 +16,7 @@ use crate::cargo::{self, Workspace};
 use crate::{demo, exec};
 
 /// What `watch` says on stderr as soon as it would see a kill.
-const ATTACHED: &[u8] = b"watching for OOM kills";
+pub(crate) const ATTACHED: &[u8] = b"watching for OOM kills";
 const DEMO: &str = "--demo";
 
 #[derive(clap::Args)]
