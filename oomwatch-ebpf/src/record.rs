@@ -12,8 +12,9 @@ pub const ABI_VERSION: u32 = 1;
 pub const COMM_LEN: usize = 16;
 /// Ancestor memory cgroups that a record can carry; Kubernetes nests 5 to 8.
 pub const MAX_LEVELS: usize = 16;
-/// Return addresses of the kernel stack that a record can carry.
-pub const STACK_FRAMES: usize = 24;
+/// Return addresses of the kernel stack that a record can carry: the OOM killer's own are the 12 innermost, the tracing's
+/// included, and each costs a microsecond.
+pub const STACK_FRAMES: usize = 16;
 /// Bytes of cgroup names that count; the walk stops at the first name that begins past them.
 pub const NAMES_LEN: usize = 2048;
 /// `NAME_MAX` and its NUL: what the last name may take beyond [`NAMES_LEN`].
@@ -148,7 +149,7 @@ pub struct VictimRecord {
     /// Directory names, each with its NUL, leaf first; the root's empty name ends a complete path.
     pub names: [u8; NAMES_LEN + NAME_LEN],
     /// Room up to a power of two, so that a masked length stays inside the record. Never sent.
-    pub unused: [u8; 616],
+    pub unused: [u8; 680],
 }
 
 /// Length of a [`VictimRecord`] without any names.
@@ -349,7 +350,7 @@ pub const MARK_PID: u32 = 1;
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Level>() == 48);
-const _: () = assert!(size_of::<Stack>() == 200);
-const _: () = assert!(size_of::<SignalRecord>() == 304);
-const _: () = assert!(VICTIM_FIXED_LENGTH == 1176);
+const _: () = assert!(size_of::<Stack>() == 136);
+const _: () = assert!(size_of::<SignalRecord>() == 240);
+const _: () = assert!(VICTIM_FIXED_LENGTH == 1112);
 const _: () = assert!(size_of::<VictimRecord>() == 4096);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use rustix::process::setpriority_process;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Duration, sleep},
@@ -33,6 +34,9 @@ use crate::{
         line::{self, Detail},
     },
 };
+
+/// The highest priority short of real time.
+const NICE: i32 = -20;
 
 /// How often the kernel's count is compared at the end, and how long apart: a kill is counted before it is marked.
 const AUDITS: u32 = 10;
@@ -61,6 +65,10 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         .context("take the timeout")?;
     let mut signals = Signals::new()?;
 
+    // A kill comes when the machine is short of everything: whoever tells of it must not wait for its turn.
+    if let Err(error) = setpriority_process(None, NICE) {
+        debug!(%error, "raise the priority");
+    }
     let mut probe = probe::attach(&Config {
         btf: kernel.btf,
         ring_bytes: RING_BYTES,

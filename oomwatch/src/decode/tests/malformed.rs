@@ -72,8 +72,8 @@ fn length_in_the_header_must_be_what_came() {
     let mut longer = signal_record().as_bytes().to_vec();
     longer.push(0);
     let expected = DecodeError::Length {
-        claimed: 304,
-        length: 305,
+        claimed: 240,
+        length: 241,
     };
     assert_eq!(refusal(&longer), expected);
 }
