@@ -3,8 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, generated::bpf_get_current_task,
-        generated::bpf_ktime_get_boot_ns,
+        bpf_get_current_pid_tgid, generated::bpf_get_current_task, generated::bpf_ktime_get_boot_ns,
     },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -67,15 +66,9 @@ fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
 
     record.trigger.tgid = (current >> 32) as u32;
     record.trigger.tid = current as u32;
-    record.trigger.comm = match bpf_get_current_comm() {
-        Ok(comm) => comm,
-        Err(_) => {
-            record.missing |= MISSING_TRIGGER;
-            [0; 16]
-        }
-    };
     // SAFETY: a helper without arguments.
     let trigger = unsafe { bpf_get_current_task() };
+    record.missing |= task::read_comm(&mut record.trigger, trigger) * MISSING_TRIGGER;
     task::read_memcg_id(&mut record.trigger, trigger);
     task::read_stack(&mut record.stack, ctx.as_ptr());
     if record.stack.length <= 0 {
@@ -110,8 +103,8 @@ fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
             record,
             u64::from(opaque(&record.header.length) & 0xfff),
             KIND_VICTIM,
-        )
-    };
+        );
+    }
 }
 
 /// The marked task, 0 if the old layout tells only an id that no signal went before; and the signal, which is taken.

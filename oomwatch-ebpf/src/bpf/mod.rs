@@ -1,7 +1,20 @@
 //! Kernel side: two raw tracepoints that together tell an OOM kill from a mark of a task that was dying already.
 //!
 //! All marks and all SIGKILLs of the OOM killer happen under the kernel's one `oom_lock`, so they never overlap; other
-//! SIGKILLs from the kernel (a PID namespace that dies, RLIMIT_CPU) may come at any time on any CPU.
+//! SIGKILLs from the kernel (a PID namespace that dies, `RLIMIT_CPU`) may come at any time on any CPU.
+#![expect(
+    clippy::inline_always,
+    reason = "one function a program: each call would put another frame on a stack of 512 bytes"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the kernel's own halves: a thread id is the low half of pid_tgid, a length fits 16 bits"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature of an entry point"
+)]
 
 mod cgroup;
 mod maps;

@@ -3,8 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, generated::bpf_get_current_task,
-        generated::bpf_ktime_get_boot_ns,
+        bpf_get_current_pid_tgid, generated::bpf_get_current_task, generated::bpf_ktime_get_boot_ns,
     },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -85,9 +84,9 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     }
     record.sender.tgid = (sender >> 32) as u32;
     record.sender.tid = sender as u32;
-    record.sender.comm = bpf_get_current_comm().unwrap_or([0; 16]);
     // SAFETY: a helper without arguments.
     let current = unsafe { bpf_get_current_task() };
+    task::read_comm(&mut record.sender, current);
     task::read_memcg_id(&mut record.sender, current);
     let mut flags = 0u32;
     read_into(&mut flags, current, offset!(task_flags));

@@ -98,8 +98,8 @@ pub(super) fn read_ids(place: &mut Task, task: u64) -> u64 {
 }
 
 #[inline(always)]
-pub(super) fn read_comm(place: &mut Task, leader: u64) -> u64 {
-    read_into(&mut place.comm, leader, offset!(task_comm))
+pub(super) fn read_comm(place: &mut Task, task: u64) -> u64 {
+    read_into(&mut place.comm, task, offset!(task_comm))
 }
 
 #[inline(always)]
