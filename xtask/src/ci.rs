@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cargo::Workspace;
-use crate::{exec, test};
+use crate::{ebpf, exec, test};
 
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::load()?;
@@ -14,6 +14,7 @@ pub(crate) fn run() -> Result<()> {
             .args(["clippy", "--locked", "--workspace", "--all-targets"])
             .args(["--", "--deny", "warnings"]),
     )?;
+    ebpf::lint(&workspace)?;
     exec::run(
         workspace
             .cargo()

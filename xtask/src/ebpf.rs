@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -71,31 +72,44 @@ fn rebuild(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
+/// Lints the programs, which clippy's run over the workspace sees as an empty `main`.
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
+    let toolchain = toolchain::ensure_toolchain(workspace)?;
+    exec::run(cargo(workspace, &toolchain, "clippy")?.args(["--", "--deny", "warnings"]))
+}
+
 fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<u8>> {
+    exec::run(&mut cargo(workspace, toolchain, "build")?)?;
+    let built: PathBuf = [TARGET, PROFILE, BINARY].iter().collect();
+    let built = target(workspace).join(built);
+    fs::read(&built).with_context(|| format!("read {}", built.display()))
+}
+
+fn target(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("ebpf")
+}
+
+/// cargo, over the programs for the BPF target.
+fn cargo(workspace: &Workspace, toolchain: &Toolchain, command: &str) -> Result<Command> {
     let Toolchain {
         sysroot,
         linker_folder,
     } = toolchain;
-    let target = workspace.target.join("ebpf");
-    exec::run(
-        workspace
-            .cargo()
-            .args(["build", "--locked", "--profile", PROFILE])
-            .args(["--package", "oomwatch-ebpf", "--bin", BINARY])
-            .args(["-Z", "build-std=core", "--target", TARGET])
-            .arg("--target-dir")
-            .arg(&target)
-            // For `-Z build-std` on stable.
-            .env("RUSTC_BOOTSTRAP", "1")
-            // aya-ebpf lays out `pt_regs` for it; nothing here reads registers, so one object serves every machine.
-            .env("AYA_BPF_TARGET_ARCH", "x86_64")
-            .env("PATH", path_with(linker_folder)?)
-            // Before every other source of flags, so that a developer's own do not change the bytes.
-            .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, sysroot)?),
-    )?;
-    let built: PathBuf = [TARGET, PROFILE, BINARY].iter().collect();
-    let built = target.join(built);
-    fs::read(&built).with_context(|| format!("read {}", built.display()))
+    let mut cargo = workspace.cargo();
+    cargo
+        .args([command, "--locked", "--profile", PROFILE])
+        .args(["--package", "oomwatch-ebpf", "--bin", BINARY])
+        .args(["-Z", "build-std=core", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(target(workspace))
+        // For `-Z build-std` on stable.
+        .env("RUSTC_BOOTSTRAP", "1")
+        // aya-ebpf lays out `pt_regs` for it; nothing here reads registers, so one object serves every machine.
+        .env("AYA_BPF_TARGET_ARCH", "x86_64")
+        .env("PATH", path_with(linker_folder)?)
+        // Before every other source of flags, so that a developer's own do not change the bytes.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, sysroot)?);
+    Ok(cargo)
 }
 
 /// Keeps the machine's paths out of the object, which makes it the same everywhere.
