@@ -1,0 +1,43 @@
+//! What is claimed of kills, one file a concern.
+
+/// The command itself: how it ends, what it shows, how it prints.
+mod command;
+/// Kills of whole groups, and limits that a writer lowers: cgroup v2 alone.
+mod group;
+/// Names that processes and cgroups choose to do harm.
+mod names;
+/// Who is a container's main process.
+mod namespaces;
+/// Pods and containers, and whose limit was hit.
+mod pods;
+/// One process and one limit.
+mod single;
+/// Many at once.
+mod storm;
+/// On a terminal.
+mod terminal;
+/// Victims that are more than one thread or one process.
+mod threads;
+
+use crate::Scenario;
+
+/// Every test.
+pub(crate) fn all() -> impl Iterator<Item = Scenario> {
+    [
+        single::ALL,
+        pods::ALL,
+        threads::ALL,
+        namespaces::ALL,
+        names::ALL,
+        group::ALL,
+        command::ALL,
+        terminal::ALL,
+        storm::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// A unit of limits.
+const MIB: u64 = 1 << 20;
