@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long)]
     refresh: bool,
     /// Give a guest that many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// Passed to the test executable
     #[arg(last = true, value_name = "ARGS")]
@@ -88,7 +88,7 @@ pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
             only: Vec::new(),
             list: false,
             refresh: false,
-            timeout: 300,
+            timeout: 600,
             test: Vec::new(),
         },
     )
@@ -190,6 +190,8 @@ fn build_initramfs(workspace: &Workspace, folder: &Path, test_args: &[String]) -
     let oomwatch = cargo::build_executable(
         workspace.cargo().args([
             "build",
+            // The one that users have; unoptimised, emulation takes ten times as long.
+            "--release",
             "--locked",
             "--package",
             "oomwatch",
