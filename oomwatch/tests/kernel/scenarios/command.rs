@@ -156,7 +156,7 @@ fn filters(machine: &Machine) {
         let ended = watcher.interrupt();
         let found: Vec<_> = ended.reports().iter().map(Report::pid).collect();
         let expected: Vec<_> = shown.into_iter().map(|index: usize| pids[index]).collect();
-        assert_eq!(found, expected, "{filter}");
+        assert_eq!(found, expected, "{filter}: {ended:?}");
         // What is not shown counts all the same.
         ended.sum();
     }

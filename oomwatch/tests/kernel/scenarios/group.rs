@@ -7,7 +7,7 @@ use super::MIB;
 use crate::{
     Scenario, Skip,
     cgroups::Version,
-    expected::{Expected, Trigger},
+    expected::{Expected, Trigger, Usage},
     kernel::oom_kill_count,
     machine::Machine,
     process::Hog,
@@ -83,6 +83,9 @@ fn group_kill(machine: &Machine) {
                 inner.id(),
             ));
         kill.group_kill = true;
+        if victim.pid != hog.pid {
+            kill.usage = Usage::Freed;
+        }
         kill.held_bytes = 2 * MIB;
         kill.check(report);
     }
@@ -130,7 +133,7 @@ fn lowered_limit(machine: &Machine) {
         path.as_bytes().to_vec(),
         id,
     ));
-    kill.near = false;
+    kill.usage = Usage::AboveLimit;
     kill.held_bytes = 16 * MIB;
     kill.check(&report);
     assert_ne!(id, scene.id(), "{report:?}");
