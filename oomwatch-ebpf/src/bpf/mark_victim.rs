@@ -21,8 +21,9 @@ use super::{
     task::{self, argument},
 };
 
-/// How long a signal is good for as the first half of a kill. Microseconds lie between the two.
-const SIGNAL_AGE_NS: u64 = 10_000_000;
+/// How long a signal is good for as the first half of a kill. Microseconds lie between the two, but more than 10 ms were
+/// seen where a hypervisor stops the CPU in between: on the old layout such a kill would be taken for a mark.
+const SIGNAL_AGE_NS: u64 = 1_000_000_000;
 
 /// `mark_victim(struct task_struct *task, uid_t uid)`, or `mark_victim(int pid)` before 6.9 and the stable kernels of 2025;
 /// `mark_oom_victim` in `mm/oom_kill.c`. The second argument is never read: the old layout has none.
