@@ -171,11 +171,11 @@ mod tests {
         assert_eq!(describe_difference(b"abc", b"abc"), None);
         assert_eq!(describe_difference(b"", b""), None);
         assert_eq!(
-            describe_difference(b"abc", b"abd").unwrap(),
+            describe_difference(b"abc", b"abx").unwrap(),
             "3 bytes against 3, the first difference at byte 2"
         );
         assert_eq!(
-            describe_difference(b"", b"abd").unwrap(),
+            describe_difference(b"", b"abx").unwrap(),
             "0 bytes against 3, the first difference at byte 0"
         );
     }
