@@ -130,15 +130,9 @@ pub enum HooksChoice {
 /// `oomwatch watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Form of the output: one line a kill, all columns, or one JSON object a line
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
-    /// When to colour the lines
-    #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
-    pub color: ColourChoice,
-    /// Leave the line with the columns' titles out
-    #[arg(long)]
-    pub no_header: bool,
+    /// How kills are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// End after this many kills shown
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
@@ -160,6 +154,20 @@ pub struct WatchArgs {
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// How kills are shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// Form of the output: one line a kill, all columns, or one JSON object a line
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// When to colour the lines
+    #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
+    pub color: ColourChoice,
+    /// Leave the line with the columns' titles out
+    #[arg(long)]
+    pub no_header: bool,
 }
 
 /// Filters; a kill is shown if it passes all of them.

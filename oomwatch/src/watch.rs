@@ -1,11 +1,6 @@
 //! `oomwatch watch`: kills on stdout as they happen. Wiring only.
 
-use std::{
-    io::{self, IsTerminal as _, StdoutLock, Write as _},
-    ops::ControlFlow,
-    path::Path,
-    time::Instant,
-};
+use std::{io, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
@@ -17,9 +12,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     audit::{Counts, Verdict},
-    cli::{Output, WatchArgs},
+    cli::WatchArgs,
     clock, cmdline,
-    colour::Colour,
     decode::decode,
     exit::Exit,
     filter::Filter,
@@ -29,10 +23,7 @@ use crate::{
     probe::{self, Config, Probe, RING_BYTES, Ring, symbols::Symbols},
     report::{Host, Report},
     resolve::pod_logs::PodLogs,
-    sink::{
-        json,
-        line::{self, Detail},
-    },
+    sink::printer::Printer,
 };
 
 /// The highest priority short of real time.
@@ -47,8 +38,6 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let WatchArgs {
         output,
-        color,
-        no_header,
         count,
         timeout,
         cmdline,
@@ -81,13 +70,9 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
-    let stdout = io::stdout();
     let mut watch = Watch {
-        colour: Colour::new(color, stdout.is_terminal()),
-        stdout: stdout.lock(),
-        output,
+        printer: Printer::stdout(&output, filter),
         host,
-        filter,
         incidents: Incidents::default(),
         // Kills wait in the ring meanwhile.
         symbols: host::symbols(&kernel.proc_root)
@@ -106,7 +91,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
             None => std::future::pending().await,
         }
     };
-    let ended = match watch.header(no_header) {
+    let ended = match watch.printer.header() {
         Ok(()) => watch.follow(&mut ring, &mut signals, end).await?,
         Err(error) => Err(error),
     };
@@ -133,6 +118,10 @@ impl Baseline {
             count: host::oom_kill_count(proc_root)?,
         })
     }
+
+    fn is_before(&self, boot_time_ns: u64) -> bool {
+        boot_time_ns > self.boot_time_ns
+    }
 }
 
 /// The signals that end the command.
@@ -158,11 +147,8 @@ impl Signals {
 }
 
 struct Watch {
-    stdout: StdoutLock<'static>,
-    output: Output,
-    colour: Colour,
+    printer: Printer,
     host: Host,
-    filter: Filter,
     incidents: Incidents,
     symbols: Option<Symbols>,
     page_bytes: u64,
@@ -175,13 +161,6 @@ struct Watch {
 }
 
 impl Watch {
-    fn header(&mut self, no_header: bool) -> io::Result<()> {
-        if let Some(detail) = detail(self.output).filter(|_| !no_header) {
-            writeln!(self.stdout, "{}", line::header(detail))?;
-        }
-        self.stdout.flush()
-    }
-
     /// Shows kills until there are enough, a signal comes, or the time is over. An error is one of stdout.
     async fn follow(
         &mut self,
@@ -194,11 +173,11 @@ impl Watch {
             tokio::select! {
                 taken = ring.drain(|record| self.take(record)) => match taken? {
                     ControlFlow::Continue(()) => {
-                        if let Err(error) = self.stdout.flush() {
+                        if let Err(error) = self.printer.flush() {
                             return Ok(Err(error));
                         }
                     }
-                    ControlFlow::Break(shown) => return Ok(shown.and_then(|()| self.stdout.flush()).map(|()| Exit::Done)),
+                    ControlFlow::Break(shown) => return Ok(shown.and_then(|()| self.printer.flush()).map(|()| Exit::Done)),
                 },
                 () = signals.any() => break Exit::Interrupted,
                 () = &mut end => break Exit::Done,
@@ -209,7 +188,7 @@ impl Watch {
         Ok(taken
             .break_value()
             .unwrap_or(Ok(()))
-            .and_then(|()| self.stdout.flush())
+            .and_then(|()| self.printer.flush())
             .map(|()| exit))
     }
 
@@ -237,40 +216,33 @@ impl Watch {
     }
 
     fn kill(&mut self, kill: Kill) -> io::Result<()> {
-        self.counts.kills += u64::from(kill.boot_time_ns > self.baseline.boot_time_ns);
+        self.counts.kills += u64::from(self.baseline.is_before(kill.boot_time_ns));
         let mut report = Report::new(kill, &self.host);
         self.names.name(&mut report);
         debug!(id = report.id, pid = report.kill.victim.pid, "kill");
-        if self.left == Some(0) || !self.filter.matches(&report) {
+        if self.left == Some(0) || !self.printer.shows(&report) {
             return Ok(());
         }
         if let Some(arguments) = &self.arguments {
             report.cmdline = arguments.read(&report.kill.victim);
         }
-        let line = match detail(self.output) {
-            Some(detail) => line::kill(&report, detail, self.colour),
-            None => json::to_json(&report)?,
-        };
-        writeln!(self.stdout, "{line}")?;
+        self.printer.kill(&report)?;
         self.left = self.left.map(|left| left - 1);
         Ok(())
     }
 
     fn aside(&mut self, aside: &Aside) -> io::Result<()> {
         match aside.kind {
-            AsideKind::Rekill if aside.boot_time_ns <= self.baseline.boot_time_ns => {}
+            AsideKind::Rekill if !self.baseline.is_before(aside.boot_time_ns) => {}
             AsideKind::Rekill => self.counts.rekills += 1,
             AsideKind::Mark => self.counts.marks += 1,
             AsideKind::Sharer { .. } => self.counts.sharers += 1,
         }
-        if self.output != Output::Wide || self.left == Some(0) {
+        if self.left == Some(0) {
             return Ok(());
         }
-        writeln!(
-            self.stdout,
-            "{}",
-            line::aside(aside, clock::time_of(aside.boot_time_ns))
-        )
+        self.printer
+            .aside(aside, clock::time_of(aside.boot_time_ns))
     }
 
     /// Says at the end whether the kernel counted kills that were not seen.
@@ -322,14 +294,5 @@ impl Watch {
             ),
         }
         Ok(())
-    }
-}
-
-/// How much a line says; absent for JSON.
-fn detail(output: Output) -> Option<Detail> {
-    match output {
-        Output::Text => Some(Detail::Text),
-        Output::Wide => Some(Detail::Wide),
-        Output::Json => None,
     }
 }

@@ -1,0 +1,100 @@
+//! Reports to stdout, in the form that was asked for and as far as they pass the filters.
+
+use std::io::{self, IsTerminal as _, StdoutLock, Write};
+
+use jiff::Timestamp;
+
+use super::{
+    json,
+    line::{self, Detail},
+};
+use crate::{
+    cli::{Output, OutputArgs},
+    colour::Colour,
+    filter::Filter,
+    kill::Aside,
+    report::Report,
+};
+
+/// Writes reports.
+#[derive(Debug)]
+pub struct Printer<W = StdoutLock<'static>> {
+    out: W,
+    output: Output,
+    colour: Colour,
+    has_header: bool,
+    filter: Filter,
+}
+
+impl Printer {
+    /// To stdout, which is locked.
+    #[must_use]
+    pub fn stdout(args: &OutputArgs, filter: Filter) -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        Self::new(stdout.lock(), args, filter, is_terminal)
+    }
+}
+
+impl<W: Write> Printer<W> {
+    /// To anything, which may be a terminal.
+    pub fn new(out: W, args: &OutputArgs, filter: Filter, is_terminal: bool) -> Self {
+        let OutputArgs {
+            output,
+            color,
+            no_header,
+        } = *args;
+        Self {
+            out,
+            output,
+            colour: Colour::new(color, is_terminal),
+            has_header: !no_header,
+            filter,
+        }
+    }
+
+    /// The columns' titles, where there are columns.
+    pub fn header(&mut self) -> io::Result<()> {
+        if let Some(detail) = self.detail().filter(|_| self.has_header) {
+            writeln!(self.out, "{}", line::header(detail))?;
+        }
+        self.flush()
+    }
+
+    /// Whether a kill is to be shown.
+    #[must_use]
+    pub fn shows(&self, report: &Report) -> bool {
+        self.filter.matches(report)
+    }
+
+    /// A kill, whether it passes the filters or not.
+    pub fn kill(&mut self, report: &Report) -> io::Result<()> {
+        let line = match self.detail() {
+            Some(detail) => line::kill(report, detail, self.colour),
+            None => json::to_json(report)?,
+        };
+        writeln!(self.out, "{line}")
+    }
+
+    /// What is not a kill, in the output that has it.
+    pub fn aside(&mut self, aside: &Aside, time: Timestamp) -> io::Result<()> {
+        if self.output == Output::Wide {
+            writeln!(self.out, "{}", line::aside(aside, time))?;
+        }
+        Ok(())
+    }
+
+    /// Shows what was written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// How much a line says; absent for JSON.
+    fn detail(&self) -> Option<Detail> {
+        match self.output {
+            Output::Text => Some(Detail::Text),
+            Output::Wide => Some(Detail::Wide),
+            Output::Json => None,
+        }
+    }
+}
