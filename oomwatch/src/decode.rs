@@ -256,8 +256,8 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
         names.trigger.as_deref()
     };
     let trigger = Trigger {
-        pid: record.trigger.tgid,
-        tid: record.trigger.tid,
+        pid: Some(record.trigger.tgid),
+        tid: Some(record.trigger.tid),
         comm: has(MISSING_TRIGGER).then(|| comm(&record.trigger.comm)),
         cgroup: some_id(record.trigger.memcg_id)
             .and_then(|id| Some(cgroup(trigger_names?, Some(id)))),

@@ -48,7 +48,7 @@ pub struct Incidents {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Incident {
     boot_time_ns: u64,
-    trigger_tid: u32,
+    trigger_tid: Option<u32>,
     /// Id of the memory cgroup that ran out, where it is known.
     oom_id: Option<u64>,
 }
@@ -86,7 +86,7 @@ impl Incidents {
                 self.mark(*mark, stack)
             }
             Observation::BareMark { boot_time_ns, tid } => Outcome::Aside(Aside {
-                boot_time_ns,
+                boot_time_ns: Some(boot_time_ns),
                 kind: AsideKind::Mark,
                 pid: 0,
                 tid,
@@ -120,7 +120,7 @@ impl Incidents {
             ..
         } = mark;
         Outcome::Aside(Aside {
-            boot_time_ns,
+            boot_time_ns: Some(boot_time_ns),
             kind,
             pid: victim.pid,
             tid: victim.tid,
@@ -147,7 +147,7 @@ impl Incidents {
             Relation::Sharer { .. } => return Outcome::Nothing,
         };
         Outcome::Aside(Aside {
-            boot_time_ns: signal.boot_time_ns,
+            boot_time_ns: Some(signal.boot_time_ns),
             kind,
             pid: signal.pid,
             tid: signal.tid,
@@ -158,7 +158,7 @@ impl Incidents {
 
     fn triggered(&self, tid: u32) -> bool {
         self.last
-            .is_some_and(|incident| incident.trigger_tid == tid)
+            .is_some_and(|incident| incident.trigger_tid == Some(tid))
     }
 
     fn kill(&mut self, mark: Mark, stack: Option<Stack>) -> Kill {
@@ -200,13 +200,15 @@ impl Incidents {
             ..
         } = mark;
         Kill {
-            boot_time_ns,
-            incident_boot_time_ns: incident.boot_time_ns,
+            boot_time_ns: Some(boot_time_ns),
+            incident_boot_time_ns: Some(incident.boot_time_ns),
             source: Source::Bpf,
             hooks: Hooks::Tracepoint,
             scope,
             constraint: (scope == Scope::Memcg).then_some(Constraint::Memcg),
+            allocation: None,
             group_kill,
+            group_cgroup: None,
             oom_level: oom_level.filter(|&level| level < limits.len()),
             limits,
             victim,

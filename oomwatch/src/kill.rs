@@ -5,10 +5,11 @@ use serde::Serialize;
 /// A process that the OOM killer sent SIGKILL, in one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kill {
-    /// When the victim was marked: nanoseconds since boot, suspend included.
-    pub boot_time_ns: u64,
+    /// When the victim was marked: nanoseconds since boot, suspend included; from the kernel log, suspend not included.
+    /// Absent in a saved log that does not tell.
+    pub boot_time_ns: Option<u64>,
     /// When the first victim of the same incident was marked, likewise. Incidents never overlap, so this names one.
-    pub incident_boot_time_ns: u64,
+    pub incident_boot_time_ns: Option<u64>,
     /// Where the facts come from.
     pub source: Source,
     /// What the program was attached to.
@@ -17,11 +18,16 @@ pub struct Kill {
     pub scope: Scope,
     /// What the allocation was bound to; the kernel says so only to function hooks and in its log.
     pub constraint: Option<Constraint>,
+    /// What was asked for in vain; told likewise.
+    pub allocation: Option<Allocation>,
     /// Whether `memory.oom.group` made the killer take the whole group.
     pub group_kill: Option<bool>,
+    /// The cgroup that was killed as a whole: the victim's own or above it. The kernel log alone tells it.
+    pub group_cgroup: Option<Cgroup>,
     /// Index into `limits` of the cgroup that ran out.
     pub oom_level: Option<usize>,
-    /// The victim's memory cgroup and its ancestors without the root, innermost first.
+    /// The victim's memory cgroup and its ancestors without the root, innermost first. From the kernel log only the
+    /// victim's, or else the group's, and the one that ran out.
     pub limits: Vec<Limit>,
     /// Who was killed.
     pub victim: Victim,
@@ -37,6 +43,8 @@ pub struct Kill {
 pub enum Source {
     /// The BPF programs.
     Bpf,
+    /// The kernel log.
+    Kmsg,
 }
 
 /// The rung of the hook ladder.
@@ -45,6 +53,8 @@ pub enum Source {
 pub enum Hooks {
     /// Raw tracepoints.
     Tracepoint,
+    /// None: the kernel log was read.
+    Kmsg,
 }
 
 /// What ran out of memory.
@@ -63,8 +73,25 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
+    /// `CONSTRAINT_NONE`: the whole machine.
+    None,
+    /// `CONSTRAINT_CPUSET`: the nodes of memory that a cpuset allows.
+    Cpuset,
+    /// `CONSTRAINT_MEMORY_POLICY`: the nodes that a memory policy allows.
+    MemoryPolicy,
     /// `CONSTRAINT_MEMCG`.
     Memcg,
+}
+
+/// The allocation that invoked the killer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Power of two of pages; -1 where sysrq asked for a kill.
+    pub order: i32,
+    /// `gfp_t`; its bits differ from kernel to kernel.
+    pub gfp_mask: u64,
+    /// Pages that the allocation could have come from, of memory and swap.
+    pub total_pages: Option<u64>,
 }
 
 /// Whether the victim was the process that its container lives and dies with.
@@ -82,7 +109,8 @@ pub enum MainProcess {
 /// A process, and what it held when it was killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Victim {
-    /// The process (thread group), in the initial PID namespace.
+    /// The process (thread group), in the initial PID namespace. From the kernel log it is the thread's number where
+    /// nothing tells the process's, which is the same unless the first thread is gone.
     pub pid: u32,
     /// The thread that was marked, in the initial PID namespace.
     pub tid: u32,
@@ -129,9 +157,9 @@ impl Victim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trigger {
     /// The process, in the initial PID namespace.
-    pub pid: u32,
+    pub pid: Option<u32>,
     /// The thread, in the initial PID namespace.
-    pub tid: u32,
+    pub tid: Option<u32>,
     /// Name of the thread; any bytes but NUL.
     pub comm: Option<Vec<u8>>,
     /// Its memory cgroup.
@@ -165,8 +193,8 @@ pub struct Limit {
 /// What happened to a process besides a kill; counted, and shown in the wide output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aside {
-    /// Nanoseconds since boot.
-    pub boot_time_ns: u64,
+    /// Nanoseconds since boot; absent in a saved log that does not tell.
+    pub boot_time_ns: Option<u64>,
     /// What it was.
     pub kind: AsideKind,
     /// The process; 0 where the kernel told only a thread.

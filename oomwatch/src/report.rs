@@ -23,14 +23,14 @@ pub struct Host {
 pub struct Report {
     /// The facts.
     pub kill: Kill,
-    /// Name of the node.
+    /// Name of the node; empty in a saved log that does not tell.
     pub node: String,
     /// The same for the same kill, whoever reports it and however often.
     pub id: String,
     /// The same for all victims of one call of the OOM killer.
     pub incident: String,
-    /// When the victim was marked.
-    pub time: Timestamp,
+    /// When the victim was marked; absent in a saved log that does not tell.
+    pub time: Option<Timestamp>,
     /// When the victim was started.
     pub start_time: Option<Timestamp>,
     /// Whose limit was hit.
@@ -74,22 +74,41 @@ impl Report {
     #[must_use]
     pub fn new(kill: Kill, host: &Host) -> Self {
         let boot = host.boot_id.get(..8).unwrap_or(&host.boot_id);
-        let started = kill.victim.start_boot_time_ns.unwrap_or(kill.boot_time_ns);
+        let started = kill.victim.start_boot_time_ns.or(kill.boot_time_ns);
+        let id = format!("{boot}-{:x}-{}", started.unwrap_or(0), kill.victim.pid);
+        let incident = format!("{boot}-{:x}", kill.incident_boot_time_ns.unwrap_or(0));
+        let time = kill.boot_time_ns.map(clock::time_of);
+        let start_time = kill.victim.start_boot_time_ns.map(clock::time_of);
+        Self {
+            start_time,
+            ..Self::build(kill, host.node.clone(), id, incident, time)
+        }
+    }
+
+    fn build(
+        kill: Kill,
+        node: String,
+        id: String,
+        incident: String,
+        time: Option<Timestamp>,
+    ) -> Self {
         // The leaf may lie in a container whose memory is charged to a cgroup above it.
         let own = kill
             .victim
             .leaf_cgroup
             .as_ref()
-            .or(kill.victim.cgroup.as_ref());
+            .or(kill.victim.cgroup.as_ref())
+            // A group's container, pod and unit are its members' too.
+            .or(kill.group_cgroup.as_ref());
         let owner = own
             .map(|cgroup| CgroupOwner::from_path(&cgroup.path))
             .unwrap_or_default();
         Self {
-            node: host.node.clone(),
-            id: format!("{boot}-{started:x}-{}", kill.victim.pid),
-            incident: format!("{boot}-{:x}", kill.incident_boot_time_ns),
-            time: clock::time_of(kill.boot_time_ns),
-            start_time: kill.victim.start_boot_time_ns.map(clock::time_of),
+            node,
+            id,
+            incident,
+            time,
+            start_time: None,
             limit_owner: verdict::limit_owner(&kill),
             container: owner.container.map(|container| Container {
                 runtime: container.runtime,

@@ -9,7 +9,10 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
     cgroup::{Qos, Runtime},
-    kill::{Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger, Victim},
+    kill::{
+        Allocation, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger,
+        Victim,
+    },
     report::{Container, Pod, Report},
     verdict::LimitOwner,
 };
@@ -198,13 +201,19 @@ pub(crate) fn kill() -> Kill {
         ..limit(&container, 5005, Some(40 << 20))
     };
     Kill {
-        boot_time_ns: 1_234_567_890_123,
-        incident_boot_time_ns: 1_234_567_890_000,
+        boot_time_ns: Some(1_234_567_890_123),
+        incident_boot_time_ns: Some(1_234_567_890_000),
         source: Source::Bpf,
         hooks: Hooks::Tracepoint,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
+        allocation: Some(Allocation {
+            order: 3,
+            gfp_mask: 0xcc0,
+            total_pages: Some(10_240),
+        }),
         group_kill: Some(true),
+        group_cgroup: Some(cgroup(POD, 4004)),
         oom_level: Some(0),
         limits: vec![full, limit(POD, 4004, None)],
         victim: Victim {
@@ -226,8 +235,8 @@ pub(crate) fn kill() -> Kill {
             main_process: MainProcess::Yes,
         },
         trigger: Some(Trigger {
-            pid: 14670,
-            tid: 14671,
+            pid: Some(14670),
+            tid: Some(14671),
             comm: Some(b"writer".to_vec()),
             cgroup: Some(cgroup(&container, 5005)),
         }),
@@ -238,13 +247,15 @@ pub(crate) fn kill() -> Kill {
 /// A kill of which nothing is known but that it happened.
 pub(crate) fn minimal_kill() -> Kill {
     Kill {
-        boot_time_ns: 1,
-        incident_boot_time_ns: 1,
+        boot_time_ns: Some(1),
+        incident_boot_time_ns: Some(1),
         source: Source::Bpf,
         hooks: Hooks::Tracepoint,
         scope: Scope::Unknown,
         constraint: None,
+        allocation: None,
         group_kill: None,
+        group_cgroup: None,
         oom_level: None,
         limits: vec![],
         victim: Victim {
@@ -277,7 +288,7 @@ pub(crate) fn report() -> Report {
         node: "node-1".to_owned(),
         id: "0f1e2d3c-1176592e000-14665".to_owned(),
         incident: "0f1e2d3c-11f71fb0450".to_owned(),
-        time: timestamp(1_790_000_000, 120_000_000),
+        time: Some(timestamp(1_790_000_000, 120_000_000)),
         start_time: Some(timestamp(1_789_999_965, 1)),
         limit_owner: Some(LimitOwner::Container),
         container: Some(Container {
@@ -303,7 +314,7 @@ pub(crate) fn minimal_report() -> Report {
         node: "node-1".to_owned(),
         id: "0f1e2d3c-1-7".to_owned(),
         incident: "0f1e2d3c-1".to_owned(),
-        time: timestamp(1_790_000_000, 0),
+        time: Some(timestamp(1_790_000_000, 0)),
         start_time: None,
         limit_owner: None,
         container: None,

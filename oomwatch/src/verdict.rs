@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     cgroup::{self, Level},
-    kill::{Kill, Limit, Scope},
+    kill::{Kill, Limit, Scope, Source},
 };
 
 /// Whose limit it was.
@@ -40,7 +40,8 @@ impl LimitOwner {
     }
 }
 
-/// Whose limit was hit; absent if the kernel did not tell what ran out.
+/// Whose limit was hit; absent if the kernel did not tell what ran out, or from the log that it was a pod's cgroup: then
+/// it may be the pod's own limit or its only container's.
 #[must_use]
 pub fn limit_owner(kill: &Kill) -> Option<LimitOwner> {
     match kill.scope {
@@ -52,6 +53,8 @@ pub fn limit_owner(kill: &Kill) -> Option<LimitOwner> {
             let container = cgroup::container_prefix(&kill.limits.first()?.cgroup.path);
             Some(match cgroup::level(&oom.cgroup.path) {
                 Level::Container if container == Some(&oom.cgroup.path) => LimitOwner::Container,
+                // The log has no limit but the pod's own.
+                Level::Pod if kill.source == Source::Kmsg => return None,
                 Level::Pod if is_containers_own(oom, container, &kill.limits) => {
                     LimitOwner::Container
                 }

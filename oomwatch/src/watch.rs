@@ -119,8 +119,8 @@ impl Baseline {
         })
     }
 
-    fn is_before(&self, boot_time_ns: u64) -> bool {
-        boot_time_ns > self.boot_time_ns
+    fn is_before(&self, boot_time_ns: Option<u64>) -> bool {
+        boot_time_ns > Some(self.boot_time_ns)
     }
 }
 
@@ -242,7 +242,7 @@ impl Watch {
             return Ok(());
         }
         self.printer
-            .aside(aside, clock::time_of(aside.boot_time_ns))
+            .aside(aside, aside.boot_time_ns.map(clock::time_of))
     }
 
     /// Says at the end whether the kernel counted kills that were not seen.

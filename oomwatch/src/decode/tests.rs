@@ -46,8 +46,8 @@ fn full_mark() -> Mark {
             main_process: MainProcess::Yes,
         },
         trigger: Trigger {
-            pid: 777,
-            tid: 778,
+            pid: Some(777),
+            tid: Some(778),
             comm: Some(b"trigger-thread".to_vec()),
             cgroup: Some(cgroup("/c", 30)),
         },

@@ -56,8 +56,8 @@ fn mark(pid: u32, sigkill: Sigkill) -> Mark {
             main_process: MainProcess::Unknown,
         },
         trigger: Trigger {
-            pid: TRIGGER,
-            tid: TRIGGER,
+            pid: Some(TRIGGER),
+            tid: Some(TRIGGER),
             comm: None,
             cgroup: None,
         },
@@ -127,7 +127,7 @@ impl Story {
     fn incidents(&self) -> Vec<u64> {
         self.kills
             .iter()
-            .map(|kill| kill.incident_boot_time_ns)
+            .filter_map(|kill| kill.incident_boot_time_ns)
             .collect()
     }
 }
@@ -146,13 +146,15 @@ fn kill_keeps_the_facts_of_its_mark() {
         ..mark(100, Sigkill::Sent)
     };
     let expected = Kill {
-        boot_time_ns: 100_000,
-        incident_boot_time_ns: 100_000,
+        boot_time_ns: Some(100_000),
+        incident_boot_time_ns: Some(100_000),
         source: Source::Bpf,
         hooks: Hooks::Tracepoint,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
+        allocation: None,
         group_kill: Some(false),
+        group_cgroup: None,
         oom_level: Some(0),
         limits: marked.limits.clone(),
         victim: marked.victim.clone(),
@@ -216,7 +218,7 @@ fn thirteen_marks_of_the_threads_of_one_process_are_one_kill() {
         for tid in 101..113 {
             let mut other = mark(100, Sigkill::None);
             other.victim.tid = tid;
-            other.trigger.tid = tid;
+            other.trigger.tid = Some(tid);
             story.mark(other, marking);
         }
         assert_eq!(story.pids(), [100]);
@@ -234,7 +236,7 @@ fn bare_mark_is_a_mark_of_a_thread() {
         |_| MEMCG_KILL,
     );
     let expected = Aside {
-        boot_time_ns: 5,
+        boot_time_ns: Some(5),
         kind: AsideKind::Mark,
         pid: 0,
         tid: 9,
@@ -249,7 +251,7 @@ fn aside_says_whom_it_is_about() {
     let mut incidents = Incidents::default();
     let marked = Observation::Mark(Box::new(mark(100, Sigkill::None)));
     let expected = Aside {
-        boot_time_ns: 100_000,
+        boot_time_ns: Some(100_000),
         kind: AsideKind::Mark,
         pid: 100,
         tid: 100,
@@ -261,7 +263,7 @@ fn aside_says_whom_it_is_about() {
 
     let signalled = Observation::Signal(Box::new(signal(100, Relation::Rekill)));
     let expected = Aside {
-        boot_time_ns: 100_001,
+        boot_time_ns: Some(100_001),
         kind: AsideKind::Rekill,
         cgroup: None,
         ..expected
@@ -334,7 +336,7 @@ fn two_incidents_of_one_trigger_are_two() {
 #[test]
 fn group_member_of_another_trigger_is_of_another_incident() {
     let mut other = mark(101, Sigkill::Sent);
-    other.trigger.tid = TRIGGER + 1;
+    other.trigger.tid = Some(TRIGGER + 1);
     let mut story = Story::default();
     story
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)

@@ -10,7 +10,10 @@ use serde::Serialize;
 use crate::{
     cgroup::{Qos, Runtime},
     escape::escape_json,
-    kill::{Cgroup, Constraint, Hooks, Limit, MainProcess, Scope, Source, Trigger, Victim},
+    kill::{
+        Allocation, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger,
+        Victim,
+    },
     report::Report,
     verdict::LimitOwner,
 };
@@ -28,8 +31,11 @@ struct ReportJson<'a> {
     schema: &'static str,
     id: &'a str,
     incident: &'a str,
-    time: String,
-    boot_time_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_time_ns: Option<u64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     node: &'a str,
     source: Source,
     hooks: Hooks,
@@ -45,7 +51,11 @@ struct ReportJson<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<LimitJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    allocation: Option<AllocationJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     group_kill: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_cgroup: Option<CgroupJson>,
     missing: &'a [&'static str],
     main_process: MainProcess,
     victim: VictimJson,
@@ -59,11 +69,20 @@ struct ReportJson<'a> {
     unit: Option<&'a str>,
 }
 
-/// Where the victim's cgroup comes from.
+/// Where the victim's cgroup, or its group's, comes from.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Attribution {
     Kernel,
+    Kmsg,
+}
+
+#[derive(Serialize)]
+struct AllocationJson {
+    order: i32,
+    gfp_mask: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_pages: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -135,8 +154,10 @@ struct VictimJson {
 
 #[derive(Serialize)]
 struct TriggerJson {
-    pid: u32,
-    tid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comm: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,18 +192,20 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             schema: SCHEMA,
             id: &report.id,
             incident: &report.incident,
-            time: rfc3339(report.time),
+            time: report.time.map(rfc3339),
             boot_time_ns: kill.boot_time_ns,
             node: &report.node,
             source: kill.source,
             hooks: kill.hooks,
-            attribution: kill.victim.cgroup.as_ref().map(|_| Attribution::Kernel),
+            attribution: attribution(kill),
             scope: kill.scope,
             constraint: kill.constraint,
             limit_owner: report.limit_owner,
             oom_cgroup: report.oom_limit().map(OomCgroupJson::from),
             limits: kill.limits.iter().map(LimitJson::from).collect(),
+            allocation: kill.allocation.map(AllocationJson::from),
             group_kill: kill.group_kill,
+            group_cgroup: kill.group_cgroup.as_ref().map(CgroupJson::from),
             missing: &kill.missing,
             main_process: kill.victim.main_process,
             victim: victim(report),
@@ -201,6 +224,14 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             unit: report.unit.as_deref(),
         }
     }
+}
+
+fn attribution(kill: &Kill) -> Option<Attribution> {
+    kill.victim.cgroup.as_ref().or(kill.group_cgroup.as_ref())?;
+    Some(match kill.source {
+        Source::Bpf => Attribution::Kernel,
+        Source::Kmsg => Attribution::Kmsg,
+    })
 }
 
 fn victim(report: &Report) -> VictimJson {
@@ -280,6 +311,22 @@ impl From<&Limit> for LimitJson {
             oom: OomCgroupJson::from(limit),
             swap_usage_bytes: limit.swap_usage_bytes,
             swap_limit_bytes: limit.swap_limit_bytes,
+        }
+    }
+}
+
+impl From<Allocation> for AllocationJson {
+    fn from(
+        Allocation {
+            order,
+            gfp_mask,
+            total_pages,
+        }: Allocation,
+    ) -> Self {
+        Self {
+            order,
+            gfp_mask,
+            total_pages,
         }
     }
 }

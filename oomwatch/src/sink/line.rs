@@ -94,9 +94,9 @@ pub fn kill(report: &Report, detail: Detail, colour: Colour) -> String {
 
 /// What is not a kill, in the columns of [`Detail::Wide`].
 #[must_use]
-pub fn aside(aside: &Aside, time: jiff::Timestamp) -> String {
+pub fn aside(aside: &Aside, time: Option<jiff::Timestamp>) -> String {
     let Aside {
-        boot_time_ns: _,
+        boot_time_ns,
         kind,
         pid,
         tid,
@@ -109,7 +109,7 @@ pub fn aside(aside: &Aside, time: jiff::Timestamp) -> String {
         AsideKind::Sharer { victim_pid } => ("sharer", Some(format!("of {victim_pid}"))),
     };
     let cells = WIDE.iter().map(|Column(title, ..)| match *title {
-        "TIME" => full_time(time),
+        "TIME" => full_time(time, *boot_time_ns),
         "WHAT" => what.to_owned(),
         "PID" if *pid != 0 => pid.to_string(),
         "TID" => tid.to_string(),
@@ -126,11 +126,13 @@ fn text(report: &Report) -> String {
     row(
         TEXT,
         [
-            report
-                .time
-                .to_zoned(TimeZone::UTC)
-                .strftime("%H:%M:%S%.3fZ")
-                .to_string(),
+            match report.time {
+                Some(time) => time
+                    .to_zoned(TimeZone::UTC)
+                    .strftime("%H:%M:%S%.3fZ")
+                    .to_string(),
+                None => since_boot(report.kill.boot_time_ns),
+            },
             victim.pid.to_string(),
             name(victim.comm.as_deref()),
             size(victim.held_bytes()),
@@ -149,7 +151,7 @@ fn wide(report: &Report) -> String {
     row(
         WIDE,
         [
-            full_time(report.time),
+            full_time(report.time, report.kill.boot_time_ns),
             "kill".to_owned(),
             victim.pid.to_string(),
             victim.tid.to_string(),
@@ -181,7 +183,7 @@ fn wide(report: &Report) -> String {
                 None => dash(),
             },
             trigger.as_ref().map_or_else(dash, |trigger| {
-                format!("{}/{}", name(trigger.comm.as_deref()), trigger.tid)
+                format!("{}/{}", name(trigger.comm.as_deref()), number(trigger.tid))
             }),
             place(report),
             path(victim.leaf_cgroup.as_ref().or(victim.cgroup.as_ref())),
@@ -207,7 +209,7 @@ fn place(report: &Report) -> String {
             None => format!("container {}", container_name(container)),
         },
         (None, None, Some(unit)) => escape(unit.as_bytes()),
-        (None, None, None) => path(report.cgroup()),
+        (None, None, None) => path(report.cgroup().or(report.kill.group_cgroup.as_ref())),
     }
 }
 
@@ -235,8 +237,16 @@ fn number(value: Option<impl ToString>) -> String {
     value.map_or_else(dash, |value| value.to_string())
 }
 
-fn full_time(time: jiff::Timestamp) -> String {
-    format!("{time:.3}")
+fn full_time(time: Option<jiff::Timestamp>, boot_time_ns: Option<u64>) -> String {
+    time.map_or_else(|| since_boot(boot_time_ns), |time| format!("{time:.3}"))
+}
+
+/// As dmesg writes it.
+fn since_boot(boot_time_ns: Option<u64>) -> String {
+    boot_time_ns.map_or_else(dash, |time| {
+        let (seconds, microseconds) = (time / 1_000_000_000, time / 1000 % 1_000_000);
+        format!("[{seconds}.{microseconds:06}]")
+    })
 }
 
 fn dash() -> String {

@@ -77,7 +77,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// What is not a kill, in the output that has it.
-    pub fn aside(&mut self, aside: &Aside, time: Timestamp) -> io::Result<()> {
+    pub fn aside(&mut self, aside: &Aside, time: Option<Timestamp>) -> io::Result<()> {
         if self.output == Output::Wide {
             writeln!(self.out, "{}", line::aside(aside, time))?;
         }

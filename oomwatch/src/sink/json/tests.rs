@@ -45,7 +45,12 @@ fn full_report_has_every_fact() {
     {"path":"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice",
     "id":4004,
     "swap_usage_bytes":0}],
+    "allocation":{"order":3,
+    "gfp_mask":3264,
+    "total_pages":10240},
     "group_kill":true,
+    "group_cgroup":{"path":"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice",
+    "id":4004},
     "missing":["uid"],
     "main_process":"yes",
     "victim":{"pid":14665,
@@ -120,7 +125,7 @@ fn keys_are_the_documented_ones() {
     is(
         "",
         "schema id incident time boot_time_ns node source hooks attribution scope constraint limit_owner oom_cgroup limits
-         group_kill missing main_process victim trigger container pod unit",
+         allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");
     is(
@@ -132,6 +137,8 @@ fn keys_are_the_documented_ones() {
         "pid tid ns_pid comm cmdline uid oom_score_adj total_vm_bytes anon_rss_bytes file_rss_bytes shmem_rss_bytes
          swap_bytes pgtables_bytes start_time cgroup leaf_cgroup",
     );
+    is("/allocation", "order gfp_mask total_pages");
+    is("/group_cgroup", "path id");
     is("/victim/cgroup", "path id");
     is("/trigger", "pid tid comm cgroup");
     is("/trigger/cgroup", "path id");
@@ -146,6 +153,16 @@ fn words_are_the_documented_ones() {
     assert_eq!(
         scopes.map(|scope| word(serde_json::json!(scope))),
         ["memcg", "system", "unknown"]
+    );
+    let constraints = [
+        Constraint::None,
+        Constraint::Cpuset,
+        Constraint::MemoryPolicy,
+        Constraint::Memcg,
+    ];
+    assert_eq!(
+        constraints.map(|constraint| word(serde_json::json!(constraint))),
+        ["none", "cpuset", "memory_policy", "memcg"]
     );
     let main = [MainProcess::Yes, MainProcess::No, MainProcess::Unknown];
     assert_eq!(
@@ -178,7 +195,7 @@ fn times_have_nine_digits_and_utc() {
 #[test]
 fn largest_numbers_are_written_in_full() {
     let mut report = testing::report();
-    report.kill.boot_time_ns = u64::MAX;
+    report.kill.boot_time_ns = Some(u64::MAX);
     report.kill.victim.uid = Some(u32::MAX);
     report.kill.victim.oom_score_adj = Some(-1000);
     let parsed: Value = serde_json::from_str(&json(&report)).expect("parse");

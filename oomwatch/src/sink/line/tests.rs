@@ -82,7 +82,7 @@ fn wide_is_a_table() {
 
 fn aside_of(kind: AsideKind) -> Aside {
     Aside {
-        boot_time_ns: 1,
+        boot_time_ns: Some(1),
         kind,
         pid: 14665,
         tid: 14666,
@@ -105,7 +105,7 @@ fn asides_stand_in_the_wide_columns() {
         aside_of(AsideKind::Sharer { victim_pid: 14660 }),
         bare,
     ]
-    .map(|said| aside(&said, testing::timestamp(1_790_000_000, 999_999)))
+    .map(|said| aside(&said, Some(testing::timestamp(1_790_000_000, 999_999))))
     .join("\n");
     insta::assert_snapshot!(format!("{}\n{lines}", header(Detail::Wide)), @r"
     TIME                      WHAT         PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  OF         SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
@@ -220,8 +220,8 @@ fn with_text(bytes: &[u8]) -> Report {
     report.kill.victim.cgroup = Some(testing::cgroup(bytes, 1));
     report.kill.victim.leaf_cgroup = None;
     report.kill.trigger = Some(Trigger {
-        pid: 1,
-        tid: 1,
+        pid: Some(1),
+        tid: Some(1),
         comm: Some(bytes.to_vec()),
         cgroup: None,
     });
@@ -241,7 +241,7 @@ fn hostile_names_move_no_cursor() {
             cgroup: Some(testing::cgroup(bytes, 1)),
             ..aside_of(AsideKind::Rekill)
         };
-        let line = aside(&said, testing::timestamp(0, 0));
+        let line = aside(&said, Some(testing::timestamp(0, 0)));
         assert!(line.chars().all(is_printable), "{line:?}");
     }
 }
