@@ -8,7 +8,10 @@
 //!                                                       probe::symbols        cgroup, verdict
 //! ```
 //!
-//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape` and `audit` are pure: no clock, no file, no async.
+//! The kernel log goes another way to the same kills: [`kmsg`].
+//!
+//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit` and `kmsg` without its reader are pure: no
+//! clock, no file, no async.
 
 pub mod audit;
 pub mod cgroup;
@@ -24,6 +27,7 @@ pub mod filter;
 pub mod host;
 pub mod incident;
 pub mod kill;
+pub mod kmsg;
 pub mod probe;
 pub mod report;
 pub mod resolve;

@@ -6,6 +6,7 @@ use crate::{
     cgroup::{CgroupOwner, Qos, Runtime},
     clock,
     kill::{Cgroup, Kill, Limit},
+    kmsg::assemble::LogKill,
     verdict::{self, LimitOwner},
 };
 
@@ -83,6 +84,33 @@ impl Report {
             start_time,
             ..Self::build(kill, host.node.clone(), id, incident, time)
         }
+    }
+
+    /// Gives a kill from a saved log its meaning. `node` is the machine's name, by default as the log has it.
+    ///
+    /// Which boot it was a log does not say, so that ids begin with `log`: they are the same whenever the same log is
+    /// read, and unique within it. What follows is the time since boot, else since 1970, in nanoseconds, else the number
+    /// of the kill in the log; then the victim, and for an incident its first.
+    #[must_use]
+    pub fn from_log(found: LogKill, node: Option<&str>) -> Self {
+        let LogKill {
+            kill,
+            stamp,
+            incident,
+            incident_tid,
+            number,
+            incident_number,
+            host,
+        } = found;
+        let node = node.map(str::to_owned).or(host).unwrap_or_default();
+        let id = format!(
+            "log-{:x}-{}",
+            stamp.key().unwrap_or(number),
+            kill.victim.pid
+        );
+        let incident = incident.key().unwrap_or(incident_number);
+        let incident = format!("log-{incident:x}-{incident_tid}");
+        Self::build(kill, node, id, incident, stamp.calendar)
     }
 
     fn build(
