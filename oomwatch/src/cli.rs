@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::Offset};
 
-use crate::{filter::CgroupPath, kill::Scope};
+use crate::{
+    filter::CgroupPath,
+    kill::Scope,
+    kmsg::{assemble::Trust, saved},
+};
 
 /// Every OOM kill, once, with the right owner and the right limit.
 #[derive(Debug, Parser)]
@@ -28,6 +32,9 @@ pub enum Command {
     /// Say what this machine can give, and what to do about the rest
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    /// Print the OOM kills in a saved kernel log; needs no privileges
+    #[command(after_long_help = REPORT_EXAMPLES)]
+    Report(Box<ReportArgs>),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -63,6 +70,17 @@ objects of group, name, status (ok, info, warn, fail), finding and remedy. Keys 
 renamed.
 
 Exit codes: 0 watch works here, 1 it does not, 2 wrong usage.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  dmesg | oomwatch report -                         the kills since boot, as far as the log reaches
+  journalctl -k -b -1 | oomwatch report -o wide -   those of the boot before
+  oomwatch report -o json --node n1 kern.log        one JSON object a kill
+
+Reads dmesg, journalctl -k, syslog and /dev/kmsg, each line by its own form. A log tells less than
+watch does: above ten kills in five seconds the kernel leaves out whose they were.
+
+Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
 
 /// Messages go to stderr, data to stdout.
 #[derive(Debug, Args)]
@@ -156,6 +174,28 @@ pub struct WatchArgs {
     pub kernel: KernelArgs,
 }
 
+/// `oomwatch report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The log; `-` for stdin
+    pub file: PathBuf,
+    /// How kills are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Name of the node that the log is of [default: as the log has it]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Zone of times that name none, such as +02:00
+    #[arg(long, value_name = "OFFSET", value_parser = parse_offset, default_value = "Z", allow_hyphen_values = true)]
+    pub utc_offset: Offset,
+    /// Whose lines to believe, where the log tells who wrote them
+    #[arg(long, value_enum, default_value_t = Trust::Kernel)]
+    pub trust: Trust,
+    /// Which kills to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
 /// How kills are shown.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct OutputArgs {
@@ -231,6 +271,10 @@ pub enum DoctorOutput {
     Text,
     /// One JSON object, schema oomwatch-doctor/v1
     Json,
+}
+
+fn parse_offset(text: &str) -> Result<Offset, &'static str> {
+    saved::parse_offset(text.as_bytes()).ok_or("not an offset such as +02:00 or Z")
 }
 
 fn parse_duration(text: &str) -> Result<SignedDuration, String> {

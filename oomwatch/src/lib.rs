@@ -30,6 +30,7 @@ pub mod kill;
 pub mod kmsg;
 pub mod probe;
 pub mod report;
+pub mod report_file;
 pub mod resolve;
 pub mod sink;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use oomwatch::{
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
     doctor,
     exit::Exit,
-    watch,
+    report_file, watch,
 };
 use tracing::{error, level_filters::LevelFilter};
 
@@ -27,6 +27,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             .build()?
             .block_on(watch::run(*args)),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Report(args) => report_file::run(*args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();
