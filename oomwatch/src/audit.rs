@@ -26,6 +26,8 @@ pub enum Verdict {
     Unobserved(u64),
     /// Records were lost; among them as many kills as this, at most.
     Lost(u64),
+    /// So many were seen that the kernel did not count: something was told twice, and may hide a kill that is missing.
+    Excess(u64),
 }
 
 impl Counts {
@@ -36,6 +38,7 @@ impl Counts {
         let lost = self.dropped + self.undecoded;
         let missing = growth.saturating_sub(seen);
         match missing {
+            0 if seen > growth => Verdict::Excess(seen - growth),
             0 => Verdict::Complete,
             missing if missing > lost => Verdict::Unobserved(missing),
             missing => Verdict::Lost(missing),
@@ -71,5 +74,6 @@ mod tests {
         assert_eq!(counts.verdict(7), Verdict::Lost(3));
         assert_eq!(counts.verdict(8), Verdict::Unobserved(4));
         assert_eq!(counts.verdict(4), Verdict::Complete);
+        assert_eq!(counts.verdict(3), Verdict::Excess(1));
     }
 }

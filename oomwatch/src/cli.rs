@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::{SignedDuration, tz::Offset};
 
 use crate::{
@@ -40,9 +40,11 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff)
-    #[command(hide = true)]
-    Man,
+    /// Write the manual pages (roff) into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 const WATCH_EXAMPLES: &str = "\
@@ -52,8 +54,8 @@ Examples:
   oomwatch watch --cgroup /system.slice -o wide kills below a cgroup, with all columns
   oomwatch watch --scope system --timeout 1h    an hour of kills because the machine ran out
 
-Exit codes: 0 done (also at --count, at --timeout, and when the reader closes the pipe), 1 failed,
-2 wrong usage, 130 interrupted.";
+Exit codes: 0 done (also at --count, at --timeout, and at the next line if the reader is gone), 1 failed,
+2 wrong usage, 130 ended by SIGINT or SIGTERM.";
 
 const DOCTOR_HELP: &str = "\
 What the words mean:
@@ -131,9 +133,6 @@ pub struct KernelArgs {
     /// The host's /proc
     #[arg(long, value_name = "DIR", default_value = "/proc")]
     pub proc_root: PathBuf,
-    /// The host's cgroup file system
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
-    pub cgroup_root: PathBuf,
 }
 
 /// Rungs of the hook ladder.
@@ -215,10 +214,10 @@ pub struct OutputArgs {
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Only pods of this namespace
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub namespace: Option<String>,
     /// Only containers with this name, or whose id begins so
-    #[arg(short, long, value_name = "NAME|ID")]
+    #[arg(short, long, value_name = "NAME|ID", value_parser = NonEmptyStringValueParser::new())]
     pub container: Option<String>,
     /// Only victims in this cgroup or below it
     #[arg(long, value_name = "PATH")]
@@ -259,6 +258,9 @@ pub struct DoctorArgs {
     /// When to colour the lines
     #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
     pub color: ColourChoice,
+    /// The host's cgroup file system
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
+    pub cgroup_root: PathBuf,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,

@@ -4,7 +4,8 @@
 //! behind if it does not answer at once.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::Path,
     sync::{
         Arc,
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const MAX_STUCK: usize = 8;
 
 /// Longest command line that is taken.
-const MAX_BYTES: usize = 64 * 1024;
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// `USER_HZ`: the unit of times in `/proc/PID/stat`, 100 on all architectures that run BPF.
 const TICK_NS: u64 = 10_000_000;
@@ -72,12 +73,13 @@ impl Reader {
 }
 
 fn read(process: &Path, start_ns: u64) -> Option<Vec<Vec<u8>>> {
-    let mut bytes = fs::read(process.join("cmdline")).ok()?;
+    let mut bytes = Vec::new();
+    let cmdline = File::open(process.join("cmdline")).ok()?;
+    cmdline.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
     let stat = fs::read(process.join("stat")).ok()?;
     if start_ticks(&stat)? != start_ns / TICK_NS || bytes.is_empty() {
         return None;
     }
-    bytes.truncate(MAX_BYTES);
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
     Some(bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
 }

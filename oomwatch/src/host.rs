@@ -27,7 +27,9 @@ pub fn host(proc_root: &Path, node: Option<String>) -> Result<Host, HostError> {
     let boot_id = read(&proc_root.join("sys/kernel/random/boot_id"))?;
     let hostname = || uname().nodename().to_string_lossy().into_owned();
     Ok(Host {
-        node: node.unwrap_or_else(hostname),
+        node: node
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(hostname),
         boot_id: boot_id.trim().replace('-', ""),
     })
 }

@@ -14,6 +14,9 @@ const FULL_PAGES: u64 = 64;
 /// Processes that are remembered as killed or as sharers. A process that is killed twice is so within one incident.
 const REMEMBERED: usize = 4096;
 
+/// A group's members follow each other within microseconds; past this gap the first one's record must have been lost.
+const INCIDENT_GAP_NS: u64 = 1_000_000_000;
+
 /// What the kernel stack at a record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
@@ -48,6 +51,8 @@ pub struct Incidents {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Incident {
     boot_time_ns: u64,
+    /// When its latest victim was marked.
+    latest_ns: u64,
     trigger_tid: Option<u32>,
     /// Id of the memory cgroup that ran out, where it is known.
     oom_id: Option<u64>,
@@ -168,7 +173,9 @@ impl Incidents {
             None => Scope::Unknown,
         };
         let first = self.last.filter(|last| {
-            last.trigger_tid == mark.trigger.tid && stack.is_some_and(|stack| stack.group_member)
+            last.trigger_tid == mark.trigger.tid
+                && stack.is_some_and(|stack| stack.group_member)
+                && mark.boot_time_ns.saturating_sub(last.latest_ns) < INCIDENT_GAP_NS
         });
         let oom_level = match (scope, first) {
             (Scope::Memcg, None) => oom_level(&mark.levels),
@@ -184,11 +191,13 @@ impl Incidents {
                 .position(|limit| limit.cgroup.id == Some(id)),
             _ => None,
         };
-        let incident = first.unwrap_or(Incident {
+        let mut incident = first.unwrap_or(Incident {
             boot_time_ns: mark.boot_time_ns,
+            latest_ns: mark.boot_time_ns,
             trigger_tid: mark.trigger.tid,
             oom_id: oom_level.and_then(|level| mark.limits.get(level)?.cgroup.id),
         });
+        incident.latest_ns = mark.boot_time_ns;
         self.last = Some(incident);
         let group_kill = group_kill(&mark, scope, oom_level, stack);
         let Mark {

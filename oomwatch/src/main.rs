@@ -2,6 +2,7 @@
 
 use std::io;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use oomwatch::{
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
@@ -34,10 +35,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             clap_complete::generate(shell, &mut command, "oomwatch", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            print(&page)
+        Command::Man { folder } => {
+            clap_mangen::generate_to(Cli::command(), &folder)
+                .with_context(|| format!("write manual pages into {}", folder.display()))?;
+            Ok(Exit::Done)
         }
     }
 }

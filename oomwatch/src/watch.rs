@@ -64,7 +64,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     })?;
     let mut ring = probe.ring()?;
     let baseline = Baseline::read(&kernel.proc_root)?;
-    let milliseconds = started.elapsed().as_millis();
+    let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         hooks = "tracepoint",
         milliseconds, "watching for OOM kills, end with Ctrl-C"
@@ -82,6 +82,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         names: PodLogs::new(&log_root),
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
         left: count,
+        shown: 0,
         baseline,
         counts: Counts::default(),
     };
@@ -95,14 +96,13 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         Ok(()) => watch.follow(&mut ring, &mut signals, end).await?,
         Err(error) => Err(error),
     };
-    let exit = match ended {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        ended => ended.context("write to stdout")?,
-    };
-    // Later kills are not shown, but belong to the sum.
+    // Later kills are not shown, but belong to the sum. It is told even if stdout has failed.
     watch.left = Some(0);
     watch.audit(&mut ring, &probe, &kernel.proc_root).await?;
-    Ok(exit)
+    match ended {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        ended => ended.context("write to stdout"),
+    }
 }
 
 /// The kernel's count of OOM kills when the programs had been attached, and when that was: only what came later can be compared.
@@ -156,6 +156,7 @@ struct Watch {
     arguments: Option<cmdline::Reader>,
     /// Kills still to be shown; absent without a bound.
     left: Option<u64>,
+    shown: u64,
     baseline: Baseline,
     counts: Counts,
 }
@@ -217,16 +218,20 @@ impl Watch {
 
     fn kill(&mut self, kill: Kill) -> io::Result<()> {
         self.counts.kills += u64::from(self.baseline.is_before(kill.boot_time_ns));
+        debug!(pid = kill.victim.pid, "kill");
+        if self.left == Some(0) {
+            return Ok(());
+        }
         let mut report = Report::new(kill, &self.host);
         self.names.name(&mut report);
-        debug!(id = report.id, pid = report.kill.victim.pid, "kill");
-        if self.left == Some(0) || !self.printer.shows(&report) {
+        if !self.printer.shows(&report) {
             return Ok(());
         }
         if let Some(arguments) = &self.arguments {
             report.cmdline = arguments.read(&report.kill.victim);
         }
         self.printer.kill(&report)?;
+        self.shown += 1;
         self.left = self.left.map(|left| left - 1);
         Ok(())
     }
@@ -254,8 +259,8 @@ impl Watch {
     ) -> anyhow::Result<()> {
         let mut verdict = Verdict::Complete;
         for _ in 0..AUDITS {
-            let growth = host::oom_kill_count(proc_root)?.saturating_sub(self.baseline.count);
             while ring.drain_now(|record| self.take(record)).is_break() {}
+            let growth = host::oom_kill_count(proc_root)?.saturating_sub(self.baseline.count);
             self.counts.dropped = probe.dropped()?;
             verdict = self.counts.verdict(growth);
             if verdict == Verdict::Complete {
@@ -263,6 +268,7 @@ impl Watch {
             }
             sleep(AUDIT_PAUSE).await;
         }
+        let shown = self.shown;
         let Counts {
             kills,
             rekills,
@@ -273,8 +279,14 @@ impl Watch {
         } = self.counts;
         match verdict {
             Verdict::Complete => info!(
+                shown,
+                kills, rekills, marks, sharers, "every OOM kill that the kernel counted was seen"
+            ),
+            Verdict::Excess(excess) => warn!(
                 kills,
-                rekills, marks, sharers, "every OOM kill that the kernel counted was seen"
+                rekills,
+                excess,
+                "more OOM kills were seen than the kernel counted: what is missing cannot be told"
             ),
             Verdict::Lost(missing) => warn!(
                 kills,

@@ -150,7 +150,7 @@ fn help_names_every_command() {
 }
 
 #[test]
-fn completions_and_manual_are_printed() {
+fn completions_and_manual_are_written() {
     for (shell, word) in [
         ("bash", "complete -F"),
         ("zsh", "#compdef oomwatch"),
@@ -160,9 +160,17 @@ fn completions_and_manual_are_printed() {
             .ended_with(0)
             .printed(&[word, "doctor"]);
     }
-    run(&["man"])
+    let folder = tempfile::tempdir().expect("make a folder");
+    run(&["man", folder.path().to_str().expect("a path in UTF-8")])
         .ended_with(0)
-        .printed(&[".TH oomwatch 1", "SYNOPSIS"]);
+        .printed_nothing();
+    for (page, word) in [("oomwatch.1", "SYNOPSIS"), ("oomwatch-watch.1", "cgroup")] {
+        let page = fs::read_to_string(folder.path().join(page)).expect("a page");
+        assert!(page.contains(word), "{page}");
+    }
+    run(&["man", "/nonexistent"])
+        .ended_with(1)
+        .said(&["/nonexistent"]);
 }
 
 /// A pipe that nobody reads, as `| head` leaves it behind.
@@ -174,12 +182,7 @@ fn closed_pipe() -> Stdio {
 
 #[test]
 fn closed_pipe_is_no_failure() {
-    for arguments in [
-        &["completions", "bash"][..],
-        &["man"],
-        &["--help"],
-        &["--version"],
-    ] {
+    for arguments in [&["completions", "bash"][..], &["--help"], &["--version"]] {
         Ran::new(
             oomwatch(arguments)
                 .stdout(closed_pipe())

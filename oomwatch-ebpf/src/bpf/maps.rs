@@ -35,7 +35,8 @@ pub(super) static VICTIM: PerCpuArray<VictimRecord> = PerCpuArray::with_max_entr
 #[map]
 pub(super) static SIGNAL: PerCpuArray<SignalRecord> = PerCpuArray::with_max_entries(1, 0);
 
-/// The last SIGKILL from the kernel on this CPU. One slot is enough: signal and mark run inside one `task_lock`.
+/// The last SIGKILL from the kernel on this CPU. One slot is enough: signal and mark run inside one
+/// `task_lock`. A SIGKILL that an interrupt sends in between (`RLIMIT_CPU`) would take its place; then the stack still tells.
 #[map]
 pub(super) static LAST_SIGKILL: PerCpuArray<Sigkill> = PerCpuArray::with_max_entries(1, 0);
 

@@ -103,12 +103,19 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
 #[inline(always)]
 fn relation(sender: u64, target: u64) -> u32 {
     let signal = read_pointer(target, offset!(task_signal));
-    if read_pointer(signal, offset!(signal_oom_mm)) != 0 {
-        return RELATION_REKILL;
-    }
+    let marked = read_pointer(signal, offset!(signal_oom_mm)) != 0;
     let mm = read_pointer(target, offset!(task_mm));
-    match LAST_VICTIM.get(0) {
-        Some(victim) if victim.trigger == sender && victim.mm == mm && mm != 0 => RELATION_SHARER,
-        _ => 0,
+    let mut tgid = 0u32;
+    read_into(&mut tgid, target, offset!(task_tgid));
+    let Some(victim) = LAST_VICTIM.get(0) else {
+        return 0;
+    };
+    let shares =
+        victim.trigger == sender && victim.mm == mm && mm != 0 && victim.tgid != u64::from(tgid);
+    match (marked, shares) {
+        (true, false) => RELATION_REKILL,
+        (false, true) => RELATION_SHARER,
+        // The loop over the sharers comes to earlier victims of a group too; the kernel does not count that.
+        (true, true) | (false, false) => 0,
     }
 }

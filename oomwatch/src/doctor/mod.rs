@@ -42,8 +42,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
                 hooks: HooksChoice::Auto | HooksChoice::Tracepoint,
                 btf,
                 proc_root,
-                cgroup_root,
             },
+        cgroup_root,
     } = args;
     let facts = Facts::gather(Roots {
         proc: proc_root,

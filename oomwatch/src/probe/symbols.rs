@@ -78,6 +78,8 @@ impl Symbols {
         for (name, function) in [
             ("out_of_memory", Function::OutOfMemory),
             ("__oom_kill_process", Function::InnerOomKillProcess),
+            // Without it a memory cgroup's OOM would look like the system's.
+            ("mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
         ] {
             if !symbols.ranges.iter().any(|&(.., found)| found == function) {
                 return Err(SymbolsError::Absent(name));
@@ -90,16 +92,22 @@ impl Symbols {
     #[must_use]
     pub fn explain(&self, frames: &[u64]) -> Option<Stack> {
         let mut stack = Stack::default();
-        let mut oom = false;
-        for function in frames.iter().filter_map(|&address| self.function(address)) {
+        let mut caller = None;
+        for (place, function) in frames
+            .iter()
+            .enumerate()
+            .filter_map(|(place, &address)| Some((place, self.function(address)?)))
+        {
             match function {
-                Function::OutOfMemory | Function::OomKillProcess => oom = true,
+                Function::OutOfMemory => caller = Some(place + 1),
+                Function::OomKillProcess => {}
                 Function::MemCgroupOutOfMemory => stack.memcg = true,
                 Function::InnerOomKillProcess => stack.kill = true,
                 Function::OomKillMemcgMember => stack.group_member = true,
             }
         }
-        oom.then_some(stack)
+        // Who called `out_of_memory` must be there: nobody seen is not the system.
+        caller.filter(|&place| place < frames.len()).map(|_| stack)
     }
 
     fn function(&self, return_address: u64) -> Option<Function> {
@@ -122,7 +130,8 @@ fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 fn wanted(name: &[u8]) -> Option<Function> {
-    let name = name.strip_suffix(b".cold").unwrap_or(name);
+    // Compilers split and specialise: `oom_kill_process.cold`, `.isra.0`, `.constprop.0`, `.llvm.123`.
+    let name = name.split(|&byte| byte == b'.').next()?;
     WANTED
         .iter()
         .find(|(wanted, _)| *wanted == name)
