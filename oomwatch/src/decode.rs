@@ -271,7 +271,9 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
     if victim.cgroup.is_none() && has(MISSING_CGROUP) {
         missing.push("cgroup");
     }
-    if limits.is_none() && has(MISSING_LIMITS) {
+    // Deeper than a record has room for.
+    let cut = memcg_names.is_some_and(|names| names.len() > levels.len());
+    if (limits.is_none() || cut) && has(MISSING_LIMITS) {
         missing.push("limits");
     }
     Ok(Observation::Mark(Box::new(Mark {

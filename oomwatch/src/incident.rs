@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use oomwatch_ebpf::record::MAX_LEVELS;
+
 use crate::{
     decode::{LevelState, Mark, Observation, Relation, Sigkill, Signal},
     kill::{Aside, AsideKind, Constraint, Hooks, Kill, Scope, Source},
@@ -178,7 +180,7 @@ impl Incidents {
                 && mark.boot_time_ns.saturating_sub(last.latest_ns) < INCIDENT_GAP_NS
         });
         let oom_level = match (scope, first) {
-            (Scope::Memcg, None) => oom_level(&mark.levels),
+            (Scope::Memcg, None) => oom_level(&mark.levels, is_cut(&mark)),
             // The first victim's death has made room: what was full then need not be so now.
             (
                 Scope::Memcg,
@@ -249,6 +251,7 @@ fn group_kill(
     }
     let set = mark.levels.iter().position(|level| level.oom_group);
     match (set, scope, oom_level) {
+        (None, _, None) if is_cut(mark) => None,
         (None, ..) => Some(false),
         (Some(_), Scope::System, _) => Some(true),
         (Some(set), Scope::Memcg, Some(oom)) => Some(set <= oom),
@@ -256,13 +259,22 @@ fn group_kill(
     }
 }
 
-/// Which of the victim's memory cgroups ran out, the victim's own being the first.
+/// Whether there may be memory cgroups above those that the record had room for.
+fn is_cut(mark: &Mark) -> bool {
+    mark.levels.len() == MAX_LEVELS && mark.missing.contains(&"limits")
+}
+
+/// Which of the victim's memory cgroups ran out, the victim's own being the first; absent if it may be one that was cut.
 ///
 /// The kernel locks the one that ran out and all below it (`mem_cgroup_oom_trylock`), where it still has that lock (cgroup
 /// v1 builds, and all before 6.12) and no writer lowered the limit. Else one level alone at its limit is the one.
-fn oom_level(levels: &[LevelState]) -> Option<usize> {
+fn oom_level(levels: &[LevelState], cut: bool) -> Option<usize> {
     if let Some(topmost) = levels.iter().rposition(|level| level.oom_lock) {
-        return Some(topmost);
+        let may_be_higher = cut && topmost + 1 == levels.len();
+        return (!may_be_higher).then_some(topmost);
+    }
+    if cut {
+        return None;
     }
     let full = |free: Option<u64>| free.is_some_and(|pages| pages <= FULL_PAGES);
     let mut full_levels = levels

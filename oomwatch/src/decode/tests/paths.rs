@@ -100,6 +100,18 @@ fn distance_that_is_unknown_or_past_the_root_names_no_memory_cgroup() {
 }
 
 #[test]
+fn names_without_a_level_leave_the_others_and_say_so() {
+    let mark = marked(RecordBuilder::new().victim_path(b"/top/a/b"));
+    let paths: Vec<_> = mark
+        .limits
+        .into_iter()
+        .map(|limit| limit.cgroup.path)
+        .collect();
+    assert_eq!(paths, [&b"/top/a/b"[..], b"/top/a"]);
+    assert_eq!(mark.missing, ["limits"]);
+}
+
+#[test]
 fn more_levels_than_names_are_no_limits() {
     let levels = [level(3, 1, 9), level(2, 1, 9), level(1, 1, 9)];
     let mark = marked(RecordBuilder::new().levels(&levels));

@@ -62,7 +62,19 @@ fn topmost_locked_level_else_the_only_full_one_ran_out() {
         ("one of each", &[free(Some(0)), memsw_free(0)], None),
     ];
     for (what, levels, expected) in cases {
-        assert_eq!(oom_level(levels), *expected, "{what}");
+        assert_eq!(oom_level(levels, false), *expected, "{what}");
+    }
+}
+
+#[test]
+fn level_that_was_cut_may_be_the_one_that_ran_out() {
+    for (what, levels, expected) in [
+        ("locked below", &[locked(), free(None)][..], Some(0)),
+        ("locked to the end", &[locked(), locked()], None),
+        ("full", &[free(Some(0)), free(None)], None),
+        ("none full", &[free(None), free(None)], None),
+    ] {
+        assert_eq!(oom_level(levels, true), expected, "{what}");
     }
 }
 
@@ -202,6 +214,11 @@ fn group_kill_is_what_the_kernel_would_do_or_absent() {
         levels: vec![],
         ..mark
     };
+    let cut = |mut mark: Mark| {
+        mark.levels = vec![free(None); MAX_LEVELS];
+        mark.missing = vec!["limits"];
+        mark
+    };
     let set = |level| grouped(Some(level));
     let (yes, no) = (Some(true), Some(false));
     for (what, mark, stack, expected) in [
@@ -220,6 +237,9 @@ fn group_kill_is_what_the_kernel_would_do_or_absent() {
         ("levels not read", unread(set(0)), MEMCG_KILL, None),
         ("nor the version", on_v1(unread(set(0))), MEMCG_KILL, None),
         ("in the root cgroup", in_root(set(0)), SYSTEM_KILL, no),
+        ("set, perhaps, where cut", cut(set(0)), MEMCG_KILL, None),
+        ("nor the system's", cut(set(0)), SYSTEM_KILL, None),
+        ("cut on cgroup v1", on_v1(cut(set(0))), MEMCG_KILL, no),
     ] {
         assert_eq!(only_kill(mark, stack).group_kill, expected, "{what}");
     }

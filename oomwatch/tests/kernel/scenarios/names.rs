@@ -1,5 +1,7 @@
 //! Names that processes and cgroups choose to do harm: JSON gives the bytes back, and no line carries a control character.
 
+use serde_json::json;
+
 use super::MIB;
 use crate::{
     Scenario,
@@ -13,6 +15,10 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("hostile_process_names_do_no_harm", process_names),
     Scenario::new("hostile_cgroup_names_do_no_harm", cgroup_names),
     Scenario::new("path_too_long_for_a_record_is_absent_and_said", long_path),
+    Scenario::new(
+        "limits_too_many_for_a_record_are_said_and_none_is_guessed",
+        deep_path,
+    ),
 ];
 
 /// A process's name has 15 bytes.
@@ -136,5 +142,48 @@ fn long_path(machine: &Machine) {
     let missing = report.at("/missing").expect("what is missing").to_string();
     assert!(missing.contains("\"cgroup\""), "{missing}");
     assert!(missing.contains("\"limits\""), "{missing}");
+    ended.sum();
+}
+
+/// A record has room for sixteen levels: what ran out may be one above them.
+fn deep_path(machine: &Machine) {
+    let scene = machine.scene("deep-path");
+    let deep = (0..20).fold((*scene).clone(), |above, level| {
+        above.make(level.to_string())
+    });
+    let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
+    let kills = [(&deep, LIMIT_BYTES), (&*scene, LIMIT_BYTES / 2)].map(|(limited, bytes)| {
+        limited.limit(bytes);
+        (
+            Hog::plain().start(&deep, machine.patience).killed(),
+            deep.chain(),
+        )
+    });
+    let ended = watcher.interrupt();
+    let reports = ended.reports();
+    assert_eq!(reports.len(), kills.len(), "{reports:?}");
+    for ((victim, chain), report) in kills.iter().zip(&reports) {
+        report.is("/victim/pid", victim.pid);
+        assert_eq!(report.bytes("/victim/cgroup/path"), deep.path());
+        report.is("/missing", json!(["limits"]));
+        assert_eq!(report.limits().len(), 16, "{report:?}");
+        for (index, level) in chain.iter().take(16).enumerate() {
+            let place = format!("/limits/{index}");
+            assert_eq!(
+                report.bytes(&format!("{place}/path")),
+                level.path,
+                "{report:?}"
+            );
+            report.is(&format!("{place}/id"), level.id);
+        }
+    }
+    // The lock of the one that ran out tells, where the kernel has it.
+    if reports[0].at("/oom_cgroup").is_some() {
+        reports[0].is("/oom_cgroup/id", deep.id());
+        reports[0].is("/limit_owner", "cgroup");
+    }
+    for place in ["/oom_cgroup", "/limit_owner"] {
+        reports[1].lacks(place);
+    }
     ended.sum();
 }
