@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufRead as _, BufReader, Read},
-    os::fd::OwnedFd,
+    io::{self, BufRead as _, BufReader, Read},
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{cgroups::Cgroup, machine::Machine, report::Report};
+use crate::{cgroups::Cgroup, kernel::oom_kill_count, machine::Machine, report::Report};
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
@@ -70,7 +70,11 @@ impl<'a> Watch<'a> {
     }
 
     fn spawn(self, stdout: Stdio, terminal: Option<File>) -> Watcher {
-        let mut child = Command::new(&self.machine.binary)
+        let counted = oom_kill_count();
+        let mut command = Command::new(&self.machine.binary);
+        // SAFETY: one system call with numbers, which is safe between fork and exec.
+        unsafe { command.pre_exec(end_with_parent) };
+        let mut child = command
             .arg("watch")
             .args(&self.arguments)
             .env_remove("NODE_NAME")
@@ -91,6 +95,7 @@ impl<'a> Watch<'a> {
             talk: lines_of(stderr),
             told: Vec::new(),
             patience: self.machine.patience,
+            counted,
             ended: false,
         };
         watcher.wait_until_ready();
@@ -112,6 +117,8 @@ pub(crate) struct Watcher {
     talk: Receiver<Vec<u8>>,
     told: Vec<String>,
     patience: Duration,
+    /// The kernel's count before it was started.
+    counted: u64,
     ended: bool,
 }
 
@@ -190,6 +197,7 @@ impl Watcher {
             status,
             lines,
             told: std::mem::take(&mut self.told),
+            growth: oom_kill_count() - self.counted,
         }
     }
 }
@@ -222,6 +230,8 @@ pub(crate) struct Ended {
     pub(crate) lines: Vec<Vec<u8>>,
     /// Lines of stderr.
     pub(crate) told: Vec<String>,
+    /// How many kills the kernel counted meanwhile, on the whole machine.
+    growth: u64,
 }
 
 /// What it says at its end to have seen.
@@ -259,7 +269,7 @@ impl Ended {
             .collect()
     }
 
-    /// What it counted, having said that nothing is missing.
+    /// What it counted: it says that nothing is missing, and it counted nothing that the kernel did not.
     pub(crate) fn sum(&self) -> Sum {
         let line = self
             .told
@@ -271,12 +281,27 @@ impl Ended {
             .filter_map(|count| count.split_once('='))
             .map(|(name, count)| (name, count.parse().expect("a count")))
             .collect();
-        Sum {
+        let sum = Sum {
             kills: counts["kills"],
             rekills: counts["rekills"],
             marks: counts["marks"],
             sharers: counts["sharers"],
-        }
+        };
+        assert!(
+            sum.kills + sum.rekills <= self.growth,
+            "{sum:?}, but the kernel counted {}",
+            self.growth
+        );
+        sum
+    }
+}
+
+/// Leaves no watcher behind if the tests themselves are killed.
+fn end_with_parent() -> io::Result<()> {
+    // SAFETY: takes numbers.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -8,7 +8,6 @@ use crate::{
     Scenario, Skip,
     cgroups::Version,
     expected::{Expected, Trigger, Usage},
-    kernel::oom_kill_count,
     machine::Machine,
     process::Hog,
     watcher::Watch,
@@ -44,7 +43,6 @@ fn group_kill(machine: &Machine) {
     scene.limit(32 * MIB);
     scene.write("memory.oom.group", 1);
     let inner = scene.make("inner");
-    let before = oom_kill_count();
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
     let holders = [(); 3].map(|()| {
@@ -103,10 +101,6 @@ fn group_kill(machine: &Machine) {
     assert_eq!(hogs, ["kill", "re-kill"]);
     let sum = ended.sum();
     assert!(sum.kills >= 4 && sum.rekills >= 1, "{sum:?}");
-    assert!(
-        oom_kill_count() - before >= sum.kills + sum.rekills,
-        "{sum:?}"
-    );
 }
 
 fn lowered_limit(machine: &Machine) {

@@ -39,7 +39,6 @@ fn printed_when_it_happens(machine: &Machine) {
 fn every_field(machine: &Machine) {
     let scene = machine.scene("own-limit");
     scene.limit(32 * MIB);
-    let before = kernel::oom_kill_count();
     let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let victim = Hog::plain()
         .set("adj", 500)
@@ -63,10 +62,6 @@ fn every_field(machine: &Machine) {
     }
     let sum = ended.sum();
     assert!(sum.kills >= 1, "{sum:?}");
-    assert!(
-        sum.kills + sum.rekills <= kernel::oom_kill_count() - before,
-        "{sum:?}"
-    );
 }
 
 fn log_readable(_: &Machine) -> Result<(), Skip> {

@@ -14,7 +14,6 @@ use crate::{
     Scenario,
     cgroups::Cgroup,
     expected::Expected,
-    kernel::oom_kill_count,
     machine::Machine,
     process::Hog,
     watcher::{Ended, Watch},
@@ -81,16 +80,13 @@ fn check_all(kills: &[Expected], ended: &Ended) {
 
 fn storm(machine: &Machine) {
     let scene = machine.scene("storm");
-    let before = oom_kill_count();
     let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let kills = kill_many(machine, &scene, machine.storm);
     let ended = watcher.interrupt();
     check_all(&kills, &ended);
     let sum = ended.sum();
-    let growth = oom_kill_count() - before;
     // Others may kill on this machine too.
     assert!(sum.kills >= machine.storm as u64, "{sum:?}");
-    assert!(sum.kills + sum.rekills <= growth, "{sum:?} {growth}");
 }
 
 /// A dying init process has the kernel send SIGKILL to all others of its namespace: what looks like the first half of a kill.

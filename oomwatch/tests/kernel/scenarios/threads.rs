@@ -25,10 +25,10 @@ const THREADS: u64 = 24;
 /// On newer kernels the dying threads are marked too, which is no kill.
 fn many_threads(machine: &Machine) {
     let scene = machine.scene("threads");
-    scene.limit(64 * MIB);
+    scene.limit(16 * MIB);
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
-    let victims = [(); 3].map(|()| {
+    let victims = [(); 6].map(|()| {
         let hog = Hog::new("threads").set("count", THREADS).gated();
         let mut process = hog.start(&scene, machine.patience);
         process.ready();
