@@ -153,9 +153,14 @@ ffffffff81200400 t mem_cgroup_out_of_memory
 ffffffff81200500 t something_else
 ffffffff81900000 t oom_kill_process.cold
 ffffffff81900010 t x
+ffffffff81900100 t out_of_memory.constprop.0.cold
+ffffffff81900110 t y
 ffffffffc0000000 t out_of_memory\t[a_module]
 ffffffffc0000100 t y\t[a_module]
 ";
+
+    /// A return address in another function, which called the OOM killer.
+    const ALLOCATION: u64 = 0xffff_ffff_8100_0010;
 
     fn symbols() -> Symbols {
         Symbols::read(KALLSYMS.as_bytes()).expect("complete symbols")
@@ -179,7 +184,7 @@ ffffffffc0000100 t y\t[a_module]
 
     #[test]
     fn call_that_ends_a_function_belongs_to_it() {
-        let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350];
+        let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350, ALLOCATION];
         let expected = Stack {
             memcg: false,
             kill: true,
@@ -191,10 +196,42 @@ ffffffffc0000100 t y\t[a_module]
     #[test]
     fn cold_part_counts_and_a_module_does_not() {
         assert_eq!(
-            symbols().explain(&[0xffff_ffff_8190_0008]),
+            symbols().explain(&[0xffff_ffff_8190_0108, ALLOCATION]),
             Some(Stack::default())
         );
-        assert_eq!(symbols().explain(&[0xffff_ffff_c000_0050]), None);
+        assert_eq!(
+            symbols().explain(&[0xffff_ffff_c000_0050, ALLOCATION]),
+            None
+        );
+    }
+
+    #[test]
+    fn stack_without_the_caller_of_the_oom_killer_is_not_the_systems() {
+        for stack in [
+            &[0xffff_ffff_8120_0150, 0xffff_ffff_8120_0250][..],
+            &[
+                0xffff_ffff_8120_0150,
+                0xffff_ffff_8120_0250,
+                0xffff_ffff_8120_0350,
+            ],
+        ] {
+            assert_eq!(symbols().explain(stack), None, "{stack:x?}");
+        }
+    }
+
+    #[test]
+    fn kernel_without_a_symbol_that_is_needed_is_refused() {
+        for name in [
+            "out_of_memory",
+            "__oom_kill_process",
+            "mem_cgroup_out_of_memory",
+        ] {
+            let text = KALLSYMS.replace(&format!(" {name}"), " renamed");
+            assert!(
+                matches!(Symbols::read(text.as_bytes()), Err(SymbolsError::Absent(_))),
+                "{name}"
+            );
+        }
     }
 
     #[test]
