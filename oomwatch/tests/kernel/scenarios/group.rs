@@ -19,7 +19,6 @@ pub(super) const ALL: &[Scenario] = &[
         group_kill,
     )
     .needing(cgroup_v2),
-    Scenario::new("group_of_memory_sharers_is_counted_once_each", sharers).needing(cgroup_v2),
     Scenario::new(
         "lowered_limit_names_the_writer_as_the_trigger",
         lowered_limit,
@@ -102,31 +101,6 @@ fn group_kill(machine: &Machine) {
     assert_eq!(hogs, ["kill", "re-kill"]);
     let sum = ended.sum();
     assert!(sum.kills >= 4 && sum.rekills >= 1, "{sum:?}");
-}
-
-/// The killer signals them as members of the group and as sharers of each other's memory; only the former is counted.
-fn sharers(machine: &Machine) {
-    for mode in ["share", "vfork"] {
-        let scene = machine.scene(mode);
-        scene.limit(32 * MIB);
-        scene.write("memory.oom.group", 1);
-        let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-        let mut process = Hog::new(mode).start(&scene, machine.patience);
-        process.descendant(&scene);
-        process.go();
-        process.killed();
-        while !scene.processes().is_empty() {
-            std::thread::yield_now();
-        }
-        let ended = watcher.interrupt();
-        let reports = ended.reports();
-        let incidents: HashSet<_> = reports
-            .iter()
-            .map(|report| report.text("/incident"))
-            .collect();
-        assert_eq!(incidents.len(), 1, "{reports:?}");
-        ended.sum();
-    }
 }
 
 fn lowered_limit(machine: &Machine) {
