@@ -6,7 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a record or a global changes its layout, so that a pinned ring is never read by another's rules.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
@@ -130,6 +130,24 @@ pub struct VictimRecord {
     pub uid: u32,
     /// `signal_struct.oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: i32,
+    /// The cgroup that ran out: `kernfs_node.id` of `oom_control.memcg`; 0 where the system did. With function hooks only.
+    pub oom_memcg_id: u64,
+    /// When the first victim of this call of `oom_kill_process` was marked. With function hooks only.
+    pub incident_time_ns: u64,
+    /// `oom_control.totalpages`. With function hooks only.
+    pub total_pages: u64,
+    /// `oom_control.chosen_points`: the badness of the process that the kernel chose. With function hooks only.
+    pub points: i64,
+    /// `oom_control.constraint`: `enum oom_constraint`. With function hooks only.
+    pub constraint: u32,
+    /// `oom_control.order`; -1 for sysrq. With function hooks only.
+    pub order: i32,
+    /// `oom_control.gfp_mask`. With function hooks only.
+    pub gfp_mask: u32,
+    /// Counts the kills of this call of `oom_kill_process` from 1; 0 for a mark without a kill. With function hooks only.
+    pub kill_number: u32,
+    /// One of the `HOOKS_` constants.
+    pub hooks: u32,
     /// One of the `SIGNAL_` constants.
     pub signal: u32,
     /// The `FLAG_` bits.
@@ -142,6 +160,8 @@ pub struct VictimRecord {
     pub victim_names_length: u32,
     /// Bytes of [`Self::names`] that are used: the trigger's cgroup stands behind the victim's where its memory cgroup is another.
     pub names_length: u32,
+    /// Keeps what follows aligned.
+    pub reserved: u32,
     /// The kernel stack, for user space to tell why the task was marked.
     pub stack: Stack,
     /// The victim's memory cgroup and its ancestors, without the root.
@@ -149,15 +169,23 @@ pub struct VictimRecord {
     /// Directory names, each with its NUL, leaf first; the root's empty name ends a complete path.
     pub names: [u8; NAMES_LEN + NAME_LEN],
     /// Room up to a power of two, so that a masked length stays inside the record. Never sent.
-    pub unused: [u8; 680],
+    pub unused: [u8; 624],
 }
 
 /// Length of a [`VictimRecord`] without any names.
 pub const VICTIM_FIXED_LENGTH: usize = core::mem::offset_of!(VictimRecord, names);
 
+/// [`VictimRecord::hooks`]: raw tracepoints, with the kernel's structures read at the offsets that BTF gives.
+pub const HOOKS_TRACEPOINT: u32 = 0;
+/// [`VictimRecord::hooks`]: functions of `mm/oom_kill.c`, by fentry or kprobes; the structures as above.
+pub const HOOKS_FUNCTION: u32 = 1;
+/// [`VictimRecord::hooks`]: classic tracepoints, with the fields that their `format` files name and nothing else.
+pub const HOOKS_FORMAT: u32 = 2;
+
 /// [`VictimRecord::signal`]: the kernel sent this task no SIGKILL just before it was marked: it was dying already.
 pub const SIGNAL_NONE: u32 = 0;
-/// [`VictimRecord::signal`]: the kernel sent this task SIGKILL just before it was marked: a kill.
+/// [`VictimRecord::signal`]: the kernel sent this task SIGKILL just before it was marked: a kill. With function hooks:
+/// it was marked in `__oom_kill_process`.
 pub const SIGNAL_SENT: u32 = 1;
 /// [`VictimRecord::signal`]: as [`SIGNAL_SENT`], but a [`SignalRecord`] has told of that signal: a re-kill.
 pub const SIGNAL_REPORTED: u32 = 2;
@@ -184,7 +212,9 @@ pub struct SignalRecord {
     /// One of the `RELATION_` constants.
     pub relation: u32,
     /// 1 if the sender was exiting (`PF_EXITING`), as the init process of a dying PID namespace is; else 0.
-    pub sender_exiting: u64,
+    pub sender_exiting: u32,
+    /// One of the `HOOKS_` constants. With function hooks it is certain that the OOM killer sent the signal.
+    pub hooks: u32,
     /// The kernel stack, for user space to tell whether the OOM killer sent it.
     pub stack: Stack,
 }
@@ -220,20 +250,23 @@ missing! {
     MISSING_LIMITS = 14, "limits";
     MISSING_STACK = 15, "stack";
     MISSING_TASK = 16, "task";
+    MISSING_OOM_CGROUP = 17, "oom_cgroup";
+    MISSING_CONSTRAINT = 18, "constraint";
+    MISSING_ALLOCATION = 19, "allocation";
+    MISSING_POINTS = 20, "oom_points";
 }
 
-/// Declares the offsets: a name, and the kernel's path to the member.
+/// Declares offsets: the structure, and for each its name and what in the kernel it leads to.
 macro_rules! offsets {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Offsets of kernel members in bytes, [`ABSENT`] where this kernel has none. Found in the kernel's BTF when the
-        /// programs are loaded, and read-only for them from then on.
+    ($(#[$about:meta])* $structure:ident, $($(#[$doc:meta])* $name:ident,)*) => {
+        $(#[$about])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        pub struct Offsets {
+        pub struct $structure {
             $($(#[$doc])* pub $name: u32,)*
         }
 
-        impl Offsets {
+        impl $structure {
             /// Nothing is known: what the object holds until the loader sets it.
             pub const NONE: Self = Self { $($name: ABSENT,)* };
 
@@ -249,6 +282,9 @@ macro_rules! offsets {
 pub const ABSENT: u32 = u32::MAX;
 
 offsets! {
+    /// Offsets of kernel members in bytes, [`ABSENT`] where this kernel has none. Found in the kernel's BTF when the
+    /// programs are loaded, and read-only for them from then on.
+    Offsets,
     /// `task_struct.pid`
     task_pid,
     /// `task_struct.tgid`
@@ -337,8 +373,52 @@ offsets! {
     pid_namespace_child_reaper,
     /// `pid_namespace.parent`
     pid_namespace_parent,
+    /// `oom_control.memcg`
+    oom_control_memcg,
+    /// `oom_control.gfp_mask`
+    oom_control_gfp_mask,
+    /// `oom_control.order`
+    oom_control_order,
+    /// `oom_control.totalpages`
+    oom_control_totalpages,
+    /// `oom_control.chosen_points`
+    oom_control_chosen_points,
+    /// `oom_control.constraint`
+    oom_control_constraint,
+    /// `pt_regs`: the register of a function's first argument
+    pt_regs_argument,
     /// Not an offset: one of the `MARK_` constants.
     mark_victim_argument,
+}
+
+offsets! {
+    /// Offsets of the fields of classic tracepoints in bytes, [`ABSENT`] where this kernel has none. Found in their
+    /// `format` files when the programs are loaded, and read-only for them from then on.
+    Formats,
+    /// `signal:signal_generate` `sig`
+    signal_sig,
+    /// `signal:signal_generate` `code`: `si_code`
+    signal_code,
+    /// `signal:signal_generate` `pid`: a thread
+    signal_pid,
+    /// `oom:mark_victim` `pid`: a thread
+    mark_pid,
+    /// `oom:mark_victim` `comm`, a `__data_loc`: offset in the low half, length in the high one
+    mark_comm,
+    /// `oom:mark_victim` `uid`
+    mark_uid,
+    /// `oom:mark_victim` `total_vm`, in KiB as the next ones
+    mark_total_vm,
+    /// `oom:mark_victim` `anon_rss`
+    mark_anon_rss,
+    /// `oom:mark_victim` `file_rss`
+    mark_file_rss,
+    /// `oom:mark_victim` `shmem_rss`
+    mark_shmem_rss,
+    /// `oom:mark_victim` `pgtables`
+    mark_pgtables,
+    /// `oom:mark_victim` `oom_score_adj`
+    mark_oom_score_adj,
 }
 
 /// [`Offsets::mark_victim_argument`]: `mark_victim(struct task_struct *, uid_t)`: 6.9 and later, and the stable kernels of 2025.
@@ -352,5 +432,5 @@ const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Level>() == 48);
 const _: () = assert!(size_of::<Stack>() == 136);
 const _: () = assert!(size_of::<SignalRecord>() == 240);
-const _: () = assert!(VICTIM_FIXED_LENGTH == 1112);
+const _: () = assert!(VICTIM_FIXED_LENGTH == 1168);
 const _: () = assert!(size_of::<VictimRecord>() == 4096);

@@ -140,8 +140,16 @@ pub struct KernelArgs {
 pub enum HooksChoice {
     /// The best that works
     Auto,
+    /// The OOM killer's functions: fentry, else kprobe
+    Function,
+    /// The OOM killer's functions, by trampolines
+    Fentry,
+    /// The OOM killer's functions, by kprobes
+    Kprobe,
     /// Raw tracepoints
     Tracepoint,
+    /// Classic tracepoints, which need no BTF
+    Format,
 }
 
 /// `oomwatch watch`.

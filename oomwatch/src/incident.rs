@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use oomwatch_ebpf::record::MAX_LEVELS;
 
 use crate::{
-    decode::{LevelState, Mark, Observation, Relation, Sigkill, Signal},
-    kill::{Aside, AsideKind, Constraint, Hooks, Kill, Scope, Source},
+    decode::{Call, LevelState, Mark, Observation, RanOut, Relation, Sigkill, Signal},
+    kill::{Aside, AsideKind, Attribution, Constraint, Kill, Scope, Source},
 };
 
 /// A level counts as full this near to its limit: the kernel charges in batches of up to 64 pages
@@ -18,6 +18,9 @@ const REMEMBERED: usize = 4096;
 
 /// A group's members follow each other within microseconds; past this gap the first one's record must have been lost.
 const INCIDENT_GAP_NS: u64 = 1_000_000_000;
+
+/// A process that dies slowly may be killed again; another one that gets its id may look like it, but hardly so soon.
+const SAME_PROCESS_NS: u64 = 10_000_000_000;
 
 /// What the kernel stack at a record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,19 +66,26 @@ struct Incident {
 /// A process: its id and when it started.
 type Process = (u32, Option<u64>);
 
+/// Processes, each with when it was remembered.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<Process>);
+struct Recent(VecDeque<(Process, u64)>);
 
 impl Recent {
     /// Remembers a process; false if it was remembered already.
-    fn insert(&mut self, process: Process) -> bool {
-        if self.0.contains(&process) {
+    ///
+    /// Where its start is not known, another may have the same id later: then only one of the last seconds is the same.
+    fn insert(&mut self, process: Process, now_ns: u64) -> bool {
+        let is_known = self.0.iter().any(|&(earlier, then_ns)| {
+            let is_recent = now_ns.saturating_sub(then_ns) < SAME_PROCESS_NS;
+            earlier == process && (process.1.is_some() || is_recent)
+        });
+        if is_known {
             return false;
         }
         if self.0.len() == REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(process);
+        self.0.push_back((process, now_ns));
         true
     }
 }
@@ -116,7 +126,7 @@ impl Incidents {
         let process = (mark.victim.pid, mark.victim.start_boot_time_ns);
         let kind = if !killed {
             AsideKind::Mark
-        } else if self.killed.insert(process) {
+        } else if self.killed.insert(process, mark.boot_time_ns) {
             return Outcome::Kill(Box::new(self.kill(mark, stack)));
         } else {
             AsideKind::Rekill
@@ -138,17 +148,20 @@ impl Incidents {
 
     fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> Outcome {
         // A dying init process sends SIGKILL to its PID namespace, victims among them.
-        let by_oom_killer = stack.map_or(
-            !signal.sender_exiting && self.triggered(signal.sender_tid),
-            |stack| stack.kill,
-        );
+        let by_oom_killer = signal.is_certain
+            || stack.map_or(
+                !signal.sender_exiting && self.triggered(signal.sender_tid),
+                |stack| stack.kill,
+            );
         if !by_oom_killer {
             return Outcome::Nothing;
         }
         let process = (signal.pid, Some(signal.start_boot_time_ns));
         let kind = match signal.relation {
             Relation::Rekill => AsideKind::Rekill,
-            Relation::Sharer { victim_pid } if self.sharers.insert(process) => {
+            Relation::Sharer { victim_pid }
+                if self.sharers.insert(process, signal.boot_time_ns) =>
+            {
                 AsideKind::Sharer { victim_pid }
             }
             Relation::Sharer { .. } => return Outcome::Nothing,
@@ -169,17 +182,15 @@ impl Incidents {
     }
 
     fn kill(&mut self, mark: Mark, stack: Option<Stack>) -> Kill {
-        let scope = match stack {
-            Some(Stack { memcg: true, .. }) => Scope::Memcg,
-            Some(_) => Scope::System,
-            None => Scope::Unknown,
-        };
+        let evidence = Evidence::new(&mark, stack);
+        let scope = evidence.scope;
         let first = self.last.filter(|last| {
             last.trigger_tid == mark.trigger.tid
-                && stack.is_some_and(|stack| stack.group_member)
+                && evidence.group_member
                 && mark.boot_time_ns.saturating_sub(last.latest_ns) < INCIDENT_GAP_NS
         });
         let oom_level = match (scope, first) {
+            _ if mark.call.is_some() => evidence.oom_id.and_then(|id| level_of(&mark, id)),
             (Scope::Memcg, None) => oom_level(&mark.levels, is_cut(&mark)),
             // The first victim's death has made room: what was full then need not be so now.
             (
@@ -187,10 +198,7 @@ impl Incidents {
                 Some(Incident {
                     oom_id: Some(id), ..
                 }),
-            ) => mark
-                .limits
-                .iter()
-                .position(|limit| limit.cgroup.id == Some(id)),
+            ) => level_of(&mark, id),
             _ => None,
         };
         let mut incident = first.unwrap_or(Incident {
@@ -200,24 +208,42 @@ impl Incidents {
             oom_id: oom_level.and_then(|level| mark.limits.get(level)?.cgroup.id),
         });
         incident.latest_ns = mark.boot_time_ns;
+        if let Some(call) = mark.call {
+            incident.boot_time_ns = call.first_kill_boot_time_ns;
+        }
         self.last = Some(incident);
-        let group_kill = group_kill(&mark, scope, oom_level, stack);
+        let group_kill = group_kill(&mark, scope, oom_level, evidence.group_member);
         let Mark {
             boot_time_ns,
-            victim,
+            hooks,
+            call,
+            mut victim,
             trigger,
             limits,
-            missing,
+            mut missing,
             ..
         } = mark;
+        // The kernel leaves 0 where it did not choose (`oom_kill_allocating_task`); a group's members it never weighs.
+        victim.oom_points = call
+            .filter(|call| call.kill_number == 1)
+            .and_then(|call| call.points)
+            .filter(|&points| points != 0);
+        // Read, but not among the cgroups of the victim: of another hierarchy, or above what a record has room for.
+        if evidence.oom_id.is_some() && oom_level.is_none() {
+            missing.push("oom_cgroup");
+        }
         Kill {
             boot_time_ns: Some(boot_time_ns),
             incident_boot_time_ns: Some(incident.boot_time_ns),
             source: Source::Bpf,
-            hooks: Hooks::Tracepoint,
+            hooks,
+            attribution: Attribution::Kernel,
             scope,
-            constraint: (scope == Scope::Memcg).then_some(Constraint::Memcg),
-            allocation: None,
+            constraint: match call {
+                Some(call) => call.constraint,
+                None => (scope == Scope::Memcg).then_some(Constraint::Memcg),
+            },
+            allocation: call.and_then(|call| call.allocation),
             group_kill,
             group_cgroup: None,
             oom_level: oom_level.filter(|&level| level < limits.len()),
@@ -229,6 +255,52 @@ impl Incidents {
     }
 }
 
+/// What ran out, and whether this is a further victim of its incident: the kernel's own answer, or what its stack shows.
+struct Evidence {
+    scope: Scope,
+    /// The memory cgroup that ran out.
+    oom_id: Option<u64>,
+    group_member: bool,
+}
+
+impl Evidence {
+    fn new(mark: &Mark, stack: Option<Stack>) -> Self {
+        if let Some(Call {
+            ran_out,
+            kill_number,
+            ..
+        }) = mark.call
+        {
+            let (scope, oom_id) = match ran_out {
+                Some(RanOut::Memcg(id)) => (Scope::Memcg, Some(id)),
+                Some(RanOut::System) => (Scope::System, None),
+                None => (Scope::Unknown, None),
+            };
+            return Self {
+                scope,
+                oom_id,
+                group_member: kill_number > 1,
+            };
+        }
+        Self {
+            scope: match stack {
+                Some(Stack { memcg: true, .. }) => Scope::Memcg,
+                Some(_) => Scope::System,
+                None => Scope::Unknown,
+            },
+            oom_id: None,
+            group_member: stack.is_some_and(|stack| stack.group_member),
+        }
+    }
+}
+
+/// Which of the victim's memory cgroups has this id.
+fn level_of(mark: &Mark, id: u64) -> Option<usize> {
+    mark.limits
+        .iter()
+        .position(|limit| limit.cgroup.id == Some(id))
+}
+
 /// Whether `memory.oom.group` makes this kill take a whole cgroup; absent if that cannot be told without knowing what ran out.
 ///
 /// `mem_cgroup_get_oom_group` of `mm/memcontrol.c` looks from the victim's own cgroup up to the one that ran out, and on
@@ -237,9 +309,9 @@ fn group_kill(
     mark: &Mark,
     scope: Scope,
     oom_level: Option<usize>,
-    stack: Option<Stack>,
+    group_member: bool,
 ) -> Option<bool> {
-    if stack.is_some_and(|stack| stack.group_member) {
+    if group_member {
         return Some(true);
     }
     // Where the memory cgroup could not be read, its version was not either.

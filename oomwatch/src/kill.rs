@@ -14,6 +14,8 @@ pub struct Kill {
     pub source: Source,
     /// What the program was attached to.
     pub hooks: Hooks,
+    /// Where the victim's cgroup comes from, if it is known.
+    pub attribution: Attribution,
     /// What ran out: a memory cgroup or the system.
     pub scope: Scope,
     /// What the allocation was bound to; the kernel says so only to function hooks and in its log.
@@ -51,9 +53,25 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hooks {
+    /// Functions of the OOM killer, by fentry or kprobes.
+    Function,
     /// Raw tracepoints.
     Tracepoint,
+    /// Classic tracepoints, with the fields of their `format` files alone.
+    Format,
     /// None: the kernel log was read.
+    Kmsg,
+}
+
+/// Where the victim's cgroup comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attribution {
+    /// The kernel's own structures, at the kill.
+    Kernel,
+    /// `/proc`, after it.
+    Proc,
+    /// The kernel log.
     Kmsg,
 }
 
@@ -122,6 +140,9 @@ pub struct Victim {
     pub uid: Option<u32>,
     /// -1000 to 1000.
     pub oom_score_adj: Option<i32>,
+    /// `oom_control.chosen_points`: for how bad the kernel took it, in pages, when it chose it. Of the first victim of an
+    /// incident alone, and only function hooks tell it.
+    pub oom_points: Option<i64>,
     /// Address space.
     pub total_vm_bytes: Option<u64>,
     /// Resident anonymous memory.

@@ -28,6 +28,7 @@ pub mod host;
 pub mod incident;
 pub mod kill;
 pub mod kmsg;
+pub mod observe;
 pub mod probe;
 pub mod report;
 pub mod report_file;

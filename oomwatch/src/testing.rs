@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 use oomwatch_ebpf::record::{
-    Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES, SignalRecord, Stack,
-    Task, VICTIM_FIXED_LENGTH, VictimRecord,
+    HOOKS_TRACEPOINT, Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES,
+    SignalRecord, Stack, Task, VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
     cgroup::{Qos, Runtime},
     kill::{
-        Allocation, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger,
-        Victim,
+        Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
+        Source, Trigger, Victim,
     },
     report::{Container, Pod, Report},
     verdict::LimitOwner,
@@ -169,6 +169,7 @@ pub(crate) fn signal_record() -> SignalRecord {
         victim_tgid: 4241,
         relation: RELATION_REKILL,
         sender_exiting: 0,
+        hooks: HOOKS_TRACEPOINT,
         stack: stack(&[0xffff_ffff_8120_0150]),
     }
 }
@@ -205,6 +206,7 @@ pub(crate) fn kill() -> Kill {
         incident_boot_time_ns: Some(1_234_567_890_000),
         source: Source::Bpf,
         hooks: Hooks::Tracepoint,
+        attribution: Attribution::Kernel,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
         allocation: Some(Allocation {
@@ -223,6 +225,7 @@ pub(crate) fn kill() -> Kill {
             comm: Some(b"tail".to_vec()),
             uid: Some(1000),
             oom_score_adj: Some(-997),
+            oom_points: None,
             total_vm_bytes: Some(64 << 20),
             anon_rss_bytes: Some(41_418_752),
             file_rss_bytes: Some(4096),
@@ -251,6 +254,7 @@ pub(crate) fn minimal_kill() -> Kill {
         incident_boot_time_ns: Some(1),
         source: Source::Bpf,
         hooks: Hooks::Tracepoint,
+        attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
@@ -265,6 +269,7 @@ pub(crate) fn minimal_kill() -> Kill {
             comm: None,
             uid: None,
             oom_score_adj: None,
+            oom_points: None,
             total_vm_bytes: None,
             anon_rss_bytes: None,
             file_rss_bytes: None,

@@ -8,19 +8,18 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Duration, sleep},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     audit::{Counts, Verdict},
     cli::WatchArgs,
     clock, cmdline,
-    decode::decode,
     exit::Exit,
     filter::Filter,
     host,
-    incident::{Incidents, Outcome},
+    incident::Outcome,
     kill::{Aside, AsideKind, Kill},
-    probe::{self, Config, Probe, RING_BYTES, Ring, symbols::Symbols},
+    observe::{Losses, Observer},
     report::{Host, Report},
     resolve::pod_logs::PodLogs,
     sink::printer::Printer,
@@ -58,27 +57,17 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");
     }
-    let mut probe = probe::attach(&Config {
-        btf: kernel.btf,
-        ring_bytes: RING_BYTES,
-    })?;
-    let mut ring = probe.ring()?;
+    let mut observer = Observer::open(&kernel)?;
     let baseline = Baseline::read(&kernel.proc_root)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
-        hooks = "tracepoint",
+        hooks = observer.rung().as_str(),
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
     let mut watch = Watch {
         printer: Printer::stdout(&output, filter),
         host,
-        incidents: Incidents::default(),
-        // Kills wait in the ring meanwhile.
-        symbols: host::symbols(&kernel.proc_root)
-            .inspect_err(|error| warn!(%error, "what ran out of memory will not be known"))
-            .ok(),
-        page_bytes: rustix::param::page_size() as u64,
         names: PodLogs::new(&log_root),
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
         left: count,
@@ -93,12 +82,12 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         }
     };
     let ended = match watch.printer.header() {
-        Ok(()) => watch.follow(&mut ring, &mut signals, end).await?,
+        Ok(()) => watch.follow(&mut observer, &mut signals, end).await?,
         Err(error) => Err(error),
     };
     // Later kills are not shown, but belong to the sum. It is told even if stdout has failed.
     watch.left = Some(0);
-    watch.audit(&mut ring, &probe, &kernel.proc_root).await?;
+    watch.audit(&mut observer, &kernel.proc_root).await?;
     match ended {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         ended => ended.context("write to stdout"),
@@ -149,9 +138,6 @@ impl Signals {
 struct Watch {
     printer: Printer,
     host: Host,
-    incidents: Incidents,
-    symbols: Option<Symbols>,
-    page_bytes: u64,
     names: PodLogs,
     arguments: Option<cmdline::Reader>,
     /// Kills still to be shown; absent without a bound.
@@ -165,14 +151,14 @@ impl Watch {
     /// Shows kills until there are enough, a signal comes, or the time is over. An error is one of stdout.
     async fn follow(
         &mut self,
-        ring: &mut Ring,
+        observer: &mut Observer,
         signals: &mut Signals,
         end: impl Future<Output = ()>,
     ) -> anyhow::Result<io::Result<Exit>> {
         tokio::pin!(end);
         let exit = loop {
             tokio::select! {
-                taken = ring.drain(|record| self.take(record)) => match taken? {
+                taken = observer.drain(|outcome| self.take(outcome)) => match taken? {
                     ControlFlow::Continue(()) => {
                         if let Err(error) = self.printer.flush() {
                             return Ok(Err(error));
@@ -185,7 +171,7 @@ impl Watch {
             }
         };
         // What was killed before the end is part of what was asked for.
-        let taken = ring.drain_now(|record| self.take(record));
+        let taken = observer.drain_now(|outcome| self.take(outcome));
         Ok(taken
             .break_value()
             .unwrap_or(Ok(()))
@@ -193,18 +179,9 @@ impl Watch {
             .map(|()| exit))
     }
 
-    /// Takes a record out of the ring; breaks when no more is to be shown.
-    fn take(&mut self, record: &[u8]) -> ControlFlow<io::Result<()>> {
-        let observation = match decode(record, self.page_bytes) {
-            Ok(observation) => observation,
-            Err(error) => {
-                self.counts.undecoded += 1;
-                error!(%error, "a record from the kernel was lost: are the programs of this version?");
-                return ControlFlow::Continue(());
-            }
-        };
-        let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
-        let shown = match self.incidents.observe(observation, explain) {
+    /// Takes what was seen; breaks when no more is to be shown.
+    fn take(&mut self, outcome: Outcome) -> ControlFlow<io::Result<()>> {
+        let shown = match outcome {
             Outcome::Kill(kill) => self.kill(*kill),
             Outcome::Aside(aside) => self.aside(&aside),
             Outcome::Nothing => return ControlFlow::Continue(()),
@@ -251,17 +228,14 @@ impl Watch {
     }
 
     /// Says at the end whether the kernel counted kills that were not seen.
-    async fn audit(
-        &mut self,
-        ring: &mut Ring,
-        probe: &Probe,
-        proc_root: &Path,
-    ) -> anyhow::Result<()> {
+    async fn audit(&mut self, observer: &mut Observer, proc_root: &Path) -> anyhow::Result<()> {
         let mut verdict = Verdict::Complete;
         for _ in 0..AUDITS {
-            while ring.drain_now(|record| self.take(record)).is_break() {}
+            while observer.drain_now(|outcome| self.take(outcome)).is_break() {}
             let growth = host::oom_kill_count(proc_root)?.saturating_sub(self.baseline.count);
-            self.counts.dropped = probe.dropped()?;
+            let Losses { dropped, undecoded } = observer.losses()?;
+            self.counts.dropped = dropped;
+            self.counts.undecoded = undecoded;
             verdict = self.counts.verdict(growth);
             if verdict == Verdict::Complete {
                 break;

@@ -3,13 +3,21 @@
 use aya_ebpf::{
     helpers::generated::bpf_ringbuf_output,
     macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
-use oomwatch_ebpf::record::{Offsets, SignalRecord, VictimRecord};
+use oomwatch_ebpf::record::{Formats, HOOKS_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
 
 /// Set by the loader from the kernel's BTF, read-only afterwards.
 #[unsafe(no_mangle)]
 pub(super) static OFFSETS: Offsets = Offsets::NONE;
+
+/// Which programs are attached: a `HOOKS_` constant. Set by the loader, read-only afterwards.
+#[unsafe(no_mangle)]
+pub(super) static HOOKS: u32 = HOOKS_TRACEPOINT;
+
+/// As [`OFFSETS`], from the `format` files of tracepoints.
+#[unsafe(no_mangle)]
+pub(super) static FORMATS: Formats = Formats::NONE;
 
 /// One offset of [`OFFSETS`]: the value at build time is not the value at run time.
 macro_rules! offset {
@@ -18,6 +26,14 @@ macro_rules! offset {
     };
 }
 pub(super) use offset;
+
+/// One offset of [`FORMATS`].
+macro_rules! field {
+    ($name:ident) => {
+        $crate::bpf::read::opaque(&$crate::bpf::maps::FORMATS.$name)
+    };
+}
+pub(super) use field;
 
 /// The ring; the loader sets its size.
 #[map]
@@ -43,6 +59,39 @@ pub(super) static LAST_SIGKILL: PerCpuArray<Sigkill> = PerCpuArray::with_max_ent
 /// The last victim of the machine. Written under `oom_lock` only.
 #[map]
 pub(super) static LAST_VICTIM: Array<Victim> = Array::with_max_entries(1, 0);
+
+/// The call of `oom_kill_process` that is going on; one is enough, since `oom_lock` lets them in one by one.
+#[map]
+pub(super) static INCIDENT: Array<Incident> = Array::with_max_entries(1, 0);
+
+/// Threads that were marked of late, to tell a re-kill where nothing can be read of a task.
+#[map]
+pub(super) static MARKED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+
+#[repr(C)]
+pub(super) struct Incident {
+    /// `current`; 0 when nothing is going on.
+    pub(super) trigger: u64,
+    /// Address of its `struct oom_control`.
+    pub(super) oom_control: u64,
+    /// When its first victim was marked; 0 before.
+    pub(super) first_kill_ns: u64,
+    /// A [`Phase`].
+    pub(super) phase: u64,
+    /// Victims marked so far.
+    pub(super) kills: u64,
+}
+
+/// How far an incident has come.
+#[derive(Clone, Copy)]
+pub(super) enum Phase {
+    /// `oom_kill_process` was called.
+    Begun,
+    /// `__oom_kill_process` was called: the next mark is a kill.
+    Killing,
+    /// The victim was marked: SIGKILLs that follow go to the sharers of its memory.
+    Marked,
+}
 
 #[repr(C)]
 pub(super) struct Sigkill {

@@ -1,4 +1,5 @@
-//! Kernel side: two raw tracepoints that together tell an OOM kill from a mark of a task that was dying already.
+//! Kernel side: what tells an OOM kill from a mark of a task that was dying already, three ways: the OOM killer's functions,
+//! raw tracepoints, and classic tracepoints alone. The loader attaches one of them.
 //!
 //! All marks and all SIGKILLs of the OOM killer happen under the kernel's one `oom_lock`, so they never overlap; other
 //! SIGKILLs from the kernel (a PID namespace that dies, `RLIMIT_CPU`) may come at any time on any CPU.
@@ -17,12 +18,15 @@
 )]
 
 mod cgroup;
+mod format;
 mod maps;
 mod mark_victim;
 mod memcg;
+mod oom_kill_process;
 mod read;
 mod signal_generate;
 mod task;
+mod victim;
 
 /// The helpers that read kernel memory are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

@@ -1,4 +1,5 @@
-//! SIGKILLs from the kernel: the first half of a kill, and all that is seen of a re-kill or a killed memory sharer.
+//! SIGKILLs from the kernel: the first half of a kill, and all that is seen of a re-kill or a killed memory sharer. With
+//! function hooks the sharers alone: all else is known without.
 
 use aya_ebpf::{
     EbpfContext,
@@ -9,16 +10,17 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use oomwatch_ebpf::record::{
-    KIND_SIGNAL, RELATION_REKILL, RELATION_SHARER, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord,
+    HOOKS_FUNCTION, KIND_SIGNAL, RELATION_REKILL, RELATION_SHARER, SIGNAL_REPORTED, SIGNAL_SENT,
+    SignalRecord,
 };
 
 use super::{
-    maps::{LAST_SIGKILL, LAST_VICTIM, SIGNAL, offset, output},
-    read::{read_into, read_pointer},
+    maps::{HOOKS, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
+    read::{opaque, read_into, read_pointer},
     task::{self, argument},
 };
 
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 /// `SEND_SIG_PRIV` of `include/linux/sched/signal.h`: the kernel is the sender.
 const SEND_SIG_PRIV: u64 = 1;
 /// `PF_EXITING` of `include/linux/sched.h`.
@@ -41,6 +43,10 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     // SAFETY: a helper without arguments.
     let boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let relation = relation(sender, target);
+    let hooks = opaque(&HOOKS);
+    if hooks == HOOKS_FUNCTION && (relation != RELATION_SHARER || !is_after_mark(sender)) {
+        return;
+    }
 
     if let Some(slot) = LAST_SIGKILL.get_ptr_mut(0) {
         // SAFETY: this CPU's own slot.
@@ -90,10 +96,22 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     task::read_memcg_id(&mut record.sender, current);
     let mut flags = 0u32;
     read_into(&mut flags, current, offset!(task_flags));
-    record.sender_exiting = u64::from(flags & PF_EXITING != 0);
-    task::read_stack(&mut record.stack, ctx.as_ptr());
+    record.sender_exiting = u32::from(flags & PF_EXITING != 0);
+    record.hooks = hooks;
+    record.stack.length = 0;
+    if hooks != HOOKS_FUNCTION {
+        task::read_stack(&mut record.stack, ctx.as_ptr());
+    }
     // SAFETY: the whole record.
     unsafe { output(record, size_of::<SignalRecord>() as u64, KIND_SIGNAL) };
+}
+
+/// Whether the sender has just marked a victim, in `__oom_kill_process`: then it goes through the sharers.
+#[inline(always)]
+fn is_after_mark(sender: u64) -> bool {
+    INCIDENT.get(0).is_some_and(|incident| {
+        incident.trigger == sender && incident.phase == Phase::Marked as u64
+    })
 }
 
 /// What the target has to do with earlier victims: a `RELATION_` constant, or 0 for nothing.

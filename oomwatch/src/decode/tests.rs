@@ -1,10 +1,11 @@
+mod call;
 mod malformed;
 mod paths;
 
 use oomwatch_ebpf::record::{MISSING_STACK, STACK_FRAMES};
 
 use super::*;
-use crate::testing::{NO_LIMIT, RecordBuilder, cgroup, level, signal_record, stack};
+use crate::testing::{NO_LIMIT, RecordBuilder, cgroup, level, signal_record, stack, task};
 
 const PAGE: u64 = 4096;
 
@@ -25,6 +26,8 @@ fn signalled(record: &SignalRecord) -> Signal {
 /// What [`RecordBuilder::new`] decodes to.
 fn full_mark() -> Mark {
     Mark {
+        hooks: Hooks::Tracepoint,
+        call: None,
         boot_time_ns: 9_000_000_001,
         sigkill: Sigkill::Sent,
         victim: Victim {
@@ -34,6 +37,7 @@ fn full_mark() -> Mark {
             comm: Some(b"tail".to_vec()),
             uid: Some(65534),
             oom_score_adj: Some(-997),
+            oom_points: None,
             total_vm_bytes: Some(1000 * PAGE),
             anon_rss_bytes: Some(101 * PAGE),
             file_rss_bytes: Some(102 * PAGE),
@@ -96,6 +100,7 @@ fn signal_record_gives_every_field() {
         start_boot_time_ns: 8_000_000_002,
         sender_tid: 778,
         sender_exiting: false,
+        is_certain: false,
         stack: vec![0xffff_ffff_8120_0150],
     };
     assert_eq!(signalled(&signal_record()), expected);
@@ -108,6 +113,7 @@ fn signal_record_gives_every_field() {
     let expected = Signal {
         relation: Relation::Sharer { victim_pid: 4241 },
         sender_exiting: true,
+        is_certain: false,
         ..expected
     };
     assert_eq!(signalled(&sharer), expected);
@@ -170,10 +176,11 @@ fn missing_fact_is_absent_and_named_and_nothing_else_changes() {
     }
     // These two are told by a test of their own: the first is no mark of a process, the second no record of a program.
     let elsewhere = [MISSING_TASK, MISSING_TGID];
+    let of_a_call = ["oom_cgroup", "constraint", "allocation", "oom_points"];
     // And these leave something else empty too.
     let with_data = [MISSING_CGROUP, MISSING_LIMITS, MISSING_STACK];
     assert_eq!(
-        losses.len() + elsewhere.len() + with_data.len(),
+        losses.len() + elsewhere.len() + with_data.len() + of_a_call.len(),
         MISSING_NAMES.len(),
         "a bit without a test"
     );
@@ -217,8 +224,12 @@ fn all_that_is_missing_is_named_once() {
     let record = RecordBuilder::new()
         .victim_names(b"")
         .set(|record| record.missing = all & !(MISSING_TASK | MISSING_TGID));
-    let names: Vec<_> = MISSING_NAMES.iter().map(|&(_, name)| name).collect();
-    assert_eq!(marked(record).missing, names[1..names.len() - 1]);
+    let names: Vec<_> = MISSING_NAMES
+        .iter()
+        .filter(|(bit, _)| bit & (MISSING_TASK | MISSING_TGID) == 0)
+        .map(|&(_, name)| name)
+        .collect();
+    assert_eq!(marked(record).missing, names);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The hooks, tried one by one: what the kernel answers, not what its version promises.
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
-use oomwatch_ebpf::record::{MARK_PID, MARK_TASK, Offsets};
+use oomwatch_ebpf::record::{MARK_PID, MARK_TASK};
 
 use super::{
     Roots,
     check::{self, Check, Group, Status},
 };
-use crate::probe::{Config, Probe, ProbeError, RING_BYTES, TRACEPOINTS, kernel_answer};
+use crate::probe::{Probe, ProbeError, RING_BYTES, Rung, kernel_answer, offsets::Kernel};
 
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -25,7 +25,7 @@ pub(super) struct Facts {
 pub(super) enum Trial {
     /// The maps could not even be made.
     NoMaps(Refusal),
-    /// In the order of [`TRACEPOINTS`].
+    /// In the order in which they are attached.
     Programs(Vec<(&'static str, Result<(), Refusal>)>),
 }
 
@@ -57,25 +57,21 @@ impl From<ProbeError> for Refusal {
             text.push_str(line.trim());
         }
         Self {
-            not_permitted: matches!(error, ProbeError::NotPermitted { .. }),
+            not_permitted: matches!(error, ProbeError::NotPermitted { .. })
+                || kernel_answer(&error).and_then(io::Error::raw_os_error) == Some(libc::EPERM),
             text,
         }
     }
 }
 
 impl Facts {
-    pub(super) fn gather(roots: Roots<'_>, offsets: Option<&Offsets>) -> Self {
+    pub(super) fn gather(roots: Roots<'_>, kernel: Option<&Kernel>) -> Self {
         let kprobes = roots
             .system
             .join("sys/bus/event_source/devices/kprobe/type");
         Self {
-            trial: offsets.map(|_| {
-                attempt(&Config {
-                    btf: roots.btf.to_owned(),
-                    ring_bytes: RING_BYTES,
-                })
-            }),
-            mark_victim_argument: offsets.map(|offsets| offsets.mark_victim_argument),
+            trial: kernel.map(|kernel| attempt(kernel, roots)),
+            mark_victim_argument: kernel.map(|kernel| kernel.offsets.mark_victim_argument),
             has_kprobes: kprobes.exists(),
             kprobes,
         }
@@ -90,13 +86,14 @@ impl Facts {
 }
 
 /// Loads and attaches each program; all are detached when it returns.
-fn attempt(config: &Config) -> Trial {
-    match Probe::load(config) {
+fn attempt(kernel: &Kernel, roots: Roots<'_>) -> Trial {
+    match Probe::load(Rung::Tracepoint, Some(kernel), roots.system, RING_BYTES) {
         Err(error) => Trial::NoMaps(error.into()),
         Ok(mut probe) => Trial::Programs(
-            TRACEPOINTS
-                .into_iter()
-                .map(|name| (name, probe.attach(name).map_err(Refusal::from)))
+            Rung::Tracepoint
+                .programs()
+                .iter()
+                .map(|program| (program.name, probe.attach(*program).map_err(Refusal::from)))
                 .collect(),
         ),
     }
@@ -110,8 +107,12 @@ pub(super) fn judge(facts: &Facts, may_load: bool) -> Vec<Check> {
         kprobes,
         has_kprobes,
     } = facts;
-    let untried =
-        |why: &str| TRACEPOINTS.map(|name| check(name, Status::Info, format!("not tried: {why}")));
+    let untried = |why: &'static str| {
+        Rung::Tracepoint
+            .programs()
+            .iter()
+            .map(move |program| check(program.name, Status::Info, format!("not tried: {why}")))
+    };
     let mut checks = Vec::new();
     match trial {
         None => checks.extend(untried("without BTF there is nothing to load")),

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use oomwatch_ebpf::record::{ABSENT, Offsets};
+use oomwatch_ebpf::record::ABSENT;
 use rustix::{io::Errno, system::uname};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::probe::{
     features,
-    offsets::{self, KERNEL_BTF, LoadError},
+    offsets::{self, KERNEL_BTF, Kernel, LoadError},
 };
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Facts {
     release: String,
     machine: String,
     btf: PathBuf,
-    offsets: Result<Offsets, LoadError>,
+    types: Result<Kernel, LoadError>,
     /// The text of securityfs' `lockdown`.
     lockdown: io::Result<String>,
     /// The answer of `bpf(2)` to a ring buffer.
@@ -36,14 +36,15 @@ impl Facts {
             release: uname.release().to_string_lossy().into_owned(),
             machine: uname.machine().to_string_lossy().into_owned(),
             btf: roots.btf.to_owned(),
-            offsets: offsets::load(roots.btf),
+            types: offsets::load(roots.btf),
             lockdown: fs::read_to_string(roots.system.join("sys/kernel/security/lockdown")),
             ring_buffers: features::has_ring_buffers(),
         }
     }
 
-    pub(super) fn offsets(&self) -> Option<&Offsets> {
-        self.offsets.as_ref().ok()
+    /// What is known of the kernel's types.
+    pub(super) fn types(&self) -> Option<&Kernel> {
+        self.types.as_ref().ok()
     }
 }
 
@@ -54,7 +55,7 @@ pub(super) fn judge(facts: &Facts, may_load: bool) -> Vec<Check> {
         release,
         machine,
         btf: _,
-        offsets: _,
+        types: _,
         lockdown,
         ring_buffers,
     } = facts;
@@ -81,8 +82,8 @@ fn architecture(machine: &str) -> Check {
 
 fn btf(facts: &Facts) -> Check {
     let path = facts.btf.display();
-    let offsets = match &facts.offsets {
-        Ok(offsets) => offsets,
+    let offsets = match &facts.types {
+        Ok(kernel) => &kernel.offsets,
         Err(error) => {
             let remedy = match error {
                 LoadError::NoBtf { .. } => format!(
@@ -199,6 +200,18 @@ const FACTS: &[(&[&str], &str)] = &[
     (&["memcg_oom_group"], "group_kill"),
     (&["task_signal", "signal_oom_mm"], "re-kills"),
     (&["task_mm"], "killed memory sharers"),
+    (&["oom_control_memcg"], "function hooks"),
+    (&["pt_regs_argument"], "kprobes"),
+    (&["oom_control_constraint"], "constraint"),
+    (
+        &[
+            "oom_control_order",
+            "oom_control_gfp_mask",
+            "oom_control_totalpages",
+        ],
+        "allocation",
+    ),
+    (&["oom_control_chosen_points"], "victim.oom_points"),
     (
         &["task_flags"],
         "telling of re-kills from the end of a PID namespace",
@@ -282,6 +295,8 @@ fn check(name: &'static str, status: Status, finding: impl Into<String>) -> Chec
 
 #[cfg(test)]
 mod tests {
+    use oomwatch_ebpf::record::Offsets;
+
     use super::*;
 
     fn with(offsets: Result<Offsets, LoadError>) -> Check {
@@ -290,7 +305,10 @@ mod tests {
             release: String::new(),
             machine: String::new(),
             btf: "/btf".into(),
-            offsets,
+            types: offsets.map(|offsets| Kernel {
+                offsets,
+                functions: Vec::new(),
+            }),
             lockdown: Ok(String::new()),
             ring_buffers: Ok(true),
         })

@@ -26,7 +26,7 @@ use anyhow::Context as _;
 
 use self::check::{Check, Status};
 use crate::{
-    cli::{DoctorArgs, DoctorOutput, HooksChoice, KernelArgs},
+    cli::{DoctorArgs, DoctorOutput, KernelArgs},
     colour::Colour,
     exit::Exit,
 };
@@ -36,13 +36,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let DoctorArgs {
         output,
         color,
-        kernel:
-            KernelArgs {
-                // There is one rung so far, so that both choices are the same.
-                hooks: HooksChoice::Auto | HooksChoice::Tracepoint,
-                btf,
-                proc_root,
-            },
+        kernel: KernelArgs {
+            hooks: _,
+            btf,
+            proc_root,
+        },
         cgroup_root,
     } = args;
     let facts = Facts::gather(Roots {
@@ -98,7 +96,7 @@ impl Facts {
     fn gather(roots: Roots<'_>) -> Self {
         let kernel = kernel::Facts::gather(roots);
         Self {
-            hooks: hooks::Facts::gather(roots, kernel.offsets()),
+            hooks: hooks::Facts::gather(roots, kernel.types()),
             kernel,
             cgroups: cgroups::Facts::gather(roots),
             privileges: privileges::Facts::gather(roots),

@@ -1,8 +1,9 @@
+mod function;
 mod limits;
 
 use super::*;
 use crate::{
-    kill::{MainProcess, Trigger, Victim},
+    kill::{Hooks, MainProcess, Trigger, Victim},
     testing::{cgroup, limit},
 };
 
@@ -35,6 +36,8 @@ const TRIGGER: u32 = 500;
 /// A mark of a process in `/a/b`, of which `/a/b` alone is at its limit.
 fn mark(pid: u32, sigkill: Sigkill) -> Mark {
     Mark {
+        hooks: Hooks::Tracepoint,
+        call: None,
         boot_time_ns: u64::from(pid) * 1000,
         sigkill,
         victim: Victim {
@@ -44,6 +47,7 @@ fn mark(pid: u32, sigkill: Sigkill) -> Mark {
             comm: Some(b"tail".to_vec()),
             uid: None,
             oom_score_adj: None,
+            oom_points: None,
             total_vm_bytes: None,
             anon_rss_bytes: None,
             file_rss_bytes: None,
@@ -89,6 +93,7 @@ fn signal(pid: u32, relation: Relation) -> Signal {
         start_boot_time_ns: u64::from(pid),
         sender_tid: TRIGGER,
         sender_exiting: false,
+        is_certain: false,
         stack: vec![],
     }
 }
@@ -150,6 +155,7 @@ fn kill_keeps_the_facts_of_its_mark() {
         incident_boot_time_ns: Some(100_000),
         source: Source::Bpf,
         hooks: Hooks::Tracepoint,
+        attribution: Attribution::Kernel,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
         allocation: None,

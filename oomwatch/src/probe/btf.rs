@@ -13,6 +13,7 @@ pub use self::raw::Kind;
 #[cfg(test)]
 pub(crate) mod build;
 mod raw;
+pub mod skeleton;
 #[cfg(test)]
 mod tests;
 
@@ -90,6 +91,14 @@ pub enum BtfError {
 /// A type's number in its file; 0 is `void`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeId(u32);
+
+impl TypeId {
+    /// The number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
 
 /// Somewhere inside a structure, and what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

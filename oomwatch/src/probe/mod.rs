@@ -4,18 +4,20 @@
 
 pub mod btf;
 pub mod features;
+pub mod format;
 pub mod offsets;
 mod ring;
+mod rung;
 pub mod symbols;
 
-use std::{error::Error, io, iter, path::PathBuf};
+use std::{error::Error, io, iter, path::Path};
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Btf, BtfError, Ebpf, EbpfError, EbpfLoader,
     maps::{MapError, PerCpuArray},
-    programs::{ProgramError, RawTracePoint},
+    programs::ProgramError,
 };
-use oomwatch_ebpf::record::ABSENT;
+use oomwatch_ebpf::record::{ABSENT, Formats, Offsets};
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, capabilities},
@@ -23,23 +25,17 @@ use rustix::{
 use tracing::debug;
 use zerocopy::IntoBytes as _;
 
-use self::offsets::LoadError;
-pub use self::ring::Ring;
+use self::{
+    format::FormatError,
+    offsets::{Kernel, LoadError},
+};
+pub use self::{
+    ring::Ring,
+    rung::{Hook, Program, Rung},
+};
 
 /// The compiled programs, as `cargo xtask ebpf` makes them and `cargo xtask ebpf --check` proves.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/oomwatch.bpf.o");
-
-/// The programs, each with the raw tracepoint of the same name. The signal comes first: a mark alone is no kill.
-pub const TRACEPOINTS: [&str; 2] = ["signal_generate", "mark_victim"];
-
-/// How to attach.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The running kernel's BTF.
-    pub btf: PathBuf,
-    /// Size of the ring: a power of two and a multiple of the page size.
-    pub ring_bytes: u32,
-}
 
 /// Room for 300 to 800 kills while nobody reads: one takes 1.2 to 3.5 KiB, most of it limits and paths.
 pub const RING_BYTES: u32 = 1 << 20;
@@ -60,7 +56,19 @@ pub enum ProbeError {
     },
     /// The kernel's types cannot be read.
     #[error(transparent)]
-    Offsets(#[from] LoadError),
+    Types(#[from] LoadError),
+    /// They were not read, for this reason.
+    #[error("{0}")]
+    NoTypes(String),
+    /// The formats of its tracepoints cannot be read.
+    #[error(transparent)]
+    Formats(#[from] FormatError),
+    /// The kernel's types have not what the programs need.
+    #[error("this kernel has not {0}")]
+    Lacks(&'static str),
+    /// The functions' ids cannot be handed to aya.
+    #[error("find the functions' ids")]
+    Functions(#[source] Box<BtfError>),
     /// The object or its maps.
     #[error("load the BPF object")]
     Object(#[source] Box<EbpfError>),
@@ -75,8 +83,8 @@ pub enum ProbeError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The kernel has no such tracepoint, or refuses it.
-    #[error("attach to raw tracepoint {program}")]
+    /// The kernel has no such function or tracepoint, or refuses it.
+    #[error("attach program {program}")]
     Attach {
         /// Which program.
         program: &'static str,
@@ -102,50 +110,49 @@ pub enum ProbeError {
 #[derive(Debug)]
 pub struct Probe {
     ebpf: Ebpf,
+    functions: Btf,
 }
 
 impl Probe {
-    /// Loads the programs; nothing is attached yet.
-    pub fn load(config: &Config) -> Result<Self, ProbeError> {
+    /// Loads what a rung needs; nothing is attached yet. `kernel` is what is known of the kernel's types; `root` is `/`, or
+    /// what stands for it; `ring_bytes` is a power of two and a multiple of the page size.
+    pub fn load(
+        rung: Rung,
+        kernel: Option<&Kernel>,
+        root: &Path,
+        ring_bytes: u32,
+    ) -> Result<Self, ProbeError> {
         require_capabilities("loading BPF programs")?;
-        let offsets = offsets::load(&config.btf)?;
+        if let Some(what) = rung.lacks(kernel) {
+            return Err(ProbeError::Lacks(what));
+        }
+        let formats = match rung {
+            Rung::Format => format::load(root)?,
+            Rung::Fentry | Rung::Kprobe | Rung::Tracepoint => Formats::NONE,
+        };
+        let offsets = kernel.map_or(Offsets::NONE, |kernel| kernel.offsets);
+        let hooks = rung.constant();
         for (name, offset) in offsets.iter().filter(|&(_, offset)| offset == ABSENT) {
             debug!(name, offset, "this kernel has no such member");
         }
         raise_memlock();
         let ebpf = loader()
             .override_global("OFFSETS", offsets.as_bytes(), true)
-            .map_max_entries("RECORDS", config.ring_bytes)
+            .override_global("HOOKS", &hooks, true)
+            .override_global("FORMATS", formats.as_bytes(), true)
+            .map_max_entries("RECORDS", ring_bytes)
             .load(OBJECT)
             .map_err(|error| {
                 not_permitted(&error, "creating BPF maps")
                     .unwrap_or(ProbeError::Object(Box::new(error)))
             })?;
-        Ok(Self { ebpf })
+        let functions = rung::functions(rung, kernel)?;
+        Ok(Self { ebpf, functions })
     }
 
-    /// Loads and attaches one of [`TRACEPOINTS`].
-    pub fn attach(&mut self, program: &'static str) -> Result<(), ProbeError> {
-        let missing = || ProgramError::InvalidName {
-            name: program.to_owned(),
-        };
-        let load = |error| refused(program, error);
-        let found = self
-            .ebpf
-            .program_mut(program)
-            .ok_or_else(missing)
-            .map_err(load)?;
-        let tracepoint: &mut RawTracePoint = found.try_into().map_err(load)?;
-        tracepoint.load().map_err(|error| {
-            not_permitted(&error, "loading BPF programs").unwrap_or_else(|| load(error))
-        })?;
-        tracepoint
-            .attach(program)
-            .map_err(|source| ProbeError::Attach {
-                program,
-                source: Box::new(source),
-            })?;
-        Ok(())
+    /// Loads and attaches one of the rung's programs.
+    pub fn attach(&mut self, program: Program) -> Result<(), ProbeError> {
+        rung::attach(&mut self.ebpf, &self.functions, program)
     }
 
     /// The ring. Needs a tokio runtime.
@@ -173,12 +180,14 @@ impl Probe {
     }
 }
 
-/// Loads and attaches all programs.
-pub fn attach(config: &Config) -> Result<Probe, ProbeError> {
-    let mut probe = Probe::load(config)?;
-    for program in TRACEPOINTS {
+/// Loads and attaches all programs of a rung.
+pub fn attach(rung: Rung, kernel: Option<&Kernel>) -> Result<Probe, ProbeError> {
+    let mut probe = Probe::load(rung, kernel, Path::new("/"), RING_BYTES)?;
+    for &program in rung.programs() {
         probe.attach(program)?;
     }
+    // aya has no more use for them.
+    probe.functions = Btf::new();
     release_unused_memory();
     Ok(probe)
 }
@@ -234,6 +243,18 @@ fn not_permitted(error: &(dyn Error + 'static), what: &str) -> Option<ProbeError
     (answer.raw_os_error() == Some(libc::EPERM)).then(|| ProbeError::NotPermitted {
         what: what.to_owned(),
     })
+}
+
+/// An error with its sources, in one line; of the verifier's log no more than the error itself shows.
+#[must_use]
+pub fn describe(error: &(dyn Error + 'static)) -> String {
+    let first = error.to_string();
+    let step = first.lines().next().unwrap_or_default();
+    match kernel_answer(error).map(ToString::to_string) {
+        Some(answer) if !step.contains(&answer) => format!("{step}: {answer}"),
+        _ => iter::successors(error.source(), |&error| error.source())
+            .fold(step.to_owned(), |text, error| format!("{text}: {error}")),
+    }
 }
 
 /// The kernel's own answer at the bottom of an error.

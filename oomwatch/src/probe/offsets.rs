@@ -82,8 +82,20 @@ pub enum OffsetsError {
     },
 }
 
-/// Reads the offsets from a file, [`KERNEL_BTF`] unless there is a reason for another. The file's bytes are not kept.
-pub fn load(path: &Path) -> Result<Offsets, LoadError> {
+/// What the programs need to know of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Where its structures have what.
+    pub offsets: Offsets,
+    /// The functions of `mm/oom_kill.c` that it has, each with the id of its type.
+    pub functions: Vec<(u32, &'static str)>,
+}
+
+/// Functions that are hooked where that is possible.
+pub const FUNCTIONS: [&str; 3] = ["oom_kill_process", "__oom_kill_process", "mark_oom_victim"];
+
+/// Reads a kernel's types from a file, [`KERNEL_BTF`] unless there is a reason for another. The file's bytes are not kept.
+pub fn load(path: &Path) -> Result<Kernel, LoadError> {
     let bytes = read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::NoBtf { path: path.into() },
         _ => LoadError::Read {
@@ -98,9 +110,18 @@ pub fn load(path: &Path) -> Result<Offsets, LoadError> {
         path: path.into(),
         source,
     })?;
-    find(&btf).map_err(|source| LoadError::Offsets {
+    let offsets = find(&btf).map_err(|source| LoadError::Offsets {
         path: path.into(),
         source,
+    })?;
+    let functions = btf.types(FUNCTIONS.map(|name| (Kind::Func, name)));
+    Ok(Kernel {
+        offsets,
+        functions: functions
+            .into_iter()
+            .zip(FUNCTIONS)
+            .filter_map(|(id, name)| Some((id?.number(), name)))
+            .collect(),
     })
 }
 
@@ -200,6 +221,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         pid_namespace_child_reaper: pid_namespace.offset("child_reaper", POINTER),
         pid_namespace_parent: pid_namespace.offset("parent", POINTER),
         mark_victim_argument: mark_victim.argument(),
+        ..function_arguments(btf)
     };
 
     let needed = [
@@ -215,6 +237,22 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         Ok(offsets)
     } else {
         Err(OffsetsError::Missing { members })
+    }
+}
+
+/// What hooks on functions read: their arguments, and what those point to.
+fn function_arguments(btf: &Btf<'_>) -> Offsets {
+    let types = btf.types([(Kind::Struct, "oom_control"), (Kind::Struct, "pt_regs")]);
+    let [oom_control, registers] = types.map(|type_id| Definition { btf, type_id });
+    Offsets {
+        oom_control_memcg: oom_control.offset("memcg", POINTER),
+        oom_control_gfp_mask: oom_control.offset("gfp_mask", INT),
+        oom_control_order: oom_control.offset("order", INT),
+        oom_control_totalpages: oom_control.offset("totalpages", LONG),
+        oom_control_chosen_points: oom_control.offset("chosen_points", LONG),
+        oom_control_constraint: oom_control.offset("constraint", INT),
+        pt_regs_argument: registers.first_argument(),
+        ..Offsets::NONE
     }
 }
 
@@ -285,6 +323,18 @@ impl Definition<'_, '_> {
             swap
         } else {
             ABSENT
+        }
+    }
+
+    /// Where `pt_regs` has the register of a function's first argument: x86-64's `di`, or arm64's first of `regs`.
+    fn first_argument(&self) -> u32 {
+        match self.offset("di", LONG) {
+            ABSENT => self.sized(
+                self.member("regs")
+                    .and_then(|registers| self.btf.element(registers, 0)),
+                LONG,
+            ),
+            offset => offset,
         }
     }
 

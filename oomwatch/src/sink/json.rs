@@ -11,8 +11,8 @@ use crate::{
     cgroup::{Qos, Runtime},
     escape::escape_json,
     kill::{
-        Allocation, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger,
-        Victim,
+        Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
+        Source, Trigger, Victim,
     },
     report::Report,
     verdict::LimitOwner,
@@ -67,14 +67,6 @@ struct ReportJson<'a> {
     pod: Option<PodJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'a str>,
-}
-
-/// Where the victim's cgroup, or its group's, comes from.
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Attribution {
-    Kernel,
-    Kmsg,
 }
 
 #[derive(Serialize)]
@@ -132,6 +124,8 @@ struct VictimJson {
     uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oom_score_adj: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oom_points: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_vm_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,12 +220,10 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
     }
 }
 
+/// Where the victim's cgroup, or its group's, comes from.
 fn attribution(kill: &Kill) -> Option<Attribution> {
-    kill.victim.cgroup.as_ref().or(kill.group_cgroup.as_ref())?;
-    Some(match kill.source {
-        Source::Bpf => Attribution::Kernel,
-        Source::Kmsg => Attribution::Kmsg,
-    })
+    let cgroup = kill.victim.cgroup.as_ref().or(kill.group_cgroup.as_ref());
+    cgroup.map(|_| kill.attribution)
 }
 
 fn victim(report: &Report) -> VictimJson {
@@ -242,6 +234,7 @@ fn victim(report: &Report) -> VictimJson {
         comm,
         uid,
         oom_score_adj,
+        oom_points,
         total_vm_bytes,
         anon_rss_bytes,
         file_rss_bytes,
@@ -272,6 +265,7 @@ fn victim(report: &Report) -> VictimJson {
             .map(|arguments| arguments.iter().map(|bytes| hex(bytes)).collect()),
         uid: *uid,
         oom_score_adj: *oom_score_adj,
+        oom_points: *oom_points,
         total_vm_bytes: *total_vm_bytes,
         anon_rss_bytes: *anon_rss_bytes,
         file_rss_bytes: *file_rss_bytes,

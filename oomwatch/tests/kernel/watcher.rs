@@ -75,7 +75,7 @@ impl<'a> Watch<'a> {
         // SAFETY: one system call with numbers, which is safe between fork and exec.
         unsafe { command.pre_exec(end_with_parent) };
         let mut child = command
-            .arg("watch")
+            .args(["watch", "--hooks", "tracepoint"])
             .args(&self.arguments)
             .env_remove("NODE_NAME")
             .env_remove("NO_COLOR")

@@ -1,6 +1,6 @@
 //! Bytes that no program writes: an error, never a panic and never a guess.
 
-use oomwatch_ebpf::record::{MAX_LEVELS, NAME_LEN, NAMES_LEN};
+use oomwatch_ebpf::record::{HOOKS_FUNCTION, MAX_LEVELS, NAME_LEN, NAMES_LEN};
 use proptest::prelude::*;
 
 use super::*;
@@ -116,6 +116,13 @@ fn odd_values_are_refused_by_field() {
         ("missing", MISSING_TGID),
         "a kill of nobody"
     );
+    assert_eq!(refused_value(|record| record.hooks = 3), ("hooks", 3));
+    let constraint = refused_value(|record| {
+        record.hooks = HOOKS_FUNCTION;
+        record.kill_number = 1;
+        record.constraint = 4;
+    });
+    assert_eq!(constraint, ("constraint", 4));
     for relation in [0, 3, u32::MAX] {
         let record = SignalRecord {
             relation,

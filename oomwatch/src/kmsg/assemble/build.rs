@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     kill::{
-        Aside, AsideKind, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source,
-        Trigger, Victim,
+        Aside, AsideKind, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
+        Source, Trigger, Victim,
     },
     kmsg::line::{Killed, Message, split_last},
 };
@@ -122,6 +122,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
         incident_boot_time_ns: incident.first.boot_time_ns,
         source: Source::Kmsg,
         hooks: Hooks::Kmsg,
+        attribution: Attribution::Kmsg,
         scope,
         constraint,
         allocation: header.and_then(|header| header.allocation),
@@ -137,6 +138,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
             comm: Some(killed.comm),
             uid: killed.uid,
             oom_score_adj: killed.oom_score_adj,
+            oom_points: None,
             total_vm_bytes: killed.total_vm_bytes,
             anon_rss_bytes: killed.anon_rss_bytes,
             file_rss_bytes: killed.file_rss_bytes,

@@ -105,6 +105,11 @@ impl Builder {
         self.raw(0, 13 << 24 | count, 0, &body)
     }
 
+    pub(crate) fn function(&mut self, name: &str, prototype: u32) -> u32 {
+        let name = self.name(name);
+        self.raw(name, 12 << 24, prototype, &[])
+    }
+
     /// The size of the next kind in the layout section, which a file has from here on.
     pub(crate) fn layout(&mut self, fixed: u8, element: u8) {
         self.layouts.extend([fixed, element, 0, 0]);

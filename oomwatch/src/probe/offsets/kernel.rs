@@ -80,6 +80,7 @@ pub(crate) fn bytes(shape: Shape) -> Vec<u8> {
     add_cgroups(&mut file, shape);
     add_memory_cgroups(&mut file, shape);
     add_pids(&mut file);
+    add_oom_killer(&mut file);
     add_tracepoint(&mut file, shape.mark_victim);
     file.finish()
 }
@@ -230,6 +231,34 @@ fn add_pids(file: &mut Builder) {
         128,
         &[("child_reaper", POINTER, 48), ("parent", POINTER, 72)],
     );
+}
+
+fn add_oom_killer(file: &mut Builder) {
+    let constraint = file.enumeration("oom_constraint", &[("CONSTRAINT_NONE", 0)]);
+    let gfp = file.typedef("gfp_t", INT);
+    let gfp = file.modifier(10, gfp);
+    file.structure(
+        "oom_control",
+        64,
+        &[
+            ("memcg", POINTER, 16),
+            ("gfp_mask", gfp, 24),
+            ("order", INT, 28),
+            ("totalpages", LONG, 32),
+            ("chosen", POINTER, 40),
+            ("chosen_points", LONG, 48),
+            ("constraint", constraint, 56),
+        ],
+    );
+    file.structure(
+        "pt_regs",
+        168,
+        &[("si", LONG, 104), ("di", LONG, 112), ("ip", LONG, 128)],
+    );
+    let prototype = file.prototype(&[POINTER]);
+    for name in super::FUNCTIONS {
+        file.function(name, prototype);
+    }
 }
 
 fn add_tracepoint(file: &mut Builder, parameters: &[u32]) {

@@ -3,7 +3,7 @@ use std::{fmt::Write, fs, path::Path};
 use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 
 use super::{
-    KERNEL_BTF, LoadError, MAX_LENGTH, OffsetsError, find,
+    FUNCTIONS, KERNEL_BTF, Kernel, LoadError, MAX_LENGTH, OffsetsError, find,
     kernel::{INT, NEW, OLD, POINTER, Shape, Swap, bytes},
     load,
 };
@@ -75,6 +75,13 @@ fn every_offset_of_a_new_kernel_is_found() {
     upid_ns 8
     pid_namespace_child_reaper 48
     pid_namespace_parent 72
+    oom_control_memcg 16
+    oom_control_gfp_mask 24
+    oom_control_order 28
+    oom_control_totalpages 32
+    oom_control_chosen_points 48
+    oom_control_constraint 56
+    pt_regs_argument 112
     mark_victim_argument 0
     ");
 }
@@ -225,7 +232,13 @@ fn a_file_is_loaded_or_the_error_says_what_to_do() {
     ));
 
     fs::write(&path, bytes(OLD)).unwrap();
-    assert_eq!(load(&path).unwrap(), offsets(OLD));
+    let Kernel {
+        offsets: found,
+        functions,
+    } = load(&path).unwrap();
+    assert_eq!(found, offsets(OLD));
+    let names: Vec<_> = functions.iter().map(|&(_, name)| name).collect();
+    assert_eq!(names, FUNCTIONS);
 
     fs::File::options()
         .write(true)
@@ -243,7 +256,8 @@ fn this_kernel_s_offsets_are_found() {
         println!("skipped: this kernel has no {KERNEL_BTF}");
         return;
     }
-    let offsets = load(path).unwrap();
+    let Kernel { offsets, functions } = load(path).unwrap();
+    assert_eq!(functions.len(), FUNCTIONS.len(), "{functions:?}");
     // Kernels differ in these.
     let absent: Vec<_> = names_of_absent(&offsets)
         .into_iter()
@@ -283,7 +297,7 @@ const RELEASES: [&str; 4] = [
 ];
 
 /// Offsets on these kernels that were found by other means than this reader.
-const KNOWN: [(&str, [u32; 4]); 31] = [
+const KNOWN: [(&str, [u32; 4]); 38] = [
     ("task_pid", [2232, 2416, 1264, 2872]),
     ("task_tgid", [2236, 2420, 1268, 2876]),
     ("task_comm", [2736, 2976, 1752, 3408]),
@@ -314,5 +328,12 @@ const KNOWN: [(&str, [u32; 4]); 31] = [
     ("memcg_css", [0, 0, 0, 0]),
     ("memcg_memory_usage", [208, 256, 256, 256]),
     ("memcg_memory_max", [240, 408, 416, 416]),
+    ("oom_control_memcg", [16; 4]),
+    ("oom_control_gfp_mask", [24; 4]),
+    ("oom_control_order", [28; 4]),
+    ("oom_control_totalpages", [32; 4]),
+    ("oom_control_chosen_points", [48; 4]),
+    ("oom_control_constraint", [56; 4]),
+    ("pt_regs_argument", [112; 4]),
     ("mark_victim_argument", [MARK_TASK; 4]),
 ];

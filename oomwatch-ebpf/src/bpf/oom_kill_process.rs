@@ -1,0 +1,218 @@
+//! The functions of `mm/oom_kill.c` themselves: what ran out, which mark is a kill, and when it is over. Each by fentry, and by
+//! a kprobe where the kernel has no trampolines.
+//!
+//! ```text
+//! oom_kill_process(oc, message)              begins an incident
+//!   __oom_kill_process(victim, message)      begins a kill, or finds nothing to kill
+//!     SIGKILL; mark_oom_victim(task)         the kill, with the task that is really killed
+//!     SIGKILL to each sharer of its memory   (signal_generate)
+//!   __oom_kill_process(member, message)...   the rest of a group
+//! return                                     ends it
+//! ```
+//!
+//! `mark_oom_victim` without a kill before it is the mark of a task that was dying already. The prototypes are the same from
+//! 5.1 to 7.3. All of it runs in the trigger's context under the kernel's one `oom_lock`: incidents never overlap.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_kernel},
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+};
+use oomwatch_ebpf::record::{
+    HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
+    SIGNAL_NONE, SIGNAL_SENT, VictimRecord,
+};
+
+use super::{
+    maps::{INCIDENT, Incident, Phase, offset},
+    memcg,
+    read::read_into,
+    victim,
+};
+
+/// `static void oom_kill_process(struct oom_control *oc, const char *message)`
+#[fentry(function = "oom_kill_process")]
+fn fentry_oom_kill_process(ctx: FEntryContext) -> i32 {
+    begin_incident(first_of_trampoline(ctx.as_ptr()));
+    0
+}
+
+/// As [`fentry_oom_kill_process`].
+#[kprobe]
+fn kprobe_oom_kill_process(ctx: ProbeContext) -> u32 {
+    begin_incident(first_of_registers(ctx.as_ptr()));
+    0
+}
+
+/// The return of `oom_kill_process`.
+#[fexit(function = "oom_kill_process")]
+fn fexit_oom_kill_process(_: FExitContext) -> i32 {
+    end_incident();
+    0
+}
+
+/// As [`fexit_oom_kill_process`].
+#[kretprobe]
+fn kretprobe_oom_kill_process(_: RetProbeContext) -> u32 {
+    end_incident();
+    0
+}
+
+/// `static void __oom_kill_process(struct task_struct *victim, const char *message)`
+#[fentry(function = "__oom_kill_process")]
+fn fentry_inner_oom_kill_process(_: FEntryContext) -> i32 {
+    begin_kill();
+    0
+}
+
+/// As [`fentry_inner_oom_kill_process`].
+#[kprobe]
+fn kprobe_inner_oom_kill_process(_: ProbeContext) -> u32 {
+    begin_kill();
+    0
+}
+
+/// `static void mark_oom_victim(struct task_struct *tsk)`, called with `task_lock`: its `mm` is there and stays.
+#[fentry(function = "mark_oom_victim")]
+fn fentry_mark_oom_victim(ctx: FEntryContext) -> i32 {
+    mark(first_of_trampoline(ctx.as_ptr()));
+    0
+}
+
+/// As [`fentry_mark_oom_victim`].
+#[kprobe]
+fn kprobe_mark_oom_victim(ctx: ProbeContext) -> u32 {
+    mark(first_of_registers(ctx.as_ptr()));
+    0
+}
+
+/// The first argument as a trampoline hands it over: it comes first.
+#[inline(always)]
+fn first_of_trampoline(ctx: *mut c_void) -> u64 {
+    read_context(ctx, 0)
+}
+
+/// The first argument in its register.
+#[inline(always)]
+fn first_of_registers(ctx: *mut c_void) -> u64 {
+    read_context(ctx, offset!(pt_regs_argument))
+}
+
+/// Read as memory and not through the context, so that it is a number to the verifier on every kernel, and the offset need
+/// not be known when the program is built.
+#[inline(always)]
+fn read_context(ctx: *mut c_void, offset: u32) -> u64 {
+    let mut value = 0u64;
+    // SAFETY: the helper checks the source itself.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            8,
+            ctx.cast::<u8>().add(offset as usize).cast(),
+        );
+    }
+    value
+}
+
+/// This task's incident.
+#[inline(always)]
+fn own_incident() -> Option<&'static mut Incident> {
+    let incident = INCIDENT.get_ptr_mut(0)?;
+    // SAFETY: written under oom_lock only.
+    let incident = unsafe { &mut *incident };
+    (incident.trigger == bpf_get_current_pid_tgid()).then_some(incident)
+}
+
+#[inline(always)]
+fn begin_incident(oom_control: u64) {
+    if let Some(incident) = INCIDENT.get_ptr_mut(0) {
+        // SAFETY: written under oom_lock only.
+        let incident = unsafe { &mut *incident };
+        incident.trigger = bpf_get_current_pid_tgid();
+        incident.oom_control = oom_control;
+        incident.first_kill_ns = 0;
+        incident.phase = Phase::Begun as u64;
+        incident.kills = 0;
+    }
+}
+
+#[inline(always)]
+fn end_incident() {
+    if let Some(incident) = own_incident() {
+        incident.trigger = 0;
+    }
+}
+
+#[inline(always)]
+fn begin_kill() {
+    if let Some(incident) = own_incident() {
+        incident.phase = Phase::Killing as u64;
+    }
+}
+
+#[inline(always)]
+fn mark(task: u64) {
+    let Some(record) = victim::begin() else {
+        return;
+    };
+    record.hooks = HOOKS_FUNCTION;
+    record.signal = SIGNAL_NONE;
+    record.kill_number = 0;
+    record.stack.length = 0;
+    if let Some(incident) = own_incident()
+        && incident.phase == Phase::Killing as u64
+    {
+        incident.phase = Phase::Marked as u64;
+        incident.kills += 1;
+        if incident.first_kill_ns == 0 {
+            incident.first_kill_ns = record.header.boot_time_ns;
+        }
+        record.signal = SIGNAL_SENT;
+        record.kill_number = incident.kills as u32;
+        record.incident_time_ns = incident.first_kill_ns;
+        read_oom_control(record, incident.oom_control);
+    }
+    victim::send(record, task, 0);
+    if record.signal == SIGNAL_SENT {
+        victim::remember(record, task);
+    }
+}
+
+/// `struct oom_control` of `include/linux/oom.h`: it lives on the trigger's stack until the incident ends.
+#[inline(always)]
+fn read_oom_control(record: &mut VictimRecord, oom_control: u64) {
+    let mut oom_memcg = 0u64;
+    record.missing |=
+        read_into(&mut oom_memcg, oom_control, offset!(oom_control_memcg)) * MISSING_OOM_CGROUP;
+    record.oom_memcg_id = 0;
+    if oom_memcg != 0 {
+        let css = oom_memcg.wrapping_add(u64::from(offset!(memcg_css)));
+        record.oom_memcg_id = memcg::id(css);
+        record.missing |= u64::from(record.oom_memcg_id == 0) * MISSING_OOM_CGROUP;
+    }
+    record.missing |= read_into(
+        &mut record.constraint,
+        oom_control,
+        offset!(oom_control_constraint),
+    ) * MISSING_CONSTRAINT;
+    record.missing |= (read_into(&mut record.order, oom_control, offset!(oom_control_order))
+        | read_into(
+            &mut record.gfp_mask,
+            oom_control,
+            offset!(oom_control_gfp_mask),
+        )
+        | read_into(
+            &mut record.total_pages,
+            oom_control,
+            offset!(oom_control_totalpages),
+        ))
+        * MISSING_ALLOCATION;
+    record.missing |= read_into(
+        &mut record.points,
+        oom_control,
+        offset!(oom_control_chosen_points),
+    ) * MISSING_POINTS;
+}
