@@ -120,6 +120,14 @@ impl Cgroup {
         self.hierarchy.version
     }
 
+    /// The root of its hierarchy.
+    pub(crate) fn top(&self) -> Self {
+        Self {
+            hierarchy: self.hierarchy.clone(),
+            path: Vec::new(),
+        }
+    }
+
     /// From the root of the hierarchy, as the kernel writes it.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
@@ -151,6 +159,29 @@ impl Cgroup {
     pub(crate) fn make(&self, name: impl AsRef<[u8]>) -> Self {
         self.try_make(name)
             .unwrap_or_else(|error| panic!("make a cgroup in {self:?}: {error}"))
+    }
+
+    /// Whether cgroup v2 can have this controller below it.
+    pub(crate) fn has_controller(&self, name: &str) -> bool {
+        fs::read_to_string(self.file("cgroup.controllers"))
+            .is_ok_and(|names| names.split_ascii_whitespace().any(|found| found == name))
+    }
+
+    /// Has a controller of cgroup v2 down to what is directly below it.
+    pub(crate) fn enable(&self, controller: &str) {
+        let slashes = self.path.iter().enumerate().skip(1);
+        let ends = slashes.filter_map(|(at, &byte)| (byte == b'/').then_some(at));
+        for end in [0].into_iter().chain(ends).chain([self.path.len()]) {
+            let level = Self {
+                hierarchy: self.hierarchy.clone(),
+                path: self.path[..end].to_vec(),
+            };
+            fs::write(
+                level.file("cgroup.subtree_control"),
+                format!("+{controller}"),
+            )
+            .unwrap_or_else(|error| panic!("enable {controller} in {level:?}: {error}"));
+        }
     }
 
     /// As [`Self::make`]; the kernel may refuse the name.
@@ -194,6 +225,11 @@ impl Cgroup {
                 self.write_if_there("memory.swap.max", 0);
             }
         }
+    }
+
+    /// Has the killer kill all in it and below it with its victim, as only v2 has it.
+    pub(crate) fn kill_as_group(&self) {
+        self.write("memory.oom.group", 1);
     }
 
     /// Writes one of its files.
@@ -246,6 +282,20 @@ impl Cgroup {
             .filter(|entry| entry.ino() != 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.file_name().into_vec())
             .collect()
+    }
+
+    /// Path and id of the cgroup that this process is in, as only v2 has it.
+    pub(crate) fn of_this_process(&self) -> (Vec<u8>, u64) {
+        let own = fs::read("/proc/self/cgroup").expect("read own cgroup");
+        let path = own
+            .split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"0::"))
+            .expect("a cgroup of v2");
+        let own = Self {
+            hierarchy: self.hierarchy.clone(),
+            path: path.strip_suffix(b"/").unwrap_or(path).to_vec(),
+        };
+        (path.to_vec(), own.id())
     }
 
     /// It and its ancestors up to below the root, as a report tells them.

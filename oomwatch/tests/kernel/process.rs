@@ -141,6 +141,13 @@ impl Process {
         self.as_victim(self.pid())
     }
 
+    /// Whether it was killed already.
+    pub(crate) fn try_killed(mut self) -> Option<Victim> {
+        let status = self.child.try_wait().expect("look at a hog")?;
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "the hog: {status}");
+        Some(self.as_victim(self.pid()))
+    }
+
     /// Waits until it has ended well: a process below it was killed.
     pub(crate) fn ended(mut self) {
         let status = self.child.wait().expect("wait for a hog");
