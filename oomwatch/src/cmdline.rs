@@ -28,7 +28,7 @@ const MAX_STUCK: usize = 8;
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// `USER_HZ`: the unit of times in `/proc/PID/stat`, 100 on all architectures that run BPF.
-const TICK_NS: u64 = 10_000_000;
+pub(crate) const TICK_NS: u64 = 10_000_000;
 
 /// Reads arguments of victims.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ fn read(process: &Path, start_ns: u64) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Field 22 of `/proc/PID/stat`; the name in field 2 may hold spaces and parentheses.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
+pub(crate) fn start_ticks(stat: &[u8]) -> Option<u64> {
     let name_end = stat.iter().rposition(|&byte| byte == b')')?;
     let field = stat
         .get(name_end + 2..)?

@@ -9,7 +9,9 @@ use crate::{
     decode::decode,
     host,
     incident::{Incidents, Outcome},
+    kill::Hooks,
     probe::{Probe, ProbeError, Ring, Rung, symbols::Symbols},
+    resolve::proc::Victims,
 };
 
 use super::Losses;
@@ -27,6 +29,8 @@ struct Decoder {
     /// Where the kernel's stacks are needed and can be read.
     symbols: Option<Symbols>,
     incidents: Incidents,
+    /// Where a victim is known by its thread alone.
+    victims: Victims,
     undecoded: u64,
 }
 
@@ -47,6 +51,7 @@ impl RingSource {
                 page_bytes: rustix::param::page_size() as u64,
                 symbols,
                 incidents: Incidents::default(),
+                victims: Victims::new(&args.proc_root),
                 undecoded: 0,
             },
         })
@@ -102,7 +107,13 @@ impl Decoder {
         let explain = |frames: &[u64]| symbols.as_ref()?.explain(frames);
         match incidents.observe(observation, explain) {
             Outcome::Nothing => ControlFlow::Continue(()),
-            outcome => take(outcome),
+            Outcome::Kill(mut kill) => {
+                if kill.hooks == Hooks::Format {
+                    self.victims.fill(&mut kill);
+                }
+                take(Outcome::Kill(kill))
+            }
+            outcome @ Outcome::Aside(_) => take(outcome),
         }
     }
 }

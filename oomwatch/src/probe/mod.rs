@@ -40,6 +40,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/oomwatch.bpf.o");
 /// Room for 300 to 800 kills while nobody reads: one takes 1.2 to 3.5 KiB, most of it limits and paths.
 pub const RING_BYTES: u32 = 1 << 20;
 
+/// What the allocator takes from the system and gives back by itself: glibc's own value at the start.
+const LARGE_BLOCK_BYTES: i32 = 128 << 10;
+
 /// Lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 12;
 
@@ -146,6 +149,9 @@ impl Probe {
                 not_permitted(&error, "creating BPF maps")
                     .unwrap_or(ProbeError::Object(Box::new(error)))
             })?;
+        if let Some(kernel) = kernel {
+            debug!(functions = ?kernel.functions, "ids of the functions to hook");
+        }
         let functions = rung::functions(rung, kernel)?;
         Ok(Self { ebpf, functions })
     }
@@ -297,6 +303,16 @@ fn raise_memlock() {
     };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         debug!(%error, "raise the limit of locked memory");
+    }
+}
+
+/// Has the allocator give large blocks back as soon as they are freed: glibc keeps those after the first for itself, and the
+/// kernel's BTF is the first.
+fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes two numbers, and changes how memory is allocated from now on.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
     }
 }
 

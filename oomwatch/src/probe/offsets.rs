@@ -96,6 +96,7 @@ pub const FUNCTIONS: [&str; 3] = ["oom_kill_process", "__oom_kill_process", "mar
 
 /// Reads a kernel's types from a file, [`KERNEL_BTF`] unless there is a reason for another. The file's bytes are not kept.
 pub fn load(path: &Path) -> Result<Kernel, LoadError> {
+    super::return_large_blocks();
     let bytes = read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::NoBtf { path: path.into() },
         _ => LoadError::Read {

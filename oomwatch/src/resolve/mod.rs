@@ -1,3 +1,4 @@
 //! Who is that: names for the ids that a cgroup path tells. What is not found stays absent.
 
 pub mod pod_logs;
+pub mod proc;

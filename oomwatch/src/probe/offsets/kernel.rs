@@ -15,6 +15,15 @@ pub(crate) struct Shape {
     pub(crate) oom_lock: Option<&'static str>,
     pub(crate) memory_controller: &'static str,
     pub(crate) tgid: &'static str,
+    pub(crate) registers: Registers,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Registers {
+    /// x86-64: each has a name.
+    Named,
+    /// arm64: an array, inside of unnamed ones.
+    Numbered,
 }
 
 #[derive(Clone, Copy)]
@@ -45,6 +54,7 @@ pub(crate) const NEW: Shape = Shape {
     oom_lock: None,
     memory_controller: "memory_cgrp_id",
     tgid: "tgid",
+    registers: Registers::Named,
 };
 
 /// As 5.10 before the tracepoint changed, with a name from before 5.5.
@@ -80,7 +90,7 @@ pub(crate) fn bytes(shape: Shape) -> Vec<u8> {
     add_cgroups(&mut file, shape);
     add_memory_cgroups(&mut file, shape);
     add_pids(&mut file);
-    add_oom_killer(&mut file);
+    add_oom_killer(&mut file, shape.registers);
     add_tracepoint(&mut file, shape.mark_victim);
     file.finish()
 }
@@ -233,7 +243,7 @@ fn add_pids(file: &mut Builder) {
     );
 }
 
-fn add_oom_killer(file: &mut Builder) {
+fn add_oom_killer(file: &mut Builder, registers: Registers) {
     let constraint = file.enumeration("oom_constraint", &[("CONSTRAINT_NONE", 0)]);
     let gfp = file.typedef("gfp_t", INT);
     let gfp = file.modifier(10, gfp);
@@ -250,11 +260,20 @@ fn add_oom_killer(file: &mut Builder) {
             ("constraint", constraint, 56),
         ],
     );
-    file.structure(
-        "pt_regs",
-        168,
-        &[("si", LONG, 104), ("di", LONG, 112), ("ip", LONG, 128)],
-    );
+    match registers {
+        Registers::Named => file.structure(
+            "pt_regs",
+            168,
+            &[("si", LONG, 104), ("di", LONG, 112), ("ip", LONG, 128)],
+        ),
+        Registers::Numbered => {
+            let array = file.array(LONG, 31);
+            let inner = file.structure("", 272, &[("regs", array, 0), ("sp", LONG, 248)]);
+            let user = file.structure("user_pt_regs", 272, &[("regs", array, 0)]);
+            let both = file.union("", 272, &[("user_regs", user, 0), ("", inner, 0)]);
+            file.structure("pt_regs", 336, &[("", both, 0), ("orig_x0", LONG, 272)])
+        }
+    };
     let prototype = file.prototype(&[POINTER]);
     for name in super::FUNCTIONS {
         file.function(name, prototype);

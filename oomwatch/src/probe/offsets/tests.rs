@@ -4,7 +4,7 @@ use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 
 use super::{
     FUNCTIONS, KERNEL_BTF, Kernel, LoadError, MAX_LENGTH, OffsetsError, find,
-    kernel::{INT, NEW, OLD, POINTER, Shape, Swap, bytes},
+    kernel::{INT, NEW, OLD, POINTER, Registers, Shape, Swap, bytes},
     load,
 };
 use crate::probe::btf::{Btf, BtfError, build::Builder};
@@ -84,6 +84,16 @@ fn every_offset_of_a_new_kernel_is_found() {
     pt_regs_argument 112
     mark_victim_argument 0
     ");
+}
+
+#[test]
+fn first_argument_is_in_the_register_of_the_architecture() {
+    assert_eq!(offsets(NEW).pt_regs_argument, 112);
+    let arm64 = Shape {
+        registers: Registers::Numbered,
+        ..NEW
+    };
+    assert_eq!(offsets(arm64).pt_regs_argument, 0);
 }
 
 #[test]
