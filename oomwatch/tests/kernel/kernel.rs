@@ -130,6 +130,16 @@ pub(crate) fn killed_by_header(texts: &[String]) -> BTreeSet<u32> {
         .collect()
 }
 
+/// Whether a kretprobe on a function hides that function's callers from everyone who takes the kernel's stack: before 5.16
+/// (`kretprobe_find_ret_addr` of `kernel/kprobes.c`).
+pub(crate) fn kretprobes_hide_callers() -> bool {
+    let symbols = fs::read("/proc/kallsyms").expect("read the kernel's symbols");
+    let finder = b" kretprobe_find_ret_addr";
+    !symbols
+        .split(|&byte| byte == b'\n')
+        .any(|line| line.ends_with(finder))
+}
+
 /// `oom_kill` of `/proc/vmstat`: every kill and re-kill of the machine since boot.
 pub(crate) fn oom_kill_count() -> u64 {
     let text = fs::read_to_string("/proc/vmstat").expect("read vmstat");

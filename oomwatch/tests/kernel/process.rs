@@ -141,13 +141,6 @@ impl Process {
         self.as_victim(self.pid())
     }
 
-    /// Whether it was killed already.
-    pub(crate) fn try_killed(mut self) -> Option<Victim> {
-        let status = self.child.try_wait().expect("look at a hog")?;
-        assert_eq!(status.signal(), Some(libc::SIGKILL), "the hog: {status}");
-        Some(self.as_victim(self.pid()))
-    }
-
     /// Waits until it has ended well: a process below it was killed.
     pub(crate) fn ended(mut self) {
         let status = self.child.wait().expect("wait for a hog");
@@ -169,7 +162,8 @@ impl Process {
         }
     }
 
-    fn as_victim(&self, pid: u32) -> Victim {
+    /// What would be known of it if this process of its own were killed.
+    pub(crate) fn as_victim(&self, pid: u32) -> Victim {
         Victim {
             pid,
             name: self.name.clone(),

@@ -10,7 +10,7 @@ use crate::{
     agreement::Agreement,
     ended::Sum,
     expected::Expected,
-    kernel::{Followed, KernelLog, killed_by_header},
+    kernel::{Followed, KernelLog, killed_by_header, kretprobes_hide_callers},
     machine::Machine,
     report::Report,
     rung::Rung,
@@ -58,6 +58,15 @@ impl Kill {
         }
     }
 
+    /// This one or none.
+    pub(crate) fn maybe(kill: Expected) -> Self {
+        Self {
+            of: vec![kill],
+            count: 0..=1,
+            is_exact: true,
+        }
+    }
+
     /// One of these or all: they share their memory, and are killed as a group.
     pub(crate) fn some_of(of: Vec<Expected>) -> Self {
         Self {
@@ -69,10 +78,13 @@ impl Kill {
 }
 
 impl<'a> Rungs<'a> {
-    /// Starts the command on each rung that this machine gives.
+    /// Starts the command on each rung that this machine gives, save one that would disturb the others.
     pub(crate) fn start(machine: &'a Machine) -> Self {
         let mut rungs = Self::none(machine);
         for rung in Rung::ALL {
+            if rung == Rung::Kprobe && kretprobes_hide_callers() {
+                continue;
+            }
             match machine.absent(rung) {
                 Some(why) => rungs.absent.push((rung, why)),
                 None => rungs.try_start(rung, Watch::on(machine, rung)),

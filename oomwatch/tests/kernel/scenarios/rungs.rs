@@ -2,17 +2,21 @@
 
 use super::{MIB, group, storm, threads};
 use crate::{
-    Scenario,
+    Scenario, Skip,
     cgroups::Cgroup,
     expected::{Expected, Trigger, Usage},
+    kernel::kretprobes_hide_callers,
     machine::Machine,
     process::Hog,
-    rungs::{Kill, Rungs},
+    rung::Rung,
+    rungs::{Kill, Rungs, is_given},
+    watcher::Watch,
 };
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("rungs_agree_on_one_process", one_process),
     Scenario::new("rungs_agree_on_threads_and_sharers", threads_and_sharers),
+    Scenario::new("kprobes_that_hide_the_stack_agree_too", kprobes_alone).needing(hiding),
     Scenario::new("rungs_agree_on_groups", groups).needing(group::cgroup_v2),
     Scenario::new(
         "group_of_memory_sharers_is_counted_once_each",
@@ -38,8 +42,13 @@ const HOSTILE_NAMES: [&[u8]; 5] = [
 fn one_process(machine: &Machine) {
     let scene = machine.scene("rungs");
     let mut rungs = Rungs::start(machine);
+    plain_kills(machine, &scene, &mut rungs);
+    rungs.end();
+}
+
+fn plain_kills(machine: &Machine, scene: &Cgroup, rungs: &mut Rungs<'_>) {
     rungs.saw("own-limit", [own_limit(machine, &scene.make("own"))]);
-    rungs.saw("pod-limit", [pod_limit(machine, &scene)]);
+    rungs.saw("pod-limit", [pod_limit(machine, scene)]);
     rungs.saw(
         "other-trigger",
         other_trigger(machine, &scene.make("other")),
@@ -52,7 +61,6 @@ fn one_process(machine: &Machine) {
         let lowered = group::lowered(machine, &scene.make("lowered"));
         rungs.saw("limit-lowered-below-usage", [lowered]);
     }
-    rungs.end();
 }
 
 fn own_limit(machine: &Machine, cgroup: &Cgroup) -> Expected {
@@ -117,6 +125,11 @@ fn hostile_names(machine: &Machine, cgroup: &Cgroup) -> [Expected; 5] {
 fn threads_and_sharers(machine: &Machine) {
     let scene = machine.scene("rungs-threads");
     let mut rungs = Rungs::start(machine);
+    unusual_processes(machine, &scene, &mut rungs);
+    rungs.end();
+}
+
+fn unusual_processes(machine: &Machine, scene: &Cgroup, rungs: &mut Rungs<'_>) {
     let [many, gone, sharing] = ["many", "gone", "sharing"].map(|name| scene.make(name));
     let kills = [(); 3].map(|()| threads::of_many_threads(machine, &many));
     rungs.saw("24-threads", kills);
@@ -125,6 +138,29 @@ fn threads_and_sharers(machine: &Machine) {
     let kills = ["share", "vfork"]
         .map(|mode| Kill::one_of(threads::sharing(machine, &sharing, mode).into()));
     rungs.saw("memory-sharers", kills);
+}
+
+fn hiding(machine: &Machine) -> Result<(), Skip> {
+    if !kretprobes_hide_callers() {
+        return Err(Skip("kretprobes hide nothing here".to_owned()));
+    }
+    is_given(machine, Rung::Kprobe)
+        .then_some(())
+        .ok_or_else(|| Skip("there are no kprobes here".to_owned()))
+}
+
+/// They have no place among the others then.
+fn kprobes_alone(machine: &Machine) {
+    let scene = machine.scene("rungs-kprobe");
+    let watches = [Rung::Fentry, Rung::Kprobe, Rung::Kmsg, Rung::Counters]
+        .map(|rung| (rung, Watch::on(machine, rung)));
+    let mut rungs = Rungs::start_as(machine, watches);
+    plain_kills(machine, &scene, &mut rungs);
+    unusual_processes(machine, &scene, &mut rungs);
+    if group::cgroup_v2(machine).is_ok() {
+        let group = group::group(machine, &scene.make("group"), 4);
+        rungs.saw("group-of-4", group);
+    }
     rungs.end();
 }
 

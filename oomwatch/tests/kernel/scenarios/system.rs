@@ -9,7 +9,7 @@ use crate::{
     expected::{Choice, Expected, System, Trigger},
     kernel::{meminfo_bytes, node_pages, page_bytes},
     machine::Machine,
-    process::Hog,
+    process::{Hog, Process},
     rungs::{Kill, Rungs},
 };
 
@@ -110,11 +110,38 @@ fn of_all_memory(order: Option<i64>) -> System {
     }
 }
 
+/// One that is left for the killer if it comes again before it sees that memory is free: the kernel panics when it finds nobody.
+struct Spare {
+    process: Process,
+    cgroup: Cgroup,
+}
+
+impl Spare {
+    fn start(machine: &Machine, cgroup: &Cgroup) -> Self {
+        let mut process = Hog::holding(MIB)
+            .named(b"spare")
+            .start(cgroup, machine.patience);
+        process.ready();
+        Self {
+            process,
+            cgroup: cgroup.clone(),
+        }
+    }
+
+    /// Whether it was needed is known in the end only.
+    fn kill(&self, system: System) -> Kill {
+        let victim = self.process.as_victim(self.process.pid());
+        Kill::maybe(Expected::of_system(&victim, &self.cgroup, system, MIB))
+    }
+}
+
 /// Kills the one that takes what is left of all memory.
-fn take_all(machine: &Machine, cgroup: &Cgroup) -> Expected {
+fn take_all(machine: &Machine, cgroup: &Cgroup) -> [Kill; 2] {
+    let spare = Spare::start(machine, cgroup);
     let held_bytes = meminfo_bytes("MemAvailable") / 2;
     let victim = hog(1000).start(cgroup, machine.patience).killed();
-    Expected::of_system(&victim, cgroup, of_all_memory(None), held_bytes)
+    let kill = Expected::of_system(&victim, cgroup, of_all_memory(None), held_bytes);
+    [kill.into(), spare.kill(of_all_memory(None))]
 }
 
 fn system(machine: &Machine) {
@@ -123,11 +150,8 @@ fn system(machine: &Machine) {
     let container = pod.make("3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a190817263544536271809");
     let _never = never_these_tests();
     let mut rungs = Rungs::start(machine);
-    rungs.saw("system-in-a-pod", [take_all(machine, &container)]);
-    rungs.saw(
-        "system-outside-of-pods",
-        [take_all(machine, &machine.top())],
-    );
+    rungs.saw("system-in-a-pod", take_all(machine, &container));
+    rungs.saw("system-outside-of-pods", take_all(machine, &machine.top()));
     rungs.end();
 }
 
@@ -154,12 +178,17 @@ fn allocating(machine: &Machine) {
     let _never = never_these_tests();
     let _allocating = Changed::to(KILL_ALLOCATING, "1");
     let mut rungs = Rungs::start(machine);
-    let mut worst = Hog::holding(32 * MIB)
+    // Someone else may ask in vain before, and then it is this one.
+    let mut worst = Hog::holding(MIB)
         .set("adj", 1000)
-        .named(b"worst")
+        .named(b"spare")
         .start(&scene, machine.patience);
     worst.ready();
-    let held_bytes = meminfo_bytes("MemAvailable") / 4;
+    let worst = Spare {
+        process: worst,
+        cgroup: scene.clone(),
+    };
+    let held_bytes = meminfo_bytes("MemAvailable") / 2;
     let victim = hog(0)
         .named(b"allocating")
         .start(&scene, machine.patience)
@@ -167,30 +196,24 @@ fn allocating(machine: &Machine) {
     let mut kill = Expected::of_system(&victim, &scene, of_all_memory(None), held_bytes)
         .triggered_by(Trigger::Victim);
     kill.choice = Choice::None;
-    let mut kills = vec![kill];
-    // Someone else may have asked in vain before.
-    if let Some(victim) = worst.try_killed() {
-        let system = of_all_memory(None);
-        kills.push(Expected::of_system(&victim, &scene, system, 32 * MIB));
-    }
-    rungs.saw(
-        "oom-kill-allocating-task",
-        kills.into_iter().map(Kill::from),
-    );
+    let kills = [kill.into(), worst.kill(of_all_memory(None))];
+    rungs.saw("oom-kill-allocating-task", kills);
     rungs.end();
 }
 
 /// Kills the one that takes what is left of one node.
-fn take_node(machine: &Machine, cgroup: &Cgroup, hog: Hog, constraint: &'static str) -> Expected {
+fn take_node(machine: &Machine, cgroup: &Cgroup, hog: Hog, constraint: &'static str) -> [Kill; 2] {
     let pages = node_pages(NODE).expect("a node of memory");
-    let victim = hog.start(cgroup, machine.patience).killed();
     let system = System {
         constraint,
         pages,
         order: None,
     };
-    Expected::of_system(&victim, cgroup, system, pages * page_bytes() / 4)
-        .triggered_by(Trigger::Victim)
+    let spare = Spare::start(machine, cgroup);
+    let victim = hog.start(cgroup, machine.patience).killed();
+    let kill = Expected::of_system(&victim, cgroup, system, pages * page_bytes() / 4)
+        .triggered_by(Trigger::Victim);
+    [kill.into(), spare.kill(system)]
 }
 
 fn cpuset(machine: &Machine) {
@@ -200,7 +223,7 @@ fn cpuset(machine: &Machine) {
     bound.write("cpuset.mems", NODE);
     let _never = never_these_tests();
     let mut rungs = Rungs::start(machine);
-    rungs.saw("cpuset", [take_node(machine, &bound, hog(1000), "cpuset")]);
+    rungs.saw("cpuset", take_node(machine, &bound, hog(1000), "cpuset"));
     rungs.end();
 }
 
@@ -209,7 +232,7 @@ fn memory_policy(machine: &Machine) {
     let _never = never_these_tests();
     let mut rungs = Rungs::start(machine);
     let hog = hog(1000).set("node", NODE);
-    let kill = take_node(machine, &scene, hog, "memory_policy");
-    rungs.saw("memory-policy", [kill]);
+    let kills = take_node(machine, &scene, hog, "memory_policy");
+    rungs.saw("memory-policy", kills);
     rungs.end();
 }
