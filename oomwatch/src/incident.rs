@@ -220,6 +220,7 @@ impl Incidents {
             mut victim,
             trigger,
             limits,
+            levels,
             mut missing,
             ..
         } = mark;
@@ -247,6 +248,10 @@ impl Incidents {
             group_kill,
             group_cgroup: None,
             oom_level: oom_level.filter(|&level| level < limits.len()),
+            oom_group_level: levels
+                .iter()
+                .position(|level| level.oom_group)
+                .filter(|&level| level < limits.len()),
             limits,
             victim,
             trigger: Some(trigger),

@@ -28,6 +28,8 @@ pub struct Kill {
     pub group_cgroup: Option<Cgroup>,
     /// Index into `limits` of the cgroup that ran out.
     pub oom_level: Option<usize>,
+    /// Index into `limits` of the innermost cgroup with `memory.oom.group`; absent if none of them has it.
+    pub oom_group_level: Option<usize>,
     /// The victim's memory cgroup and its ancestors without the root, innermost first. From the kernel log only the
     /// victim's, or else the group's, and the one that ran out.
     pub limits: Vec<Limit>,

@@ -217,6 +217,7 @@ pub(crate) fn kill() -> Kill {
         group_kill: Some(true),
         group_cgroup: Some(cgroup(POD, 4004)),
         oom_level: Some(0),
+        oom_group_level: None,
         limits: vec![full, limit(POD, 4004, None)],
         victim: Victim {
             pid: 14665,
@@ -261,6 +262,7 @@ pub(crate) fn minimal_kill() -> Kill {
         group_kill: None,
         group_cgroup: None,
         oom_level: None,
+        oom_group_level: None,
         limits: vec![],
         victim: Victim {
             pid: 7,

@@ -162,6 +162,7 @@ fn kill_keeps_the_facts_of_its_mark() {
         group_kill: Some(false),
         group_cgroup: None,
         oom_level: Some(0),
+        oom_group_level: None,
         limits: marked.limits.clone(),
         victim: marked.victim.clone(),
         trigger: Some(marked.trigger.clone()),

@@ -129,6 +129,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
         group_kill,
         group_cgroup: group.map(cgroup),
         oom_level: limits.len().checked_sub(1),
+        oom_group_level: None,
         limits,
         trigger: header.and_then(trigger),
         victim: Victim {
