@@ -1,4 +1,4 @@
-//! Memory cgroups, the same on v1 and v2: made, limited without swap, entered and removed.
+//! Cgroups, the same on v1 and v2: made, limited in memory without swap, entered and removed.
 
 use std::{
     ffi::OsStr,
@@ -23,7 +23,7 @@ use crate::Skip;
 /// Between two tries to remove a cgroup whose last process is on its way out.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Which interface the memory controller has.
+/// Which interface a controller has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// `memory.limit_in_bytes`
@@ -32,7 +32,7 @@ pub(crate) enum Version {
     V2,
 }
 
-/// The mounted hierarchy that has the memory controller.
+/// The mounted hierarchy that has a controller.
 #[derive(Debug)]
 pub(crate) struct Hierarchy {
     version: Version,
@@ -41,12 +41,12 @@ pub(crate) struct Hierarchy {
 
 impl Hierarchy {
     /// Finds it among the mounts.
-    pub(crate) fn find() -> Result<Self, Skip> {
+    pub(crate) fn find(controller: &str) -> Result<Self, Skip> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
         let found = mounts
             .lines()
-            .find_map(Self::from_mount)
-            .ok_or_else(|| Skip("no memory controller is mounted".to_owned()))?;
+            .find_map(|line| Self::from_mount(line, controller))
+            .ok_or_else(|| Skip(format!("no {controller} controller is mounted")))?;
         if fs::metadata(&found.mount).expect("look at the mount").ino() == 1 {
             Ok(found)
         } else {
@@ -58,7 +58,7 @@ impl Hierarchy {
     }
 
     /// `36 35 98:0 /root /mount/point options - type source super-options`, with octal escapes that these mounts never need.
-    fn from_mount(line: &str) -> Option<Self> {
+    fn from_mount(line: &str, controller: &str) -> Option<Self> {
         let (mount, file_system) = line.split_once(" - ")?;
         let mount = PathBuf::from(mount.split(' ').nth(4)?);
         let mut file_system = file_system.split(' ');
@@ -66,12 +66,12 @@ impl Hierarchy {
             "cgroup" => file_system
                 .next_back()?
                 .split(',')
-                .any(|option| option == "memory")
+                .any(|option| option == controller)
                 .then_some(Version::V1)?,
             "cgroup2" => fs::read_to_string(mount.join("cgroup.controllers"))
                 .ok()?
                 .split_ascii_whitespace()
-                .any(|controller| controller == "memory")
+                .any(|found| found == controller)
                 .then_some(Version::V2)?,
             _ => return None,
         };
@@ -87,7 +87,7 @@ impl Hierarchy {
     }
 }
 
-/// A memory cgroup.
+/// A cgroup.
 #[derive(Clone)]
 pub(crate) struct Cgroup {
     hierarchy: Arc<Hierarchy>,
@@ -159,12 +159,6 @@ impl Cgroup {
     pub(crate) fn make(&self, name: impl AsRef<[u8]>) -> Self {
         self.try_make(name)
             .unwrap_or_else(|error| panic!("make a cgroup in {self:?}: {error}"))
-    }
-
-    /// Whether cgroup v2 can have this controller below it.
-    pub(crate) fn has_controller(&self, name: &str) -> bool {
-        fs::read_to_string(self.file("cgroup.controllers"))
-            .is_ok_and(|names| names.split_ascii_whitespace().any(|found| found == name))
     }
 
     /// Has a controller of cgroup v2 down to what is directly below it.

@@ -91,10 +91,6 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
             guard(&orders);
             let child = fork(0, || {
                 guard(&orders);
-                if let Some(entrance) = orders.bytes("move") {
-                    let entrance = str::from_utf8(entrance).expect("a plain path");
-                    fs::write(entrance, "0").expect("move to another cgroup");
-                }
                 prepare(&orders);
                 hog()
             });
@@ -125,6 +121,10 @@ fn guard(orders: &Orders) {
 
 /// Becomes who the test wants to see killed, and waits for its word.
 fn prepare(orders: &Orders) {
+    if let Some(entrance) = orders.bytes("move") {
+        let entrance = str::from_utf8(entrance).expect("a plain path");
+        fs::write(entrance, "0").expect("move to another cgroup");
+    }
     if let Some(adj) = orders.number("adj") {
         fs::write("/proc/self/oom_score_adj", adj.to_string()).expect("write oom_score_adj");
     }

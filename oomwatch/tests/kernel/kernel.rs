@@ -131,13 +131,12 @@ pub(crate) fn killed_by_header(texts: &[String]) -> BTreeSet<u32> {
 }
 
 /// Whether a kretprobe on a function hides that function's callers from everyone who takes the kernel's stack: before 5.16
-/// (`kretprobe_find_ret_addr` of `kernel/kprobes.c`).
+/// (`kretprobe_find_ret_addr` of `kernel/kprobes.c`, `rethook_find_ret_addr` of `kernel/trace/rethook.c` since).
 pub(crate) fn kretprobes_hide_callers() -> bool {
     let symbols = fs::read("/proc/kallsyms").expect("read the kernel's symbols");
-    let finder = b" kretprobe_find_ret_addr";
-    !symbols
-        .split(|&byte| byte == b'\n')
-        .any(|line| line.ends_with(finder))
+    !symbols.split(|&byte| byte == b'\n').any(|line| {
+        line.ends_with(b" kretprobe_find_ret_addr") || line.ends_with(b" rethook_find_ret_addr")
+    })
 }
 
 /// `oom_kill` of `/proc/vmstat`: every kill and re-kill of the machine since boot.

@@ -57,7 +57,7 @@ impl Machine {
         }
         let patience =
             PATIENCE * u32::try_from(number("OOMWATCH_PATIENCE", 1)).expect("a small factor");
-        let top = Hierarchy::find()?.root();
+        let top = Hierarchy::find("memory")?.root();
         remove_leftovers(&top, patience);
         Ok(Self {
             binary: env::var_os("OOMWATCH_BIN")
@@ -66,8 +66,11 @@ impl Machine {
             storm: number("OOMWATCH_STORM", 500),
             namespaces: number("OOMWATCH_NAMESPACES", 5000),
             hooks: text("OOMWATCH_HOOKS").inspect(|hooks| {
-                let exact = ["fentry", "kprobe", "function", "tracepoint"];
-                assert!(exact.contains(&hooks.as_str()), "OOMWATCH_HOOKS: {hooks}");
+                let complete = ["auto", "function", "fentry", "kprobe", "tracepoint"];
+                assert!(
+                    complete.contains(&hooks.as_str()),
+                    "OOMWATCH_HOOKS: {hooks}"
+                );
             }),
             required: rungs(&text("OOMWATCH_RUNGS").unwrap_or_default()),
             is_guest: text("OOMWATCH_SYSTEM").is_some_and(|value| value == "1"),

@@ -11,7 +11,7 @@
 //! | `OOMWATCH_PATIENCE` | factor on all deadlines, for emulated machines; 1 |
 //! | `OOMWATCH_STORM` | kills in the storm; 500 |
 //! | `OOMWATCH_NAMESPACES` | PID namespaces that die before the kills; 5000 |
-//! | `OOMWATCH_HOOKS` | the rung for tests that do not choose one: `fentry`, `kprobe`, `function` or `tracepoint` |
+//! | `OOMWATCH_HOOKS` | the rung for tests that do not choose one: `function`, `fentry`, `kprobe` or `tracepoint`; `auto` |
 //! | `OOMWATCH_RUNGS` | rungs that must not be absent, with commas |
 //! | `OOMWATCH_SYSTEM` | `1`: the machine is there for these tests alone, and may run out of memory |
 //! | `OOMWATCH_LOCKDOWN` | `0`: leave the kernel's lockdown alone, which lasts until the next boot |

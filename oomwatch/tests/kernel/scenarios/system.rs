@@ -1,11 +1,11 @@
 //! The whole machine, or one of its nodes, runs out of memory: only where the machine is there for that alone.
 
-use std::fs;
+use std::{fs, process};
 
 use super::MIB;
 use crate::{
     Scenario, Skip,
-    cgroups::{Cgroup, Version},
+    cgroups::{Cgroup, Hierarchy, Scene, Version},
     expected::{Choice, Expected, System, Trigger},
     kernel::{meminfo_bytes, node_pages, page_bytes},
     machine::Machine,
@@ -58,10 +58,7 @@ fn has_two_nodes(machine: &Machine) -> Result<(), Skip> {
 
 fn has_cpuset(machine: &Machine) -> Result<(), Skip> {
     has_two_nodes(machine)?;
-    let has_it = machine.version() == Version::V2 && machine.top().has_controller("cpuset");
-    has_it
-        .then_some(())
-        .ok_or_else(|| Skip("cgroup v2 has no cpuset controller here".to_owned()))
+    Hierarchy::find("cpuset").map(drop)
 }
 
 /// A file of the kernel's with another value, as long as this lives.
@@ -218,12 +215,26 @@ fn take_node(machine: &Machine, cgroup: &Cgroup, hog: Hog, constraint: &'static 
 
 fn cpuset(machine: &Machine) {
     let scene = machine.scene("cpuset");
-    scene.enable("cpuset");
-    let bound = scene.make("bound");
-    bound.write("cpuset.mems", NODE);
+    let charged = scene.make("charged");
+    let cpusets = Hierarchy::find("cpuset").expect("looked for before").root();
+    let (hog, _own) = match cpusets.version() {
+        Version::V2 => {
+            scene.enable("cpuset");
+            charged.write("cpuset.mems", NODE);
+            (hog(1000), None)
+        }
+        Version::V1 => {
+            let bound = cpusets.make(format!("oomwatch-test-{}", process::id()));
+            let bound = Scene::new(bound, machine.patience);
+            bound.write("cpuset.mems", NODE);
+            bound.write("cpuset.cpus", 0);
+            let entrance = bound.entrance_path();
+            (hog(1000).set("move", entrance.display()), Some(bound))
+        }
+    };
     let _never = never_these_tests();
     let mut rungs = Rungs::start(machine);
-    rungs.saw("cpuset", take_node(machine, &bound, hog(1000), "cpuset"));
+    rungs.saw("cpuset", take_node(machine, &charged, hog, "cpuset"));
     rungs.end();
 }
 
