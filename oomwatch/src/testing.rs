@@ -1,4 +1,7 @@
 //! For tests: records as the programs write them, and a kill and its report, each full, to be changed as a test needs.
+//! What of it fuzzing begins with is committed below `fuzz/seeds`.
+
+use std::path::Path;
 
 use jiff::Timestamp;
 use oomwatch_ebpf::record::{
@@ -329,6 +332,17 @@ pub(crate) fn minimal_report() -> Report {
         unit: None,
         cmdline: None,
     }
+}
+
+/// The committed seed of a fuzz target must be these bytes; `INSTA_UPDATE=always` renews it.
+pub(crate) fn check_seed(target: &str, name: &str, bytes: &[u8]) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(seeds.join(target));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let name = format!("{name}.bin");
+    settings.bind(|| insta::assert_binary_snapshot!(&name, bytes.to_vec()));
 }
 
 pub(crate) fn timestamp(second: i64, nanosecond: i32) -> Timestamp {
