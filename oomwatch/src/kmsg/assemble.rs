@@ -17,18 +17,19 @@
 mod build;
 mod header;
 mod incident;
+mod pieces;
 
 use jiff::SignedDuration;
 
 use self::{
     build::OwnedKilled,
-    header::Header,
+    header::{Header, whole_path},
     incident::{Held, Incident, Victims},
+    pieces::OpenLine,
 };
 use super::{
-    MAX_LINE,
     line::{self, Killed, Line},
-    record::{Caller, Origin, Part, Record, Stamp},
+    record::{Origin, Record, Stamp},
 };
 #[cfg(doc)]
 use crate::kill::Victim;
@@ -43,14 +44,6 @@ pub const REMEMBERED: usize = 4096;
 
 /// Time that goes back this far is that of another boot; records of several CPUs may be out of order by less.
 const REBOOT: SignedDuration = SignedDuration::from_secs(-1);
-
-/// How the pieces begin that the kernel writes with `pr_cont`, where the log does not flag them.
-const PIECES: &[&[u8]] = &[
-    b",",
-    b"/",
-    b" killed as a result of ",
-    b" are going to be killed ",
-];
 
 /// Whose records are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -134,14 +127,6 @@ pub struct Assembler {
     pgtables_unit_bytes: u64,
     /// Kills that were read.
     read: u64,
-}
-
-/// A line as far as it has come.
-#[derive(Debug)]
-struct OpenLine {
-    text: Vec<u8>,
-    stamp: Stamp,
-    caller: Option<Caller>,
 }
 
 impl Assembler {
@@ -347,11 +332,11 @@ impl Assembler {
                 oom_memcg,
             } => {
                 let header = self.header.get_or_insert_default();
-                header.task_memcg = Some(task_memcg.to_vec());
-                header.oom_memcg = Some(oom_memcg.to_vec());
+                header.task_memcg = whole_path(task_memcg);
+                header.oom_memcg = whole_path(oom_memcg);
             }
             Line::LimitReached { oom_memcg } => {
-                self.header.get_or_insert_default().oom_memcg = Some(oom_memcg.to_vec());
+                self.header.get_or_insert_default().oom_memcg = whole_path(oom_memcg);
             }
             Line::Suppressed { headers } => {
                 self.counts.suppressed_headers =
@@ -430,37 +415,6 @@ impl Assembler {
         };
         self.incident = Some(incident);
         Some(found)
-    }
-}
-
-impl OpenLine {
-    /// Whether a record is a further piece of this line.
-    fn goes_on_with(&self, record: &Record<'_>) -> bool {
-        let is_late = record
-            .stamp
-            .since(&self.stamp)
-            .is_some_and(|age| age > HOLD);
-        if is_late || record.caller != self.caller {
-            return false;
-        }
-        let is_piece = PIECES.iter().any(|start| record.text.starts_with(start));
-        record.part == Part::Continuation
-            || record.sequence.is_none() && (is_piece || self.is_broken_by_newline(record))
-    }
-
-    /// In text a newline in a name breaks the line, and what follows has no time.
-    fn is_broken_by_newline(&self, record: &Record<'_>) -> bool {
-        record.stamp == Stamp::default() && self.stamp != Stamp::default()
-    }
-
-    fn joined(mut self, record: &Record<'_>) -> Self {
-        if record.part == Part::Line && self.is_broken_by_newline(record) {
-            self.text.push(b'\n');
-        }
-        let room = MAX_LINE.saturating_sub(self.text.len());
-        let piece = record.text.get(..room).unwrap_or(&record.text);
-        self.text.extend_from_slice(piece);
-        self
     }
 }
 

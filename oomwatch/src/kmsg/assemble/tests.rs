@@ -338,6 +338,24 @@ fn line_goes_on_where_the_kernel_broke_it() {
     }
 }
 
+/// The kernel cuts a piece of a line that is too long, and what is left may be another cgroup's path.
+#[test]
+fn path_that_may_have_been_cut_is_left_out() {
+    let path_of = |length: usize| format!("/{}", "a".repeat(length - 1));
+    for (length, is_told) in [(959, true), (960, false), (1021, false)] {
+        let cgroup = path_of(length);
+        let log = [oom_kill(&cgroup, "v", 7), killed(7, "v"), group(&cgroup)];
+        let kill = &kills(&log.concat())[0];
+        assert_eq!(kill.scope, Scope::Memcg);
+        assert_eq!(kill.constraint, Some(Constraint::Memcg));
+        assert_eq!(kill.group_kill, Some(true));
+        assert_eq!(path(kill).is_some(), is_told, "{length}");
+        assert_eq!(kill.oom_level.is_some(), is_told, "{length}");
+        assert_eq!(kill.group_cgroup.is_some(), is_told, "{length}");
+        assert_eq!(kill.missing.contains(&"cgroup"), !is_told, "{length}");
+    }
+}
+
 #[test]
 fn newline_in_a_name_does_not_hide_a_kill() {
     let log = at(1000, &killed(7, "a\nb"));
