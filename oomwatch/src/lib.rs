@@ -10,8 +10,8 @@
 //!
 //! The kernel log goes another way to the same kills: [`kmsg`].
 //!
-//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit` and `kmsg` without its reader are pure: no
-//! clock, no file, no async.
+//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit` and `kmsg` without `reader` and `live` are
+//! pure: no clock, no file, no async.
 
 pub mod audit;
 pub mod cgroup;

@@ -19,6 +19,13 @@ pub struct Host {
     pub boot_id: String,
 }
 
+impl Host {
+    /// What ids begin with.
+    fn boot(&self) -> &str {
+        self.boot_id.get(..8).unwrap_or(&self.boot_id)
+    }
+}
+
 /// What is reported of a kill.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -74,7 +81,7 @@ impl Report {
     /// Gives a kill its meaning, as far as the kill itself carries it.
     #[must_use]
     pub fn new(kill: Kill, host: &Host) -> Self {
-        let boot = host.boot_id.get(..8).unwrap_or(&host.boot_id);
+        let boot = host.boot();
         let started = kill.victim.start_boot_time_ns.or(kill.boot_time_ns);
         let id = format!("{boot}-{:x}-{}", started.unwrap_or(0), kill.victim.pid);
         let incident = format!("{boot}-{:x}", kill.incident_boot_time_ns.unwrap_or(0));
@@ -111,6 +118,30 @@ impl Report {
         let incident = incident.key().unwrap_or(incident_number);
         let incident = format!("log-{incident:x}-{incident_tid}");
         Self::build(kill, node, id, incident, stamp.calendar)
+    }
+
+    /// Gives a kill from this boot's log its meaning.
+    ///
+    /// Its ids have the time that the line itself has, not the time since boot that was worked out of it: they are the
+    /// same for everyone who reads this log.
+    #[must_use]
+    pub fn from_live_log(found: LogKill, host: &Host) -> Self {
+        let LogKill {
+            kill,
+            stamp,
+            incident,
+            incident_tid: _,
+            number,
+            incident_number,
+            host: _,
+        } = found;
+        let boot = host.boot();
+        let written = stamp.key().unwrap_or(number);
+        let id = format!("{boot}-{written:x}-{}", kill.victim.pid);
+        let incident = incident.key().unwrap_or(incident_number);
+        let incident = format!("{boot}-{incident:x}");
+        let time = kill.boot_time_ns.map(clock::time_of);
+        Self::build(kill, host.node.clone(), id, incident, time)
     }
 
     fn build(
@@ -165,5 +196,43 @@ impl Report {
     #[must_use]
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.kill.victim.cgroup.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kmsg::record::Stamp, testing};
+
+    #[test]
+    fn ids_from_this_boots_log_have_the_time_of_the_line_itself() {
+        let stamp = |boot_time_ns| Stamp {
+            boot_time_ns: Some(boot_time_ns),
+            calendar: None,
+        };
+        let host = Host {
+            node: "node-1".to_owned(),
+            boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+        };
+        let mut kill = testing::kill();
+        kill.victim.start_boot_time_ns = None;
+        let found = LogKill {
+            kill: kill.clone(),
+            stamp: stamp(0xb2),
+            incident: stamp(0xa1),
+            incident_tid: 7,
+            number: 3,
+            incident_number: 2,
+            host: None,
+        };
+        let report = Report::from_live_log(found, &host);
+        assert_eq!(report.id, "0f1e2d3c-b2-14665");
+        assert_eq!(report.incident, "0f1e2d3c-a1");
+        assert_eq!(report.node, "node-1");
+        assert_eq!(report.kill, kill);
+        let time = kill.boot_time_ns.map(clock::time_of).expect("a time");
+        let told = report.time.expect("a time");
+        // The calendar's clock is read twice.
+        assert!(told.duration_since(time).as_millis() < 1000);
     }
 }

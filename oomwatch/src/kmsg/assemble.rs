@@ -29,6 +29,7 @@ use self::{
 };
 use super::{
     line::{self, Killed, Line},
+    news::{News, ToldKill},
     record::{Origin, Record, Stamp},
 };
 #[cfg(doc)]
@@ -127,6 +128,8 @@ pub struct Assembler {
     pgtables_unit_bytes: u64,
     /// Kills that were read.
     read: u64,
+    /// What the last line says at once, before it is known what comes of it.
+    news: Option<News>,
 }
 
 impl Assembler {
@@ -145,6 +148,7 @@ impl Assembler {
             has_info: false,
             pgtables_unit_bytes: build::pgtables_unit_bytes(b""),
             read: 0,
+            news: None,
         }
     }
 
@@ -158,6 +162,16 @@ impl Assembler {
     #[must_use]
     pub fn held_since(&self) -> Option<Stamp> {
         self.held.as_ref().map(|held| held.stamp)
+    }
+
+    /// Which kill of the log is held back.
+    pub(super) fn held_number(&self) -> Option<u64> {
+        self.held.as_ref().map(|held| held.number)
+    }
+
+    /// What the last record said at once; once.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        self.news.take()
     }
 
     /// Takes the next record; gives the kill that it settles, if it does.
@@ -202,15 +216,21 @@ impl Assembler {
         self.settle(None)
     }
 
-    /// The log has ended.
-    #[must_use]
-    pub fn finish(mut self) -> (Option<Found>, Counts) {
-        // The next line could have been the one that tells of a group.
+    /// The records that come next have been lost: tells the kill that is held back.
+    pub fn interrupt(&mut self) -> Option<Found> {
+        // Among them could be the line that tells of a group, of this kill or of one that was lost too.
         self.has_info = false;
         let found = self.flush();
         self.drop_header();
-        self.counts.unreadable += u64::from(self.open.is_some());
-        (found, self.counts)
+        self.incident = None;
+        self.counts.unreadable += u64::from(self.open.take().is_some());
+        found
+    }
+
+    /// The log has ended.
+    #[must_use]
+    pub fn finish(mut self) -> (Option<Found>, Counts) {
+        (self.interrupt(), self.counts)
     }
 
     /// Time that passes settles the last kill; time that goes back is another boot.
@@ -253,7 +273,9 @@ impl Assembler {
                 if self.header.as_ref().is_some_and(Header::has_victim) {
                     self.drop_header();
                 }
-                self.header.get_or_insert_default().oom_kill(&oom_kill);
+                let header = self.header.get_or_insert_default();
+                header.oom_kill(&oom_kill);
+                self.news = Some(News::Header(header.told(oom_kill.pid)));
                 self.settle(None)
             }
             Line::Chosen { message, pid } => {
@@ -261,20 +283,25 @@ impl Assembler {
                 if self.header.as_ref().is_some_and(names_another) {
                     self.drop_header();
                 }
-                self.header.get_or_insert_default().chosen(message, pid);
+                let header = self.header.get_or_insert_default();
+                let is_news = !header.has_victim();
+                header.chosen(message, pid);
+                self.news = is_news.then(|| News::Header(header.told(pid)));
                 self.settle(None)
             }
             Line::Killed(killed) => {
                 let found = self.settle(None);
+                self.news = Some(News::Killed(ToldKill::new(&killed)));
                 self.hold(&killed, record);
                 found
             }
             Line::Group { cgroup } => {
-                self.has_info = true;
+                // Without its first kill no member of it can be told.
+                self.has_info |= self.held.is_some() || self.incident.is_some();
                 if self.held.is_some() {
                     return self.settle(Some(cgroup));
                 }
-                // It came late, or its kill is not in the log.
+                // It came late.
                 if let Some(incident) = &mut self.incident {
                     incident.becomes_group(cgroup, record.stamp);
                 }
@@ -282,7 +309,8 @@ impl Assembler {
             }
             Line::Exiting | Line::NoneKillable => {
                 // The log says why there is no kill.
-                self.header = None;
+                let named = self.header.take().and_then(|header| header.victim);
+                self.news = named.map(|named| News::NoKill { named });
                 self.settle(None)
             }
             Line::Incomplete => {

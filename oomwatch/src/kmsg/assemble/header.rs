@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::{
     kill::{Allocation, Constraint, Scope},
     kmsg::{
+        join::Told,
         line::{Counter, Message, OomKill},
+        news::ToldHeader,
         record::Caller,
     },
 };
@@ -30,7 +32,7 @@ pub(super) struct Header {
     pub(super) oom_memcg: Option<Vec<u8>>,
     pub(super) constraint: Option<Constraint>,
     /// The process that will be killed.
-    victim: Option<u32>,
+    pub(super) victim: Option<u32>,
     /// What ran out, as `oom-kill:` says.
     scope: Option<Scope>,
     /// What the line before the kill says, before 5.1.
@@ -153,6 +155,24 @@ impl Header {
     pub(super) fn chosen(&mut self, message: Message, pid: u32) {
         self.message = Some(message);
         self.victim.get_or_insert(pid);
+    }
+
+    /// What it tells of the kill of the process or thread that it names.
+    pub(super) fn told(&self, named: u32) -> ToldHeader {
+        let trigger = self.trigger.as_ref();
+        ToldHeader {
+            named,
+            pid: self.pid_of(named).unwrap_or(named),
+            trigger_comm: trigger.map(|trigger| trigger.comm.clone()),
+            told: Told {
+                scope: self.scope().unwrap_or(Scope::Unknown),
+                constraint: self.constraint,
+                allocation: self.allocation,
+                oom_path: self.oom_memcg.clone(),
+                victim_path: self.task_memcg.clone(),
+                trigger_tid: trigger.and_then(|trigger| trigger.tid),
+            },
+        }
     }
 
     pub(super) fn has_victim(&self) -> bool {
