@@ -9,11 +9,12 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
     cgroup::{Qos, Runtime},
+    counters::{Gap, GapCgroup, Place},
     kill::{
         Allocation, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Trigger,
         Victim,
     },
-    report::{Container, Pod, Report},
+    report::{Container, GapReport, Pod, Report},
     verdict::LimitOwner,
 };
 
@@ -321,6 +322,31 @@ pub(crate) fn minimal_report() -> Report {
         pod: None,
         unit: None,
         cmdline: None,
+    }
+}
+
+/// Three kills that were only counted: two in a cgroup, one below another.
+pub(crate) fn gap_report() -> GapReport {
+    let cgroup = |path: &str, kills, place| GapCgroup {
+        path: path.as_bytes().to_vec(),
+        kills,
+        place,
+    };
+    GapReport {
+        gap: Gap {
+            kills: 3,
+            kernel_count: 45,
+            since_boot_time_ns: 1_233_567_890_000,
+            boot_time_ns: 1_234_567_890_000,
+            cgroups: vec![
+                cgroup(POD, 1, Place::Below),
+                cgroup("/system.slice/nginx.service", 2, Place::Here),
+            ],
+        },
+        node: "node-1".to_owned(),
+        id: "0f1e2d3c-audit-45-3".to_owned(),
+        time: timestamp(1_790_000_000, 0),
+        since: timestamp(1_789_999_999, 0),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is left where no program can be loaded: the kernel's log, with real kills.
+//! What is left where no program can be loaded: the kernel's log and its counts, with real kills.
 //!
 //! Each kill is in a memory cgroup of the test's own. What a test cannot do here it says and skips. With
 //! `OOMWATCH_FLOOD_LOG=1` one of them overwrites the machine's kernel log.
@@ -21,6 +21,7 @@ use std::{
 
 use oomwatch::{
     clock,
+    counters::{Counters, Gap, Place},
     kill::{Constraint, Hooks, Kill, Scope, Source},
     kmsg::{
         assemble::{Found, LogKill},
@@ -93,6 +94,19 @@ impl Cgroup {
         } else {
             println!("skipped: no memory cgroup can be made below {CGROUPS}");
         }
+        made
+    }
+
+    fn below(&self, name: &str) -> Self {
+        if self.is_v2 {
+            self.write("cgroup.subtree_control", "+memory");
+        }
+        let made = Self {
+            path: format!("{}/{name}", self.path),
+            directory: self.directory.join(name),
+            is_v2: self.is_v2,
+        };
+        fs::create_dir(&made.directory).expect("make a cgroup");
         made
     }
 
@@ -345,4 +359,47 @@ fn log_that_overtakes_its_reader_is_counted() {
     fs::write(KMSG, "oomwatch-test: behind the flood\n").expect("write to the log");
     assert_eq!(read(&mut live), Drained::Empty);
     assert_eq!(live.losses(), losses);
+}
+
+/// What the counts tell of our own cgroup: others may be killed meanwhile.
+fn places(gap: &Gap, cgroup: &Cgroup) -> Vec<(String, u64, Place)> {
+    let places = gap.cgroups.iter().map(|place| {
+        let path = String::from_utf8_lossy(&place.path).into_owned();
+        (path, place.kills, place.place)
+    });
+    places
+        .filter(|(path, ..)| path.starts_with(&cgroup.path))
+        .collect()
+}
+
+#[test]
+fn counts_tell_the_cgroup_of_a_real_kill() {
+    let Some(cgroup) = Cgroup::new() else { return };
+    let (proc_root, cgroup_root) = (Path::new("/proc"), Path::new(CGROUPS));
+    let mut counters = match Counters::new(proc_root, cgroup_root) {
+        Ok(counters) => counters,
+        Err(error) => panic!("{error}"),
+    };
+    let mut poll = || counters.poll().expect("read the counts").expect("a gap");
+    let before = clock::since_boot_ns();
+    cgroup.kill();
+    let gap = poll();
+    assert!(gap.kills >= 1);
+    assert!(gap.boot_time_ns >= before && gap.since_boot_time_ns <= before);
+    let path = cgroup.path.clone();
+    assert_eq!(places(&gap, &cgroup), [(path.clone(), 1, Place::Here)]);
+
+    // In one that is new, and gone when it is looked for.
+    let below = cgroup.below("below");
+    below.kill();
+    below.kill();
+    drop(below);
+    let gap = poll();
+    let expected = if cgroup.is_v2 {
+        vec![(path, 2, Place::Below)]
+    } else {
+        vec![]
+    };
+    assert!(gap.kills >= 2);
+    assert_eq!(places(&gap, &cgroup), expected);
 }
