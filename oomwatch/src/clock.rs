@@ -1,7 +1,33 @@
-//! The kernel's clock to the calendar's.
+//! The kernel's clocks: to the calendar's, and one to another.
+
+use std::time::Instant;
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// A moment by the clocks that place a record of the kernel log.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// To wait by.
+    pub instant: Instant,
+    /// `CLOCK_MONOTONIC_RAW` in nanoseconds: never slewed, and standing still in suspend.
+    pub raw_ns: u64,
+    /// Nanoseconds since boot, suspend included.
+    pub boot_time_ns: u64,
+}
+
+impl Moment {
+    /// This one.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
+        Self {
+            instant: Instant::now(),
+            raw_ns: since(ClockId::MonotonicRaw),
+            boot_time_ns: since(ClockId::Boottime),
+        }
+    }
+}
 
 /// When it was, by the calendar's clock as it stands now: a clock that was set since shifts all times alike.
 #[must_use]

@@ -59,9 +59,9 @@ fn read(path: &Path) -> Result<String, HostError> {
     })
 }
 
-fn parse_oom_kill(vmstat: &str) -> Option<u64> {
-    vmstat
-        .lines()
+/// The number behind `oom_kill` in a list of names and numbers.
+pub(crate) fn parse_oom_kill(text: &str) -> Option<u64> {
+    text.lines()
         .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }
 

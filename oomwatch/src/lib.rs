@@ -8,10 +8,10 @@
 //!                                                       probe::symbols        cgroup, verdict
 //! ```
 //!
-//! The kernel log goes another way to the same kills: [`kmsg`].
+//! The kernel log goes another way to the same kills: [`kmsg`]. The kernel's counts tell how many there were: [`counters`].
 //!
-//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit` and `kmsg` without its reader are pure: no
-//! clock, no file, no async.
+//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit` and `kmsg` without `reader` and `live` are
+//! pure: no clock, no file, no async.
 
 pub mod audit;
 pub mod cgroup;
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod cmdline;
 pub mod colour;
+pub mod counters;
 pub mod decode;
 pub mod doctor;
 pub mod escape;

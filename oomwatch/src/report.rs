@@ -1,10 +1,12 @@
-//! A kill with its meaning: when by the calendar, whose limit, whose container. Its JSON is in [`crate::sink::json`].
+//! A kill with its meaning: when by the calendar, whose limit, whose container; and kills that were only counted. Their
+//! JSON is in [`crate::sink::json`].
 
 use jiff::Timestamp;
 
 use crate::{
     cgroup::{CgroupOwner, Qos, Runtime},
     clock,
+    counters::Gap,
     kill::{Cgroup, Kill, Limit},
     kmsg::assemble::LogKill,
     verdict::{self, LimitOwner},
@@ -17,6 +19,13 @@ pub struct Host {
     pub node: String,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+}
+
+impl Host {
+    /// What ids begin with.
+    fn boot(&self) -> &str {
+        self.boot_id.get(..8).unwrap_or(&self.boot_id)
+    }
 }
 
 /// What is reported of a kill.
@@ -70,11 +79,40 @@ pub struct Pod {
     pub qos: Qos,
 }
 
+/// What is reported of kills that were only counted.
+#[derive(Clone, Debug)]
+pub struct GapReport {
+    /// How many, and where.
+    pub gap: Gap,
+    /// Name of the node.
+    pub node: String,
+    /// The same for the same kills.
+    pub id: String,
+    /// None of them is later than this.
+    pub time: Timestamp,
+    /// Nor from before this.
+    pub since: Timestamp,
+}
+
+impl GapReport {
+    /// Gives a gap its calendar.
+    #[must_use]
+    pub fn new(gap: Gap, host: &Host) -> Self {
+        Self {
+            node: host.node.clone(),
+            id: format!("{}-audit-{}-{}", host.boot(), gap.kernel_count, gap.kills),
+            time: clock::time_of(gap.boot_time_ns),
+            since: clock::time_of(gap.since_boot_time_ns),
+            gap,
+        }
+    }
+}
+
 impl Report {
     /// Gives a kill its meaning, as far as the kill itself carries it.
     #[must_use]
     pub fn new(kill: Kill, host: &Host) -> Self {
-        let boot = host.boot_id.get(..8).unwrap_or(&host.boot_id);
+        let boot = host.boot();
         let started = kill.victim.start_boot_time_ns.or(kill.boot_time_ns);
         let id = format!("{boot}-{:x}-{}", started.unwrap_or(0), kill.victim.pid);
         let incident = format!("{boot}-{:x}", kill.incident_boot_time_ns.unwrap_or(0));
@@ -111,6 +149,30 @@ impl Report {
         let incident = incident.key().unwrap_or(incident_number);
         let incident = format!("log-{incident:x}-{incident_tid}");
         Self::build(kill, node, id, incident, stamp.calendar)
+    }
+
+    /// Gives a kill from this boot's log its meaning.
+    ///
+    /// Its ids have the time that the line itself has, not the time since boot that was worked out of it: they are the
+    /// same for everyone who reads this log.
+    #[must_use]
+    pub fn from_live_log(found: LogKill, host: &Host) -> Self {
+        let LogKill {
+            kill,
+            stamp,
+            incident,
+            incident_tid: _,
+            number,
+            incident_number,
+            host: _,
+        } = found;
+        let boot = host.boot();
+        let written = stamp.key().unwrap_or(number);
+        let id = format!("{boot}-{written:x}-{}", kill.victim.pid);
+        let incident = incident.key().unwrap_or(incident_number);
+        let incident = format!("{boot}-{incident:x}");
+        let time = kill.boot_time_ns.map(clock::time_of);
+        Self::build(kill, host.node.clone(), id, incident, time)
     }
 
     fn build(
@@ -165,5 +227,40 @@ impl Report {
     #[must_use]
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.kill.victim.cgroup.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kmsg::record::Stamp, testing};
+
+    #[test]
+    fn ids_from_this_boots_log_have_the_time_of_the_line_itself() {
+        let stamp = |boot_time_ns| Stamp {
+            boot_time_ns: Some(boot_time_ns),
+            calendar: None,
+        };
+        let host = Host {
+            node: "node-1".to_owned(),
+            boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+        };
+        let mut kill = testing::kill();
+        kill.victim.start_boot_time_ns = None;
+        let found = LogKill {
+            kill: kill.clone(),
+            stamp: stamp(0xb2),
+            incident: stamp(0xa1),
+            incident_tid: 7,
+            number: 3,
+            incident_number: 2,
+            host: None,
+        };
+        let report = Report::from_live_log(found, &host);
+        assert_eq!(report.id, "0f1e2d3c-b2-14665");
+        assert_eq!(report.incident, "0f1e2d3c-a1");
+        assert_eq!(report.node, "node-1");
+        assert_eq!(report.kill, kill);
+        assert!(report.time.is_some());
     }
 }

@@ -1,4 +1,7 @@
 //! For tests: records as the programs write them, and a kill and its report, each full, to be changed as a test needs.
+//! What of it fuzzing begins with is committed below `fuzz/seeds`.
+
+use std::path::Path;
 
 use jiff::Timestamp;
 use oomwatch_ebpf::record::{
@@ -9,11 +12,12 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
     cgroup::{Qos, Runtime},
+    counters::{Gap, GapCgroup, Place},
     kill::{
         Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
         Source, Trigger, Victim,
     },
-    report::{Container, Pod, Report},
+    report::{Container, GapReport, Pod, Report},
     verdict::LimitOwner,
 };
 
@@ -328,6 +332,42 @@ pub(crate) fn minimal_report() -> Report {
         pod: None,
         unit: None,
         cmdline: None,
+    }
+}
+
+/// The committed seed of a fuzz target must be these bytes; `INSTA_UPDATE=always` renews it.
+pub(crate) fn check_seed(target: &str, name: &str, bytes: &[u8]) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(seeds.join(target));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let name = format!("{name}.bin");
+    settings.bind(|| insta::assert_binary_snapshot!(&name, bytes.to_vec()));
+}
+
+/// Three kills that were only counted: two in a cgroup, one below another.
+pub(crate) fn gap_report() -> GapReport {
+    let cgroup = |path: &str, kills, place| GapCgroup {
+        path: path.as_bytes().to_vec(),
+        kills,
+        place,
+    };
+    GapReport {
+        gap: Gap {
+            kills: 3,
+            kernel_count: 45,
+            since_boot_time_ns: 1_233_567_890_000,
+            boot_time_ns: 1_234_567_890_000,
+            cgroups: vec![
+                cgroup(POD, 1, Place::Below),
+                cgroup("/system.slice/nginx.service", 2, Place::Here),
+            ],
+        },
+        node: "node-1".to_owned(),
+        id: "0f1e2d3c-audit-45-3".to_owned(),
+        time: timestamp(1_790_000_000, 0),
+        since: timestamp(1_789_999_999, 0),
     }
 }
 

@@ -48,9 +48,26 @@ impl Workspace {
     }
 }
 
-/// Runs a build that prints `--message-format=json-render-diagnostics` and returns the path of the executable of that
-/// target: `kind` is `bin` or `test`.
+/// Runs a build and returns the path of the executable of that target: `kind` is `bin` or `test`.
 pub(crate) fn build_executable(command: &mut Command, kind: &str, name: &str) -> Result<PathBuf> {
+    find_executable(&build(command)?, kind, name)
+}
+
+/// Runs a build and returns the paths of the executables of these targets: `kind` is `bin` or `test`.
+pub(crate) fn build_executables(
+    command: &mut Command,
+    kind: &str,
+    names: &[String],
+) -> Result<Vec<PathBuf>> {
+    let messages = build(command)?;
+    names
+        .iter()
+        .map(|name| find_executable(&messages, kind, name))
+        .collect()
+}
+
+/// Runs a build and returns cargo's messages of it, one in a line.
+fn build(command: &mut Command) -> Result<String> {
     command
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
@@ -64,8 +81,7 @@ pub(crate) fn build_executable(command: &mut Command, kind: &str, name: &str) ->
         exec::shown(command),
         output.status
     );
-    find_executable(&String::from_utf8_lossy(&output.stdout), kind, name)
-        .with_context(|| format!("cargo built no {kind} target named {name}"))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn parse_metadata(json: &str) -> Result<Workspace> {
@@ -95,13 +111,14 @@ fn parse_metadata(json: &str) -> Result<Workspace> {
     })
 }
 
-fn find_executable(messages: &str, kind: &str, name: &str) -> Option<PathBuf> {
+fn find_executable(messages: &str, kind: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
         .filter(|message| message["target"]["name"] == name && has_kind(&message["target"], kind))
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no {kind} target named {name}"))
 }
 
 fn has_kind(target: &Value, kind: &str) -> bool {
@@ -124,12 +141,12 @@ not json at all
     #[test]
     fn executable_is_found_by_kind_and_name() {
         assert_eq!(
-            find_executable(MESSAGES, "test", "kernel"),
-            Some(PathBuf::from("/t/debug/deps/kernel-0123"))
+            find_executable(MESSAGES, "test", "kernel").unwrap(),
+            PathBuf::from("/t/debug/deps/kernel-0123")
         );
         assert_eq!(
-            find_executable(MESSAGES, "bin", "oomwatch"),
-            Some(PathBuf::from("/t/debug/oomwatch"))
+            find_executable(MESSAGES, "bin", "oomwatch").unwrap(),
+            PathBuf::from("/t/debug/oomwatch")
         );
     }
 
@@ -146,9 +163,10 @@ not json at all
             r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"other"},"executable":"/x"}"#,
         ];
         for messages in malformed {
+            let error = find_executable(messages, "test", "kernel").unwrap_err();
             assert_eq!(
-                find_executable(messages, "test", "kernel"),
-                None,
+                error.to_string(),
+                "cargo built no test target named kernel",
                 "{messages}"
             );
         }

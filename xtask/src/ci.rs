@@ -3,11 +3,17 @@
 use anyhow::Result;
 
 use crate::cargo::Workspace;
-use crate::{ebpf, exec, test};
+use crate::{ebpf, exec, fuzz, test};
 
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::load()?;
     exec::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
+    // A workspace of its own.
+    exec::run(
+        workspace
+            .cargo()
+            .args(["fmt", "--check", "--manifest-path", fuzz::MANIFEST]),
+    )?;
     exec::run(
         workspace
             .cargo()

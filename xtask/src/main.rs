@@ -15,6 +15,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod exec;
+mod fuzz;
 mod run;
 mod table;
 mod test;
@@ -44,6 +45,8 @@ enum Task {
     Test(test::Args),
     /// Boot other kernels in QEMU and run the kernel tests there
     Vm(vm::Args),
+    /// Give every parser input that nobody wrote, and fail with what it cannot bear
+    Fuzz(fuzz::Args),
     /// Measure oomwatch against its budgets, beside the kernel log; root only
     Bench(bench::Args),
     /// Everything that a change has to pass: format, lints, documentation, every tier of tests
@@ -75,6 +78,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Run(args) => return run::run(args),
         Task::Test(args) => test::run(&args)?,
         Task::Vm(args) => vm::run(&args)?,
+        Task::Fuzz(args) => fuzz::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
         Task::Ci => ci::run()?,
         Task::DemoKill => demo::kill_one()?,

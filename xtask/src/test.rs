@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tests in tiers, from the least powerful to the most.
+//! `cargo xtask test`: the tests in tiers, from the least powerful to the most, and last what looks for the unforeseen.
 //!
 //! A tier that cannot run on this machine says why and is skipped, unless it is required. What the tests are is decided
 //! by the test targets: a target named like a tier belongs to it, every other to the first.
@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
-use crate::{ebpf, table, toolchain, vm};
+use crate::{ebpf, fuzz, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -35,6 +35,8 @@ enum Tier {
     Container,
     /// The kernel tests on other kernels, in QEMU
     Vm,
+    /// Every parser, for a minute, on input that nobody wrote
+    Fuzz,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,10 @@ fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
         },
         Tier::Vm => match vm::prepare() {
             Ok(()) => vm_outcome(vm::whole_matrix(workspace)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
+        Tier::Fuzz => match fuzz::prepare() {
+            Ok(()) => passed_or_failed(fuzz::every_target(workspace)),
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
     }
@@ -249,7 +255,7 @@ mod tests {
         for odd in ["", "ALL", "vms", "kernel,vm"] {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
-                "the tiers are unit, object, kernel, container, vm, or all"
+                "the tiers are unit, object, kernel, container, vm, fuzz, or all"
             );
         }
     }

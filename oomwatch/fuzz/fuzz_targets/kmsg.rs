@@ -1,19 +1,31 @@
-//! Any bytes as a saved kernel log, and as records of `/dev/kmsg`.
+//! Any bytes as a saved kernel log, as records of `/dev/kmsg`, and as these while they are written.
 #![no_main]
+
+use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, tz::Offset};
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
+    clock::Moment,
+    kill::{Kill, Scope},
     kmsg::{
         assemble::{Assembler, Found, Trust},
+        follow::Follower,
+        join::{Joiner, OomGroup},
         lines::Lines,
+        record::Record,
         saved::Saved,
     },
-    report::Report,
+    report::{Host, Report},
     sink::json,
 };
 
 fuzz_target!(|bytes: &[u8]| {
+    read_saved(bytes);
+    follow(bytes);
+});
+
+fn read_saved(bytes: &[u8]) {
     let mut lines = Lines::new(bytes);
     let mut saved = Saved::new(Offset::UTC, Timestamp::UNIX_EPOCH);
     let mut assembler = Assembler::new(Trust::Everyone);
@@ -26,8 +38,87 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(found.len() as u64, counts.kills + counts.rekills);
     for found in found {
         if let Found::Kill(kill) = found {
-            let text = json::to_json(&Report::from_log(*kill, None)).expect("serialize");
-            assert!(!text.contains(char::is_control), "{text}");
+            check(&Report::from_log(*kill, None));
         }
     }
-});
+}
+
+/// Lines that are no records are taken for the kernel's. Time goes on with each, and a line that is empty is a loss.
+fn follow(bytes: &[u8]) {
+    let host = Host {
+        node: String::new(),
+        boot_id: "0f1e2d3c".to_owned(),
+    };
+    let mut follower = Follower::new();
+    let mut joiner = Joiner::default();
+    let mut found = Vec::new();
+    let started = Instant::now();
+    let mut passed = 0;
+    for line in bytes.split(|&byte| byte == b'\n') {
+        passed += line.len() as u64 * 1_000_000;
+        let now = Moment {
+            instant: started + Duration::from_nanos(passed),
+            raw_ns: passed,
+            boot_time_ns: passed / 2,
+        };
+        let record = Record::parse(line).unwrap_or_else(|_| Record::bare(line));
+        if line.is_empty() {
+            found.extend(follower.interrupt(&now));
+        }
+        found.extend(follower.push(&record, &now));
+        found.extend(follower.flush(&now));
+        for found in found.drain(..) {
+            let Found::Kill(found) = found else { continue };
+            let kill = &found.kill;
+            let latest = Some(now.boot_time_ns);
+            assert!(kill.boot_time_ns <= latest && kill.incident_boot_time_ns <= kill.boot_time_ns);
+            join(&mut follower, &mut joiner, kill, now.instant);
+            check(&Report::from_live_log(*found, &host));
+        }
+    }
+}
+
+/// What the log told is joined with the same kill as a program would have seen it.
+fn join(follower: &mut Follower, joiner: &mut Joiner, kill: &Kill, now: Instant) {
+    let seen = Kill {
+        scope: Scope::Unknown,
+        constraint: None,
+        allocation: None,
+        group_kill: None,
+        oom_level: None,
+        ..kill.clone()
+    };
+    let header = follower.take_header(&seen, now);
+    let told = header.or_else(|| follower.take_killed(&seen.victim, now));
+    for oom_group in [OomGroup::Unknown, OomGroup::Unset, OomGroup::At(1)] {
+        let mut joined = seen.clone();
+        joiner.join(&mut joined, told.clone(), oom_group);
+        assert!(
+            joined
+                .oom_level
+                .is_none_or(|level| level < joined.limits.len())
+        );
+        let Kill {
+            scope,
+            constraint,
+            allocation,
+            group_kill,
+            oom_level,
+            ..
+        } = joined;
+        let expected = Kill {
+            scope,
+            constraint,
+            allocation,
+            group_kill,
+            oom_level,
+            ..seen.clone()
+        };
+        assert_eq!(joined, expected);
+    }
+}
+
+fn check(report: &Report) {
+    let text = json::to_json(report).expect("serialize");
+    assert!(!text.contains(char::is_control), "{text}");
+}

@@ -5,7 +5,9 @@ mod paths;
 use oomwatch_ebpf::record::{MISSING_STACK, STACK_FRAMES};
 
 use super::*;
-use crate::testing::{NO_LIMIT, RecordBuilder, cgroup, level, signal_record, stack, task};
+use crate::testing::{
+    NO_LIMIT, RecordBuilder, cgroup, check_seed, level, signal_record, stack, task,
+};
 
 const PAGE: u64 = 4096;
 
@@ -82,6 +84,12 @@ fn full_mark() -> Mark {
         stack: vec![0xffff_ffff_8120_0150, 0xffff_ffff_8120_0250],
         missing: vec![],
     }
+}
+
+#[test]
+fn fuzzing_begins_with_these_records() {
+    check_seed("record", "victim", &RecordBuilder::new().bytes());
+    check_seed("record", "signal", signal_record().as_bytes());
 }
 
 #[test]

@@ -17,18 +17,20 @@
 mod build;
 mod header;
 mod incident;
+mod pieces;
 
 use jiff::SignedDuration;
 
 use self::{
     build::OwnedKilled,
-    header::Header,
+    header::{Header, whole_path},
     incident::{Held, Incident, Victims},
+    pieces::OpenLine,
 };
 use super::{
-    MAX_LINE,
     line::{self, Killed, Line},
-    record::{Caller, Origin, Part, Record, Stamp},
+    news::{News, ToldKill},
+    record::{Origin, Record, Stamp},
 };
 #[cfg(doc)]
 use crate::kill::Victim;
@@ -43,14 +45,6 @@ pub const REMEMBERED: usize = 4096;
 
 /// Time that goes back this far is that of another boot; records of several CPUs may be out of order by less.
 const REBOOT: SignedDuration = SignedDuration::from_secs(-1);
-
-/// How the pieces begin that the kernel writes with `pr_cont`, where the log does not flag them.
-const PIECES: &[&[u8]] = &[
-    b",",
-    b"/",
-    b" killed as a result of ",
-    b" are going to be killed ",
-];
 
 /// Whose records are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -134,14 +128,8 @@ pub struct Assembler {
     pgtables_unit_bytes: u64,
     /// Kills that were read.
     read: u64,
-}
-
-/// A line as far as it has come.
-#[derive(Debug)]
-struct OpenLine {
-    text: Vec<u8>,
-    stamp: Stamp,
-    caller: Option<Caller>,
+    /// What the last line says at once, before it is known what comes of it.
+    news: Option<News>,
 }
 
 impl Assembler {
@@ -160,6 +148,7 @@ impl Assembler {
             has_info: false,
             pgtables_unit_bytes: build::pgtables_unit_bytes(b""),
             read: 0,
+            news: None,
         }
     }
 
@@ -173,6 +162,16 @@ impl Assembler {
     #[must_use]
     pub fn held_since(&self) -> Option<Stamp> {
         self.held.as_ref().map(|held| held.stamp)
+    }
+
+    /// Which kill of the log is held back.
+    pub(super) fn held_number(&self) -> Option<u64> {
+        self.held.as_ref().map(|held| held.number)
+    }
+
+    /// What the last record said at once; once.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        self.news.take()
     }
 
     /// Takes the next record; gives the kill that it settles, if it does.
@@ -217,15 +216,21 @@ impl Assembler {
         self.settle(None)
     }
 
-    /// The log has ended.
-    #[must_use]
-    pub fn finish(mut self) -> (Option<Found>, Counts) {
-        // The next line could have been the one that tells of a group.
+    /// The records that come next have been lost: tells the kill that is held back.
+    pub fn interrupt(&mut self) -> Option<Found> {
+        // Among them could be the line that tells of a group, of this kill or of one that was lost too.
         self.has_info = false;
         let found = self.flush();
         self.drop_header();
-        self.counts.unreadable += u64::from(self.open.is_some());
-        (found, self.counts)
+        self.incident = None;
+        self.counts.unreadable += u64::from(self.open.take().is_some());
+        found
+    }
+
+    /// The log has ended.
+    #[must_use]
+    pub fn finish(mut self) -> (Option<Found>, Counts) {
+        (self.interrupt(), self.counts)
     }
 
     /// Time that passes settles the last kill; time that goes back is another boot.
@@ -268,7 +273,9 @@ impl Assembler {
                 if self.header.as_ref().is_some_and(Header::has_victim) {
                     self.drop_header();
                 }
-                self.header.get_or_insert_default().oom_kill(&oom_kill);
+                let header = self.header.get_or_insert_default();
+                header.oom_kill(&oom_kill);
+                self.news = Some(News::Header(header.told(oom_kill.pid)));
                 self.settle(None)
             }
             Line::Chosen { message, pid } => {
@@ -276,20 +283,25 @@ impl Assembler {
                 if self.header.as_ref().is_some_and(names_another) {
                     self.drop_header();
                 }
-                self.header.get_or_insert_default().chosen(message, pid);
+                let header = self.header.get_or_insert_default();
+                let is_news = !header.has_victim();
+                header.chosen(message, pid);
+                self.news = is_news.then(|| News::Header(header.told(pid)));
                 self.settle(None)
             }
             Line::Killed(killed) => {
                 let found = self.settle(None);
+                self.news = Some(News::Killed(ToldKill::new(&killed)));
                 self.hold(&killed, record);
                 found
             }
             Line::Group { cgroup } => {
-                self.has_info = true;
+                // Without its first kill no member of it can be told.
+                self.has_info |= self.held.is_some() || self.incident.is_some();
                 if self.held.is_some() {
                     return self.settle(Some(cgroup));
                 }
-                // It came late, or its kill is not in the log.
+                // It came late.
                 if let Some(incident) = &mut self.incident {
                     incident.becomes_group(cgroup, record.stamp);
                 }
@@ -297,7 +309,8 @@ impl Assembler {
             }
             Line::Exiting | Line::NoneKillable => {
                 // The log says why there is no kill.
-                self.header = None;
+                let named = self.header.take().and_then(|header| header.victim);
+                self.news = named.map(|named| News::NoKill { named });
                 self.settle(None)
             }
             Line::Incomplete => {
@@ -347,11 +360,11 @@ impl Assembler {
                 oom_memcg,
             } => {
                 let header = self.header.get_or_insert_default();
-                header.task_memcg = Some(task_memcg.to_vec());
-                header.oom_memcg = Some(oom_memcg.to_vec());
+                header.task_memcg = whole_path(task_memcg);
+                header.oom_memcg = whole_path(oom_memcg);
             }
             Line::LimitReached { oom_memcg } => {
-                self.header.get_or_insert_default().oom_memcg = Some(oom_memcg.to_vec());
+                self.header.get_or_insert_default().oom_memcg = whole_path(oom_memcg);
             }
             Line::Suppressed { headers } => {
                 self.counts.suppressed_headers =
@@ -430,37 +443,6 @@ impl Assembler {
         };
         self.incident = Some(incident);
         Some(found)
-    }
-}
-
-impl OpenLine {
-    /// Whether a record is a further piece of this line.
-    fn goes_on_with(&self, record: &Record<'_>) -> bool {
-        let is_late = record
-            .stamp
-            .since(&self.stamp)
-            .is_some_and(|age| age > HOLD);
-        if is_late || record.caller != self.caller {
-            return false;
-        }
-        let is_piece = PIECES.iter().any(|start| record.text.starts_with(start));
-        record.part == Part::Continuation
-            || record.sequence.is_none() && (is_piece || self.is_broken_by_newline(record))
-    }
-
-    /// In text a newline in a name breaks the line, and what follows has no time.
-    fn is_broken_by_newline(&self, record: &Record<'_>) -> bool {
-        record.stamp == Stamp::default() && self.stamp != Stamp::default()
-    }
-
-    fn joined(mut self, record: &Record<'_>) -> Self {
-        if record.part == Part::Line && self.is_broken_by_newline(record) {
-            self.text.push(b'\n');
-        }
-        let room = MAX_LINE.saturating_sub(self.text.len());
-        let piece = record.text.get(..room).unwrap_or(&record.text);
-        self.text.extend_from_slice(piece);
-        self
     }
 }
 

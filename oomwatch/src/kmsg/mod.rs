@@ -1,24 +1,34 @@
 //! The kernel log to kills: what is left where no program can be loaded, and what a saved log still tells.
 //!
 //! ```text
-//! reader (/dev/kmsg) --Record--+
-//! lines + saved (a file) ------+--> assemble --LogKill--> report
-//!                                      ^
-//!                                     line (what one line says)
+//! a file:     lines, saved --Record--> assemble --LogKill--> report
+//! /dev/kmsg:  reader -------Record--> follow ---LogKill--> report     where no program can be loaded
+//!                                       |
+//!                                       +-------Told-----> join       to the kill that a program saw
 //! ```
 //!
-//! All but [`reader`] is pure and total: any bytes are answered, in bounded memory.
+//! `assemble` puts together what `line` says of each line; `follow` uses it, has `times` put the kills on the clock of all
+//! others, and `news` keep what a line says at once. `live` is `reader` and `follow` for an event loop.
+//!
+//! All but [`reader`] and [`live`] is pure and total: any bytes are answered, in bounded memory.
 //!
 //! What the log cannot tell, whatever is done with it: the cgroup, the trigger and the allocation of a kill whose header
 //! the kernel withheld (10 headers in 5 s, `oom_kill_process` of `mm/oom_kill.c`); processes killed for sharing the
 //! victim's memory; limits other than that of the cgroup that ran out; swap, start time and PID namespace of the victim.
 
 pub mod assemble;
+pub mod follow;
+pub mod join;
 pub mod line;
 pub mod lines;
+pub mod live;
+mod news;
 pub mod reader;
 pub mod record;
 pub mod saved;
+#[cfg(test)]
+mod testing;
+mod times;
 
 /// Longest line and longest record that is looked at. A record's text is at most 2048 bytes (`PRINTK_MESSAGE_MAX`), four
 /// times as much where `/dev/kmsg` escapes every one (`CONSOLE_EXT_LOG_MAX` of older kernels: 8192).

@@ -95,6 +95,12 @@ impl Reader {
 
     /// The next record; absent if there is none yet.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        let next = self.next_after_losses()?;
+        Ok(next.map(|(record, _)| record))
+    }
+
+    /// The next record, and what had not been read before it.
+    pub fn next_after_losses(&mut self) -> Result<Option<(Record<'_>, Losses)>, ReadError> {
         loop {
             let length = match self.file.read(&mut self.buffer) {
                 Ok(0) => return Ok(None),
@@ -122,7 +128,8 @@ impl Reader {
             let sequence = parsed.and_then(|record| record.sequence);
             if sequence.is_some_and(|sequence| self.is_new(sequence)) {
                 // Parsed once more: the first, if it could be returned, would hold the buffer for the next round.
-                return Ok(Record::parse(&self.buffer[..length]).ok());
+                let record = Record::parse(&self.buffer[..length]).ok();
+                return Ok(record.map(|record| (record, self.losses)));
             }
         }
     }

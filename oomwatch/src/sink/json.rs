@@ -3,6 +3,8 @@
 //! A string of bytes that are not UTF-8 holds U+FFFD for what is not, and a field with the same name and `_hex` behind it
 //! holds all of its bytes.
 
+mod gap;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -17,6 +19,8 @@ use crate::{
     report::Report,
     verdict::LimitOwner,
 };
+
+pub use self::gap::gap_to_json;
 
 /// Name and version of the schema.
 const SCHEMA: &str = "oomwatch/v1";

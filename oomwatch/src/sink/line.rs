@@ -1,12 +1,15 @@
 //! One line a kill for people: fixed columns, the last one free. What a process could choose is escaped.
 
+use std::cmp::Reverse;
+
 use jiff::tz::TimeZone;
 
 use crate::{
     colour::Colour,
+    counters::{GapCgroup, Place},
     escape::escape,
     kill::{Aside, AsideKind, Cgroup, Kill, MainProcess, Scope},
-    report::Report,
+    report::{GapReport, Report},
     verdict::LimitOwner,
 };
 
@@ -18,6 +21,9 @@ pub enum Detail {
     /// All that is worth a column, and what is not a kill too.
     Wide,
 }
+
+/// Cgroups of a gap that a line has room for.
+const MAX_PLACES: usize = 3;
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
@@ -121,16 +127,62 @@ pub fn aside(aside: &Aside, time: Option<jiff::Timestamp>) -> String {
     row(WIDE, cells)
 }
 
+/// Kills that were only counted, in the columns of a kill.
+#[must_use]
+pub fn gap(report: &GapReport, detail: Detail) -> String {
+    let GapReport {
+        gap, time, since, ..
+    } = report;
+    let kills = match gap.kills {
+        1 => "1 kill".to_owned(),
+        kills => format!("{kills} kills"),
+    };
+    let counted = format!("{kills} counted since {}", brief_time(*since));
+    let cells = columns(detail)
+        .iter()
+        .map(|Column(title, ..)| match (*title, detail) {
+            ("TIME", Detail::Text) => brief_time(*time),
+            ("TIME", Detail::Wide) => full_time(Some(*time), None),
+            ("WHAT", _) => "gap".to_owned(),
+            ("WHERE", Detail::Text) if !gap.cgroups.is_empty() => {
+                format!("{counted}: {}", places(&gap.cgroups))
+            }
+            ("WHERE", _) => counted.clone(),
+            ("CGROUP", _) if !gap.cgroups.is_empty() => places(&gap.cgroups),
+            _ => dash(),
+        });
+    row(columns(detail), cells)
+}
+
+/// The cgroups with the most kills.
+fn places(cgroups: &[GapCgroup]) -> String {
+    let mut cgroups: Vec<&GapCgroup> = cgroups.iter().collect();
+    cgroups.sort_by_key(|cgroup| Reverse(cgroup.kills));
+    let mut told: Vec<String> = cgroups
+        .iter()
+        .take(MAX_PLACES)
+        .map(|GapCgroup { path, kills, place }| {
+            let place = match place {
+                Place::Here => "in",
+                Place::Below => "below",
+            };
+            format!("{kills} {place} {}", escape(path))
+        })
+        .collect();
+    let more = cgroups.len().saturating_sub(MAX_PLACES);
+    if more > 0 {
+        told.push(format!("and in {more} more"));
+    }
+    told.join(", ")
+}
+
 fn text(report: &Report) -> String {
     let Kill { victim, .. } = &report.kill;
     row(
         TEXT,
         [
             match report.time {
-                Some(time) => time
-                    .to_zoned(TimeZone::UTC)
-                    .strftime("%H:%M:%S%.3fZ")
-                    .to_string(),
+                Some(time) => brief_time(time),
                 None => since_boot(report.kill.boot_time_ns),
             },
             victim.pid.to_string(),
@@ -235,6 +287,12 @@ fn name(comm: Option<&[u8]>) -> String {
 
 fn number(value: Option<impl ToString>) -> String {
     value.map_or_else(dash, |value| value.to_string())
+}
+
+fn brief_time(time: jiff::Timestamp) -> String {
+    time.to_zoned(TimeZone::UTC)
+        .strftime("%H:%M:%S%.3fZ")
+        .to_string()
 }
 
 fn full_time(time: Option<jiff::Timestamp>, boot_time_ns: Option<u64>) -> String {

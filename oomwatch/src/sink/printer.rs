@@ -13,7 +13,7 @@ use crate::{
     colour::Colour,
     filter::Filter,
     kill::Aside,
-    report::Report,
+    report::{GapReport, Report},
 };
 
 /// Writes reports.
@@ -82,6 +82,15 @@ impl<W: Write> Printer<W> {
             writeln!(self.out, "{}", line::aside(aside, time))?;
         }
         Ok(())
+    }
+
+    /// Kills that were only counted, whatever the filters: any of them may pass.
+    pub fn gap(&mut self, report: &GapReport) -> io::Result<()> {
+        let line = match self.detail() {
+            Some(detail) => line::gap(report, detail),
+            None => json::gap_to_json(report)?,
+        };
+        writeln!(self.out, "{line}")
     }
 
     /// Shows what was written.

@@ -2,7 +2,7 @@
 
 use super::{
     LogKill,
-    header::Header,
+    header::{Header, is_whole},
     incident::{Held, Incident},
 };
 use crate::{
@@ -114,7 +114,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
     let group = incident
         .group
         .as_deref()
-        .filter(|_| group_kill == Some(true));
+        .filter(|path| group_kill == Some(true) && is_whole(path));
     let oom = header.filter(|_| scope == Scope::Memcg).and_then(oom_limit);
     let limits = limits(path.or(group), oom);
     let mut kill = Kill {

@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use crate::{
     kill::{Allocation, Constraint, Scope},
     kmsg::{
+        join::Told,
         line::{Counter, Message, OomKill},
+        news::ToldHeader,
         record::Caller,
     },
 };
 
 /// Tasks of a table that are kept; beyond that a thread's process is not known.
 const MAX_TASKS: usize = 4096;
+
+/// From this length on a path may be only the beginning of one, and so another cgroup's: `printk` cuts each piece of a line
+/// at 973 bytes or more (`LOG_LINE_MAX` of `kernel/printk/printk.c`).
+const CUT_PATH: usize = 960;
 
 /// The lines of one report before its kill, as far as they have come.
 #[derive(Debug, Default)]
@@ -26,7 +32,7 @@ pub(super) struct Header {
     pub(super) oom_memcg: Option<Vec<u8>>,
     pub(super) constraint: Option<Constraint>,
     /// The process that will be killed.
-    victim: Option<u32>,
+    pub(super) victim: Option<u32>,
     /// What ran out, as `oom-kill:` says.
     scope: Option<Scope>,
     /// What the line before the kill says, before 5.1.
@@ -66,6 +72,16 @@ impl Tasks {
     pub(super) fn is_whole(&self) -> bool {
         !self.0.is_empty() && self.0.len() < MAX_TASKS
     }
+}
+
+/// Whether a path cannot have been cut.
+pub(super) fn is_whole(path: &[u8]) -> bool {
+    path.len() < CUT_PATH
+}
+
+/// A path, if it cannot have been cut.
+pub(super) fn whole_path(path: &[u8]) -> Option<Vec<u8>> {
+    is_whole(path).then(|| path.to_vec())
 }
 
 impl Header {
@@ -127,8 +143,8 @@ impl Header {
             b"MEMCG" => Some(Constraint::Memcg),
             _ => None,
         };
-        self.task_memcg = Some(task_memcg.to_vec());
-        self.oom_memcg = oom_memcg.map(<[u8]>::to_vec);
+        self.task_memcg = whole_path(task_memcg);
+        self.oom_memcg = oom_memcg.and_then(whole_path);
         self.victim = Some(*pid);
         self.scope = Some(match oom_memcg {
             Some(_) => Scope::Memcg,
@@ -139,6 +155,24 @@ impl Header {
     pub(super) fn chosen(&mut self, message: Message, pid: u32) {
         self.message = Some(message);
         self.victim.get_or_insert(pid);
+    }
+
+    /// What it tells of the kill of the process or thread that it names.
+    pub(super) fn told(&self, named: u32) -> ToldHeader {
+        let trigger = self.trigger.as_ref();
+        ToldHeader {
+            named,
+            pid: self.pid_of(named).unwrap_or(named),
+            trigger_comm: trigger.map(|trigger| trigger.comm.clone()),
+            told: Told {
+                scope: self.scope().unwrap_or(Scope::Unknown),
+                constraint: self.constraint,
+                allocation: self.allocation,
+                oom_path: self.oom_memcg.clone(),
+                victim_path: self.task_memcg.clone(),
+                trigger_tid: trigger.and_then(|trigger| trigger.tid),
+            },
+        }
     }
 
     pub(super) fn has_victim(&self) -> bool {
@@ -163,7 +197,7 @@ impl Header {
 
     /// Whether more than the line before the kill is there, which is never held back.
     pub(super) fn is_told(&self) -> bool {
-        self.trigger.is_some() || self.task_memcg.is_some()
+        self.trigger.is_some() || self.scope.is_some() || self.task_memcg.is_some()
     }
 
     /// Whether the kernel is one before 5.0, which says nothing of constraints, nor of cgroups when the system runs out.

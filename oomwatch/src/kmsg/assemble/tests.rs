@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     kill::{Constraint, Scope},
-    kmsg::saved::Saved,
+    kmsg::{
+        saved::Saved,
+        testing::{at, group, invoked, killed, oom_kill, row},
+    },
 };
 
 /// What comes of a log, and the counts.
@@ -30,38 +33,6 @@ fn kills(log: &str) -> Vec<Kill> {
         Found::Rekill { .. } => None,
     };
     assemble(log).0.into_iter().filter_map(kill).collect()
-}
-
-fn invoked(comm: &str) -> String {
-    format!("{comm} invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n")
-}
-
-fn oom_kill(cgroup: &str, comm: &str, pid: u32) -> String {
-    format!(
-        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg={cgroup},task_memcg={cgroup},task={comm},pid={pid},uid=0\n"
-    )
-}
-
-fn killed(tid: u32, comm: &str) -> String {
-    format!(
-        "Memory cgroup out of memory: Killed process {tid} ({comm}) total-vm:8kB, anon-rss:4kB, file-rss:4kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n"
-    )
-}
-
-fn row(tid: u32, pid: u32) -> String {
-    format!("[{tid:>7}]     0 {pid:>5}     5785     5475    90112        0             0 x\n")
-}
-
-fn group(cgroup: &str) -> String {
-    format!("Tasks in {cgroup} are going to be killed due to memory.oom.group set\n")
-}
-
-fn at(milliseconds: u64, line: &str) -> String {
-    format!(
-        "[{:5}.{:06}] {line}",
-        milliseconds / 1000,
-        milliseconds % 1000 * 1000
-    )
 }
 
 fn path(kill: &Kill) -> Option<&str> {
@@ -335,6 +306,24 @@ fn line_goes_on_where_the_kernel_broke_it() {
             record("-", kill.trim_end()),
         ];
         assert_eq!(path(&kills(&log.concat())[0]), Some("/a b/c"), "{cut}");
+    }
+}
+
+/// The kernel cuts a piece of a line that is too long, and what is left may be another cgroup's path.
+#[test]
+fn path_that_may_have_been_cut_is_left_out() {
+    let path_of = |length: usize| format!("/{}", "a".repeat(length - 1));
+    for (length, is_told) in [(959, true), (960, false), (1021, false)] {
+        let cgroup = path_of(length);
+        let log = [oom_kill(&cgroup, "v", 7), killed(7, "v"), group(&cgroup)];
+        let kill = &kills(&log.concat())[0];
+        assert_eq!(kill.scope, Scope::Memcg);
+        assert_eq!(kill.constraint, Some(Constraint::Memcg));
+        assert_eq!(kill.group_kill, Some(true));
+        assert_eq!(path(kill).is_some(), is_told, "{length}");
+        assert_eq!(kill.oom_level.is_some(), is_told, "{length}");
+        assert_eq!(kill.group_cgroup.is_some(), is_told, "{length}");
+        assert_eq!(kill.missing.contains(&"cgroup"), !is_told, "{length}");
     }
 }
 

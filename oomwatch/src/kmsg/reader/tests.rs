@@ -60,7 +60,8 @@ fn kernel_log_is_read_from_its_end_and_from_a_saved_place() {
         println!("skipped: {KMSG} cannot be read");
         return;
     };
-    if fs::write(KMSG, &text).is_err() {
+    // Without its newline it is there only once the next record is.
+    if fs::write(KMSG, format!("{text}\n")).is_err() {
         println!("skipped: {KMSG} cannot be written");
         return;
     }

@@ -7,7 +7,10 @@ use super::{
     kernel::{INT, NEW, OLD, POINTER, Registers, Shape, Swap, bytes},
     load,
 };
-use crate::probe::btf::{Btf, BtfError, build::Builder};
+use crate::{
+    probe::btf::{Btf, BtfError, build::Builder},
+    testing::check_seed,
+};
 
 fn offsets(shape: Shape) -> Offsets {
     find(&Btf::parse(&bytes(shape)).unwrap()).unwrap()
@@ -19,6 +22,12 @@ fn names_of_absent(offsets: &Offsets) -> Vec<&'static str> {
         .filter(|(_, offset)| *offset == ABSENT)
         .map(|(name, _)| name)
         .collect()
+}
+
+#[test]
+fn fuzzing_begins_with_these_kernels() {
+    check_seed("btf", "new", &bytes(NEW));
+    check_seed("btf", "old", &bytes(OLD));
 }
 
 #[test]

@@ -289,3 +289,55 @@ fn colour_is_for_who_asks_and_ends_with_the_line() {
         }
     }
 }
+
+/// A gap with three cgroups and one more.
+fn wide_gap() -> GapReport {
+    let mut report = testing::gap_report();
+    for (path, kills) in [(&b"/a\x1bb"[..], 7), (b"/", 1)] {
+        report.gap.cgroups.push(GapCgroup {
+            path: path.to_vec(),
+            kills,
+            place: Place::Here,
+        });
+    }
+    report.gap.kills = 11;
+    report
+}
+
+#[test]
+fn gap_is_a_line_of_the_table() {
+    let mut one = testing::gap_report();
+    one.gap.kills = 1;
+    one.gap.cgroups.clear();
+    for detail in [Detail::Text, Detail::Wide] {
+        let lines =
+            [one.clone(), testing::gap_report(), wide_gap()].map(|report| gap(&report, detail));
+        let table = format!("{}\n{}", header(detail), lines.join("\n"));
+        match detail {
+            Detail::Text => insta::assert_snapshot!(table, @r"
+    TIME               PID  COMM                  HELD      LIMIT  OF         WHERE
+    14:13:20.000Z        -  -                        -          -  -          1 kill counted since 14:13:19.000Z
+    14:13:20.000Z        -  -                        -          -  -          3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
+    14:13:20.000Z        -  -                        -          -  -          11 kills counted since 14:13:19.000Z: 7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
+    "),
+            Detail::Wide => insta::assert_snapshot!(table, @r"
+    TIME                      WHAT         PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  OF         SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
+    2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        1 kill counted since 14:13:19.000Z        -
+    2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        3 kills counted since 14:13:19.000Z       2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
+    2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        11 kills counted since 14:13:19.000Z      7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
+    "),
+        }
+    }
+}
+
+#[test]
+fn names_in_a_gap_move_no_cursor() {
+    for name in HOSTILE {
+        let mut report = testing::gap_report();
+        report.gap.cgroups[0].path = [b"/", name].concat();
+        for detail in [Detail::Text, Detail::Wide] {
+            let line = gap(&report, detail);
+            assert!(line.chars().all(is_printable), "{line:?}");
+        }
+    }
+}
