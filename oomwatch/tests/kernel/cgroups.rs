@@ -1,4 +1,4 @@
-//! Memory cgroups, the same on v1 and v2: made, limited without swap, entered and removed.
+//! Cgroups, the same on v1 and v2: made, limited in memory without swap, entered and removed.
 
 use std::{
     ffi::OsStr,
@@ -23,7 +23,7 @@ use crate::Skip;
 /// Between two tries to remove a cgroup whose last process is on its way out.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Which interface the memory controller has.
+/// Which interface a controller has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// `memory.limit_in_bytes`
@@ -32,7 +32,7 @@ pub(crate) enum Version {
     V2,
 }
 
-/// The mounted hierarchy that has the memory controller.
+/// The mounted hierarchy that has a controller.
 #[derive(Debug)]
 pub(crate) struct Hierarchy {
     version: Version,
@@ -41,12 +41,12 @@ pub(crate) struct Hierarchy {
 
 impl Hierarchy {
     /// Finds it among the mounts.
-    pub(crate) fn find() -> Result<Self, Skip> {
+    pub(crate) fn find(controller: &str) -> Result<Self, Skip> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
         let found = mounts
             .lines()
-            .find_map(Self::from_mount)
-            .ok_or_else(|| Skip("no memory controller is mounted".to_owned()))?;
+            .find_map(|line| Self::from_mount(line, controller))
+            .ok_or_else(|| Skip(format!("no {controller} controller is mounted")))?;
         if fs::metadata(&found.mount).expect("look at the mount").ino() == 1 {
             Ok(found)
         } else {
@@ -58,7 +58,7 @@ impl Hierarchy {
     }
 
     /// `36 35 98:0 /root /mount/point options - type source super-options`, with octal escapes that these mounts never need.
-    fn from_mount(line: &str) -> Option<Self> {
+    fn from_mount(line: &str, controller: &str) -> Option<Self> {
         let (mount, file_system) = line.split_once(" - ")?;
         let mount = PathBuf::from(mount.split(' ').nth(4)?);
         let mut file_system = file_system.split(' ');
@@ -66,12 +66,12 @@ impl Hierarchy {
             "cgroup" => file_system
                 .next_back()?
                 .split(',')
-                .any(|option| option == "memory")
+                .any(|option| option == controller)
                 .then_some(Version::V1)?,
             "cgroup2" => fs::read_to_string(mount.join("cgroup.controllers"))
                 .ok()?
                 .split_ascii_whitespace()
-                .any(|controller| controller == "memory")
+                .any(|found| found == controller)
                 .then_some(Version::V2)?,
             _ => return None,
         };
@@ -87,7 +87,7 @@ impl Hierarchy {
     }
 }
 
-/// A memory cgroup.
+/// A cgroup.
 #[derive(Clone)]
 pub(crate) struct Cgroup {
     hierarchy: Arc<Hierarchy>,
@@ -118,6 +118,14 @@ impl Cgroup {
     /// Which interface it has.
     pub(crate) fn version(&self) -> Version {
         self.hierarchy.version
+    }
+
+    /// The root of its hierarchy.
+    pub(crate) fn top(&self) -> Self {
+        Self {
+            hierarchy: self.hierarchy.clone(),
+            path: Vec::new(),
+        }
     }
 
     /// From the root of the hierarchy, as the kernel writes it.
@@ -151,6 +159,23 @@ impl Cgroup {
     pub(crate) fn make(&self, name: impl AsRef<[u8]>) -> Self {
         self.try_make(name)
             .unwrap_or_else(|error| panic!("make a cgroup in {self:?}: {error}"))
+    }
+
+    /// Has a controller of cgroup v2 down to what is directly below it.
+    pub(crate) fn enable(&self, controller: &str) {
+        let slashes = self.path.iter().enumerate().skip(1);
+        let ends = slashes.filter_map(|(at, &byte)| (byte == b'/').then_some(at));
+        for end in [0].into_iter().chain(ends).chain([self.path.len()]) {
+            let level = Self {
+                hierarchy: self.hierarchy.clone(),
+                path: self.path[..end].to_vec(),
+            };
+            fs::write(
+                level.file("cgroup.subtree_control"),
+                format!("+{controller}"),
+            )
+            .unwrap_or_else(|error| panic!("enable {controller} in {level:?}: {error}"));
+        }
     }
 
     /// As [`Self::make`]; the kernel may refuse the name.
@@ -194,6 +219,11 @@ impl Cgroup {
                 self.write_if_there("memory.swap.max", 0);
             }
         }
+    }
+
+    /// Has the killer kill all in it and below it with its victim, as only v2 has it.
+    pub(crate) fn kill_as_group(&self) {
+        self.write("memory.oom.group", 1);
     }
 
     /// Writes one of its files.
@@ -246,6 +276,20 @@ impl Cgroup {
             .filter(|entry| entry.ino() != 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.file_name().into_vec())
             .collect()
+    }
+
+    /// Path and id of the cgroup that this process is in, as only v2 has it.
+    pub(crate) fn of_this_process(&self) -> (Vec<u8>, u64) {
+        let own = fs::read("/proc/self/cgroup").expect("read own cgroup");
+        let path = own
+            .split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"0::"))
+            .expect("a cgroup of v2");
+        let own = Self {
+            hierarchy: self.hierarchy.clone(),
+            path: path.strip_suffix(b"/").unwrap_or(path).to_vec(),
+        };
+        (path.to_vec(), own.id())
     }
 
     /// It and its ancestors up to below the root, as a report tells them.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cgroups::{Cgroup, Level},
-    kernel::rss_error_bytes,
+    kernel::{meminfo_bytes, page_bytes, rss_error_bytes},
     machine::boot_time_ns,
     process::Victim,
     report::Report,
@@ -23,8 +23,12 @@ pub(crate) enum Trigger {
     Victim,
     /// A thread of the victim with this name.
     VictimsThread(&'static [u8]),
+    /// Any thread of the victim.
+    VictimsAny,
     /// Another process: its id, its name, its cgroup's path and id.
     Process(u32, Vec<u8>, Vec<u8>, u64),
+    /// A worker thread of the kernel's.
+    Worker,
     /// It cannot be told beforehand.
     Anyone,
 }
@@ -40,13 +44,37 @@ pub(crate) enum Usage {
     Freed,
 }
 
+/// How the killer came to its victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// As the worst of all.
+    Worst,
+    /// Without a choice: with its group, or since it was the one that allocated.
+    None,
+}
+
+/// What an allocation in vain could have come from, where no memory cgroup ran out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct System {
+    /// What it was bound to.
+    pub(crate) constraint: &'static str,
+    /// How many pages of memory that are.
+    pub(crate) pages: u64,
+    /// What was asked for; absent if it cannot be told beforehand.
+    pub(crate) order: Option<i64>,
+}
+
 /// What the report of a kill must say.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     /// Who was killed.
     pub(crate) victim: Victim,
-    /// Its cgroup and those above.
+    /// Path and id of its cgroup.
+    cgroup: (Vec<u8>, u64),
+    /// Its cgroup and those above, without the root.
     pub(crate) chain: Vec<Level>,
+    /// What ran out if none of them did.
+    pub(crate) system: Option<System>,
     /// Which of them ran out.
     pub(crate) oom: usize,
     /// How much of its limit was in use.
@@ -63,6 +91,8 @@ pub(crate) struct Expected {
     pub(crate) other_thread: Option<bool>,
     /// Whether the whole group was killed.
     pub(crate) group_kill: bool,
+    /// How the killer came to it.
+    pub(crate) choice: Choice,
     /// What it held at least, and how many threads it had.
     pub(crate) held_bytes: u64,
     /// Threads of the victim.
@@ -81,7 +111,9 @@ impl Expected {
             ns_pid: victim.pid,
             victim: victim.clone(),
             held_bytes: chain[0].limit_bytes.unwrap_or(0) / 2,
+            cgroup: (chain[0].path.clone(), chain[0].id),
             chain,
+            system: None,
             oom: 0,
             usage: Usage::AtLimit,
             limit_owner: "cgroup",
@@ -89,6 +121,38 @@ impl Expected {
             main_process: "unknown",
             other_thread: Some(false),
             group_kill: false,
+            choice: Choice::Worst,
+            threads: 1,
+        }
+    }
+
+    /// A process with one thread that held so much, killed since no memory cgroup ran out.
+    pub(crate) fn of_system(
+        victim: &Victim,
+        cgroup: &Cgroup,
+        system: System,
+        held_bytes: u64,
+    ) -> Self {
+        let chain = cgroup.chain();
+        let path = match cgroup.path() {
+            b"" => b"/",
+            path => path,
+        };
+        Self {
+            ns_pid: victim.pid,
+            victim: victim.clone(),
+            held_bytes,
+            cgroup: (path.to_vec(), cgroup.id()),
+            chain,
+            system: Some(system),
+            oom: 0,
+            usage: Usage::AtLimit,
+            limit_owner: "node",
+            trigger: Trigger::Anyone,
+            main_process: "unknown",
+            other_thread: Some(false),
+            group_kill: false,
+            choice: Choice::Worst,
             threads: 1,
         }
     }
@@ -117,16 +181,38 @@ impl Expected {
     #[track_caller]
     pub(crate) fn check(&self, report: &Report) {
         self.check_incident(report);
+        self.check_allocation(report);
         self.check_victim(report);
         self.check_memory(report);
         self.check_limits(report);
         self.check_trigger(report);
     }
 
+    /// Checks what a rung tells that cannot tell all.
+    #[track_caller]
+    pub(crate) fn check_partial(&self, report: &Report) {
+        let oom = self.chain.get(self.oom).filter(|_| self.system.is_none());
+        for (place, expected) in [
+            ("/victim/comm", Some(&self.victim.name)),
+            ("/victim/cgroup/path", Some(&self.cgroup.0)),
+            ("/oom_cgroup/path", oom.map(|oom| &oom.path)),
+        ] {
+            if report.at(place).is_some() {
+                assert_eq!(Some(&report.bytes(place)), expected, "{report:?}");
+            }
+        }
+        if report.text("/scope") != "unknown" {
+            report.is("/scope", self.scope());
+        }
+    }
+
+    fn scope(&self) -> &'static str {
+        self.system.map_or("memcg", |_| "system")
+    }
+
     fn check_incident(&self, report: &Report) {
         report.is("/attribution", "kernel");
-        report.is("/scope", "memcg");
-        report.is("/constraint", "memcg");
+        report.is("/scope", self.scope());
         report.is("/limit_owner", self.limit_owner);
         report.is("/group_kill", self.group_kill);
         report.is("/missing", json!([]));
@@ -160,6 +246,42 @@ impl Expected {
         );
     }
 
+    /// Function hooks tell all of it; to tracepoints the kernel log adds what it tells, where it was not held back.
+    fn check_allocation(&self, report: &Report) {
+        let is_function = report.text("/hooks") == "function";
+        let constraint = self.system.map_or("memcg", |system| system.constraint);
+        if is_function || self.system.is_none() || report.at("/constraint").is_some() {
+            report.is("/constraint", constraint);
+        }
+        if is_function || report.at("/allocation").is_some() {
+            let order = report.at("/allocation/order").and_then(Value::as_i64);
+            match self.system.map_or(Some(0), |system| system.order) {
+                Some(expected) => assert_eq!(order, Some(expected), "{report:?}"),
+                None => assert!(order >= Some(0), "{report:?}"),
+            }
+            assert_ne!(report.number("/allocation/gfp_mask"), 0, "{report:?}");
+        }
+        if !is_function {
+            report.lacks("/allocation/total_pages");
+            report.lacks("/victim/oom_points");
+            return;
+        }
+        let memory = self
+            .system
+            .map_or_else(|| self.oom_limit() / page_bytes(), |system| system.pages);
+        let swap = meminfo_bytes("SwapTotal") / page_bytes();
+        let pages = report.number("/allocation/total_pages");
+        assert!((memory..=memory + swap).contains(&pages), "{report:?}");
+        match self.choice {
+            Choice::Worst => assert_ne!(report.number("/victim/oom_points"), 0, "{report:?}"),
+            Choice::None => report.lacks("/victim/oom_points"),
+        }
+    }
+
+    fn oom_limit(&self) -> u64 {
+        self.chain[self.oom].limit_bytes.expect("a limit")
+    }
+
     fn check_victim(&self, report: &Report) {
         report.is("/victim/pid", self.victim.pid);
         match self.other_thread {
@@ -169,12 +291,9 @@ impl Expected {
         }
         report.is("/victim/ns_pid", self.ns_pid);
         assert_eq!(report.bytes("/victim/comm"), self.victim.name, "{report:?}");
-        assert_eq!(
-            report.bytes("/victim/cgroup/path"),
-            self.chain[0].path,
-            "{report:?}"
-        );
-        report.is("/victim/cgroup/id", self.chain[0].id);
+        let (path, id) = &self.cgroup;
+        assert_eq!(report.bytes("/victim/cgroup/path"), *path, "{report:?}");
+        report.is("/victim/cgroup/id", *id);
     }
 
     fn check_memory(&self, report: &Report) {
@@ -189,14 +308,16 @@ impl Expected {
         ]
         .map(|name| report.number(&format!("/victim/{name}_bytes")));
         let held = anon + shmem;
-        let usage = report.number("/oom_cgroup/usage_bytes");
         assert!(
             held + error >= self.held_bytes,
             "{} {report:?}",
             self.held_bytes
         );
         // Shared pages may be charged to another cgroup: on an initramfs the program itself is such.
-        assert!(anon <= usage + error, "{report:?}");
+        if self.system.is_none() {
+            let usage = report.number("/oom_cgroup/usage_bytes");
+            assert!(anon <= usage + error, "{report:?}");
+        }
         assert!(total + 3 * error >= held + file, "{report:?}");
         assert_eq!(swap, 0, "{report:?}");
         // One table maps 2 MiB with pages of 4 KiB, and more with larger ones; the tables above it come on top.
@@ -204,20 +325,10 @@ impl Expected {
     }
 
     fn check_limits(&self, report: &Report) {
-        let oom = &self.chain[self.oom];
-        assert_eq!(report.bytes("/oom_cgroup/path"), oom.path, "{report:?}");
-        report.is("/oom_cgroup/id", oom.id);
-        let limit = oom.limit_bytes.expect("a limit");
-        report.is("/oom_cgroup/limit_bytes", limit);
-        let usage = report.number("/oom_cgroup/usage_bytes");
-        let (near_above, near_below) = (limit + NEAR_BYTES, limit - NEAR_BYTES);
-        let fits = match self.usage {
-            Usage::AtLimit => (near_below..=near_above).contains(&usage),
-            Usage::AboveLimit => usage > near_above,
-            Usage::Freed => usage <= near_above,
-        };
-        assert!(fits, "{:?} {report:?}", self.usage);
-
+        match self.system {
+            None => self.check_oom_cgroup(report),
+            Some(_) => report.lacks("/oom_cgroup"),
+        }
         assert_eq!(report.limits().len(), self.chain.len(), "{report:?}");
         let mut below = 0;
         for (index, level) in self.chain.iter().enumerate() {
@@ -244,19 +355,42 @@ impl Expected {
             );
             below = usage;
         }
+    }
+
+    fn check_oom_cgroup(&self, report: &Report) {
+        let oom = &self.chain[self.oom];
+        assert_eq!(report.bytes("/oom_cgroup/path"), oom.path, "{report:?}");
+        report.is("/oom_cgroup/id", oom.id);
+        let limit = self.oom_limit();
+        report.is("/oom_cgroup/limit_bytes", limit);
+        let usage = report.number("/oom_cgroup/usage_bytes");
+        let (near_above, near_below) = (limit + NEAR_BYTES, limit - NEAR_BYTES);
+        let fits = match self.usage {
+            Usage::AtLimit => (near_below..=near_above).contains(&usage),
+            Usage::AboveLimit => usage > near_above,
+            Usage::Freed => usage <= near_above,
+        };
+        assert!(fits, "{:?} {report:?}", self.usage);
         let same = report.at(&format!("/limits/{}/usage_bytes", self.oom));
         assert_eq!(same, report.at("/oom_cgroup/usage_bytes"), "{report:?}");
     }
 
     fn check_trigger(&self, report: &Report) {
-        let own = &self.chain[0];
+        let (own_path, own_id) = &self.cgroup;
         let (pid, name, path, id) = match &self.trigger {
             Trigger::Anyone => return,
+            Trigger::VictimsAny => return report.is("/trigger/pid", self.victim.pid),
+            Trigger::Worker => {
+                assert_eq!(report.at("/trigger/pid"), report.at("/trigger/tid"));
+                let is_worker = report.bytes("/trigger/comm").starts_with(b"kworker/");
+                assert!(is_worker, "{report:?}");
+                return;
+            }
             Trigger::Victim => {
                 report.is("/trigger/tid", self.victim.pid);
-                (self.victim.pid, &self.victim.name[..], &own.path, own.id)
+                (self.victim.pid, &self.victim.name[..], own_path, *own_id)
             }
-            Trigger::VictimsThread(name) => (self.victim.pid, *name, &own.path, own.id),
+            Trigger::VictimsThread(name) => (self.victim.pid, *name, own_path, *own_id),
             Trigger::Process(pid, name, path, id) => {
                 report.is("/trigger/tid", *pid);
                 (*pid, &name[..], path, *id)

@@ -1,6 +1,7 @@
 //! The victims: this same executable, run as `hog MODE KEY=VALUE…` inside a cgroup.
 //!
-//! Each hog ends by itself, so that a limit that does not bite harms nobody: after 256 MiB, after its alarm, or with its parent.
+//! Each hog ends by itself, so that a limit that does not bite harms nobody: after 256 MiB unless it is told otherwise, after its
+//! alarm, or with its parent.
 
 use std::{
     collections::HashMap,
@@ -29,6 +30,7 @@ const SURVIVED: c_int = 99;
 const FAILED: c_int = 98;
 
 static TOUCHED: AtomicU64 = AtomicU64::new(0);
+static CAP: AtomicU64 = AtomicU64::new(CAP_BYTES);
 
 /// What a hog was told.
 struct Orders(HashMap<String, Vec<u8>>);
@@ -89,10 +91,6 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
             guard(&orders);
             let child = fork(0, || {
                 guard(&orders);
-                if let Some(entrance) = orders.bytes("move") {
-                    let entrance = str::from_utf8(entrance).expect("a plain path");
-                    fs::write(entrance, "0").expect("move to another cgroup");
-                }
                 prepare(&orders);
                 hog()
             });
@@ -123,8 +121,18 @@ fn guard(orders: &Orders) {
 
 /// Becomes who the test wants to see killed, and waits for its word.
 fn prepare(orders: &Orders) {
+    if let Some(entrance) = orders.bytes("move") {
+        let entrance = str::from_utf8(entrance).expect("a plain path");
+        fs::write(entrance, "0").expect("move to another cgroup");
+    }
     if let Some(adj) = orders.number("adj") {
         fs::write("/proc/self/oom_score_adj", adj.to_string()).expect("write oom_score_adj");
+    }
+    if let Some(bytes) = orders.number("cap") {
+        CAP.store(bytes, Ordering::Relaxed);
+    }
+    if let Some(node) = orders.number("node") {
+        bind_to(node);
     }
     if let Some(name) = orders.bytes("name") {
         let name = [name, b"\0"].concat();
@@ -142,6 +150,22 @@ fn prepare(orders: &Orders) {
         say_ready();
         wait_for_the_word();
     }
+}
+
+/// Takes memory of this node and no other.
+fn bind_to(node: u64) {
+    let nodes: libc::c_ulong = 1 << node;
+    let bits = libc::c_ulong::BITS;
+    // SAFETY: a place that is read, of so many bits.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_set_mempolicy,
+            libc::MPOL_BIND,
+            &raw const nodes,
+            bits,
+        )
+    };
+    assert_eq!(set, 0, "bind to node {node}");
 }
 
 /// Tells the test; with system calls alone, since memory may be shared with another process.
@@ -167,7 +191,8 @@ fn wait_for_the_end() -> ! {
 
 /// Touches fresh memory until it is killed.
 fn hog() -> ! {
-    while TOUCHED.fetch_add(CHUNK_BYTES as u64, Ordering::Relaxed) < CAP_BYTES {
+    let cap = CAP.load(Ordering::Relaxed);
+    while TOUCHED.fetch_add(CHUNK_BYTES as u64, Ordering::Relaxed) < cap {
         touch(CHUNK_BYTES);
     }
     exit(SURVIVED)

@@ -1,10 +1,11 @@
 //! The kernel's own words and counts: its log, and `/proc/vmstat`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
-    io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, PipeWriter, Read as _, Seek as _, SeekFrom},
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    thread::{self, JoinHandle},
 };
 
 use rustix::{param::page_size, system::uname};
@@ -13,7 +14,17 @@ use rustix::{param::page_size, system::uname};
 const RECORD_BYTES: usize = 8192;
 
 /// `/dev/kmsg` from the moment it was opened.
-pub(crate) struct KernelLog(File);
+pub(crate) struct KernelLog {
+    file: File,
+    /// Whether records were overwritten before they were read.
+    overrun: bool,
+}
+
+/// The same, read in a thread of its own, so that it is read before it is overwritten.
+pub(crate) struct Followed {
+    end: PipeWriter,
+    reader: JoinHandle<(KernelLog, Vec<String>)>,
+}
 
 impl KernelLog {
     /// Opens it at its end.
@@ -23,7 +34,32 @@ impl KernelLog {
             .custom_flags(libc::O_NONBLOCK)
             .open("/dev/kmsg")?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Self(file))
+        Ok(Self {
+            file,
+            overrun: false,
+        })
+    }
+
+    /// Reads it from now on.
+    pub(crate) fn follow(mut self) -> Followed {
+        let (ended, end) = io::pipe().expect("make a pipe");
+        let reader = thread::spawn(move || {
+            let mut texts = Vec::new();
+            let mut polled = [self.file.as_raw_fd(), ended.as_raw_fd()].map(|fd| libc::pollfd {
+                fd,
+                events: libc::POLLIN,
+                revents: 0,
+            });
+            loop {
+                // SAFETY: an array and its length.
+                unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) };
+                texts.extend(self.texts());
+                if polled[1].revents != 0 {
+                    return (self, texts);
+                }
+            }
+        });
+        Followed { end, reader }
     }
 
     /// The texts of all records since.
@@ -31,18 +67,28 @@ impl KernelLog {
         let mut texts = Vec::new();
         let mut record = [0; RECORD_BYTES];
         loop {
-            match self.0.read(&mut record) {
+            match self.file.read(&mut record) {
                 Ok(length) => {
                     let record = String::from_utf8_lossy(&record[..length]);
                     let text = record.split_once(';').map_or("", |(_, text)| text);
                     texts.push(text.lines().next().unwrap_or_default().to_owned());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return texts,
-                // Overrun: older records than ours were dropped.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+                // Overrun: the next read goes on with the oldest that is left.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => self.overrun = true,
                 Err(error) => panic!("read /dev/kmsg: {error}"),
             }
         }
+    }
+}
+
+impl Followed {
+    /// The texts of all records until now; none if some were overwritten before they were read.
+    pub(crate) fn end(self) -> Option<Vec<String>> {
+        let Self { end, reader } = self;
+        drop(end);
+        let (log, texts) = reader.join().expect("read the kernel log");
+        (!log.overrun).then_some(texts)
     }
 }
 
@@ -75,6 +121,24 @@ pub(crate) fn oom_kill_line(texts: &[String], pid: u32) -> Option<(String, Strin
     Some((oom.to_owned(), task.to_owned()))
 }
 
+/// Victims that the kernel has written a header for, before the line that says that they were killed.
+pub(crate) fn killed_by_header(texts: &[String]) -> BTreeSet<u32> {
+    texts
+        .iter()
+        .filter_map(|text| text.strip_prefix("oom-kill:")?.rsplit_once(",pid="))
+        .filter_map(|(_, pid)| pid.split(',').next()?.parse().ok())
+        .collect()
+}
+
+/// Whether a kretprobe on a function hides that function's callers from everyone who takes the kernel's stack: before 5.16
+/// (`kretprobe_find_ret_addr` of `kernel/kprobes.c`, `rethook_find_ret_addr` of `kernel/trace/rethook.c` since).
+pub(crate) fn kretprobes_hide_callers() -> bool {
+    let symbols = fs::read("/proc/kallsyms").expect("read the kernel's symbols");
+    !symbols.split(|&byte| byte == b'\n').any(|line| {
+        line.ends_with(b" kretprobe_find_ret_addr") || line.ends_with(b" rethook_find_ret_addr")
+    })
+}
+
 /// `oom_kill` of `/proc/vmstat`: every kill and re-kill of the machine since boot.
 pub(crate) fn oom_kill_count() -> u64 {
     let text = fs::read_to_string("/proc/vmstat").expect("read vmstat");
@@ -83,6 +147,34 @@ pub(crate) fn oom_kill_count() -> u64 {
         .expect("a line oom_kill")
         .parse()
         .expect("a number")
+}
+
+/// A number of `/proc/meminfo`, in bytes.
+pub(crate) fn meminfo_bytes(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("read meminfo");
+    let kilobytes: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|number| number.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in meminfo"));
+    kilobytes * 1024
+}
+
+/// Pages of memory that a node has; none if there is no such node.
+pub(crate) fn node_pages(node: u64) -> Option<u64> {
+    let text = fs::read_to_string("/proc/zoneinfo").expect("read zoneinfo");
+    let start = format!("Node {node}, zone ");
+    let mut pages = None;
+    let mut is_node = false;
+    for line in text.lines() {
+        if line.starts_with("Node ") {
+            is_node = line.starts_with(&start);
+        } else if is_node && let Some(present) = line.trim_start().strip_prefix("present ") {
+            let present: u64 = present.trim().parse().expect("a count of pages");
+            pages = Some(pages.unwrap_or(0) + present);
+        }
+    }
+    pages
 }
 
 /// How far a resident size can be off: what CPUs hold back from a per-CPU counter (6.2 and later, `lib/percpu_counter.c`),

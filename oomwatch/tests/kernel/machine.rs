@@ -1,6 +1,6 @@
-//! What this machine gives: privileges, a memory controller, and how much to ask of it.
+//! What this machine gives: privileges, a memory controller, rungs of the hook ladder, and how much to ask of it.
 
-use std::{env, fs, path::PathBuf, process, time::Duration};
+use std::{collections::BTreeMap, env, fs, path::PathBuf, process, sync::Mutex, time::Duration};
 
 use rustix::{
     process::geteuid,
@@ -11,6 +11,7 @@ use rustix::{
 use crate::{
     Skip,
     cgroups::{Cgroup, Hierarchy, Scene, Version},
+    rung::Rung,
 };
 
 /// How long a condition may take to come true on a machine that is not emulated.
@@ -29,6 +30,16 @@ pub(crate) struct Machine {
     pub(crate) storm: usize,
     /// PID namespaces that die.
     pub(crate) namespaces: usize,
+    /// `--hooks` for tests that do not choose themselves; absent leaves it to the command.
+    pub(crate) hooks: Option<String>,
+    /// Rungs that must not be absent.
+    pub(crate) required: Vec<Rung>,
+    /// Whether this machine is there for the tests alone: it may run out of memory, and nothing else kills on it.
+    pub(crate) is_guest: bool,
+    /// Whether the kernel may be locked down at the end, until the next boot.
+    pub(crate) may_lock_down: bool,
+    /// Rungs that could not be had, and why.
+    absent: Mutex<BTreeMap<Rung, String>>,
     /// Below it lie all cgroups of this run.
     root: Scene,
 }
@@ -46,7 +57,7 @@ impl Machine {
         }
         let patience =
             PATIENCE * u32::try_from(number("OOMWATCH_PATIENCE", 1)).expect("a small factor");
-        let top = Hierarchy::find()?.root();
+        let top = Hierarchy::find("memory")?.root();
         remove_leftovers(&top, patience);
         Ok(Self {
             binary: env::var_os("OOMWATCH_BIN")
@@ -54,6 +65,17 @@ impl Machine {
             patience,
             storm: number("OOMWATCH_STORM", 500),
             namespaces: number("OOMWATCH_NAMESPACES", 5000),
+            hooks: text("OOMWATCH_HOOKS").inspect(|hooks| {
+                let complete = ["auto", "function", "fentry", "kprobe", "tracepoint"];
+                assert!(
+                    complete.contains(&hooks.as_str()),
+                    "OOMWATCH_HOOKS: {hooks}"
+                );
+            }),
+            required: rungs(&text("OOMWATCH_RUNGS").unwrap_or_default()),
+            is_guest: text("OOMWATCH_SYSTEM").is_some_and(|value| value == "1"),
+            may_lock_down: text("OOMWATCH_LOCKDOWN").is_none_or(|value| value != "0"),
+            absent: Mutex::default(),
             root: Scene::new(
                 top.make(format!("{ROOT_PREFIX}{}", process::id())),
                 patience,
@@ -64,6 +86,32 @@ impl Machine {
     /// Which interface the memory controller has.
     pub(crate) fn version(&self) -> Version {
         self.root.version()
+    }
+
+    /// Path of the root cgroup of this run.
+    pub(crate) fn path(&self) -> &str {
+        self.root.text()
+    }
+
+    /// The root of the hierarchy, which is not these tests' own.
+    pub(crate) fn top(&self) -> Cgroup {
+        self.root.top()
+    }
+
+    /// Why a rung could not be had, if that is known.
+    pub(crate) fn absent(&self, rung: Rung) -> Option<String> {
+        self.absent.lock().expect("no panic").get(&rung).cloned()
+    }
+
+    /// Remembers that a rung cannot be had, which must not be if it is required.
+    pub(crate) fn is_absent(&self, rung: Rung, why: &str) {
+        assert!(
+            !self.required.contains(&rung),
+            "{} is required, but: {why}",
+            rung.name()
+        );
+        let mut absent = self.absent.lock().expect("no panic");
+        absent.insert(rung, why.to_owned());
     }
 
     /// A cgroup for one test, removed with all below it when it is dropped.
@@ -84,12 +132,25 @@ fn remove_leftovers(top: &Cgroup, patience: Duration) {
     }
 }
 
+/// A variable that is set to something.
+fn text(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
 fn number(variable: &str, default: usize) -> usize {
-    env::var(variable).map_or(default, |value| {
+    text(variable).map_or(default, |value| {
         value
             .parse()
             .unwrap_or_else(|_| panic!("{variable} is no number: {value}"))
     })
+}
+
+fn rungs(names: &str) -> Vec<Rung> {
+    names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| Rung::named(name).unwrap_or_else(|| panic!("OOMWATCH_RUNGS: {name}")))
+        .collect()
 }
 
 /// Nanoseconds since boot, suspend included: the clock of process starts and of records.

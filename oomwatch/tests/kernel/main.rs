@@ -1,7 +1,8 @@
 //! Real kills on a real kernel: the whole path from the OOM killer to the command's output.
 //!
-//! Needs root, BPF, and a memory controller (cgroup v1 or v2). It makes cgroups below one of its own and removes them, never
-//! brings the machine itself out of memory, and uses no other program, so that it runs in a VM from an init script too.
+//! Needs root, BPF, and a memory controller (cgroup v1 or v2). It makes cgroups below one of its own and removes them, and uses
+//! no other program, so that it runs in a VM from an init script too. Only where it is told that the machine is there for it
+//! alone does it bring the machine itself out of memory.
 //!
 //! | variable | does |
 //! |---|---|
@@ -10,6 +11,13 @@
 //! | `OOMWATCH_PATIENCE` | factor on all deadlines, for emulated machines; 1 |
 //! | `OOMWATCH_STORM` | kills in the storm; 500 |
 //! | `OOMWATCH_NAMESPACES` | PID namespaces that die before the kills; 5000 |
+//! | `OOMWATCH_HOOKS` | the rung for tests that do not choose one: `function`, `fentry`, `kprobe` or `tracepoint`; `auto` |
+//! | `OOMWATCH_RUNGS` | rungs that must not be absent, with commas |
+//! | `OOMWATCH_SYSTEM` | `1`: the machine is there for these tests alone, and may run out of memory |
+//! | `OOMWATCH_LOCKDOWN` | `0`: leave the kernel's lockdown alone, which lasts until the next boot |
+//!
+//! Scenarios that compare the rungs of the hook ladder print a line for each rung:
+//! `@rung SCENARIO RUNG ok|failed|absent WHAT`, where WHAT is what the best rung told and this one did not, or why it is absent.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -17,8 +25,14 @@
     reason = "a test says what it expects, and fails by panicking"
 )]
 
+/// Whether the rungs agree.
+mod agreement;
 /// Making, limiting and removing cgroups.
 mod cgroups;
+/// Two reports of one kill.
+mod compare;
+/// The command after its end.
+mod ended;
 /// What a report of a kill must say.
 mod expected;
 /// The victims.
@@ -31,6 +45,10 @@ mod machine;
 mod process;
 /// A report, read back.
 mod report;
+/// The rungs of the hook ladder.
+mod rung;
+/// The same kills seen from every rung.
+mod rungs;
 /// The tests themselves, one file a concern.
 mod scenarios;
 /// The command under test.

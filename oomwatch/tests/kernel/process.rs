@@ -162,7 +162,8 @@ impl Process {
         }
     }
 
-    fn as_victim(&self, pid: u32) -> Victim {
+    /// What would be known of it if this process of its own were killed.
+    pub(crate) fn as_victim(&self, pid: u32) -> Victim {
         Victim {
             pid,
             name: self.name.clone(),

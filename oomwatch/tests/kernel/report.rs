@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Members of an object: those that are always there, and those that may be.
 type Members = (&'static [&'static str], &'static [&'static str]);
 
-/// Objects of the schema by their place, as far as tracepoints and the cgroup path can fill them.
+/// Objects of the schema by their place, as function hooks and raw tracepoints fill them.
 const OBJECTS: &[(&str, Members)] = &[
     (
         "",
@@ -33,7 +33,9 @@ const OBJECTS: &[(&str, Members)] = &[
                 "limit_owner",
                 "oom_cgroup",
                 "limits",
+                "allocation",
                 "group_kill",
+                "group_cgroup",
                 "container",
                 "pod",
                 "unit",
@@ -44,6 +46,8 @@ const OBJECTS: &[(&str, Members)] = &[
         "/oom_cgroup",
         (&["path", "id", "usage_bytes", "limit_bytes"], &["path_hex"]),
     ),
+    ("/allocation", (&["order", "gfp_mask"], &["total_pages"])),
+    ("/group_cgroup", (&["path"], &["path_hex", "id"])),
     (
         "/victim",
         (
@@ -66,6 +70,7 @@ const OBJECTS: &[(&str, Members)] = &[
                 "comm_hex",
                 "cmdline",
                 "cmdline_hex",
+                "oom_points",
                 "cgroup",
                 "leaf_cgroup",
             ],
@@ -88,6 +93,64 @@ const LIMIT: Members = (
     &["path_hex", "limit_bytes", "swap_limit_bytes"],
 );
 
+/// What the lower rungs tell at least; they may tell the rest too.
+const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "schema",
+            "id",
+            "incident",
+            "time",
+            "boot_time_ns",
+            "node",
+            "source",
+            "hooks",
+            "scope",
+            "missing",
+            "main_process",
+            "victim",
+        ],
+    ),
+    ("/oom_cgroup", &["path"]),
+    ("/allocation", &["order", "gfp_mask"]),
+    ("/victim", &["pid", "tid"]),
+    ("/victim/cgroup", &["path"]),
+    ("/victim/leaf_cgroup", &["path"]),
+    ("/trigger", &["comm"]),
+    ("/trigger/cgroup", &["path"]),
+];
+
+/// The least of an element of `limits` on the lower rungs.
+const PARTIAL_LIMIT: &[&str] = &["path"];
+
+/// A line of `-o json`.
+pub(crate) enum Line {
+    /// A kill.
+    Kill(Report),
+    /// So many kills that the kernel counted and of which nothing else is known.
+    Gap(u64),
+}
+
+impl Line {
+    /// Reads it.
+    pub(crate) fn parse(line: &[u8]) -> Self {
+        let text = str::from_utf8(line).expect("JSON in UTF-8");
+        assert!(!text.chars().any(char::is_control), "{text}");
+        let value: Value =
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(value["schema"], "oomwatch/v1", "{text}");
+        if value["source"] == "audit" {
+            let unidentified = value["unidentified"].as_u64();
+            return Self::Gap(unidentified.unwrap_or_else(|| panic!("no number: {text}")));
+        }
+        let report = Report(value);
+        report.check_members();
+        report.check_identity();
+        Self::Kill(report)
+    }
+}
+
 /// A report of a kill.
 #[derive(Clone)]
 pub(crate) struct Report(Value);
@@ -99,38 +162,55 @@ impl fmt::Debug for Report {
 }
 
 impl Report {
-    /// Reads a line of `-o json`.
+    /// Reads a line of `-o json` that tells of a kill.
     pub(crate) fn parse(line: &[u8]) -> Self {
-        let text = str::from_utf8(line).expect("JSON in UTF-8");
-        assert!(!text.chars().any(char::is_control), "{text}");
-        let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let report = Self(value);
-        report.check_members();
-        report.check_identity();
-        report
+        match Line::parse(line) {
+            Line::Kill(report) => report,
+            Line::Gap(unidentified) => panic!("a gap of {unidentified} instead of a kill"),
+        }
     }
 
     fn check_members(&self) {
-        for (place, members) in OBJECTS {
+        let complete = self.is_complete();
+        for (place, (needed, allowed)) in OBJECTS {
+            let partial = PARTIAL_OBJECTS
+                .iter()
+                .find_map(|(partial, needed)| (partial == place).then_some(*needed));
+            let least = if complete { Some(*needed) } else { partial };
             if let Some(object) = self.0.pointer(place) {
-                check_members(object, *members, &format!("{place} of {self:?}"));
+                let place = format!("{place} of {self:?}");
+                check_members(
+                    object,
+                    least.unwrap_or_default(),
+                    &[needed, allowed],
+                    &place,
+                );
             }
         }
+        let (needed, allowed) = LIMIT;
+        let least = if complete { needed } else { PARTIAL_LIMIT };
         for (index, limit) in self.limits().iter().enumerate() {
-            check_members(limit, LIMIT, &format!("/limits/{index} of {self:?}"));
+            let place = format!("/limits/{index} of {self:?}");
+            check_members(limit, least, &[needed, allowed], &place);
         }
     }
 
     /// What is the same for every kill of this boot.
     fn check_identity(&self) {
-        self.is("/schema", "oomwatch/v1");
-        self.is("/source", "bpf");
-        self.is("/hooks", "tracepoint");
+        let source = match self.text("/hooks") {
+            "function" | "tracepoint" | "format" => "bpf",
+            "kmsg" => "kmsg",
+            hooks => panic!("unknown hooks: {hooks}"),
+        };
+        self.is("/source", source);
         let node = fs::read_to_string("/proc/sys/kernel/hostname").expect("read the host's name");
         self.is("/node", node.trim_end());
         let boot =
             fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read the boot's id");
         let boot = &boot[..8];
+        if !self.is_complete() {
+            return;
+        }
         let (id, incident) = (self.text("/id"), self.text("/incident"));
         assert_eq!(
             id,
@@ -152,6 +232,11 @@ impl Report {
         );
     }
 
+    /// Whether it comes from a rung that takes all of it in the kernel.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.text("/hooks"), "function" | "tracepoint")
+    }
+
     /// When the victim was started, as its id says: nanoseconds since boot.
     pub(crate) fn start_ns(&self) -> u64 {
         hexadecimal(self.text("/id").split('-').nth(1))
@@ -160,6 +245,11 @@ impl Report {
     /// When the incident's first victim was killed: nanoseconds since boot.
     pub(crate) fn incident_ns(&self) -> u64 {
         hexadecimal(self.text("/incident").split('-').nth(1))
+    }
+
+    /// All of it.
+    pub(crate) fn value(&self) -> &Value {
+        &self.0
     }
 
     /// What stands at a place.
@@ -225,7 +315,7 @@ impl Report {
     }
 }
 
-fn check_members(object: &Value, (needed, allowed): Members, place: &str) {
+fn check_members(object: &Value, needed: &[&str], known: &[&[&str]], place: &str) {
     let object: &Map<_, _> = object
         .as_object()
         .unwrap_or_else(|| panic!("no object at {place}"));
@@ -233,7 +323,7 @@ fn check_members(object: &Value, (needed, allowed): Members, place: &str) {
         assert!(object.contains_key(*name), "no {name} in {place}");
     }
     for (name, value) in object {
-        let known = needed.iter().chain(allowed).any(|known| known == name);
+        let known = known.iter().any(|names| names.contains(&&**name));
         assert!(known, "{name} is not in the schema, in {place}");
         assert!(
             !value.is_null(),

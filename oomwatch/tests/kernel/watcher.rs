@@ -1,11 +1,10 @@
 //! The command under test: started, read while it runs, and ended.
 
 use std::{
-    collections::HashMap,
     fs::File,
     io::{self, BufRead as _, BufReader, Read},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -13,12 +12,18 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{cgroups::Cgroup, kernel::oom_kill_count, machine::Machine, report::Report};
+use crate::{
+    cgroups::Cgroup,
+    ended::Ended,
+    kernel::oom_kill_count,
+    machine::Machine,
+    rung::{Rung, hooks_of},
+};
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
-/// What it says at the end if nothing is missing.
-const COMPLETE: &str = "every OOM kill that the kernel counted was seen";
+/// Exit code of a command that was told what it does not know.
+const USAGE: i32 = 2;
 
 /// How to start it.
 pub(crate) struct Watch<'a> {
@@ -35,6 +40,11 @@ impl<'a> Watch<'a> {
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             environment: Vec::new(),
         }
+    }
+
+    /// `oomwatch watch -o json` on this rung.
+    pub(crate) fn on(machine: &'a Machine, rung: Rung) -> Self {
+        Self::new(machine, &["-o", "json", "--hooks", rung.name()])
     }
 
     /// For kills below a cgroup.
@@ -59,24 +69,36 @@ impl<'a> Watch<'a> {
 
     /// As [`Self::start`], but nobody reads its stdout yet.
     pub(crate) fn start_unread(self) -> Watcher {
-        self.spawn(Stdio::piped(), None)
+        self.spawn(Stdio::piped(), None).ready()
+    }
+
+    /// As [`Self::start`], but it may refuse; then this is what it says of it.
+    pub(crate) fn try_start(self) -> Result<Watcher, String> {
+        let mut watcher = self.spawn(Stdio::piped(), None);
+        watcher.wait_until_ready()?;
+        watcher.listen();
+        Ok(watcher)
     }
 
     /// With a terminal as its stdout: its own end, and the one to read.
     pub(crate) fn start_on(self, (its, ours): (OwnedFd, OwnedFd)) -> Watcher {
-        let mut watcher = self.spawn(its.into(), Some(ours.into()));
+        let mut watcher = self.spawn(its.into(), Some(ours.into())).ready();
         watcher.listen();
         watcher
     }
 
     fn spawn(self, stdout: Stdio, terminal: Option<File>) -> Watcher {
         let counted = oom_kill_count();
+        let chosen = (self.machine.hooks.iter())
+            .filter(|_| !self.arguments.iter().any(|word| word == "--hooks"))
+            .flat_map(|hooks| ["--hooks", hooks]);
         let mut command = Command::new(&self.machine.binary);
         // SAFETY: one system call with numbers, which is safe between fork and exec.
         unsafe { command.pre_exec(end_with_parent) };
         let mut child = command
-            .args(["watch", "--hooks", "tracepoint"])
+            .arg("watch")
             .args(&self.arguments)
+            .args(chosen)
             .env_remove("NODE_NAME")
             .env_remove("NO_COLOR")
             .envs(self.environment)
@@ -86,7 +108,7 @@ impl<'a> Watch<'a> {
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", self.machine.binary.display()));
         let stderr = child.stderr.take().expect("a piped stderr");
-        let mut watcher = Watcher {
+        Watcher {
             stdout: match terminal {
                 Some(terminal) => Stdout::Terminal(terminal),
                 None => Stdout::Pipe(child.stdout.take().expect("a piped stdout")),
@@ -97,9 +119,7 @@ impl<'a> Watch<'a> {
             patience: self.machine.patience,
             counted,
             ended: false,
-        };
-        watcher.wait_until_ready();
-        watcher
+        }
     }
 }
 
@@ -123,14 +143,41 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    fn wait_until_ready(&mut self) {
+    fn ready(mut self) -> Self {
+        match self.wait_until_ready() {
+            Ok(()) => self,
+            Err(why) => panic!("the command did not get ready: {why}"),
+        }
+    }
+
+    /// Waits until it sees kills; if it ends instead, this is what it says of it.
+    fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + self.patience;
         while !self.told.last().is_some_and(|line| line.contains(READY)) {
             match next(&self.talk, deadline) {
                 Ok(line) => self.told.push(String::from_utf8_lossy(&line).into_owned()),
-                Err(why) => panic!("the command did not get ready: {why:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("the command did not get ready"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait().expect("wait for the command");
+                    self.ended = true;
+                    let line = match status.code() {
+                        Some(USAGE) => self.told.first(),
+                        _ => self.told.last(),
+                    };
+                    return Err(line.map_or_else(|| status.to_string(), Clone::clone));
+                }
             }
         }
+        Ok(())
+    }
+
+    /// `hooks` of its reports, by what it said when it saw kills.
+    pub(crate) fn hooks(&self) -> &str {
+        let ready = self.told.iter().find(|line| line.contains(READY));
+        let (_, hooks) = ready
+            .and_then(|line| line.split_once("hooks=\""))
+            .unwrap_or_else(|| panic!("no word about hooks: {:?}", self.told));
+        hooks_of(hooks.split('"').next().unwrap_or_default())
     }
 
     /// Reads its stdout from now on.
@@ -194,6 +241,7 @@ impl Watcher {
         let status = self.child.wait().expect("wait for the command");
         self.ended = true;
         Ended {
+            hooks: self.hooks().to_owned(),
             status,
             lines,
             told: std::mem::take(&mut self.told),
@@ -218,81 +266,6 @@ impl Drop for Watcher {
             let told: Vec<_> = self.told.drain(..).chain(rest).collect();
             eprintln!("the command said:\n{}", told.join("\n"));
         }
-    }
-}
-
-/// The command after its end.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// How it ended.
-    pub(crate) status: ExitStatus,
-    /// Lines of stdout that were not read before.
-    pub(crate) lines: Vec<Vec<u8>>,
-    /// Lines of stderr.
-    pub(crate) told: Vec<String>,
-    /// How many kills the kernel counted meanwhile, on the whole machine.
-    growth: u64,
-}
-
-/// What it says at its end to have seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sum {
-    /// Kills of the whole machine.
-    pub(crate) kills: u64,
-    /// Victims that were sent SIGKILL once more.
-    pub(crate) rekills: u64,
-    /// Marks without a kill.
-    pub(crate) marks: u64,
-    /// Killed sharers of a victim's memory.
-    pub(crate) sharers: u64,
-}
-
-impl Ended {
-    /// Its lines as reports.
-    pub(crate) fn reports(&self) -> Vec<Report> {
-        self.lines.iter().map(|line| Report::parse(line)).collect()
-    }
-
-    /// Its only line as a report.
-    pub(crate) fn report(&self) -> Report {
-        let [report] = &self.reports()[..] else {
-            panic!("not one report: {self:#?}");
-        };
-        report.clone()
-    }
-
-    /// Its lines as text.
-    pub(crate) fn text(&self) -> Vec<&str> {
-        self.lines
-            .iter()
-            .map(|line| str::from_utf8(line).expect("output in UTF-8"))
-            .collect()
-    }
-
-    /// What it counted: it says that nothing is missing, and it counted nothing that the kernel did not.
-    pub(crate) fn sum(&self) -> Sum {
-        let line = self
-            .told
-            .iter()
-            .find_map(|line| line.split_once(COMPLETE).map(|(_, counts)| counts))
-            .unwrap_or_else(|| panic!("no word that every kill was seen: {:#?}", self.told));
-        let counts: HashMap<_, u64> = line
-            .split_ascii_whitespace()
-            .filter_map(|count| count.split_once('='))
-            .map(|(name, count)| (name, count.parse().expect("a count")))
-            .collect();
-        let sum = Sum {
-            kills: counts["kills"],
-            rekills: counts["rekills"],
-            marks: counts["marks"],
-            sharers: counts["sharers"],
-        };
-        assert!(
-            sum.kills + sum.rekills <= self.growth,
-            "{sum:?}, but the kernel counted {}",
-            self.growth
-        );
-        sum
     }
 }
 

@@ -6,10 +6,10 @@ use std::{collections::HashSet, fs, process};
 use super::MIB;
 use crate::{
     Scenario, Skip,
-    cgroups::Version,
-    expected::{Expected, Trigger, Usage},
+    cgroups::{Cgroup, Version},
+    expected::{Choice, Expected, Trigger, Usage},
     machine::Machine,
-    process::Hog,
+    process::{Hog, Process, Victim},
     watcher::Watch,
 };
 
@@ -31,66 +31,74 @@ pub(super) const ALL: &[Scenario] = &[
     .needing(cgroup_v2),
 ];
 
-fn cgroup_v2(machine: &Machine) -> Result<(), Skip> {
+/// Skips where the memory controller is on cgroup v1.
+pub(super) fn cgroup_v2(machine: &Machine) -> Result<(), Skip> {
     match machine.version() {
         Version::V2 => Ok(()),
         Version::V1 => Err(Skip("the memory controller is on cgroup v1".to_owned())),
     }
 }
 
-fn group_kill(machine: &Machine) {
-    let scene = machine.scene("group");
-    scene.limit(32 * MIB);
-    scene.write("memory.oom.group", 1);
-    let inner = scene.make("inner");
-    let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
-    let holders = [(); 3].map(|()| {
-        let mut holder = Hog::holding(2 * MIB)
-            .named(b"member")
-            .start(&inner, machine.patience);
-        holder.ready();
-        holder
-    });
+/// Kills a group of so many processes, of which the first victim comes first.
+pub(super) fn group(machine: &Machine, cgroup: &Cgroup, count: u64) -> Vec<Expected> {
+    // What each of them holds, and as much for what it needs to run.
+    cgroup.limit(count * 4 * MIB + 16 * MIB);
+    cgroup.kill_as_group();
+    let inner = cgroup.make("inner");
+    let holders: Vec<_> = (1..count)
+        .map(|_| {
+            let mut holder = Hog::holding(2 * MIB)
+                .named(b"member")
+                .start(&inner, machine.patience);
+            holder.ready();
+            holder
+        })
+        .collect();
     let hog = Hog::plain().named(b"hog").start(&inner, machine.patience);
     let hog = hog.killed();
-    let mut victims = vec![hog.clone()];
-    victims.extend(holders.map(crate::process::Process::killed));
+    let trigger = Trigger::Process(hog.pid, hog.name.clone(), inner.path().to_vec(), inner.id());
+    let members = holders.into_iter().map(Process::killed);
+    let kill = |victim: Victim| {
+        let mut kill = Expected::new(&victim, &inner)
+            .out_of(1, "cgroup")
+            .triggered_by(trigger.clone());
+        kill.group_kill = true;
+        kill.held_bytes = 2 * MIB;
+        if victim.pid != hog.pid {
+            kill.usage = Usage::Freed;
+            kill.choice = Choice::None;
+        }
+        kill
+    };
+    [hog.clone()].into_iter().chain(members).map(kill).collect()
+}
 
+fn group_kill(machine: &Machine) {
+    let scene = machine.scene("group");
+    let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
+    let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
+    let kills = group(machine, &scene, 4);
     let ended = json.interrupt();
     let reports = ended.reports();
-    assert_eq!(reports.len(), 4, "{reports:?}");
+    assert_eq!(reports.len(), kills.len(), "{reports:?}");
     let incidents: HashSet<_> = reports
         .iter()
         .map(|report| report.text("/incident"))
         .collect();
     assert_eq!(incidents.len(), 1, "{reports:?}");
-    assert_eq!(reports[0].pid(), hog.pid, "{reports:?}");
+    assert_eq!(reports[0].pid(), kills[0].victim.pid, "{reports:?}");
     assert_eq!(reports[0].incident_ns(), reports[0].number("/boot_time_ns"));
-    for victim in &victims {
+    for kill in &kills {
         let report = reports
             .iter()
-            .find(|report| report.pid() == victim.pid)
+            .find(|report| report.pid() == kill.victim.pid)
             .expect("each process of the group");
-        let mut kill = Expected::new(victim, &inner)
-            .out_of(1, "cgroup")
-            .triggered_by(Trigger::Process(
-                hog.pid,
-                hog.name.clone(),
-                inner.path().to_vec(),
-                inner.id(),
-            ));
-        kill.group_kill = true;
-        if victim.pid != hog.pid {
-            kill.usage = Usage::Freed;
-        }
-        kill.held_bytes = 2 * MIB;
         kill.check(report);
     }
     ended.sum();
 
     let ended = wide.interrupt();
-    let pid = hog.pid.to_string();
+    let pid = kills[0].victim.pid.to_string();
     let hogs: Vec<_> = ended
         .text()
         .into_iter()
@@ -103,34 +111,34 @@ fn group_kill(machine: &Machine) {
     assert!(sum.kills >= 4 && sum.rekills >= 1, "{sum:?}");
 }
 
-fn lowered_limit(machine: &Machine) {
-    let scene = machine.scene("lowered");
-    scene.limit(64 * MIB);
-    let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let mut holder = Hog::holding(32 * MIB).start(&scene, machine.patience);
+/// Lowers a limit below what is used, from outside: from this process.
+pub(super) fn lowered(machine: &Machine, cgroup: &Cgroup) -> Expected {
+    cgroup.limit(64 * MIB);
+    let mut holder = Hog::holding(32 * MIB).start(cgroup, machine.patience);
     holder.ready();
-    scene.write("memory.max", 8 * MIB);
+    cgroup.write("memory.max", 8 * MIB);
     let victim = holder.killed();
-    let report = watcher.interrupt().report();
 
     let mut name = fs::read("/proc/thread-self/comm").expect("read own name");
     name.pop_if(|byte| *byte == b'\n');
-    let own = fs::read_to_string("/proc/self/cgroup").expect("read own cgroup");
-    let path = own
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .expect("a cgroup of v2");
-    let id = report.number("/trigger/cgroup/id");
-    let mut kill = Expected::new(&victim, &scene).triggered_by(Trigger::Process(
+    let (path, id) = cgroup.of_this_process();
+    let mut kill = Expected::new(&victim, cgroup).triggered_by(Trigger::Process(
         process::id(),
         name,
-        path.as_bytes().to_vec(),
+        path,
         id,
     ));
     kill.usage = Usage::AboveLimit;
     kill.held_bytes = 16 * MIB;
+    kill
+}
+
+fn lowered_limit(machine: &Machine) {
+    let scene = machine.scene("lowered");
+    let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
+    let kill = lowered(machine, &scene);
+    let report = watcher.interrupt().report();
     kill.check(&report);
-    assert_ne!(id, scene.id(), "{report:?}");
 }
 
 /// What a container makes below itself without the controller is charged to the container.

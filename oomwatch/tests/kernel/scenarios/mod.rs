@@ -4,16 +4,24 @@
 mod command;
 /// Kills of whole groups, and limits that a writer lowers: cgroup v2 alone.
 mod group;
+/// What keeps a rung from being had.
+mod ladder;
+/// The kernel's lockdown, which lasts until the next boot.
+mod lockdown;
 /// Names that processes and cgroups choose to do harm.
 mod names;
 /// Who is a container's main process.
 mod namespaces;
 /// Pods and containers, and whose limit was hit.
 mod pods;
+/// The same kills on every rung.
+mod rungs;
 /// One process and one limit.
 mod single;
 /// Many at once.
 mod storm;
+/// The machine runs out of memory.
+mod system;
 /// On a terminal.
 mod terminal;
 /// Victims that are more than one thread or one process.
@@ -21,7 +29,7 @@ mod threads;
 
 use crate::Scenario;
 
-/// Every test.
+/// Every test, in the order in which they run.
 pub(crate) fn all() -> impl Iterator<Item = Scenario> {
     [
         single::ALL,
@@ -33,6 +41,10 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         command::ALL,
         terminal::ALL,
         storm::ALL,
+        rungs::ALL,
+        ladder::ALL,
+        system::ALL,
+        lockdown::ALL,
     ]
     .into_iter()
     .flatten()

@@ -4,11 +4,7 @@ use serde_json::json;
 
 use super::MIB;
 use crate::{
-    Scenario,
-    expected::Expected,
-    machine::Machine,
-    process::Hog,
-    watcher::{Ended, Watch},
+    Scenario, ended::Ended, expected::Expected, machine::Machine, process::Hog, watcher::Watch,
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -165,7 +161,6 @@ fn deep_path(machine: &Machine) {
     for ((victim, chain), report) in kills.iter().zip(&reports) {
         report.is("/victim/pid", victim.pid);
         assert_eq!(report.bytes("/victim/cgroup/path"), deep.path());
-        report.is("/missing", json!(["limits"]));
         assert_eq!(report.limits().len(), 16, "{report:?}");
         for (index, level) in chain.iter().take(16).enumerate() {
             let place = format!("/limits/{index}");
@@ -177,8 +172,15 @@ fn deep_path(machine: &Machine) {
             report.is(&format!("{place}/id"), level.id);
         }
     }
-    // The lock of the one that ran out tells, where the kernel has it.
-    if reports[0].at("/oom_cgroup").is_some() {
+    reports[0].is("/missing", json!(["limits"]));
+    // Function hooks know its id, and that it is none of those that are told.
+    let missing = match ended.hooks.as_str() {
+        "function" => json!(["limits", "oom_cgroup"]),
+        _ => json!(["limits"]),
+    };
+    reports[1].is("/missing", missing);
+    // The lock of the one that ran out tells tracepoints, where the kernel has it.
+    if ended.hooks == "function" || reports[0].at("/oom_cgroup").is_some() {
         reports[0].is("/oom_cgroup/id", deep.id());
         reports[0].is("/limit_owner", "cgroup");
     }

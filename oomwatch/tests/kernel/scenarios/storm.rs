@@ -11,12 +11,8 @@ use std::{
 
 use super::MIB;
 use crate::{
-    Scenario,
-    cgroups::Cgroup,
-    expected::Expected,
-    machine::Machine,
-    process::Hog,
-    watcher::{Ended, Watch},
+    Scenario, cgroups::Cgroup, ended::Ended, expected::Expected, machine::Machine, process::Hog,
+    watcher::Watch,
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -34,7 +30,7 @@ const LIMIT_BYTES: u64 = 8 * MIB;
 const KILLS: usize = 100;
 
 /// Kills so many, each in a cgroup of its own that is removed at once.
-fn kill_many(machine: &Machine, scene: &Cgroup, count: usize) -> Vec<Expected> {
+pub(super) fn kill_many(machine: &Machine, scene: &Cgroup, count: usize) -> Vec<Expected> {
     let next = AtomicUsize::new(0);
     let kills = Mutex::new(Vec::with_capacity(count));
     thread::scope(|scope| {
@@ -101,9 +97,10 @@ fn dying_namespaces(machine: &Machine) {
     let [first, second] = [(); 2].map(|()| namespaces(machine.namespaces / 2));
     first.ended();
     second.ended();
-    let mut kills = kill_many(machine, &scene.make("after"), KILLS);
+    let count = KILLS.min(machine.storm);
+    let mut kills = kill_many(machine, &scene.make("after"), count);
     let others = namespaces(machine.namespaces / 10);
-    kills.extend(kill_many(machine, &scene.make("while"), KILLS));
+    kills.extend(kill_many(machine, &scene.make("while"), count));
     others.ended();
     let ended = watcher.interrupt();
     check_all(&kills, &ended);

@@ -7,12 +7,7 @@ use std::{
 };
 
 use super::MIB;
-use crate::{
-    Scenario, Skip,
-    machine::Machine,
-    process::Hog,
-    watcher::{Ended, Watch},
-};
+use crate::{Scenario, Skip, ended::Ended, machine::Machine, process::Hog, watcher::Watch};
 
 pub(super) const ALL: &[Scenario] =
     &[Scenario::new("colour_is_for_terminals_that_want_it", colour).needing(terminal)];

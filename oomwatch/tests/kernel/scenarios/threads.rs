@@ -3,6 +3,8 @@
 use super::MIB;
 use crate::{
     Scenario,
+    cgroups::Cgroup,
+    ended::Ended,
     expected::{Expected, Trigger},
     machine::Machine,
     process::Hog,
@@ -22,34 +24,67 @@ pub(super) const ALL: &[Scenario] = &[
 /// Enough for threads to be in the OOM killer together.
 const THREADS: u64 = 24;
 
+/// Kills a process of many threads that all allocate.
+pub(super) fn of_many_threads(machine: &Machine, cgroup: &Cgroup) -> Expected {
+    cgroup.limit(16 * MIB);
+    let hog = Hog::new("threads").set("count", THREADS).gated();
+    let mut process = hog.start(cgroup, machine.patience);
+    process.ready();
+    process.go();
+    let mut kill = Expected::new(&process.killed(), cgroup).triggered_by(Trigger::VictimsAny);
+    kill.other_thread = None;
+    kill.threads = THREADS;
+    kill
+}
+
+/// Kills a process whose first thread is gone, and so many others are not.
+pub(super) fn without_leader(machine: &Machine, cgroup: &Cgroup, count: u64) -> Expected {
+    cgroup.limit(32 * MIB);
+    let hog = Hog::new("leader-exits")
+        .set("count", count)
+        .named(b"gone leader");
+    let victim = hog.start(cgroup, machine.patience).killed();
+    let mut kill = Expected::new(&victim, cgroup).triggered_by(Trigger::VictimsThread(b"worker"));
+    kill.other_thread = Some(true);
+    kill.threads = count;
+    kill
+}
+
+/// Kills a process and its child that have the same memory, of which the child allocates more. The kernel kills both, but
+/// marks, logs and counts one; which of the two is its own affair.
+pub(super) fn sharing(machine: &Machine, cgroup: &Cgroup, mode: &str) -> [Expected; 2] {
+    cgroup.limit(32 * MIB);
+    let mut process = Hog::new(mode)
+        .named(b"sharing")
+        .start(cgroup, machine.patience);
+    let child = process.descendant(cgroup);
+    process.go();
+    let parent = process.killed();
+    // The parent's memory went with it, but the child may be on its way out.
+    while !cgroup.processes().is_empty() {
+        std::thread::yield_now();
+    }
+    let allocating = Trigger::Process(
+        child.pid,
+        child.name.clone(),
+        cgroup.path().to_vec(),
+        cgroup.id(),
+    );
+    [child, parent].map(|victim| Expected::new(&victim, cgroup).triggered_by(allocating.clone()))
+}
+
 /// On newer kernels the dying threads are marked too, which is no kill.
 fn many_threads(machine: &Machine) {
     let scene = machine.scene("threads");
-    scene.limit(16 * MIB);
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
-    let victims = [(); 6].map(|()| {
-        let hog = Hog::new("threads").set("count", THREADS).gated();
-        let mut process = hog.start(&scene, machine.patience);
-        process.ready();
-        process.go();
-        process.killed()
-    });
+    let kills = [(); 6].map(|()| of_many_threads(machine, &scene));
     let ended = json.interrupt();
-    let reports = ended.reports();
-    assert_eq!(reports.len(), victims.len(), "{reports:?}");
-    for (victim, report) in victims.iter().zip(&reports) {
-        let mut kill = Expected::new(victim, &scene).triggered_by(Trigger::Anyone);
-        kill.other_thread = None;
-        kill.threads = THREADS;
-        kill.check(report);
-        report.is("/trigger/pid", victim.pid);
-    }
-    ended.sum();
+    check_all(&kills, &ended);
 
     let ended = wide.interrupt();
-    for victim in &victims {
-        let pid = victim.pid.to_string();
+    for kill in &kills {
+        let pid = kill.victim.pid.to_string();
         let what: Vec<_> = ended
             .text()
             .into_iter()
@@ -69,28 +104,17 @@ fn many_threads(machine: &Machine) {
 
 fn leader_exited(machine: &Machine) {
     let scene = machine.scene("leader-exits");
-    scene.limit(32 * MIB);
     let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let victims = [1, 4].map(|count| {
-        let hog = Hog::new("leader-exits")
-            .set("count", count)
-            .named(b"gone leader");
-        (hog.start(&scene, machine.patience).killed(), count)
-    });
+    let kills = [1, 4].map(|count| without_leader(machine, &scene, count));
     let ended = watcher.interrupt();
+    check_all(&kills, &ended);
+}
+
+fn check_all(kills: &[Expected], ended: &Ended) {
     let reports = ended.reports();
-    assert_eq!(reports.len(), victims.len(), "{reports:?}");
-    for ((victim, threads), report) in victims.iter().zip(&reports) {
-        let mut kill =
-            Expected::new(victim, &scene).triggered_by(Trigger::VictimsThread(b"worker"));
-        kill.other_thread = Some(true);
-        kill.threads = *threads;
+    assert_eq!(reports.len(), kills.len(), "{reports:?}");
+    for (kill, report) in kills.iter().zip(&reports) {
         kill.check(report);
-        assert_ne!(
-            report.number("/trigger/tid"),
-            u64::from(victim.pid),
-            "{report:?}"
-        );
     }
     ended.sum();
 }
@@ -103,42 +127,20 @@ fn vfork_parent(machine: &Machine) {
     sharer(machine, "vfork");
 }
 
-/// The kernel kills both, but marks, logs and counts one; which of the two is its own affair.
 fn sharer(machine: &Machine, mode: &str) {
     let scene = machine.scene(mode);
-    scene.limit(32 * MIB);
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
-    let mut process = Hog::new(mode)
-        .named(b"sharing")
-        .start(&scene, machine.patience);
-    let child = process.descendant(&scene);
-    process.go();
-    let parent = process.killed();
-    // The parent's memory went with it, but the child may be on its way out.
-    while !scene.processes().is_empty() {
-        std::thread::yield_now();
-    }
+    let mut kills = sharing(machine, &scene, mode);
     let ended = json.interrupt();
     let report = ended.report();
-    let (victim, other) = if report.pid() == child.pid {
-        (child.clone(), parent)
-    } else {
-        (parent, child.clone())
-    };
-    let child_allocated = Trigger::Process(
-        child.pid,
-        child.name.clone(),
-        scene.path().to_vec(),
-        scene.id(),
-    );
-    Expected::new(&victim, &scene)
-        .triggered_by(child_allocated)
-        .check(&report);
+    // The victim first.
+    kills.sort_by_key(|kill| kill.victim.pid != report.pid());
+    kills[0].check(&report);
     ended.sum();
 
     let ended = wide.interrupt();
-    let (victim, other) = (victim.pid.to_string(), other.pid.to_string());
+    let [victim, other] = kills.map(|kill| kill.victim.pid.to_string());
     let lines: Vec<Vec<_>> = ended
         .text()
         .into_iter()

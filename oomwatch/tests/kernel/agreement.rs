@@ -1,0 +1,317 @@
+//! Whether the rungs agree: each rung's sum with the kernel's count, each kill with its one report on each rung, and no two
+//! rungs with a different word on it. The best rung's word is checked whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    compare::{Allowed, compare, everything},
+    expected::{Expected, Usage},
+    kernel::{log_error_bytes, rss_error_bytes},
+    machine::Machine,
+    report::Report,
+    rung::Rung,
+    rungs::{Kill, Kills, Seen, attempt},
+};
+
+/// How far usages of cgroups may be apart that are read at different moments of one kill.
+const USAGE_BYTES: u64 = 1 << 20;
+
+/// How a rung fared in a scenario.
+#[derive(Default)]
+struct Verdict {
+    problems: Vec<String>,
+    /// What the best rung told and this one did not.
+    missing: BTreeSet<String>,
+}
+
+/// How all rungs fared.
+pub(crate) struct Agreement<'a> {
+    machine: &'a Machine,
+    scenarios: &'a [Kills],
+    seen: &'a [Seen],
+    /// Victims that the kernel log's headers name; absent if it could not be read.
+    headers: Option<BTreeSet<u32>>,
+    verdicts: BTreeMap<(&'static str, Rung), Verdict>,
+    /// Reports of known kills, by their rung and number.
+    matched: BTreeSet<(Rung, usize)>,
+    /// Of each rung's incidents: the first of their kills that was met, and the group that this one belongs to.
+    incidents: BTreeMap<(Rung, &'a str), (&'a Report, Option<&'static str>)>,
+}
+
+impl<'a> Agreement<'a> {
+    /// Checks what all rungs have seen of these kills, the best of them first.
+    pub(crate) fn check(
+        machine: &'a Machine,
+        scenarios: &'a [Kills],
+        seen: &'a [Seen],
+        headers: Option<BTreeSet<u32>>,
+    ) -> Self {
+        let mut agreement = Self {
+            machine,
+            scenarios,
+            seen,
+            headers,
+            verdicts: BTreeMap::new(),
+            matched: BTreeSet::new(),
+            incidents: BTreeMap::new(),
+        };
+        for Kills { scenario, kills } in scenarios {
+            for kill in kills {
+                agreement.kill(scenario, kill);
+            }
+        }
+        for rung in seen {
+            let problems = rung.problems.iter().cloned();
+            let problems = problems
+                .chain(agreement.leftovers(rung))
+                .chain(agreement.sum(rung).err());
+            for problem in problems.collect::<Vec<_>>() {
+                for Kills { scenario, .. } in scenarios {
+                    agreement.fail(scenario, rung.rung, problem.clone());
+                }
+            }
+        }
+        agreement
+    }
+
+    fn best(&self) -> &'a Seen {
+        self.seen.first().expect("a rung that could be had")
+    }
+
+    fn verdict(&mut self, scenario: &'static str, rung: Rung) -> &mut Verdict {
+        self.verdicts.entry((scenario, rung)).or_default()
+    }
+
+    fn fail(&mut self, scenario: &'static str, rung: Rung, problem: String) {
+        self.verdict(scenario, rung).problems.push(problem);
+    }
+
+    fn kill(&mut self, scenario: &'static str, kill: &Kill) {
+        let best = self.best();
+        let pids: Vec<_> = kill.of.iter().map(|kill| kill.victim.pid).collect();
+        let mut found = 0;
+        for (number, report) in best.reports.iter().enumerate() {
+            let expected = kill.of.iter().find(|kill| kill.victim.pid == report.pid());
+            let Some(expected) = expected else { continue };
+            found += 1;
+            self.matched.insert((best.rung, number));
+            let checked = match (report.is_complete(), kill.is_exact) {
+                (true, true) => attempt(|| expected.check(report)),
+                (true, false) => Ok(()),
+                (false, _) => attempt(|| expected.check_partial(report)),
+            };
+            let group = expected.group_kill.then_some(scenario);
+            let incident = self.incident(best.rung, group, report);
+            for problem in checked.err().into_iter().chain(incident) {
+                self.fail(scenario, best.rung, problem);
+            }
+            for other in &self.seen[1..] {
+                self.other(scenario, kill, (expected, report), other);
+            }
+        }
+        if !kill.count.contains(&found) {
+            let problem = format!("{found} reports of kills of {pids:?}");
+            self.fail(scenario, best.rung, problem);
+        }
+    }
+
+    /// What another rung says of a kill.
+    fn other(
+        &mut self,
+        scenario: &'static str,
+        kill: &Kill,
+        (expected, best): (&Expected, &'a Report),
+        other: &'a Seen,
+    ) {
+        if other.rung == Rung::Counters {
+            let missing = everything(best);
+            self.verdict(scenario, other.rung).missing.extend(missing);
+            return;
+        }
+        let tid = best.at("/victim/tid");
+        let found: Vec<_> = other
+            .reports
+            .iter()
+            .enumerate()
+            .filter(|(_, report)| report.pid() == best.pid() || report.at("/victim/tid") == tid)
+            .collect();
+        self.matched
+            .extend(found.iter().map(|(number, _)| (other.rung, *number)));
+        let report = match found[..] {
+            [(_, report)] => report,
+            [] if !kill.is_exact => return,
+            _ => {
+                let count = found.len();
+                let problem = format!("{count} reports instead of one like this: {best:?}");
+                return self.fail(scenario, other.rung, problem);
+            }
+        };
+        let compared = compare(best, report, allowed(expected, best, other.rung));
+        self.verdict(scenario, other.rung)
+            .missing
+            .extend(compared.missing);
+        let problems = compared
+            .differences
+            .into_iter()
+            .map(|difference| format!("{difference}, in {best:?} and {report:?}"))
+            .chain(self.incident(other.rung, expected.group_kill.then_some(scenario), report))
+            .chain(attempt(|| self.check_header(best, report)).err());
+        for problem in problems.collect::<Vec<_>>() {
+            self.fail(scenario, other.rung, problem);
+        }
+    }
+
+    /// A group's kills are one incident, and all others are each its own. Two that fall into one tick of the clock may have
+    /// one name.
+    fn incident(
+        &mut self,
+        rung: Rung,
+        group: Option<&'static str>,
+        report: &'a Report,
+    ) -> Option<String> {
+        let name = report.text("/incident");
+        let (first, of) = *self
+            .incidents
+            .entry((rung, name))
+            .or_insert((report, group));
+        let is_same = std::ptr::eq(first, report) || group.is_some() && group == of;
+        let is_shared = !is_same && first.at("/boot_time_ns") != report.at("/boot_time_ns");
+        let is_split = group.is_some()
+            && self.incidents.iter().any(|((other, other_name), (_, of))| {
+                (*other, *of) == (rung, group) && *other_name != name
+            });
+        (is_shared || is_split).then(|| format!("the wrong incident, of {first:?} too: {report:?}"))
+    }
+
+    /// What the log's header says must be told, and what there is no header for must be said to be missing.
+    fn check_header(&self, best: &Report, report: &Report) {
+        let (Some(headers), "kmsg") = (&self.headers, report.text("/hooks")) else {
+            return;
+        };
+        let incident = best.text("/incident");
+        let of_incident = |report: &&Report| report.text("/incident") == incident;
+        let first = self.best().reports.iter().find(of_incident);
+        if headers.contains(&first.expect("its first kill").pid()) {
+            for place in ["/constraint", "/allocation", "/trigger/comm"] {
+                assert!(report.at(place).is_some(), "no {place}: {report:?}");
+            }
+            report.is("/missing", serde_json::json!([]));
+        } else {
+            let missing = report.at("/missing").expect("what is missing").to_string();
+            for place in ["allocation", "trigger"] {
+                report.lacks(&format!("/{place}"));
+                let named = missing.contains(&format!("\"{place}\""));
+                assert!(named, "{place} is missing and not said to be: {report:?}");
+            }
+        }
+    }
+
+    /// Kills that nobody made: on a machine with others than these tests only what tells itself to be theirs.
+    fn leftovers(&self, seen: &Seen) -> Vec<String> {
+        let own = self.machine.path();
+        seen.reports
+            .iter()
+            .enumerate()
+            .filter(|(number, report)| {
+                let path = report.at("/victim/cgroup/path");
+                let is_own = path
+                    .and_then(|path| path.as_str())
+                    .is_some_and(|path| path.starts_with(own));
+                let known = self.matched.contains(&(seen.rung, *number));
+                !known && (is_own || self.machine.is_guest)
+            })
+            .map(|(_, report)| format!("a kill that was none: {report:?}"))
+            .collect()
+    }
+
+    /// Each rung has held its own sum against the kernel's count; where nobody else kills, the sums must be the same.
+    fn sum(&self, seen: &Seen) -> Result<(), String> {
+        let kills = self.scenarios.iter().flat_map(|kills| &kills.kills);
+        let least: usize = kills.clone().map(|kill| *kill.count.start()).sum();
+        let is_exact = kills.clone().all(|kill| kill.is_exact);
+        if !is_exact && matches!(seen.rung, Rung::Tracepoint | Rung::Format) {
+            return Ok(());
+        }
+        let sum = seen.sum.clone()?;
+        let best = self.best().sum.clone()?;
+        let is_same = match seen.rung {
+            Rung::Counters => sum.kills == best.kills + best.rekills,
+            _ => (sum.kills, sum.rekills) == (best.kills, best.rekills),
+        };
+        let fits = sum.kills >= least as u64 && (is_same || !self.machine.is_guest);
+        fits.then_some(())
+            .ok_or_else(|| format!("{sum:?} instead of {best:?}, of {least} kills at least"))
+    }
+
+    /// A line for each scenario and rung.
+    pub(crate) fn lines(&self, absent: &[(Rung, String)]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for Kills { scenario, .. } in self.scenarios {
+            for rung in Rung::ALL {
+                let name = rung.name();
+                let verdict = self.verdicts.get(&(*scenario, rung));
+                let why = absent
+                    .iter()
+                    .find_map(|(absent, why)| (*absent == rung).then_some(why));
+                let is_seen = self.seen.iter().any(|seen| seen.rung == rung);
+                let outcome = match (why, verdict) {
+                    (Some(why), _) => format!("absent {}", in_one_word(why)),
+                    (None, None) if is_seen => "ok -".to_owned(),
+                    (None, None) => continue,
+                    (None, Some(Verdict { problems, missing })) => {
+                        let outcome = if problems.is_empty() { "ok" } else { "failed" };
+                        let missing: Vec<_> = missing.iter().map(String::as_str).collect();
+                        let missing = missing.join(",");
+                        let missing = if missing.is_empty() { "-" } else { &missing };
+                        format!("{outcome} {missing}")
+                    }
+                };
+                lines.push(format!("@rung {scenario} {name} {outcome}"));
+            }
+        }
+        lines
+    }
+
+    /// All that is wrong, with where it is.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut told = BTreeSet::new();
+        self.verdicts
+            .iter()
+            .flat_map(|((scenario, rung), verdict)| {
+                let problems = verdict.problems.iter();
+                problems.map(move |problem| (scenario, rung.name(), problem))
+            })
+            .filter(|(_, rung, problem)| told.insert((*rung, *problem)))
+            .map(|(scenario, rung, problem)| format!("{scenario} on {rung}: {problem}"))
+            .collect()
+    }
+}
+
+/// Nothing changes while the victim itself is in the killer, but the log has its sums by another way from 7.0 on.
+fn allowed(expected: &Expected, best: &Report, other: Rung) -> Allowed {
+    let is_still = expected.threads == 1 && best.at("/trigger/pid") == best.at("/victim/pid");
+    let exact_bytes = if is_still {
+        0
+    } else {
+        rss_error_bytes(expected.threads)
+    };
+    let log_bytes = if other == Rung::Kmsg {
+        log_error_bytes()
+    } else {
+        0
+    };
+    Allowed {
+        rss: exact_bytes.max(log_bytes),
+        exact: exact_bytes,
+        usage: (expected.usage != Usage::Freed).then_some(USAGE_BYTES),
+    }
+}
+
+/// What a command says of itself, up to the remedy.
+fn in_one_word(why: &str) -> String {
+    let why = why.split(';').next().unwrap_or_default();
+    let words = why
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty() && !matches!(*word, "ERROR" | "error"));
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}

@@ -1,0 +1,165 @@
+//! Two reports of one kill, from two rungs of the hook ladder: what both tell must be the same, and what the one tells and the
+//! other does not is named. It knows no field but those that cannot be equal to the letter.
+
+use std::{collections::BTreeSet, fmt::Display};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::report::Report;
+
+/// What tells who saw the kill rather than what happened; and the incident, whose name is each watcher's own.
+const OF_THE_WATCHER: [&str; 5] = ["hooks", "source", "attribution", "missing", "incident"];
+
+/// How far two rungs' times of one kill may be apart: the kernel log has a clock of its own.
+const CLOCKS_NS: i128 = 1_000_000_000;
+
+/// How far sizes in bytes may be apart that two rungs do not read in the same moment or way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    /// Resident sizes.
+    pub(crate) rss: u64,
+    /// Sizes of which the kernel keeps an exact count.
+    pub(crate) exact: u64,
+    /// Usages of cgroups; absent if they change meanwhile.
+    pub(crate) usage: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Compared {
+    /// What the two tell differently.
+    pub(crate) differences: Vec<String>,
+    /// Places that the first one tells alone.
+    pub(crate) missing: BTreeSet<String>,
+}
+
+/// Compares with the report that tells most.
+pub(crate) fn compare(best: &Report, other: &Report, allowed: Allowed) -> Compared {
+    let mut comparison = Comparison {
+        best,
+        other,
+        allowed,
+        compared: Compared::default(),
+    };
+    comparison.walk(best.value(), other.value(), "");
+    comparison.compared
+}
+
+/// What a rung lacks that tells of no single kill.
+pub(crate) fn everything(best: &Report) -> BTreeSet<String> {
+    let members = best.value().as_object().into_iter().flatten();
+    members
+        .map(|(name, _)| name.clone())
+        .filter(|name| !OF_THE_WATCHER.contains(&&**name))
+        .collect()
+}
+
+struct Comparison<'a> {
+    best: &'a Report,
+    other: &'a Report,
+    allowed: Allowed,
+    compared: Compared,
+}
+
+impl Comparison<'_> {
+    fn walk(&mut self, best: &Value, other: &Value, place: &str) {
+        match (best, other) {
+            (Value::Object(best), Value::Object(other)) => {
+                for (name, value) in best {
+                    let place = match place {
+                        "" if OF_THE_WATCHER.contains(&&**name) => continue,
+                        "" => name.clone(),
+                        place => format!("{place}.{name}"),
+                    };
+                    match other.get(name) {
+                        Some(other) => self.walk(value, other, &place),
+                        None => self.lacks(&place),
+                    }
+                }
+            }
+            // Some rungs know but the innermost level and the one that ran out.
+            (Value::Array(levels), Value::Array(others)) if place == "limits" => {
+                for level in levels {
+                    match others.iter().find(|other| other["path"] == level["path"]) {
+                        Some(other) => self.walk(level, other, place),
+                        None => self.lacks(place),
+                    }
+                }
+            }
+            _ => self.leaf(best, other, place),
+        }
+    }
+
+    fn lacks(&mut self, place: &str) {
+        match place.strip_suffix("_hex") {
+            // The text alone is not what the process or cgroup is called.
+            Some(text) if !self.compared.missing.contains(text) => {
+                self.differ(place, "bytes", "none");
+            }
+            _ => {
+                self.compared.missing.insert(place.to_owned());
+            }
+        }
+    }
+
+    fn leaf(&mut self, best: &Value, other: &Value, place: &str) {
+        let same = match place {
+            "scope" | "main_process" if best == "unknown" => true,
+            "scope" | "main_process" if other == "unknown" => return self.lacks(place),
+            // Without the start of the process it holds another number.
+            "id" => self.other.at("/victim/start_time").is_none() || best == other,
+            // A thread's, where nothing tells the process's; the two differ only where the first thread is gone.
+            "victim.pid" => best == other || self.is_thread() && self.best_tid() == Some(other),
+            "victim.comm" | "victim.comm_hex" => best == other || self.is_thread(),
+            "time" | "victim.start_time" => near(nanoseconds(best), nanoseconds(other), CLOCKS_NS),
+            "boot_time_ns" => near(integer(best), integer(other), CLOCKS_NS),
+            "victim.total_vm_bytes" | "victim.pgtables_bytes" => {
+                near(integer(best), integer(other), self.allowed.exact)
+            }
+            _ if place.ends_with("usage_bytes") => self
+                .allowed
+                .usage
+                .is_none_or(|allowed| near(integer(best), integer(other), allowed)),
+            _ if place.starts_with("victim.") && place.ends_with("_bytes") => {
+                near(integer(best), integer(other), self.allowed.rss)
+            }
+            _ => best == other,
+        };
+        if !same {
+            self.differ(place, best, other);
+        }
+    }
+
+    /// Whether the other may tell of a thread that is not the first of its process.
+    fn is_thread(&self) -> bool {
+        !self.other.is_complete() && self.best_tid() != self.best.at("/victim/pid")
+    }
+
+    fn best_tid(&self) -> Option<&Value> {
+        self.best.at("/victim/tid")
+    }
+
+    fn differ(&mut self, place: &str, best: impl Display, other: impl Display) {
+        self.compared
+            .differences
+            .push(format!("{place}: {best} and {other}"));
+    }
+}
+
+fn integer(value: &Value) -> Option<i128> {
+    value
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| value.as_u64().map(i128::from))
+}
+
+fn nanoseconds(value: &Value) -> Option<i128> {
+    let time: Timestamp = value.as_str()?.parse().ok()?;
+    Some(time.as_nanosecond())
+}
+
+fn near(left: Option<i128>, right: Option<i128>, allowed: impl Into<i128>) -> bool {
+    left.zip(right)
+        .is_some_and(|(left, right)| left.abs_diff(right) <= allowed.into().unsigned_abs())
+}

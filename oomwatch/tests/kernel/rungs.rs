@@ -1,0 +1,239 @@
+//! The same kills seen from every rung of the hook ladder at once: each rung's sum against the kernel's count, each kill once
+//! on each rung, and no two rungs with a different word on it. The best rung's word is checked whole.
+
+use std::{
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::{
+    agreement::Agreement,
+    ended::Sum,
+    expected::Expected,
+    kernel::{Followed, KernelLog, killed_by_header, kretprobes_hide_callers},
+    machine::Machine,
+    report::Report,
+    rung::Rung,
+    watcher::{Watch, Watcher},
+};
+
+/// The command on every rung that this machine gives.
+pub(crate) struct Rungs<'a> {
+    machine: &'a Machine,
+    watchers: Vec<(Rung, Watcher)>,
+    absent: Vec<(Rung, String)>,
+    log: Option<Followed>,
+    scenarios: Vec<Kills>,
+}
+
+/// Kills that show one thing.
+pub(crate) struct Kills {
+    /// What they show.
+    pub(crate) scenario: &'static str,
+    /// The kills.
+    pub(crate) kills: Vec<Kill>,
+}
+
+/// Of these processes so many are victims, and the kernel alone knows which.
+pub(crate) struct Kill {
+    pub(crate) of: Vec<Expected>,
+    pub(crate) count: RangeInclusive<usize>,
+    /// Whether tracepoints can tell how many of them were killed.
+    pub(crate) is_exact: bool,
+}
+
+impl From<Expected> for Kill {
+    fn from(kill: Expected) -> Self {
+        Self::one_of(vec![kill])
+    }
+}
+
+impl Kill {
+    /// One of these.
+    pub(crate) fn one_of(of: Vec<Expected>) -> Self {
+        Self {
+            of,
+            count: 1..=1,
+            is_exact: true,
+        }
+    }
+
+    /// This one or none.
+    pub(crate) fn maybe(kill: Expected) -> Self {
+        Self {
+            of: vec![kill],
+            count: 0..=1,
+            is_exact: true,
+        }
+    }
+
+    /// One of these or all: they share their memory, and are killed as a group.
+    pub(crate) fn some_of(of: Vec<Expected>) -> Self {
+        Self {
+            count: 1..=of.len(),
+            of,
+            is_exact: false,
+        }
+    }
+}
+
+impl<'a> Rungs<'a> {
+    /// Starts the command on each rung that this machine gives, save one that would disturb the others.
+    pub(crate) fn start(machine: &'a Machine) -> Self {
+        let mut rungs = Self::none(machine);
+        for rung in Rung::ALL {
+            if rung == Rung::Kprobe && kretprobes_hide_callers() {
+                continue;
+            }
+            match machine.absent(rung) {
+                Some(why) => rungs.absent.push((rung, why)),
+                None => rungs.try_start(rung, Watch::on(machine, rung)),
+            }
+        }
+        for (rung, why) in &rungs.absent {
+            machine.is_absent(*rung, why);
+        }
+        rungs
+    }
+
+    /// Starts the command in these ways, each of which should stand on its rung, if it can be had at all.
+    pub(crate) fn start_as(
+        machine: &'a Machine,
+        watches: impl IntoIterator<Item = (Rung, Watch<'a>)>,
+    ) -> Self {
+        let mut rungs = Self::none(machine);
+        for (rung, watch) in watches {
+            rungs.try_start(rung, watch);
+        }
+        rungs
+    }
+
+    fn none(machine: &'a Machine) -> Self {
+        Self {
+            machine,
+            watchers: Vec::new(),
+            absent: Vec::new(),
+            log: KernelLog::open().ok().map(KernelLog::follow),
+            scenarios: Vec::new(),
+        }
+    }
+
+    fn try_start(&mut self, rung: Rung, watch: Watch<'_>) {
+        match watch.try_start() {
+            Ok(watcher) => self.watchers.push((rung, watcher)),
+            Err(why) => self.absent.push((rung, why)),
+        }
+    }
+
+    /// Adds what was killed since, under the name of what it shows.
+    pub(crate) fn saw<K: Into<Kill>>(
+        &mut self,
+        scenario: &'static str,
+        kills: impl IntoIterator<Item = K>,
+    ) {
+        let kills = kills.into_iter().map(Into::into).collect();
+        self.scenarios.push(Kills { scenario, kills });
+    }
+
+    /// Ends the command on each rung, and checks what each of them has seen.
+    pub(crate) fn end(self) {
+        let Self {
+            machine,
+            watchers,
+            absent,
+            log,
+            scenarios,
+        } = self;
+        let seen: Vec<_> = watchers
+            .into_iter()
+            .map(|(rung, watcher)| Seen::of(rung, watcher))
+            .collect();
+        assert!(!seen.is_empty(), "no rung could be had: {absent:#?}");
+        let headers = log
+            .and_then(Followed::end)
+            .map(|texts| killed_by_header(&texts));
+        let agreement = Agreement::check(machine, &scenarios, &seen, headers);
+        tell(&agreement.lines(&absent));
+        let problems = agreement.problems();
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+}
+
+/// Whether a rung can be had here.
+pub(crate) fn is_given(machine: &Machine, rung: Rung) -> bool {
+    if machine.absent(rung).is_some() {
+        return false;
+    }
+    match Watch::on(machine, rung).try_start() {
+        Ok(watcher) => {
+            watcher.interrupt();
+            true
+        }
+        Err(why) => {
+            machine.is_absent(rung, &why);
+            false
+        }
+    }
+}
+
+/// What a rung has seen.
+pub(crate) struct Seen {
+    pub(crate) rung: Rung,
+    pub(crate) reports: Vec<Report>,
+    /// Of the whole machine, if it is whole; kills without a name count as kills.
+    pub(crate) sum: Result<Sum, String>,
+    /// What was wrong with it, whatever was killed.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Seen {
+    fn of(rung: Rung, watcher: Watcher) -> Self {
+        let mut seen = Self {
+            rung,
+            reports: Vec::new(),
+            sum: Err("it did not end".to_owned()),
+            problems: Vec::new(),
+        };
+        let ended = match attempt(|| watcher.interrupt()) {
+            Ok(ended) => ended,
+            Err(problem) => {
+                seen.problems.push(problem);
+                return seen;
+            }
+        };
+        if rung == Rung::Counters {
+            seen.sum = attempt(|| Sum {
+                kills: ended.unidentified(),
+                ..Sum::default()
+            });
+            return seen;
+        }
+        seen.sum = attempt(|| ended.sum());
+        if ended.hooks != rung.hooks() {
+            seen.problems.push(format!("it is {}", ended.hooks));
+        }
+        match attempt(|| ended.reports()) {
+            Ok(reports) => seen.reports = reports,
+            Err(problem) => seen.problems.push(problem),
+        }
+        seen
+    }
+}
+
+/// Runs what panics if it is not satisfied.
+pub(crate) fn attempt<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        text.unwrap_or("a panic without a word").to_owned()
+    })
+}
+
+/// Says how each rung fared, in lines of their own: the test's name stands open on this one.
+#[expect(clippy::print_stdout, reason = "read by who runs the tests")]
+fn tell(lines: &[String]) {
+    println!();
+    for line in lines {
+        println!("{line}");
+    }
+}
