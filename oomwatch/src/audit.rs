@@ -11,7 +11,9 @@ pub struct Counts {
     pub marks: u64,
     /// Killed sharers of a victim's memory; the kernel does not count them.
     pub sharers: u64,
-    /// Records that a full ring refused.
+    /// Kills and re-kills of which only the number is known.
+    pub unidentified: u64,
+    /// Records that a full ring refused, or that the kernel log has overwritten.
     pub dropped: u64,
     /// Records that could not be read.
     pub undecoded: u64,
@@ -34,7 +36,7 @@ impl Counts {
     /// Compares with the growth of `/proc/vmstat`'s `oom_kill` in the same time. Records that were lost may have been kills.
     #[must_use]
     pub fn verdict(&self, growth: u64) -> Verdict {
-        let seen = self.kills + self.rekills;
+        let seen = self.kills + self.rekills + self.unidentified;
         let lost = self.dropped + self.undecoded;
         let missing = growth.saturating_sub(seen);
         match missing {

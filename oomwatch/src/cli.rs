@@ -133,6 +133,12 @@ pub struct KernelArgs {
     /// The host's /proc
     #[arg(long, value_name = "DIR", default_value = "/proc")]
     pub proc_root: PathBuf,
+    /// The host's cgroup file system
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
+    pub cgroup_root: PathBuf,
+    /// The kernel log
+    #[arg(long, value_name = "FILE", default_value = "/dev/kmsg")]
+    pub kmsg: PathBuf,
 }
 
 /// Rungs of the hook ladder.
@@ -150,6 +156,10 @@ pub enum HooksChoice {
     Tracepoint,
     /// Classic tracepoints, which need no BTF
     Format,
+    /// The kernel log alone
+    Kmsg,
+    /// The kernel's counts alone: how many, not who
+    Counters,
 }
 
 /// `oomwatch watch`.
@@ -266,9 +276,6 @@ pub struct DoctorArgs {
     /// When to colour the lines
     #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
     pub color: ColourChoice,
-    /// The host's cgroup file system
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
-    pub cgroup_root: PathBuf,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     cgroup::{self, Level},
-    kill::{Kill, Limit, Scope, Source},
+    kill::{Attribution, Kill, Limit, Scope},
 };
 
 /// Whose limit it was.
@@ -54,7 +54,7 @@ pub fn limit_owner(kill: &Kill) -> Option<LimitOwner> {
             Some(match cgroup::level(&oom.cgroup.path) {
                 Level::Container if container == Some(&oom.cgroup.path) => LimitOwner::Container,
                 // The log has no limit but the pod's own.
-                Level::Pod if kill.source == Source::Kmsg => return None,
+                Level::Pod if kill.attribution != Attribution::Kernel => return None,
                 Level::Pod if is_containers_own(oom, container, &kill.limits) => {
                     LimitOwner::Container
                 }

@@ -14,13 +14,13 @@ use crate::{
     audit::{Counts, Verdict},
     cli::WatchArgs,
     clock, cmdline,
+    counters::Gap,
     exit::Exit,
     filter::Filter,
     host,
-    incident::Outcome,
-    kill::{Aside, AsideKind, Kill},
-    observe::{Losses, Observer},
-    report::{Host, Report},
+    kill::{Aside, AsideKind},
+    observe::{Losses, Observer, Seen},
+    report::{GapReport, Host, Report},
     resolve::pod_logs::PodLogs,
     sink::printer::Printer,
 };
@@ -61,7 +61,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     let baseline = Baseline::read(&kernel.proc_root)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
-        hooks = observer.rung().as_str(),
+        hooks = observer.way().as_str(),
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
@@ -158,7 +158,7 @@ impl Watch {
         tokio::pin!(end);
         let exit = loop {
             tokio::select! {
-                taken = observer.drain(|outcome| self.take(outcome)) => match taken? {
+                taken = observer.drain(|seen| self.take(seen)) => match taken? {
                     ControlFlow::Continue(()) => {
                         if let Err(error) = self.printer.flush() {
                             return Ok(Err(error));
@@ -171,7 +171,7 @@ impl Watch {
             }
         };
         // What was killed before the end is part of what was asked for.
-        let taken = observer.drain_now(|outcome| self.take(outcome));
+        let taken = observer.drain_now(|seen| self.take(seen))?;
         Ok(taken
             .break_value()
             .unwrap_or(Ok(()))
@@ -180,11 +180,12 @@ impl Watch {
     }
 
     /// Takes what was seen; breaks when no more is to be shown.
-    fn take(&mut self, outcome: Outcome) -> ControlFlow<io::Result<()>> {
-        let shown = match outcome {
-            Outcome::Kill(kill) => self.kill(*kill),
-            Outcome::Aside(aside) => self.aside(&aside),
-            Outcome::Nothing => return ControlFlow::Continue(()),
+    fn take(&mut self, seen: Seen) -> ControlFlow<io::Result<()>> {
+        let shown = match seen {
+            Seen::Kill(kill) => self.kill(Report::new(*kill, &self.host)),
+            Seen::Logged(kill) => self.kill(Report::from_live_log(*kill, &self.host)),
+            Seen::Aside(aside) => self.aside(&aside),
+            Seen::Gap(gap) => self.gap(gap),
         };
         match shown {
             Ok(()) if self.left == Some(0) => ControlFlow::Break(Ok(())),
@@ -193,13 +194,13 @@ impl Watch {
         }
     }
 
-    fn kill(&mut self, kill: Kill) -> io::Result<()> {
+    fn kill(&mut self, mut report: Report) -> io::Result<()> {
+        let kill = &report.kill;
         self.counts.kills += u64::from(self.baseline.is_before(kill.boot_time_ns));
         debug!(pid = kill.victim.pid, "kill");
         if self.left == Some(0) {
             return Ok(());
         }
-        let mut report = Report::new(kill, &self.host);
         self.names.name(&mut report);
         if !self.printer.shows(&report) {
             return Ok(());
@@ -227,11 +228,23 @@ impl Watch {
             .aside(aside, aside.boot_time_ns.map(clock::time_of))
     }
 
+    fn gap(&mut self, gap: Gap) -> io::Result<()> {
+        let kills = gap.kills;
+        self.counts.unidentified += kills;
+        if self.left == Some(0) {
+            return Ok(());
+        }
+        self.printer.gap(&GapReport::new(gap, &self.host))?;
+        self.shown += kills;
+        self.left = self.left.map(|left| left.saturating_sub(kills));
+        Ok(())
+    }
+
     /// Says at the end whether the kernel counted kills that were not seen.
     async fn audit(&mut self, observer: &mut Observer, proc_root: &Path) -> anyhow::Result<()> {
         let mut verdict = Verdict::Complete;
         for _ in 0..AUDITS {
-            while observer.drain_now(|outcome| self.take(outcome)).is_break() {}
+            while observer.drain_now(|seen| self.take(seen))?.is_break() {}
             let growth = host::oom_kill_count(proc_root)?.saturating_sub(self.baseline.count);
             let Losses { dropped, undecoded } = observer.losses()?;
             self.counts.dropped = dropped;
@@ -248,10 +261,16 @@ impl Watch {
             rekills,
             marks,
             sharers,
+            unidentified,
             dropped,
             undecoded,
         } = self.counts;
         match verdict {
+            Verdict::Complete if unidentified > 0 => warn!(
+                shown,
+                unidentified,
+                "every OOM kill that the kernel counted was seen, but not who was killed"
+            ),
             Verdict::Complete => info!(
                 shown,
                 kills, rekills, marks, sharers, "every OOM kill that the kernel counted was seen"

@@ -314,7 +314,7 @@ fn watch_without_usable_btf_says_what_to_do() {
         } else {
             &["CAP_BPF", "sudo"][..]
         };
-        run(&["watch", "--btf", btf])
+        run(&["watch", "--hooks", "tracepoint", "--btf", btf])
             .ended_with(1)
             .said(words)
             .printed_nothing();

@@ -1,27 +1,32 @@
 //! `cargo xtask vm`: boots other kernels in QEMU, without hardware acceleration, and runs the kernel tests in the guest.
 //!
-//! One kernel after the other: the guest has nothing but the test executable, oomwatch and busybox. What is tested is
-//! the test executable's business.
+//! The guest has nothing but the test executable, oomwatch and busybox. What is tested is the test executable's
+//! business.
 
+mod boots;
+mod build;
 mod console;
 mod guest;
 mod initramfs;
 mod kernels;
+mod plan;
 mod qemu;
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::apt;
-use crate::cargo::{self, Workspace};
+use crate::cargo::Workspace;
 use crate::exec::Tool;
 use crate::table;
-use kernels::{Kernel, Release};
-use qemu::Boot;
+use boots::{Boot, CgroupVersion, Hooks};
+use plan::Plan;
+use qemu::{Guest, Run};
 
 const TOOLS: [Tool; 2] = [
     Tool {
@@ -39,24 +44,35 @@ pub(crate) struct Args {
     /// Boot this kernel image instead of the matrix; more than once for more
     #[arg(long, value_name = "FILE")]
     kernel: Vec<PathBuf>,
-    /// Boot this kernel of the matrix only; more than once for more
-    #[arg(long, value_name = "NAME", value_parser = kernels::parse_name)]
-    only: Vec<&'static Release>,
+    /// Make this boot of the matrix only; more than once for more
+    #[arg(long, value_name = "NAME", value_parser = boots::parse_name)]
+    only: Vec<&'static Boot>,
     /// Print the matrix and what of it has been fetched
     #[arg(long)]
     list: bool,
     /// Fetch again what has been fetched: the newest of each release
     #[arg(long)]
     refresh: bool,
+    /// Boot with the memory controller on this version of cgroups; with a kernel image v2 if this is not given
+    #[arg(long, value_name = "VERSION", value_enum)]
+    cgroup: Option<CgroupVersion>,
+    /// Run the tests on this rung, save those that try every rung; with a kernel image auto if this is not given
+    #[arg(long, value_name = "RUNG", value_enum)]
+    hooks: Option<Hooks>,
+    /// Boot that many at a time; by default as many as there are processors
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
     /// Give a guest that many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS)]
     timeout: u64,
-    /// Passed to the test executable
+    /// Passed to the test executable, instead of what a boot leaves out
     #[arg(last = true, value_name = "ARGS")]
     test: Vec<String>,
 }
 
-/// What became of the kernels that were asked for, each with its reason.
+const TIMEOUT_SECONDS: u64 = 1200;
+
+/// What became of the boots that were asked for, each with its reason.
 pub(crate) struct Summary {
     /// Not to be had.
     pub(crate) missing: Vec<String>,
@@ -88,7 +104,10 @@ pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
             only: Vec::new(),
             list: false,
             refresh: false,
-            timeout: 600,
+            cgroup: None,
+            hooks: None,
+            jobs: None,
+            timeout: TIMEOUT_SECONDS,
             test: Vec::new(),
         },
     )
@@ -100,166 +119,118 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
-    let Args {
-        kernel,
-        only,
-        list: _,
-        refresh,
-        timeout,
-        test,
-    } = args;
     let folder = folder(workspace);
-    let mut kernels = Vec::new();
-    let mut missing = Vec::new();
-    for path in kernel {
-        kernels.push(Kernel::from_file(path)?);
-    }
-    for release in selection(only, kernel.is_empty()) {
-        match kernels::obtain(release, &folder, *refresh) {
-            Ok(kernel) => kernels.push(kernel),
-            Err(error) => {
-                eprintln!("kernel {} is not to be had", release.name);
-                missing.push(format!("kernel {}: {error:#}", release.name));
-            }
-        }
-    }
+    let (plans, missing) = plan::make(args, &folder)?;
     let mut summary = Summary {
         missing,
         failed: Vec::new(),
     };
-    if kernels.is_empty() {
+    if plans.is_empty() {
         return Ok(summary);
     }
+    let initramfs = build::initramfs(workspace, &folder, &args.test)?;
+    let runs = boot_all(&plans, &initramfs, args)?;
 
-    let initramfs = build_initramfs(workspace, &folder, test)?;
-    let width = kernels.iter().map(|kernel| kernel.name.len()).max();
-    let mut rows = Vec::new();
-    for kernel in &kernels {
-        let prefix = format!("{:width$} | ", kernel.name, width = width.unwrap_or(0));
-        let boot = qemu::boot(
-            &kernel.image,
-            &initramfs,
-            &prefix,
-            Duration::from_secs(*timeout),
-        )?;
-        rows.push(row(kernel, &boot));
-        if let Err(reason) = boot.outcome {
-            summary
-                .failed
-                .push(format!("kernel {}: {reason}", kernel.name));
+    print!("{}", table(&plans, &runs));
+    for (plan, run) in plans.iter().zip(&runs) {
+        if let Err(reason) = &run.outcome {
+            summary.failed.push(format!("boot {}: {reason}", plan.name));
         }
     }
-    let head = [
-        "kernel", "version", "passed", "failed", "seconds", "outcome",
-    ];
-    print!("\n{}", table::render(head, &rows));
     Ok(summary)
 }
 
-/// With a file, only what is named beside it; with nothing, everything.
-fn selection<'a>(
-    only: &'a [&'static Release],
-    no_file: bool,
-) -> impl Iterator<Item = &'static Release> + 'a {
-    let everything = only.is_empty() && no_file;
-    let named: BTreeSet<&str> = only.iter().map(|release| release.name).collect();
-    kernels::MATRIX
-        .iter()
-        .filter(move |release| everything || named.contains(release.name))
+/// A few at a time: a guest keeps little more than one processor busy. The results are in the order of the plans.
+fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
+    let jobs = match args.jobs {
+        Some(jobs) => jobs.get(),
+        None => thread::available_parallelism().map_or(1, NonZero::get),
+    };
+    let width = plans.iter().map(|plan| plan.name.len()).max();
+    let timeout = Duration::from_secs(args.timeout);
+    let boot = |plan: &Plan| {
+        let prefix = format!("{:1$} | ", plan.name, width.unwrap_or(0));
+        if !plan.without.is_empty() {
+            println!("{prefix}without tests of {}", plan.without.join(", "));
+        }
+        let guest = Guest {
+            image: &plan.kernel.image,
+            initramfs,
+            words: &guest::words(plan.cgroup, plan.hooks, plan.without),
+        };
+        qemu::boot(&guest, &prefix, timeout)
+    };
+    let waiting = Mutex::new(plans.iter().enumerate());
+    let next = || waiting.lock().ok()?.next();
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(plans.len()) {
+            scope.spawn(|| {
+                while let Some((at, plan)) = next() {
+                    let run = boot(plan);
+                    if let Ok(mut done) = done.lock() {
+                        done.push((at, run));
+                    }
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, run)| run).collect()
 }
 
-fn row(kernel: &Kernel, boot: &Boot) -> [String; 6] {
+fn table(plans: &[Plan], runs: &[Run]) -> String {
+    let rows: Vec<[String; 9]> = plans
+        .iter()
+        .zip(runs)
+        .map(|(plan, run)| row(plan, run))
+        .collect();
+    let head = [
+        "boot", "version", "cgroup", "hooks", "passed", "failed", "ignored", "seconds", "outcome",
+    ];
+    format!("\n{}", table::render(head, &rows))
+}
+
+fn row(plan: &Plan, run: &Run) -> [String; 9] {
     let count = |pick: fn(&console::Counts) -> u32| {
-        boot.counts
+        run.counts
             .as_ref()
             .map_or_else(|| "?".to_owned(), |counts| pick(counts).to_string())
     };
     [
-        kernel.name.clone(),
-        kernel.version.clone(),
+        plan.name.clone(),
+        plan.kernel.version.clone(),
+        plan.cgroup.to_string(),
+        plan.hooks.to_string(),
         count(|counts| counts.passed),
         count(|counts| counts.failed),
-        format!("{:.1}", boot.duration.as_secs_f64()),
-        boot.outcome
+        count(|counts| counts.ignored),
+        format!("{:.1}", run.duration.as_secs_f64()),
+        run.outcome
             .as_ref()
             .map_or_else(ToString::to_string, |()| "ok".to_owned()),
     ]
 }
 
-fn build_initramfs(workspace: &Workspace, folder: &Path, test_args: &[String]) -> Result<PathBuf> {
-    let oomwatch = cargo::build_executable(
-        workspace.cargo().args([
-            "build",
-            // The one that users have; unoptimised, emulation takes ten times as long.
-            "--release",
-            "--locked",
-            "--package",
-            "oomwatch",
-            "--bin",
-            "oomwatch",
-        ]),
-        "bin",
-        "oomwatch",
-    )?;
-    let test = cargo::build_executable(
-        workspace.cargo().args([
-            "test",
-            "--locked",
-            "--package",
-            "oomwatch",
-            "--test",
-            "kernel",
-            "--no-run",
-        ]),
-        "test",
-        "kernel",
-    )?;
-    let initramfs = guest::initramfs(&oomwatch, &test, test_args)?;
-    let path = folder.join("initramfs.cpio");
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    fs::write(&path, initramfs).with_context(|| format!("write {}", path.display()))?;
-    Ok(path)
-}
-
 fn list(folder: &Path) -> String {
-    let rows: Vec<[String; 3]> = kernels::MATRIX
+    let rows: Vec<[String; 5]> = boots::MATRIX
         .iter()
-        .map(|release| {
-            let fetched = kernels::cached(release, folder);
+        .map(|boot| {
+            let fetched = kernels::cached(boot.release, folder);
             [
-                release.name.to_owned(),
+                boot.name.to_owned(),
                 fetched.map_or_else(|| "not fetched".to_owned(), |kernel| kernel.version),
-                release.about.to_owned(),
+                boot.cgroup.to_string(),
+                boot.hooks.to_string(),
+                boot.release.about.to_owned(),
             ]
         })
         .collect();
-    table::render(["kernel", "version", "what it is"], &rows)
+    let head = ["boot", "version", "cgroup", "hooks", "what it is"];
+    table::render(head, &rows)
 }
 
 fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("vm")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(only: &[&'static Release], no_file: bool) -> Vec<&'static str> {
-        selection(only, no_file)
-            .map(|release| release.name)
-            .collect()
-    }
-
-    #[test]
-    fn nothing_asked_for_is_the_whole_matrix() {
-        assert_eq!(names(&[], true), ["5.10-old", "5.10", "6.1", "newest"]);
-    }
-
-    #[test]
-    fn file_replaces_the_matrix_save_what_is_named() {
-        let newest = kernels::parse_name("newest").unwrap();
-        assert!(names(&[], false).is_empty());
-        assert_eq!(names(&[newest], false), ["newest"]);
-        assert_eq!(names(&[newest, newest], true), ["newest"]);
-    }
 }

@@ -36,12 +36,14 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let DoctorArgs {
         output,
         color,
-        kernel: KernelArgs {
-            hooks: _,
-            btf,
-            proc_root,
-        },
-        cgroup_root,
+        kernel:
+            KernelArgs {
+                hooks: _,
+                btf,
+                proc_root,
+                cgroup_root,
+                kmsg: _,
+            },
     } = args;
     let facts = Facts::gather(Roots {
         proc: proc_root,

@@ -80,6 +80,13 @@ impl Live {
         Ok(drained)
     }
 
+    /// Reads what is there, and hands over the kill that is held back too, due or not: nobody waits for its group.
+    pub fn settle(&mut self, mut take: impl FnMut(Found)) -> Result<Drained, ReadError> {
+        let drained = self.drain(&mut take)?;
+        self.follower.interrupt(&Moment::now()).map(take);
+        Ok(drained)
+    }
+
     /// Reads what is there for the last time, and hands over the kill that is held back too. Gives what has been seen.
     pub fn finish(mut self, mut take: impl FnMut(Found)) -> Result<(Counts, Losses), ReadError> {
         self.drain(&mut take)?;

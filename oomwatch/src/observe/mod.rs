@@ -1,26 +1,79 @@
-//! Where kills come from: the best rung of the ladder that this kernel gives, as one stream of [`Outcome`]s.
+//! Where kills come from: the best rung of the ladder that this kernel gives, as one stream of what was [`Seen`].
 //!
 //! | rung | what it takes | what it gives |
 //! |---|---|---|
 //! | fentry, kprobe | the OOM killer's functions, BTF | everything, exactly |
 //! | tracepoint | raw tracepoints, BTF | every kill, and what the kernel's stack and memory cgroups tell of it |
 //! | format | classic tracepoints, tracefs | every kill's thread |
+//! | kmsg | the kernel log | every kill, and of ten in five seconds all that their headers tell |
+//! | counters | `/proc/vmstat` and the cgroups' own counts | how many |
 //!
 //! A rung is chosen by attaching it, never by the kernel's version.
 
+mod count;
+mod log;
 mod ring;
 
-use std::ops::ControlFlow;
+use std::{io, ops::ControlFlow};
 
 use thiserror::Error;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use self::ring::RingSource;
+use self::{count::CountSource, log::LogSource, ring::RingSource};
 use crate::{
     cli::{HooksChoice, KernelArgs},
-    incident::Outcome,
+    counters::Gap,
+    host::HostError,
+    kill::{Aside, Kill},
+    kmsg::{assemble::LogKill, reader::ReadError},
     probe::{self, ProbeError, Rung, offsets},
 };
+
+/// A way to see kills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// BPF programs.
+    Programs(Rung),
+    /// The kernel log.
+    Log,
+    /// The kernel's counts.
+    Counters,
+}
+
+impl Way {
+    /// Its word on the command line and in messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Programs(rung) => rung.as_str(),
+            Self::Log => "kmsg",
+            Self::Counters => "counters",
+        }
+    }
+}
+
+/// What a choice allows, best first.
+#[must_use]
+pub fn ways(choice: HooksChoice) -> &'static [Way] {
+    use Way::{Counters, Log, Programs};
+    match choice {
+        HooksChoice::Auto => &[
+            Programs(Rung::Fentry),
+            Programs(Rung::Kprobe),
+            Programs(Rung::Tracepoint),
+            Programs(Rung::Format),
+            Log,
+            Counters,
+        ],
+        HooksChoice::Function => &[Programs(Rung::Fentry), Programs(Rung::Kprobe)],
+        HooksChoice::Fentry => &[Programs(Rung::Fentry)],
+        HooksChoice::Kprobe => &[Programs(Rung::Kprobe)],
+        HooksChoice::Tracepoint => &[Programs(Rung::Tracepoint)],
+        HooksChoice::Format => &[Programs(Rung::Format)],
+        HooksChoice::Kmsg => &[Log],
+        HooksChoice::Counters => &[Counters],
+    }
+}
 
 /// Why no kill can be seen.
 #[derive(Debug, Error)]
@@ -28,103 +81,222 @@ pub enum ObserveError {
     /// The programs, or their maps.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// No rung could be attached.
-    #[error("attach to the kernel's OOM killer{}", list(.0))]
-    NoRung(Vec<(Rung, ProbeError)>),
+    /// The kernel log.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The kernel log cannot be waited for.
+    #[error("wait for the kernel log")]
+    Wait(#[source] io::Error),
+    /// The kernel's counts.
+    #[error(transparent)]
+    Counters(#[from] HostError),
+    /// Neither of them.
+    #[error("see OOM kills on this machine{}", list(.0))]
+    NoWay(Vec<Refusal>),
 }
 
-/// Each rung with what the kernel said, on a line of its own.
-fn list(refused: &[(Rung, ProbeError)]) -> String {
-    refused.iter().fold(String::new(), |text, (rung, error)| {
-        text + "\n  " + rung.as_str() + ": " + &probe::describe(error)
+/// A way that cannot be gone, and why.
+type Refusal = (Way, ObserveError);
+
+/// Each on a line of its own.
+fn list(refused: &[Refusal]) -> String {
+    refused.iter().fold(String::new(), |text, (way, error)| {
+        text + "\n  " + way.as_str() + ": " + &probe::describe(error)
     })
+}
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A process was killed.
+    Kill(Box<Kill>),
+    /// The same, as the kernel log tells it.
+    Logged(Box<LogKill>),
+    /// Something else happened to a process that belongs to the picture.
+    Aside(Aside),
+    /// Processes were killed, and nobody told which.
+    Gap(Gap),
 }
 
 /// What could not be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Records that a full ring refused.
+    /// Records that a full ring refused, or that the kernel log has overwritten.
     pub dropped: u64,
     /// Records that could not be read.
     pub undecoded: u64,
 }
 
-/// A rung that is attached.
+/// The way that is gone.
 pub struct Observer {
-    rung: Rung,
-    ring: RingSource,
+    way: Way,
+    source: Source,
+}
+
+enum Source {
+    Ring(Box<RingSource>),
+    Log(Box<LogSource>),
+    Count(CountSource),
 }
 
 impl Observer {
-    /// Attaches the best rung that is allowed by the choice and that works. Needs a tokio runtime.
+    /// Takes the best way that is allowed and that works. Needs a tokio runtime.
     pub fn open(args: &KernelArgs) -> Result<Self, ObserveError> {
-        let kernel = offsets::load(&args.btf);
-        let mut refused = Vec::new();
-        for &rung in rungs(args.hooks) {
-            let known = match (&kernel, rung.needs_types()) {
-                (Ok(kernel), _) => Some(kernel),
-                (Err(_), false) => None,
-                (Err(error), true) => {
-                    refused.push((rung, ProbeError::NoTypes(probe::describe(error))));
-                    continue;
+        let mut refused: Vec<Refusal> = Vec::new();
+        let mut types = None;
+        for &way in ways(args.hooks) {
+            let source = match way {
+                Way::Programs(rung) => attach(rung, args, &mut types),
+                Way::Log => LogSource::open(&args.kmsg).map(|log| Source::Log(Box::new(log))),
+                Way::Counters => {
+                    CountSource::open(&args.proc_root, &args.cgroup_root).map(Source::Count)
                 }
             };
-            match probe::attach(rung, known) {
-                Ok(probe) => {
-                    for (rung, error) in &refused {
-                        let error = probe::describe(error);
-                        debug!(rung = rung.as_str(), error, "this rung cannot be attached");
-                    }
-                    let ring = RingSource::new(rung, probe, args)?;
-                    return Ok(Self { rung, ring });
+            match source {
+                Ok(source) => {
+                    tell(way, &refused);
+                    return Ok(Self { way, source });
                 }
-                // No other rung needs less.
-                Err(error @ ProbeError::NotPermitted { .. }) => return Err(error.into()),
-                Err(error) => refused.push((rung, error)),
+                // Whoever may not load programs is told so, and not served less instead.
+                Err(error @ ObserveError::Probe(ProbeError::NotPermitted { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => refused.push((way, error)),
             }
         }
-        match (kernel, refused.len()) {
-            (Err(error), _) if refused.iter().all(|(rung, _)| rung.needs_types()) => {
-                Err(ProbeError::from(error).into())
+        match refused.pop() {
+            Some((_, only)) if refused.is_empty() => Err(only),
+            last => {
+                refused.extend(last);
+                Err(ObserveError::NoWay(refused))
             }
-            (_, 1) => Err(refused.remove(0).1.into()),
-            _ => Err(ObserveError::NoRung(refused)),
         }
     }
 
-    /// What it is attached to.
+    /// The way that is gone.
     #[must_use]
-    pub fn rung(&self) -> Rung {
-        self.rung
+    pub fn way(&self) -> Way {
+        self.way
     }
 
     /// Waits until there is something, and hands over all that is there until `take` breaks. Cancel safe.
     pub async fn drain<B>(
         &mut self,
-        take: impl FnMut(Outcome) -> ControlFlow<B>,
+        take: impl FnMut(Seen) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        Ok(self.ring.drain(take).await?)
+        match &mut self.source {
+            Source::Ring(ring) => ring.drain(take).await,
+            Source::Log(log) => log.drain(take).await,
+            Source::Count(count) => count.drain(take).await,
+        }
     }
 
     /// Hands over all that is there, without waiting for any.
-    pub fn drain_now<B>(&mut self, take: impl FnMut(Outcome) -> ControlFlow<B>) -> ControlFlow<B> {
-        self.ring.drain_now(take)
+    pub fn drain_now<B>(
+        &mut self,
+        take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        match &mut self.source {
+            Source::Ring(ring) => Ok(ring.drain_now(take)),
+            Source::Log(log) => log.drain_now(take),
+            Source::Count(count) => count.drain_now(take),
+        }
     }
 
     /// What could not be told so far.
     pub fn losses(&self) -> Result<Losses, ObserveError> {
-        Ok(self.ring.losses()?)
+        match &self.source {
+            Source::Ring(ring) => ring.losses(),
+            Source::Log(log) => Ok(log.losses()),
+            Source::Count(_) => Ok(Losses::default()),
+        }
     }
 }
 
-/// What a choice allows, best first.
-fn rungs(choice: HooksChoice) -> &'static [Rung] {
-    match choice {
-        HooksChoice::Auto => &Rung::ALL,
-        HooksChoice::Function => &[Rung::Fentry, Rung::Kprobe],
-        HooksChoice::Fentry => &[Rung::Fentry],
-        HooksChoice::Kprobe => &[Rung::Kprobe],
-        HooksChoice::Tracepoint => &[Rung::Tracepoint],
-        HooksChoice::Format => &[Rung::Format],
+/// The kernel's types, once they were asked for.
+type Types = Option<Result<offsets::Kernel, String>>;
+
+fn attach(rung: Rung, args: &KernelArgs, types: &mut Types) -> Result<Source, ObserveError> {
+    let known = if rung.needs_types() {
+        let types = match types {
+            Some(types) => types,
+            none => none.insert(offsets::load(&args.btf).map_err(|error| probe::describe(&error))),
+        };
+        match types {
+            Ok(types) => Some(&*types),
+            Err(error) => return Err(ProbeError::NoTypes(error.clone()).into()),
+        }
+    } else {
+        None
+    };
+    let probe = probe::attach(rung, known)?;
+    Ok(Source::Ring(Box::new(RingSource::new(rung, probe, args)?)))
+}
+
+/// Says which better ways could not be gone: loudly where much is lost by it.
+fn tell(way: Way, refused: &[Refusal]) {
+    for (better, error) in refused {
+        let (better, error) = (better.as_str(), probe::describe(error));
+        match way {
+            Way::Programs(Rung::Fentry | Rung::Kprobe | Rung::Tracepoint) => {
+                debug!(hooks = better, error, "cannot be used here");
+            }
+            Way::Programs(Rung::Format) | Way::Log | Way::Counters => {
+                warn!(hooks = better, error, "cannot be used here");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn auto_tries_every_way_once_and_the_best_first() {
+        let words: Vec<_> = ways(HooksChoice::Auto)
+            .iter()
+            .map(|way| way.as_str())
+            .collect();
+        let expected = [
+            "fentry",
+            "kprobe",
+            "tracepoint",
+            "format",
+            "kmsg",
+            "counters",
+        ];
+        assert_eq!(words, expected);
+        for rung in Rung::ALL {
+            assert!(words.contains(&rung.as_str()), "{rung:?}");
+        }
+    }
+
+    #[test]
+    fn other_choices_force_what_they_name() {
+        for choice in HooksChoice::value_variants() {
+            let value = choice.to_possible_value().expect("shown in the help");
+            let names: Vec<_> = ways(*choice).iter().map(|way| way.as_str()).collect();
+            match choice {
+                HooksChoice::Auto => {}
+                HooksChoice::Function => assert_eq!(names, ["fentry", "kprobe"]),
+                _ => assert_eq!(names, [value.get_name()]),
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_are_a_line_each() {
+        let error = |what| ObserveError::Probe(ProbeError::Lacks(what));
+        let refused = vec![
+            (Way::Programs(Rung::Fentry), error("one")),
+            (Way::Log, error("two")),
+        ];
+        assert_eq!(
+            ObserveError::NoWay(refused).to_string(),
+            "see OOM kills on this machine\n  fentry: this kernel has not one\n  kmsg: this kernel has not two"
+        );
     }
 }

@@ -6,6 +6,7 @@ pub mod btf;
 pub mod features;
 pub mod format;
 pub mod offsets;
+pub mod ready;
 mod ring;
 mod rung;
 pub mod symbols;
@@ -25,10 +26,7 @@ use rustix::{
 use tracing::debug;
 use zerocopy::IntoBytes as _;
 
-use self::{
-    format::FormatError,
-    offsets::{Kernel, LoadError},
-};
+use self::{format::FormatError, offsets::Kernel};
 pub use self::{
     ring::Ring,
     rung::{Hook, Program, Rung},
@@ -51,16 +49,14 @@ const LOG_LINES: usize = 12;
 pub enum ProbeError {
     /// Neither root nor the capabilities.
     #[error(
-        "{what} needs CAP_BPF and CAP_PERFMON: run as root (sudo), or give the command these capabilities"
+        "{what} needs CAP_BPF and CAP_PERFMON: run as root (sudo), or give the command these capabilities; --hooks kmsg does \
+         without, where the kernel log may be read"
     )]
     NotPermitted {
         /// What was being done.
         what: String,
     },
-    /// The kernel's types cannot be read.
-    #[error(transparent)]
-    Types(#[from] LoadError),
-    /// They were not read, for this reason.
+    /// The kernel's types cannot be read, for this reason.
     #[error("{0}")]
     NoTypes(String),
     /// The formats of its tracepoints cannot be read.

@@ -25,26 +25,16 @@ impl Ring {
         })
     }
 
-    /// Waits for records and hands over all that are there, until `take` breaks. Cancel safe: nothing is taken before
-    /// the wait is over.
-    pub async fn drain<B>(
-        &mut self,
-        mut take: impl FnMut(&[u8]) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>, ProbeError> {
-        let mut guard = self.ring.readable_mut().await.map_err(ProbeError::Wait)?;
-        let taken = drain(guard.get_inner_mut(), &mut take);
-        if taken.is_continue() {
-            // Edge-triggered: only when nothing is left may the next wake-up be waited for.
-            guard.clear_ready();
-        }
-        Ok(taken)
+    /// Waits until records are there, which then must be drained. Cancel safe.
+    pub async fn readable(&mut self) -> Result<(), ProbeError> {
+        // Edge-triggered: what comes from here on is told again.
+        let mut guard = self.ring.readable().await.map_err(ProbeError::Wait)?;
+        guard.clear_ready();
+        Ok(())
     }
 
     /// Hands over all records that are there, without waiting for any.
-    pub fn drain_now<B>(
-        &mut self,
-        mut take: impl FnMut(&[u8]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
+    pub fn drain<B>(&mut self, mut take: impl FnMut(&[u8]) -> ControlFlow<B>) -> ControlFlow<B> {
         drain(self.ring.get_mut(), &mut take)
     }
 }

@@ -26,6 +26,7 @@ const CRASHES: [&str; 9] = [
 pub(crate) struct Counts {
     pub(crate) passed: u32,
     pub(crate) failed: u32,
+    pub(crate) ignored: u32,
 }
 
 /// What the console has told so far.
@@ -131,6 +132,7 @@ fn parse_counts(line: &str) -> Option<Counts> {
     Some(Counts {
         passed: next(" passed")?,
         failed: next(" failed")?,
+        ignored: next(" ignored")?,
     })
 }
 
@@ -154,7 +156,7 @@ mod tests {
     fn verdict_and_counts_are_read() {
         let console = after(&[
             "test kill_is_seen ... ok\r\n",
-            "test result: FAILED. 11 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\r\n",
+            "test result: FAILED. 11 passed; 2 failed; 3 ignored; 0 measured; 0 filtered out\r\n",
             "oomwatch-vm: tests ended with exit code 101\r\n",
         ]);
         assert_eq!(console.verdict, Some(101));
@@ -162,7 +164,8 @@ mod tests {
             console.counts,
             Some(Counts {
                 passed: 11,
-                failed: 2
+                failed: 2,
+                ignored: 3
             })
         );
         assert_eq!(console.crash, None);
@@ -180,8 +183,9 @@ mod tests {
             "test result: ok. ",
             "test result: ok. x passed; 0 failed",
             "test result: ok. 1 passed",
-            "test result: ok. 1 failed; 1 passed",
-            "test result: ok. 99999999999 passed; 0 failed",
+            "test result: ok. 1 passed; 0 failed",
+            "test result: ok. 1 failed; 1 passed; 0 ignored",
+            "test result: ok. 99999999999 passed; 0 failed; 0 ignored",
         ] {
             let console = after(&[line]);
             assert_eq!((console.verdict, console.counts), (None, None), "{line}");

@@ -1,7 +1,9 @@
 //! What the guest consists of: busybox, oomwatch, the test executable, their shared libraries and an init that runs
 //! the test executable, tells its exit code and reboots.
 //!
-//! The guest is root, has cgroup v2 with the memory controller, tracefs and bpffs, and 1 GiB of memory without swap.
+//! The guest is root, has a memory controller on the version of cgroups that it is told, tracefs, bpffs and securityfs,
+//! two processors, and 1 GiB of memory on two nodes without swap. What differs from boot to boot it is told in words on the
+//! kernel's command line, which the kernel makes the environment of init.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::boots::{CgroupVersion, Hooks};
 use super::console::VERDICT;
 use super::initramfs::Initramfs;
 use crate::exec;
@@ -17,6 +20,16 @@ use crate::exec;
 /// Where the test executable finds oomwatch; it is told in `OOMWATCH_BIN`.
 const OOMWATCH: &str = "/bin/oomwatch";
 const TEST: &str = "/bin/kernel-test";
+
+/// What init and the tests are told, for the kernel's command line.
+pub(crate) fn words(cgroup: CgroupVersion, hooks: Hooks, without: &[&str]) -> String {
+    let mut words = format!("OOMWATCH_CGROUP={cgroup} OOMWATCH_HOOKS={hooks}");
+    if !without.is_empty() {
+        words.push_str(" OOMWATCH_WITHOUT=");
+        words.push_str(&without.join(","));
+    }
+    words
+}
 
 /// The archive that the kernel unpacks.
 pub(crate) fn initramfs(oomwatch: &Path, test: &Path, test_args: &[String]) -> Result<Vec<u8>> {
@@ -70,9 +83,9 @@ fn init(test_args: &[String]) -> String {
         r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root TERM=dumb RUST_BACKTRACE=1 OOMWATCH_BIN={OOMWATCH}
-export OOMWATCH_REQUIRE=1 OOMWATCH_PATIENCE=10 OOMWATCH_STORM=60 OOMWATCH_NAMESPACES=100
+export OOMWATCH_REQUIRE=1 OOMWATCH_SYSTEM=1 OOMWATCH_PATIENCE=10 OOMWATCH_STORM=60 OOMWATCH_NAMESPACES=30
 mount_at() {{
-    mkdir -p "$2" && mount -t "$1" "$1" "$2" || echo "init: cannot mount $1 at $2"
+    mkdir -p "$2" && mount -t "$1" ${{3:+-o "$3"}} "$1" "$2" || echo "init: cannot mount $1 at $2"
 }}
 mount_at proc /proc
 mount_at sysfs /sys
@@ -83,18 +96,36 @@ mount_at tmpfs /tmp
 mount_at tmpfs /run
 mount_at tracefs /sys/kernel/tracing
 mount_at bpf /sys/fs/bpf
-mount_at cgroup2 /sys/fs/cgroup
-for controller in memory pids cpu; do
-    echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || echo "init: no $controller controller"
-done
+mount_at securityfs /sys/kernel/security
+case "$OOMWATCH_CGROUP" in
+v1)
+    mount_at tmpfs /sys/fs/cgroup
+    for controller in memory cpuset; do
+        mount_at cgroup "/sys/fs/cgroup/$controller" "$controller"
+    done
+    # As systemd does: before 5.11 a limit holds for nothing but its own cgroup otherwise.
+    echo 1 > /sys/fs/cgroup/memory/memory.use_hierarchy
+    ;;
+*)
+    mount_at cgroup2 /sys/fs/cgroup
+    for controller in memory pids cpu cpuset; do
+        echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || echo "init: no $controller controller"
+    done
+    ;;
+esac
+[ -e /sys/devices/system/node/node1 ] || echo "init: no second node of memory"
 echo 1 > /proc/sys/kernel/panic_on_oops
 echo -1 > /proc/sys/kernel/panic
 echo 1 > /proc/sys/kernel/printk
 ip link set lo up
 hostname guest
 echo "init: $(uname -r)"
+set --
+for test in $(echo "$OOMWATCH_WITHOUT" | tr , ' '); do
+    set -- "$@" --skip "$test"
+done
 cd /tmp
-{command}
+{command} "$@"
 code=$?
 if [ $code != 0 ]; then
     echo "init: the kernel's log ends with"
@@ -151,6 +182,7 @@ fn parse_ldd(listed: &str) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::boots;
     use super::*;
 
     #[test]
@@ -192,6 +224,22 @@ mod tests {
         assert_eq!(quote("a b"), "'a b'");
         assert_eq!(quote("$(reboot) 'x'"), r"'$(reboot) '\''x'\'''");
         let init = init(&["--exact".to_owned(), "a;b".to_owned()]);
-        assert!(init.contains("\n'/bin/kernel-test' '--exact' 'a;b'\n"));
+        assert!(init.contains("\n'/bin/kernel-test' '--exact' 'a;b' \"$@\"\n"));
+    }
+
+    #[test]
+    fn boot_is_told_to_its_init_in_words_that_need_no_quotes() {
+        assert_eq!(
+            words(CgroupVersion::V2, Hooks::Auto, &[]),
+            "OOMWATCH_CGROUP=v2 OOMWATCH_HOOKS=auto"
+        );
+        assert_eq!(
+            words(CgroupVersion::V1, Hooks::Kprobe, &["a", "b_c"]),
+            "OOMWATCH_CGROUP=v1 OOMWATCH_HOOKS=kprobe OOMWATCH_WITHOUT=a,b_c"
+        );
+        for without in boots::MATRIX.iter().flat_map(|boot| boot.without) {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            assert!(without.bytes().all(is_plain), "{without}");
+        }
     }
 }

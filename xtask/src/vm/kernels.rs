@@ -1,4 +1,4 @@
-//! The kernels of the matrix: Debian's packages to bootable images below the target folder.
+//! The kernels that are booted: Debian's packages to bootable images below the target folder.
 //!
 //! A kernel that was fetched is used again without a network until `--refresh`. It takes its place by one rename after
 //! apt has checked the package and its image has been looked at, so that one that broke off is never booted.
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::apt::{self, Apt, Archive, Candidate, version};
 use crate::toolchain::remove_if_there;
 
-/// A place in the matrix.
+/// A kernel of Debian's.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Release {
     pub(crate) name: &'static str,
@@ -25,65 +25,72 @@ pub(crate) struct Release {
     pinned: Option<&'static str>,
 }
 
-pub(crate) const MATRIX: [Release; 4] = [
-    Release {
-        name: "5.10-old",
-        about: "5.10.218: the tracepoint mark_victim as it was, a pid and nothing else",
-        archive: Archive::Main,
-        suite: "bullseye",
-        packages: r"^linux-image-5\.10\.0-30-cloud-amd64$",
-        pinned: Some("5.10.218-1"),
-    },
-    Release {
-        name: "5.10",
-        about: "the newest 5.10: mark_victim with its new fields",
-        archive: Archive::Security,
-        suite: "bullseye-security",
-        packages: r"^linux-image-5\.10\.0-[0-9]+-cloud-amd64$",
-        pinned: None,
-    },
-    Release {
-        name: "6.1",
-        about: "the newest 6.1",
-        archive: Archive::Security,
-        suite: "bookworm-security",
-        packages: r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$",
-        pinned: None,
-    },
-    Release {
-        name: "newest",
-        about: "the newest kernel that Debian's backports have",
-        archive: Archive::Main,
-        suite: "trixie-backports",
-        packages: r"^linux-(binary|image)-[0-9]+\.[0-9]+\.[0-9]+[^-]*-cloud-amd64$",
-        pinned: None,
-    },
-];
+pub(crate) static OLD_5_10: Release = Release {
+    name: "5.10-old",
+    about: "5.10.218: the tracepoint mark_victim as it was, a pid and nothing else",
+    archive: Archive::Main,
+    suite: "bullseye",
+    packages: r"^linux-image-5\.10\.0-30-cloud-amd64$",
+    pinned: Some("5.10.218-1"),
+};
+
+pub(crate) static LINUX_5_10: Release = Release {
+    name: "5.10",
+    about: "the newest 5.10: mark_victim with its new fields",
+    archive: Archive::Security,
+    suite: "bullseye-security",
+    packages: r"^linux-image-5\.10\.0-[0-9]+-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_6_1: Release = Release {
+    name: "6.1",
+    about: "the newest 6.1: the last of these with memory on cgroup v1",
+    archive: Archive::Security,
+    suite: "bookworm-security",
+    packages: r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_6_12: Release = Release {
+    name: "6.12",
+    about: "the newest 6.12: no memory on cgroup v1, and so no oom_lock",
+    archive: Archive::Security,
+    suite: "trixie-security",
+    packages: r"^linux-image-6\.12\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_6_18: Release = Release {
+    name: "6.18",
+    about: "the newest 6.18: each thread of a dying process is marked",
+    archive: Archive::Main,
+    suite: "trixie-backports",
+    packages: r"^linux-image-6\.18\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static NEWEST: Release = Release {
+    name: "newest",
+    about: "the newest kernel that Debian's backports have",
+    archive: Archive::Main,
+    suite: "trixie-backports",
+    packages: r"^linux-(binary|image)-[0-9]+\.[0-9]+\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
 
 /// A kernel that can be booted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) image: PathBuf,
-}
-
-/// The release of that name, for clap.
-pub(crate) fn parse_name(name: &str) -> Result<&'static Release> {
-    let names: Vec<&str> = MATRIX.iter().map(|release| release.name).collect();
-    MATRIX
-        .iter()
-        .find(|release| release.name == name)
-        .with_context(|| format!("the kernels are {}", names.join(", ")))
 }
 
 impl Kernel {
     /// Somebody's own image.
     pub(crate) fn from_file(image: &Path) -> Result<Self> {
         check_image(image)?;
-        let name = image.file_name().unwrap_or(image.as_os_str());
         Ok(Self {
-            name: name.to_string_lossy().into_owned(),
             version: "?".to_owned(),
             image: image.to_path_buf(),
         })
@@ -109,7 +116,6 @@ pub(crate) fn cached(release: &Release, folder: &Path) -> Option<Kernel> {
     let is_wanted = release.pinned.is_none_or(|pinned| pinned == version);
     let is_whole = image.metadata().ok()?.len() == length && check_image(&image).is_ok();
     (is_wanted && is_whole).then(|| Kernel {
-        name: release.name.to_owned(),
         version: version.to_owned(),
         image,
     })
@@ -292,13 +298,5 @@ mod tests {
         ] {
             assert_eq!(parse_note(odd), None, "{odd:?}");
         }
-    }
-
-    #[test]
-    fn unknown_name_is_told_the_names() {
-        assert_eq!(
-            parse_name("4.19").unwrap_err().to_string(),
-            "the kernels are 5.10-old, 5.10, 6.1, newest"
-        );
     }
 }
