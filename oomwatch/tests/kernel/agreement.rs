@@ -16,6 +16,9 @@ use crate::{
 /// How far usages of cgroups may be apart that are read at different moments of one kill.
 const USAGE_BYTES: u64 = 1 << 20;
 
+/// The longest tick of a clock that is no better than its ticks, as emulated machines have it.
+const TICK_NS: u64 = 10_000_000;
+
 /// How a rung fared in a scenario.
 #[derive(Default)]
 struct Verdict {
@@ -175,7 +178,8 @@ impl<'a> Agreement<'a> {
             .entry((rung, name))
             .or_insert((report, group));
         let is_same = std::ptr::eq(first, report) || group.is_some() && group == of;
-        let is_shared = !is_same && first.at("/boot_time_ns") != report.at("/boot_time_ns");
+        let apart = (first.number("/boot_time_ns")).abs_diff(report.number("/boot_time_ns"));
+        let is_shared = !is_same && apart > TICK_NS;
         let is_split = group.is_some()
             && self.incidents.iter().any(|((other, other_name), (_, of))| {
                 (*other, *of) == (rung, group) && *other_name != name

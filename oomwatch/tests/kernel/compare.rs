@@ -78,17 +78,27 @@ impl Comparison<'_> {
                     }
                 }
             }
-            // Some rungs know but the innermost level and the one that ran out.
             (Value::Array(levels), Value::Array(others)) if place == "limits" => {
-                for level in levels {
-                    match others.iter().find(|other| other["path"] == level["path"]) {
-                        Some(other) => self.walk(level, other, place),
-                        None => self.lacks(place),
-                    }
-                }
+                self.levels(levels, others);
             }
             _ => self.leaf(best, other, place),
         }
+    }
+
+    /// Some rungs know but the innermost level and the one that ran out. What is used above that one changes all the time.
+    fn levels(&mut self, levels: &[Value], others: &[Value]) {
+        let allowed = self.allowed;
+        let oom = self.best.at("/oom_cgroup/path");
+        for level in levels {
+            match others.iter().find(|other| other["path"] == level["path"]) {
+                Some(other) => self.walk(level, other, "limits"),
+                None => self.lacks("limits"),
+            }
+            if Some(&level["path"]) == oom {
+                self.allowed.usage = None;
+            }
+        }
+        self.allowed = allowed;
     }
 
     fn lacks(&mut self, place: &str) {
