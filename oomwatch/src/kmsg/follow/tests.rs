@@ -260,6 +260,17 @@ fn header_of_a_kernel_before_5_1_is_told_once() {
 }
 
 #[test]
+fn group_behind_a_loss_is_not_that_of_the_kill_before_it() {
+    let mut log = Log::new();
+    log.line(&killed(7, "v"));
+    log.follower.interrupt(&log.now());
+    log.lines(&[group("/g"), killed(8, "w")]);
+    let found = log.flush().expect("a kill");
+    assert_eq!(found.kill.group_cgroup, None);
+    assert_eq!(found.incident, found.stamp);
+}
+
+#[test]
 fn what_was_lost_belongs_to_nothing_that_comes_after_it() {
     let mut log = Log::new();
     log.lines(&header_lines());
