@@ -5,8 +5,8 @@ use serde::Serialize;
 /// A process that the OOM killer sent SIGKILL, in one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kill {
-    /// When the victim was marked: nanoseconds since boot, suspend included; from the kernel log, suspend not included.
-    /// Absent in a saved log that does not tell.
+    /// When the victim was marked: nanoseconds since boot, suspend included; from a saved kernel log, suspend not included.
+    /// Absent in one that does not tell.
     pub boot_time_ns: Option<u64>,
     /// When the first victim of the same incident was marked, likewise. Incidents never overlap, so this names one.
     pub incident_boot_time_ns: Option<u64>,

@@ -211,9 +211,13 @@ impl Assembler {
         found.or(taken)
     }
 
-    /// Tells the kill that is held back: nothing more is expected to follow it at once.
+    /// Tells the kill that is held back: nothing more is expected to follow it at once. But what has not come within a time
+    /// may come yet, on a machine that stands still: that it is no group's is not said.
     pub fn flush(&mut self) -> Option<Found> {
-        self.settle(None)
+        let has_info = std::mem::replace(&mut self.has_info, false);
+        let found = self.settle(None);
+        self.has_info = has_info;
+        found
     }
 
     /// The records that come next have been lost: tells the kill that is held back.

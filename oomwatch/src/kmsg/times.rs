@@ -35,7 +35,7 @@ impl Times {
         let nanoseconds = match self.last {
             Some(last) => {
                 let passed = now.raw_ns.saturating_sub(last.raw_ns);
-                seen.min(last.nanoseconds + i128::from(passed.div_ceil(DRIFT)))
+                seen.min(last.nanoseconds + i128::from(passed / DRIFT))
             }
             None => seen,
         };
