@@ -24,7 +24,7 @@ use jiff::SignedDuration;
 use self::{
     build::OwnedKilled,
     header::{Header, whole_path},
-    incident::{Held, Incident, Victims},
+    incident::{Held, Incident, Membership, Victims},
     pieces::OpenLine,
 };
 use super::{
@@ -414,23 +414,24 @@ impl Assembler {
     /// Tells the kill that is held back, as the first of the processes in `group` where there is one.
     fn settle(&mut self, group: Option<&[u8]>) -> Option<Found> {
         let mut held = self.held.take()?;
-        let earlier = self.incident.take();
+        let earlier = self.incident.take().map(|incident| {
+            let membership = match group {
+                Some(_) => Membership::No,
+                None => incident.membership(&held),
+            };
+            (incident, membership)
+        });
         let (mut incident, group_kill) = match earlier {
-            Some(incident) if group.is_none() && incident.has_member(&held) => {
-                (incident, Some(true))
-            }
+            Some((incident, Membership::Yes)) => (incident, Some(true)),
             earlier => {
                 self.counts.kills_without_header += u64::from(!held.has_header());
-                // Right behind a group it may be one of its after all.
-                let is_told = self.has_info
-                    && !earlier.is_some_and(|earlier| {
-                        earlier.group.is_some() && earlier.is_close(held.stamp)
-                    });
+                let member = earlier.map_or(Membership::No, |(_, membership)| membership);
+                let is_told = self.has_info && member == Membership::No;
                 let group_kill = match group {
                     Some(_) => Some(true),
                     None => is_told.then_some(false),
                 };
-                (Incident::new(&mut held, group), group_kill)
+                (Incident::new(&mut held, group, member), group_kill)
             }
         };
         incident.last = held.stamp;

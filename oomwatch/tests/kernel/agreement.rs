@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use crate::{
-    compare::{Allowed, compare, everything},
+    compare::{Allowed, compare, everything, outermost},
     expected::{Expected, Usage},
     kernel::{log_error_bytes, rss_error_bytes},
     machine::Machine,
@@ -105,7 +107,11 @@ impl<'a> Agreement<'a> {
             };
             let group = expected.group_kill.then_some(scenario);
             let incident = self.incident(best.rung, group, report);
-            for problem in checked.err().into_iter().chain(incident) {
+            let header = attempt(|| self.check_header(report, report));
+            for problem in [checked.err(), incident, header.err()]
+                .into_iter()
+                .flatten()
+            {
                 self.fail(scenario, best.rung, problem);
             }
             for other in &self.seen[1..] {
@@ -158,7 +164,7 @@ impl<'a> Agreement<'a> {
             .into_iter()
             .map(|difference| format!("{difference}, in {best:?} and {report:?}"))
             .chain(self.incident(other.rung, expected.group_kill.then_some(scenario), report))
-            .chain(attempt(|| self.check_header(best, report)).err());
+            .chain(attempt(|| self.check_header(report, best)).err());
         for problem in problems.collect::<Vec<_>>() {
             self.fail(scenario, other.rung, problem);
         }
@@ -187,26 +193,30 @@ impl<'a> Agreement<'a> {
         (is_shared || is_split).then(|| format!("the wrong incident, of {first:?} too: {report:?}"))
     }
 
-    /// What the log's header says must be told, and what there is no header for must be said to be missing.
-    fn check_header(&self, best: &Report, report: &Report) {
-        let (Some(headers), "kmsg") = (&self.headers, report.text("/hooks")) else {
-            return;
-        };
+    /// What the log's header says must be told by the log's own rung, which else must say that it is missing, and by
+    /// tracepoints, which know no other source of it.
+    fn check_header(&self, report: &Report, best: &Report) {
+        let Some(headers) = &self.headers else { return };
         let incident = best.text("/incident");
         let of_incident = |report: &&Report| report.text("/incident") == incident;
         let first = self.best().reports.iter().find(of_incident);
-        if headers.contains(&first.expect("its first kill").pid()) {
-            for place in ["/constraint", "/allocation", "/trigger/comm"] {
-                assert!(report.at(place).is_some(), "no {place}: {report:?}");
+        let has_header = headers.contains(&first.expect("its first kill").pid());
+        match (has_header, report.text("/hooks")) {
+            (true, "kmsg" | "tracepoint") => {
+                for place in ["/constraint", "/allocation", "/trigger/comm"] {
+                    assert!(report.at(place).is_some(), "no {place}: {report:?}");
+                }
+                report.is("/missing", json!([]));
             }
-            report.is("/missing", serde_json::json!([]));
-        } else {
-            let missing = report.at("/missing").expect("what is missing").to_string();
-            for place in ["allocation", "trigger"] {
-                report.lacks(&format!("/{place}"));
-                let named = missing.contains(&format!("\"{place}\""));
-                assert!(named, "{place} is missing and not said to be: {report:?}");
+            (false, "kmsg") => {
+                let missing = report.at("/missing").expect("what is missing").to_string();
+                for place in ["allocation", "trigger"] {
+                    report.lacks(&format!("/{place}"));
+                    let named = missing.contains(&format!("\"{place}\""));
+                    assert!(named, "{place} is missing and not said to be: {report:?}");
+                }
             }
+            _ => {}
         }
     }
 
@@ -264,8 +274,7 @@ impl<'a> Agreement<'a> {
                     (None, None) => continue,
                     (None, Some(Verdict { problems, missing })) => {
                         let outcome = if problems.is_empty() { "ok" } else { "failed" };
-                        let missing: Vec<_> = missing.iter().map(String::as_str).collect();
-                        let missing = missing.join(",");
+                        let missing = outermost(missing).join(",");
                         let missing = if missing.is_empty() { "-" } else { &missing };
                         format!("{outcome} {missing}")
                     }

@@ -38,8 +38,8 @@ pub(crate) struct Machine {
     pub(crate) is_guest: bool,
     /// Whether the kernel may be locked down at the end, until the next boot.
     pub(crate) may_lock_down: bool,
-    /// Rungs that could not be had, and why.
-    absent: Mutex<BTreeMap<Rung, String>>,
+    /// Rungs that have been tried: those that could not be had with the reason.
+    tried: Mutex<BTreeMap<Rung, Result<(), String>>>,
     /// Below it lie all cgroups of this run.
     root: Scene,
 }
@@ -75,7 +75,7 @@ impl Machine {
             required: rungs(&text("OOMWATCH_RUNGS").unwrap_or_default()),
             is_guest: text("OOMWATCH_SYSTEM").is_some_and(|value| value == "1"),
             may_lock_down: text("OOMWATCH_LOCKDOWN").is_none_or(|value| value != "0"),
-            absent: Mutex::default(),
+            tried: Mutex::default(),
             root: Scene::new(
                 top.make(format!("{ROOT_PREFIX}{}", process::id())),
                 patience,
@@ -98,20 +98,19 @@ impl Machine {
         self.root.top()
     }
 
-    /// Why a rung could not be had, if that is known.
-    pub(crate) fn absent(&self, rung: Rung) -> Option<String> {
-        self.absent.lock().expect("no panic").get(&rung).cloned()
+    /// What came of trying a rung, if it was tried.
+    pub(crate) fn tried(&self, rung: Rung) -> Option<Result<(), String>> {
+        self.tried.lock().expect("no panic").get(&rung).cloned()
     }
 
-    /// Remembers that a rung cannot be had, which must not be if it is required.
-    pub(crate) fn is_absent(&self, rung: Rung, why: &str) {
-        assert!(
-            !self.required.contains(&rung),
-            "{} is required, but: {why}",
-            rung.name()
-        );
-        let mut absent = self.absent.lock().expect("no panic");
-        absent.insert(rung, why.to_owned());
+    /// Remembers what came of trying a rung, which must not be absent if it is required.
+    pub(crate) fn remember(&self, rung: Rung, came: Result<(), &str>) {
+        if let Err(why) = came {
+            let required = self.required.contains(&rung);
+            assert!(!required, "{} is required, but: {why}", rung.name());
+        }
+        let mut tried = self.tried.lock().expect("no panic");
+        tried.insert(rung, came.map_err(str::to_owned));
     }
 
     /// A cgroup for one test, removed with all below it when it is dropped.

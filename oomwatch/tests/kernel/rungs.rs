@@ -82,16 +82,23 @@ impl<'a> Rungs<'a> {
     pub(crate) fn start(machine: &'a Machine) -> Self {
         let mut rungs = Self::none(machine);
         for rung in Rung::ALL {
-            if rung == Rung::Kprobe && kretprobes_hide_callers() {
-                continue;
-            }
-            match machine.absent(rung) {
-                Some(why) => rungs.absent.push((rung, why)),
-                None => rungs.try_start(rung, Watch::on(machine, rung)),
+            let hides = rung == Rung::Kprobe && kretprobes_hide_callers();
+            match machine.tried(rung) {
+                Some(Err(why)) => rungs.absent.push((rung, why)),
+                Some(Ok(())) | None if !hides => rungs.try_start(rung, Watch::on(machine, rung)),
+                Some(Ok(())) => {}
+                None => {
+                    if let Err(why) = try_rung(machine, rung) {
+                        rungs.absent.push((rung, why));
+                    }
+                }
             }
         }
+        for (rung, _) in &rungs.watchers {
+            machine.remember(*rung, Ok(()));
+        }
         for (rung, why) in &rungs.absent {
-            machine.is_absent(*rung, why);
+            machine.remember(*rung, Err(why));
         }
         rungs
     }
@@ -159,21 +166,15 @@ impl<'a> Rungs<'a> {
     }
 }
 
-/// Whether a rung can be had here.
-pub(crate) fn is_given(machine: &Machine, rung: Rung) -> bool {
-    if machine.absent(rung).is_some() {
-        return false;
-    }
-    match Watch::on(machine, rung).try_start() {
-        Ok(watcher) => {
+/// Whether a rung can be had here, or why not.
+pub(crate) fn try_rung(machine: &Machine, rung: Rung) -> Result<(), String> {
+    machine.tried(rung).unwrap_or_else(|| {
+        let came = Watch::on(machine, rung).try_start().map(|watcher| {
             watcher.interrupt();
-            true
-        }
-        Err(why) => {
-            machine.is_absent(rung, &why);
-            false
-        }
-    }
+        });
+        machine.remember(rung, came.as_ref().copied().map_err(String::as_str));
+        came
+    })
 }
 
 /// What a rung has seen.

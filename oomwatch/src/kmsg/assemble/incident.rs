@@ -14,7 +14,7 @@ use crate::kmsg::{
 /// so soon.
 const SAME_PROCESS: SignedDuration = SignedDuration::from_secs(10);
 
-/// How late the line may come that makes a kill a group's.
+/// How far apart the lines of one call may be, where a console or the machine is slow.
 const SLOW_CONSOLE: SignedDuration = SignedDuration::from_secs(5);
 
 /// A kill that was read, but not told yet.
@@ -52,11 +52,24 @@ pub(super) struct Incident {
     pub(super) header: Option<Header>,
     /// The cgroup that is killed as a whole.
     pub(super) group: Option<Vec<u8>>,
+    /// Whether its kill may have been one of a group that was told before.
+    may_be_members: bool,
+}
+
+/// Whether a kill is one of a group that was told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Membership {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// The log does not tell.
+    Unknown,
 }
 
 impl Incident {
     /// Begins with a kill, whose header it takes.
-    pub(super) fn new(held: &mut Held, group: Option<&[u8]>) -> Self {
+    pub(super) fn new(held: &mut Held, group: Option<&[u8]>, member: Membership) -> Self {
         Self {
             number: held.number,
             tid: held.killed.tid,
@@ -66,27 +79,38 @@ impl Incident {
             message: held.killed.message,
             header: held.header.take(),
             group: group.map(<[u8]>::to_vec),
+            may_be_members: member == Membership::Unknown,
         }
     }
 
     /// Whether a kill is one of the group.
     ///
-    /// It has no header, is of the same call's making as far as the log tells, and follows closely. Its thread is in the
-    /// table of tasks, where there is one: else it may be of a later call whose header was held back.
-    pub(super) fn has_member(&self, held: &Held) -> bool {
-        let is_listed =
-            |header: &Header| !header.tasks.is_whole() || header.pid_of(held.killed.tid).is_some();
-        self.group.is_some()
-            && held.header.is_none()
+    /// It has no header and is of the same call's making as far as the log tells. Its thread is in the table of tasks, where
+    /// there is one: all of a group are killed, and so that is enough, however slowly the lines follow each other. Without a
+    /// table only one that follows at once is. All others may be of a later call, whose header was held back.
+    pub(super) fn membership(&self, held: &Held) -> Membership {
+        let is_alike = held.header.is_none()
             && held.killed.message == self.message
             && held.caller == self.caller
-            && self.is_close(held.stamp)
-            && self.header.as_ref().is_none_or(is_listed)
+            && self.is_within(SLOW_CONSOLE, held.stamp);
+        let is_listed = self
+            .header
+            .as_ref()
+            .filter(|header| header.tasks.is_whole())
+            .map(|header| header.pid_of(held.killed.tid).is_some());
+        match (&self.group, is_listed) {
+            _ if !is_alike => Membership::No,
+            (None, _) if self.may_be_members => Membership::Unknown,
+            (None, _) => Membership::No,
+            (Some(_), Some(true)) => Membership::Yes,
+            (Some(_), None) if self.is_within(HOLD, held.stamp) => Membership::Yes,
+            (Some(_), _) => Membership::Unknown,
+        }
     }
 
-    /// Whether this is so soon after its last line that it may be its too.
-    pub(super) fn is_close(&self, stamp: Stamp) -> bool {
-        stamp.since(&self.last).is_none_or(|age| age.abs() <= HOLD)
+    /// Whether this is so soon before or after its last line.
+    fn is_within(&self, time: SignedDuration, stamp: Stamp) -> bool {
+        stamp.since(&self.last).is_none_or(|age| age.abs() <= time)
     }
 
     /// The line came after its first kill had been told.

@@ -196,14 +196,44 @@ fn each_group_has_its_own_members_though_headers_are_held_back() {
 }
 
 #[test]
-fn kill_long_after_a_group_is_not_of_it() {
+fn members_in_the_table_may_be_slow() {
     let log = [
-        at(1000, &killed(7, "v")),
-        at(1000, &group("/g")),
+        at(1000, &invoked("t")),
+        at(1001, &row(7, 7)),
+        at(1001, &row(8, 8)),
+        at(1001, &row(9, 9)),
+        at(1002, &oom_kill("/g/a", "v", 7)),
+        at(1003, &killed(7, "v")),
+        at(1004, &group("/g")),
         at(1500, &killed(8, "w")),
-        at(2000, &invoked("t")),
+        at(4000, &killed(9, "w")),
+        at(4001, &invoked("t")),
     ];
-    assert_eq!(kills(&log.concat())[1].group_kill, Some(false));
+    let kills = kills(&log.concat());
+    for kill in &kills {
+        assert_eq!(kill.group_kill, Some(true), "{kill:?}");
+        assert_eq!(kill.incident_boot_time_ns, kills[0].incident_boot_time_ns);
+    }
+    assert_eq!(kills.len(), 3);
+}
+
+#[test]
+fn kill_some_time_after_a_group_without_a_table_may_be_of_it() {
+    let group_kills = |times: &[u64]| {
+        let mut log = at(1000, &killed(7, "v")) + &at(1000, &group("/g"));
+        for (tid, &time) in (8..).zip(times) {
+            log += &at(time, &killed(tid, "w"));
+        }
+        log += &at(20_000, &invoked("t"));
+        kills(&log)
+            .iter()
+            .map(|kill| kill.group_kill)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(group_kills(&[1500]), [Some(true), None]);
+    assert_eq!(group_kills(&[1500, 1501]), [Some(true), None, None]);
+    assert_eq!(group_kills(&[7000]), [Some(true), Some(false)]);
+    assert_eq!(group_kills(&[1500, 7000]), [Some(true), None, Some(false)]);
 }
 
 #[test]

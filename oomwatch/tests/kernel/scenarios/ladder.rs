@@ -7,7 +7,7 @@ use crate::{
     machine::Machine,
     process::Hog,
     rung::Rung,
-    rungs::{self, Rungs},
+    rungs::{Rungs, try_rung},
     watcher::Watch,
 };
 
@@ -34,7 +34,7 @@ fn no_functions(machine: &Machine) {
 fn without_types(machine: &Machine) -> Option<Rung> {
     [Rung::Format, Rung::Kmsg]
         .into_iter()
-        .find(|rung| rungs::is_given(machine, *rung))
+        .find(|rung| try_rung(machine, *rung).is_ok())
 }
 
 fn gives_one_without_types(machine: &Machine) -> Result<(), Skip> {

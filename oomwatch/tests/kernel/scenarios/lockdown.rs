@@ -10,7 +10,7 @@ use crate::{
     machine::Machine,
     process::Hog,
     rung::Rung,
-    rungs::{self, Rungs},
+    rungs::{Rungs, try_rung},
     watcher::Watch,
 };
 
@@ -33,10 +33,7 @@ fn lockdown(machine: &Machine) -> Result<(), Skip> {
     if !levels.contains(LEVEL) {
         return Err(Skip(format!("no level of lockdown is called so: {levels}")));
     }
-    if !rungs::is_given(machine, Rung::Kmsg) {
-        return Err(Skip("the kernel log cannot be had".to_owned()));
-    }
-    Ok(())
+    try_rung(machine, Rung::Kmsg).map_err(Skip)
 }
 
 /// A guest's own init may not have done so.

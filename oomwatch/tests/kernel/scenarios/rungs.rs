@@ -9,7 +9,7 @@ use crate::{
     machine::Machine,
     process::Hog,
     rung::Rung,
-    rungs::{Kill, Rungs, is_given},
+    rungs::{Kill, Rungs, try_rung},
     watcher::Watch,
 };
 
@@ -144,9 +144,7 @@ fn hiding(machine: &Machine) -> Result<(), Skip> {
     if !kretprobes_hide_callers() {
         return Err(Skip("kretprobes hide nothing here".to_owned()));
     }
-    is_given(machine, Rung::Kprobe)
-        .then_some(())
-        .ok_or_else(|| Skip("there are no kprobes here".to_owned()))
+    try_rung(machine, Rung::Kprobe).map_err(Skip)
 }
 
 /// They have no place among the others then.
