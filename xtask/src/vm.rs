@@ -1,16 +1,19 @@
 //! `cargo xtask vm`: boots other kernels in QEMU, without hardware acceleration, and runs the kernel tests in the guest.
 //!
 //! The guest has nothing but the test executable, oomwatch and busybox. What is tested is the test executable's
-//! business.
+//! business, and so is what it tells of the rungs of the hook ladder, which is collected into tables here.
 
 mod boots;
 mod build;
+mod compatibility;
 mod console;
 mod guest;
 mod initramfs;
 mod kernels;
 mod plan;
 mod qemu;
+mod report;
+mod rungs;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -25,8 +28,10 @@ use crate::cargo::Workspace;
 use crate::exec::Tool;
 use crate::table;
 use boots::{Boot, CgroupVersion, Hooks};
+use compatibility::Compatibility;
 use plan::Plan;
 use qemu::{Guest, Run};
+use rungs::Rungs;
 
 const TOOLS: [Tool; 2] = [
     Tool {
@@ -38,6 +43,9 @@ const TOOLS: [Tool; 2] = [
         package: "busybox-static",
     },
 ];
+
+/// Where the project says what each rung can do on which kernel.
+const DOCUMENT: &str = "docs/compatibility.md";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -65,6 +73,9 @@ pub(crate) struct Args {
     /// Give a guest that many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS)]
     timeout: u64,
+    /// If all pass, write what each rung can do on which kernel into this document, in its block for that
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "kernel", "cgroup", "hooks", "test"])]
+    markdown: Option<PathBuf>,
     /// Passed to the test executable, instead of what a boot leaves out
     #[arg(last = true, value_name = "ARGS")]
     test: Vec<String>,
@@ -108,6 +119,7 @@ pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
             hooks: None,
             jobs: None,
             timeout: TIMEOUT_SECONDS,
+            markdown: None,
             test: Vec::new(),
         },
     )
@@ -131,13 +143,59 @@ fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
     let initramfs = build::initramfs(workspace, &folder, &args.test)?;
     let runs = boot_all(&plans, &initramfs, args)?;
 
-    print!("{}", table(&plans, &runs));
+    let told: Vec<(&str, &Rungs)> = plans
+        .iter()
+        .zip(&runs)
+        .map(|(plan, run)| (plan.name.as_str(), &run.rungs))
+        .collect();
+    print!("{}", tables(&plans, &runs, &told));
     for (plan, run) in plans.iter().zip(&runs) {
         if let Err(reason) = &run.outcome {
             summary.failed.push(format!("boot {}: {reason}", plan.name));
         }
     }
+    if summary.missing.is_empty() && summary.failed.is_empty() {
+        summary.failed = document(workspace, args, &told)?;
+    }
     Ok(summary)
+}
+
+/// Of a run that has passed: writes the document, or says where it contradicts.
+fn document(workspace: &Workspace, args: &Args, told: &[(&str, &Rungs)]) -> Result<Vec<String>> {
+    let compatibility = Compatibility::of(told);
+    if let Some(document) = &args.markdown {
+        compatibility.write(document)?;
+        return Ok(Vec::new());
+    }
+    if !args.is_whole() {
+        return Ok(Vec::new());
+    }
+    let contradictions = compatibility.contradictions(&workspace.root.join(DOCUMENT))?;
+    let named = contradictions.iter();
+    Ok(named.map(|what| format!("{DOCUMENT}: {what}")).collect())
+}
+
+impl Args {
+    /// Whether it is the whole matrix as it stands.
+    fn is_whole(&self) -> bool {
+        let Self {
+            kernel,
+            only,
+            list: _,
+            refresh: _,
+            cgroup,
+            hooks,
+            jobs: _,
+            timeout: _,
+            markdown: _,
+            test,
+        } = self;
+        kernel.is_empty()
+            && only.is_empty()
+            && test.is_empty()
+            && cgroup.is_none()
+            && hooks.is_none()
+    }
 }
 
 /// A few at a time: a guest keeps little more than one processor busy. The results are in the order of the plans.
@@ -180,7 +238,20 @@ fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
     done.into_iter().map(|(_, run)| run).collect()
 }
 
-fn table(plans: &[Plan], runs: &[Run]) -> String {
+/// What the tests have told of the rungs, boot by boot and together, and how the boots went.
+fn tables(plans: &[Plan], runs: &[Run], told: &[(&str, &Rungs)]) -> String {
+    let told_of_rungs = |run: &Run| !run.rungs.scenarios.is_empty();
+    let mut tables: Vec<String> = plans
+        .iter()
+        .zip(runs)
+        .filter(|(_, run)| told_of_rungs(run))
+        .map(|(plan, run)| format!("{}\n{}", plan.title(), report::scenarios(&run.rungs)))
+        .collect();
+    if runs.iter().any(told_of_rungs) {
+        tables.push(format!("scenarios on each rung\n{}", report::boots(told)));
+        let unknown = report::unknown(told);
+        tables.push(format!("what each rung could not know\n{unknown}"));
+    }
     let rows: Vec<[String; 9]> = plans
         .iter()
         .zip(runs)
@@ -189,7 +260,8 @@ fn table(plans: &[Plan], runs: &[Run]) -> String {
     let head = [
         "boot", "version", "cgroup", "hooks", "passed", "failed", "ignored", "seconds", "outcome",
     ];
-    format!("\n{}", table::render(head, &rows))
+    tables.push(table::render(head, &rows));
+    format!("\n{}", tables.join("\n"))
 }
 
 fn row(plan: &Plan, run: &Run) -> [String; 9] {

@@ -1,8 +1,11 @@
-//! A guest's console, line by line: how the tests went, whether the kernel fell over, and what was said last.
+//! A guest's console, line by line: how the tests went, what they say of the rungs, whether the kernel fell over, and
+//! what was said last.
 //!
 //! The guest is not trusted with the terminal: what leaves here has no control characters.
 
 use std::collections::VecDeque;
+
+use super::rungs::Rungs;
 
 /// How the guest's init opens the line that tells the test executable's exit code.
 pub(crate) const VERDICT: &str = "oomwatch-vm: tests ended with exit code ";
@@ -33,6 +36,7 @@ pub(crate) struct Counts {
 #[derive(Default)]
 pub(crate) struct Console {
     pub(crate) counts: Option<Counts>,
+    pub(crate) rungs: Rungs,
     /// The test executable's exit code.
     pub(crate) verdict: Option<u32>,
     /// The first line of the kernel's that tells of a crash.
@@ -53,6 +57,7 @@ impl Console {
         if let Some(verdict) = parse_verdict(&line) {
             self.verdict = Some(verdict);
         }
+        self.rungs.take(&line);
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }

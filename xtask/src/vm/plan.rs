@@ -20,6 +20,20 @@ pub(crate) struct Plan {
     pub(crate) without: &'static [&'static str],
 }
 
+impl Plan {
+    /// For the head of a table.
+    pub(crate) fn title(&self) -> String {
+        let Self {
+            name,
+            kernel,
+            cgroup,
+            hooks,
+            without: _,
+        } = self;
+        format!("{name}: {}, cgroup {cgroup}, hooks {hooks}", kernel.version)
+    }
+}
+
 /// The boots, and of those whose kernel is not to be had why.
 pub(crate) fn make(args: &Args, folder: &Path) -> Result<(Vec<Plan>, Vec<String>)> {
     let mut plans = Vec::new();
@@ -117,6 +131,7 @@ mod tests {
     #[test]
     fn nothing_asked_for_is_the_whole_matrix() {
         assert_eq!(names(&[]).len(), boots::MATRIX.len());
+        assert!(args(&[]).is_whole());
     }
 
     #[test]
@@ -124,6 +139,7 @@ mod tests {
         assert_eq!(names(&["--only", "5.10"]), ["5.10"]);
         let named = ["--only", "6.1-v1", "--only", "5.10", "--only", "6.1-v1"];
         assert_eq!(names(&named), ["5.10", "6.1-v1"]);
+        assert!(!args(&["--only", "5.10"]).is_whole());
     }
 
     #[test]
@@ -140,14 +156,14 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_stands_above_the_matrix() {
-        let told = |words: &[&str]| {
-            let plan = planned("5.10-v1", words);
-            (plan.cgroup, plan.hooks)
-        };
-        assert_eq!(told(&[]), (CgroupVersion::V1, Hooks::Kprobe));
+        let title = |words: &[&str]| planned("5.10-v1", words).title();
+        assert_eq!(title(&[]), "5.10-v1: 5.10.262-1, cgroup v1, hooks kprobe");
         assert_eq!(
-            told(&["--cgroup", "v2", "--hooks", "auto"]),
-            (CgroupVersion::V2, Hooks::Auto)
+            title(&["--cgroup", "v2", "--hooks", "auto"]),
+            "5.10-v1: 5.10.262-1, cgroup v2, hooks auto"
         );
+        for words in [&["--hooks", "auto"][..], &["--cgroup", "v1"], &["--", "a"]] {
+            assert!(!args(words).is_whole(), "{words:?}");
+        }
     }
 }

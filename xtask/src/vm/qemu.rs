@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::console::{Console, Counts};
+use super::rungs::Rungs;
 use crate::exec;
 
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
@@ -25,7 +26,7 @@ const MACHINE: [&str; 12] = [
     "-cpu",
     "max",
     "-smp",
-    "2",
+    "2,sockets=2",
     "-nodefaults",
     "-no-user-config",
     "-display",
@@ -60,6 +61,7 @@ pub(crate) struct Guest<'a> {
 /// How a boot ended.
 pub(crate) struct Run {
     pub(crate) counts: Option<Counts>,
+    pub(crate) rungs: Rungs,
     pub(crate) duration: Duration,
     /// An error says what went wrong.
     pub(crate) outcome: Result<(), String>,
@@ -119,6 +121,7 @@ fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> 
     }
     Ok(Run {
         counts: console.counts,
+        rungs: console.rungs,
         duration: start.elapsed(),
         outcome,
     })
@@ -169,7 +172,7 @@ fn end(qemu: &mut Child, by_force: bool) -> Result<String> {
 fn judge(console: &Console, timeout: Option<Duration>, status: &str) -> Result<(), String> {
     match (&console.crash, console.verdict, timeout) {
         (Some(crash), ..) => Err(format!("the kernel fell over: {crash}")),
-        (None, Some(0), _) => Ok(()),
+        (None, Some(0), _) => judge_rungs(&console.rungs),
         (None, Some(code), _) => Err(format!("the tests ended with exit code {code}")),
         (None, None, Some(timeout)) => Err(format!("no outcome within {} s", timeout.as_secs())),
         (None, None, None) => Err(format!(
@@ -178,8 +181,19 @@ fn judge(console: &Console, timeout: Option<Duration>, status: &str) -> Result<(
     }
 }
 
+/// Tests that pass and say otherwise of a rung, or not legibly, have not passed.
+fn judge_rungs(rungs: &Rungs) -> Result<(), String> {
+    let failures = rungs.failures();
+    match (&failures[..], &rungs.unread[..]) {
+        ([], []) => Ok(()),
+        ([], [unread, ..]) => Err(format!("a line on rungs cannot be read: {unread}")),
+        (failures, _) => Err(format!("failed: {}", failures.join(", "))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::report;
     use super::*;
 
     fn console(lines: &[&str]) -> Console {
@@ -209,13 +223,31 @@ mod tests {
         assert_eq!(hang.unwrap_err(), "no outcome within 300 s");
     }
 
+    #[test]
+    fn rung_that_failed_or_cannot_be_read_is_no_pass() {
+        let outcome = |line| {
+            let ok = "oomwatch-vm: tests ended with exit code 0";
+            judge(&console(&[line, ok]), None, "0")
+        };
+        assert_eq!(outcome("test a ... @rung a kmsg ok order"), Ok(()));
+        assert_eq!(outcome("@rung a kmsg absent no-log"), Ok(()));
+        assert_eq!(
+            outcome("@rung a kmsg failed -").unwrap_err(),
+            "failed: a on kmsg"
+        );
+        assert_eq!(
+            outcome("@rung a kmsg").unwrap_err(),
+            "a line on rungs cannot be read: @rung a kmsg"
+        );
+    }
+
     fn run(script: &str, timeout: Duration) -> Run {
         let mut command = Command::new("sh");
         watch(command.args(["-c", script]), "", timeout).unwrap()
     }
 
     #[test]
-    fn console_is_read_to_its_last_line() {
+    fn console_is_read_from_its_first_line_to_the_tables() {
         let ended = run(
             r"printf 'c[    0.1] x
 test a ... @rung a kmsg ok order,scope
@@ -231,6 +263,16 @@ oomwatch-vm: tests ended with exit code 0
         assert_eq!(ended.outcome, Ok(()));
         let counts = ended.counts.unwrap();
         assert_eq!((counts.passed, counts.failed, counts.ignored), (1, 0, 2));
+        assert_eq!(
+            report::scenarios(&ended.rungs)
+                .lines()
+                .skip(2)
+                .collect::<Vec<_>>(),
+            [
+                "a                                             ok*1",
+                "*1  order, scope"
+            ]
+        );
     }
 
     #[test]
