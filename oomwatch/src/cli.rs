@@ -64,12 +64,16 @@ What the words mean:
   warn  watch works, but tells less
   FAIL  watch cannot work
 
-Every check is made for real: programs are loaded and attached, files opened, sockets connected to.
-Nothing stays attached.
+Every check is made for real: all programs of each rung are loaded and attached, files opened,
+sockets connected to. Nothing stays attached, and a watch that is running is not disturbed.
 
-The keys of -o json: schema, version, works (true or false), hooks, verdict, and checks, a list of
-objects of group, name, status (ok, info, warn, fail), finding and remedy. Keys may be added, never
-renamed.
+Under Hooks stand the rungs, best first: fentry, kprobe, tracepoint, format, kmsg, counters. One
+that is refused is no loss while tracepoint or a better one is left. With --hooks all is judged as
+for a watch that is started so. docs/compatibility.md says what each rung needs, and what it tells.
+
+The keys of -o json: schema, version, works (true or false), hooks and rung (what watch takes),
+verdict, and checks, a list of objects of group, name, status (ok, info, warn, fail), finding and
+remedy. Keys may be added, never renamed.
 
 Exit codes: 0 watch works here, 1 it does not, 2 wrong usage.";
 

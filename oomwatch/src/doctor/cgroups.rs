@@ -13,6 +13,7 @@ use super::{
     check::{self, Check, Group, Status},
     mountinfo::{self, Mount},
 };
+use crate::host;
 
 /// `PROC_CGROUP_INIT_INO` of `include/linux/proc_ns.h`: the inode of the initial cgroup namespace.
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
@@ -30,13 +31,20 @@ pub(super) struct Facts {
     own: io::Result<String>,
     /// Inode of the cgroup namespace.
     namespace: Option<u64>,
+    /// A cgroup's file with its own count of kills.
+    count: Option<PathBuf>,
 }
 
 impl Facts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         let own = roots.proc.join("self");
         let mounts = fs::read(own.join("mountinfo")).map(|text| mountinfo::parse(&text));
+        let count = mounts
+            .as_deref()
+            .ok()
+            .and_then(|mounts| find_count(mounts, roots.cgroup));
         Self {
+            count,
             proc_root: roots.proc.to_owned(),
             cgroup_root: roots.cgroup.to_owned(),
             controllers: mounts
@@ -52,6 +60,25 @@ impl Facts {
                 .ok()
                 .map(|metadata| metadata.ino()),
         }
+    }
+
+    /// A cgroup's file with its own count of kills.
+    pub(super) fn count(&self) -> Option<&Path> {
+        self.count.as_deref()
+    }
+}
+
+/// The root of v2 has none, so that the first below it stands for all.
+fn find_count(mounts: &[Mount], cgroup_root: &Path) -> Option<PathBuf> {
+    let is_count = |path: &PathBuf| {
+        fs::read_to_string(path).is_ok_and(|text| host::parse_oom_kill(&text).is_some())
+    };
+    match v1(mounts, cgroup_root) {
+        Some(mount) => Some(mount.point.join("memory.oom_control")).filter(is_count),
+        None => fs::read_dir(&v2(mounts, cgroup_root)?.point)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path().join("memory.events")))
+            .find(is_count),
     }
 }
 
@@ -276,6 +303,7 @@ mod tests {
 
     fn facts(mounts: &str, controllers: Option<&str>) -> Facts {
         Facts {
+            count: None,
             proc_root: "/proc".into(),
             cgroup_root: "/sys/fs/cgroup".into(),
             mounts: Ok(mountinfo::parse(mounts.as_bytes())),

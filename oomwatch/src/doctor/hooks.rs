@@ -1,188 +1,303 @@
-//! The hooks, tried one by one: what the kernel answers, not what its version promises.
+//! The rungs of the ladder, each tried for real: what the kernel answers, not what its version promises.
+//!
+//! A trial has programs and maps of its own, which no other watcher sees, and takes them along when it ends.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use oomwatch_ebpf::record::{MARK_PID, MARK_TASK};
+use clap::{ValueEnum as _, builder::PossibleValue};
 
 use super::{
     Roots,
     check::{self, Check, Group, Status},
+    mountinfo,
+    refusal::{Conditions, Refusal},
+    way::{Untold, Way},
 };
-use crate::probe::{Probe, ProbeError, RING_BYTES, Rung, kernel_answer, offsets::Kernel};
+use crate::{
+    cli::HooksChoice,
+    host::{self, HostError},
+    kmsg::reader::{ReadError, Reader, Start},
+    probe::{
+        self, Probe, ProbeError, RING_BYTES, Rung,
+        format::TRACEFS,
+        kernel_answer,
+        offsets::{Kernel, LoadError},
+    },
+};
 
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// The maps, and each program with the answer to it; nothing if there are no offsets to load programs with.
-    trial: Option<Trial>,
-    /// One of the `MARK_` constants.
-    mark_victim_argument: Option<u32>,
-    kprobes: PathBuf,
+    choice: HooksChoice,
+    /// What came of loading and attaching all programs, best first.
+    trials: Vec<(Rung, Result<(), Refusal>)>,
     has_kprobes: bool,
-}
-
-/// What came of loading and attaching.
-#[derive(Debug)]
-pub(super) enum Trial {
-    /// The maps could not even be made.
-    NoMaps(Refusal),
-    /// In the order in which they are attached.
-    Programs(Vec<(&'static str, Result<(), Refusal>)>),
-}
-
-/// A step that the kernel refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// `EPERM`, before or by the kernel.
-    not_permitted: bool,
-    /// What was refused and the kernel's answer; then the verifier's last lines.
-    text: String,
-}
-
-impl From<ProbeError> for Refusal {
-    fn from(error: ProbeError) -> Self {
-        let error_text = error.to_string();
-        let (step, verifier) = error_text
-            .split_once('\n')
-            .map_or((error_text.as_str(), None), |(step, verifier)| {
-                (step, Some(verifier))
-            });
-        // The sources repeat the whole verifier log: the errno is what is new in them.
-        let answer = kernel_answer(&error).map(check::answer).or_else(|| {
-            let source = error.source()?;
-            Some(check::chain(source))
-        });
-        let mut text = answer.map_or_else(|| step.to_owned(), |answer| format!("{step}: {answer}"));
-        for line in verifier.into_iter().flat_map(str::lines) {
-            text.push('\n');
-            text.push_str(line.trim());
-        }
-        Self {
-            not_permitted: matches!(error, ProbeError::NotPermitted { .. })
-                || kernel_answer(&error).and_then(io::Error::raw_os_error) == Some(libc::EPERM),
-            text,
-        }
-    }
+    /// Whether tracefs is mounted where it is looked for.
+    has_tracefs: bool,
+    /// `kernel.perf_event_paranoid`.
+    perf_event_paranoid: Option<String>,
+    log: PathBuf,
+    /// The answer to opening the kernel log and reading in it.
+    log_read: Result<(), ReadError>,
+    /// `kernel.dmesg_restrict`.
+    dmesg_restrict: Option<String>,
+    /// The kernel's count of kills.
+    count: Result<u64, HostError>,
+    /// A cgroup's file with its own count.
+    cgroup_count: Option<PathBuf>,
 }
 
 impl Facts {
-    pub(super) fn gather(roots: Roots<'_>, kernel: Option<&Kernel>) -> Self {
-        let kprobes = roots
-            .system
-            .join("sys/bus/event_source/devices/kprobe/type");
+    pub(super) fn gather(
+        roots: Roots<'_>,
+        choice: HooksChoice,
+        kernel: &Result<Kernel, LoadError>,
+        cgroup_count: Option<&Path>,
+    ) -> Self {
+        let sysctl = |name: &str| {
+            let text = fs::read_to_string(roots.proc.join("sys/kernel").join(name)).ok()?;
+            Some(text.trim().to_owned())
+        };
+        let mounts = fs::read(roots.proc.join("self/mountinfo"))
+            .map(|text| mountinfo::parse(&text))
+            .unwrap_or_default();
+        let log = roots.system.join("dev/kmsg");
         Self {
-            trial: kernel.map(|kernel| attempt(kernel, roots)),
-            mark_victim_argument: kernel.map(|kernel| kernel.offsets.mark_victim_argument),
-            has_kprobes: kprobes.exists(),
-            kprobes,
+            choice,
+            trials: Rung::ALL
+                .into_iter()
+                .map(|rung| {
+                    let attached = attach(rung, kernel, roots.system);
+                    (rung, attached.map_err(Refusal::from))
+                })
+                .collect(),
+            has_kprobes: roots
+                .system
+                .join("sys/bus/event_source/devices/kprobe/type")
+                .exists(),
+            has_tracefs: mounts.iter().any(|mount| {
+                let is_there = |place| mount.point == roots.system.join(place);
+                mount.kind == "tracefs" && TRACEFS.into_iter().any(is_there)
+            }),
+            perf_event_paranoid: sysctl("perf_event_paranoid"),
+            log_read: read_log(&log),
+            log,
+            dmesg_restrict: sysctl("dmesg_restrict"),
+            count: host::oom_kill_count(roots.proc),
+            cgroup_count: cgroup_count.map(Path::to_owned),
         }
     }
 
     /// Whether maps could be made, if that was tried.
     pub(super) fn has_maps(&self) -> Option<bool> {
-        self.trial
-            .as_ref()
-            .map(|trial| matches!(trial, Trial::Programs(_)))
+        let made = |(_, attached): &(_, Result<(), Refusal>)| match attached {
+            Ok(()) => Some(true),
+            Err(refusal) => refusal.has_maps(),
+        };
+        self.trials.iter().filter_map(made).reduce(|a, b| a || b)
     }
-}
 
-/// Loads and attaches each program; all are detached when it returns.
-fn attempt(kernel: &Kernel, roots: Roots<'_>) -> Trial {
-    match Probe::load(Rung::Tracepoint, Some(kernel), roots.system, RING_BYTES) {
-        Err(error) => Trial::NoMaps(error.into()),
-        Ok(mut probe) => Trial::Programs(
-            Rung::Tracepoint
-                .programs()
+    /// What `watch` takes.
+    pub(super) fn stand(&self) -> Stand {
+        let works = |way| match way {
+            Way::Programs(rung) => self
+                .trials
                 .iter()
-                .map(|program| (program.name, probe.attach(*program).map_err(Refusal::from)))
-                .collect(),
-        ),
+                .any(|(tried, attached)| *tried == rung && attached.is_ok()),
+            Way::Log => self.log_read.is_ok(),
+            Way::Counters => self.count.is_ok(),
+        };
+        // As `watch` does: whoever may not load programs is told so, and not served less instead.
+        let is_forbidden = |way| {
+            self.trials.iter().any(|(tried, attached)| {
+                Way::Programs(*tried) == way
+                    && attached.as_ref().is_err_and(Refusal::is_without_permission)
+            })
+        };
+        let first = Way::all()
+            .filter(|way| way.is_allowed_by(self.choice))
+            .find(|&way| works(way) || is_forbidden(way));
+        Stand {
+            choice: self.choice,
+            way: first.filter(|&way| works(way)),
+        }
     }
 }
 
-/// `may_load`: whether this process has the capabilities to load programs.
-pub(super) fn judge(facts: &Facts, may_load: bool) -> Vec<Check> {
-    let Facts {
-        trial,
-        mark_victim_argument,
-        kprobes,
-        has_kprobes,
-    } = facts;
-    let untried = |why: &'static str| {
-        Rung::Tracepoint
-            .programs()
-            .iter()
-            .map(move |program| check(program.name, Status::Info, format!("not tried: {why}")))
-    };
-    let mut checks = Vec::new();
-    match trial {
-        None => checks.extend(untried("without BTF there is nothing to load")),
-        Some(Trial::NoMaps(refusal)) => {
-            checks.push(refused("maps", refusal, may_load));
-            checks.extend(untried("there are no maps"));
+/// As `watch` does; all is detached when it returns.
+fn attach(rung: Rung, kernel: &Result<Kernel, LoadError>, root: &Path) -> Result<(), ProbeError> {
+    let kernel = match kernel {
+        Ok(kernel) => Some(kernel),
+        Err(error) if rung.needs_types() => {
+            return Err(ProbeError::NoTypes(probe::describe(error)));
         }
-        Some(Trial::Programs(programs)) => {
-            checks.push(check(
-                "maps",
-                Status::Ok,
-                format!("made, with a ring of {} KiB", RING_BYTES >> 10),
-            ));
-            checks.extend(programs.iter().map(|(name, result)| match result {
-                Ok(()) => check(name, Status::Ok, "raw tracepoint: loads and attaches"),
-                Err(refusal) => refused(name, refusal, may_load),
-            }));
+        Err(_) => None,
+    };
+    let mut probe = Probe::load(rung, kernel, root, RING_BYTES)?;
+    rung.programs()
+        .iter()
+        .try_for_each(|&program| probe.attach(program))
+}
+
+/// Never waits.
+fn read_log(path: &Path) -> Result<(), ReadError> {
+    Reader::open(path, Start::Oldest)?.next_record().map(drop)
+}
+
+/// What `watch` takes of the ways to see kills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stand {
+    /// What it was started with.
+    pub(super) choice: HooksChoice,
+    /// The best that is allowed and works.
+    pub(super) way: Option<Way>,
+}
+
+impl Stand {
+    /// How bad it is that some ways are refused: not at all if none of them would be taken otherwise, or if raw tracepoints
+    /// or better are left.
+    pub(super) fn without(self, is_refused: impl Fn(Way) -> bool) -> Status {
+        let would_be_taken = Way::all()
+            .take_while(|&better| Some(better) != self.way)
+            .any(|better| better.is_allowed_by(self.choice) && is_refused(better));
+        match self.way {
+            _ if !would_be_taken => Status::Info,
+            None => Status::Fail,
+            Some(way) if way.is_poor() => Status::Warn,
+            Some(_) => Status::Info,
         }
     }
-    checks.extend(mark_victim_argument.map(layout));
-    checks.push(check(
-        "function hooks",
-        Status::Info,
-        format!(
-            "not used by this version; kprobes are {} ({})",
-            if *has_kprobes { "there" } else { "not there" },
-            kprobes.display()
-        ),
-    ));
+
+    /// The same if no program can be loaded.
+    pub(super) fn without_programs(self) -> Status {
+        self.without(|way| matches!(way, Way::Programs(_)))
+    }
+}
+
+/// What was found of one way: that it works, or why not and what to do about it.
+struct Found {
+    way: Way,
+    works: Result<String, (String, String)>,
+}
+
+/// `may_load`: whether this process has the capabilities to load programs; `is_confidential`: whether the kernel is locked
+/// down to confidentiality.
+pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec<Check> {
+    let Facts {
+        choice: _,
+        trials,
+        has_kprobes,
+        has_tracefs,
+        perf_event_paranoid,
+        log,
+        log_read,
+        dmesg_restrict,
+        count,
+        cgroup_count,
+    } = facts;
+    let conditions = Conditions {
+        may_load,
+        is_confidential,
+        has_kprobes: *has_kprobes,
+        has_tracefs: *has_tracefs,
+        perf_event_paranoid: perf_event_paranoid.as_deref(),
+    };
+    let tried = trials.iter().map(|(rung, attached)| Found {
+        way: Way::Programs(*rung),
+        works: match attached {
+            Ok(()) => Ok(format!(
+                "{} programs load and attach",
+                rung.programs().len()
+            )),
+            Err(refusal) => Err(refusal.explain(*rung, &conditions)),
+        },
+    });
+    let stand = facts.stand();
+    let mut checks: Vec<_> = tried
+        .chain([
+            kernel_log(log, log_read, dmesg_restrict.as_deref()),
+            counters(count, cgroup_count.as_deref()),
+        ])
+        .map(|found| rung(found, stand))
+        .collect();
+    checks.push(chosen(stand));
     checks
 }
 
-fn refused(name: &'static str, refusal: &Refusal, may_load: bool) -> Check {
-    let Refusal {
-        not_permitted,
-        text,
-    } = refusal;
-    match (not_permitted, may_load) {
-        (true, false) => check(name, Status::Fail, text)
-            .remedy("see CAP_BPF and CAP_PERFMON, under Privileges"),
-        (true, true) => check(
-            name,
-            Status::Fail,
-            "operation not permitted, although the capabilities are held",
-        )
-        .remedy(
-            "run outside of user namespaces and without a seccomp filter on bpf(2); before Linux 5.11 maps count as locked \
-             memory: run with `ulimit -l unlimited` or CAP_SYS_RESOURCE",
-        ),
-        (false, _) if text.contains("unknown func") => check(name, Status::Fail, text)
-            .remedy("use Linux 5.8 or later, not locked down to confidentiality (see lockdown, under Kernel)"),
-        (false, _) => check(name, Status::Fail, text).remedy(
-            "use Linux 5.8 or later with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_TRACEPOINTS; if it is, report this as \
-             a bug together with the lines above",
-        ),
+fn kernel_log(path: &Path, read: &Result<(), ReadError>, dmesg_restrict: Option<&str>) -> Found {
+    let setting = format!(
+        "kernel.dmesg_restrict {}",
+        dmesg_restrict.unwrap_or("unknown")
+    );
+    let works = match read {
+        Ok(()) => Ok(format!("{} can be read, with {setting}", path.display())),
+        Err(error) => {
+            let is_refused = kernel_answer(error)
+                .is_some_and(|answer| answer.kind() == io::ErrorKind::PermissionDenied);
+            let remedy = if is_refused {
+                "give CAP_SYSLOG, or sysctl kernel.dmesg_restrict=0; in a container allow the device (privileged)"
+            } else {
+                "use a kernel with CONFIG_PRINTK; in a container allow the device (privileged)"
+            };
+            Err((
+                format!("{}, with {setting}", check::chain(error)),
+                remedy.to_owned(),
+            ))
+        }
+    };
+    Found {
+        way: Way::Log,
+        works,
     }
 }
 
-fn layout(argument: u32) -> Check {
-    const NAME: &str = "mark_victim layout";
-    match argument {
-        MARK_TASK => check(NAME, Status::Ok, "task (Linux 6.9, stable kernels of 2025)"),
-        MARK_PID => check(NAME, Status::Ok, "pid (before Linux 6.9)"),
-        _ => check(
-            NAME,
-            Status::Warn,
-            "not told by BTF, taken for task: kills may be missed",
-        )
-        .remedy("leave --btf out; if it is, report this kernel as a bug"),
+/// Counts the kernel's kills; see "count of kills", too, which every way needs.
+fn counters(count: &Result<u64, HostError>, cgroup_count: Option<&Path>) -> Found {
+    let works = match (count, cgroup_count) {
+        (Ok(_), Some(path)) => Ok(format!(
+            "the machine's count can be read, and cgroups' own (as {})",
+            path.display()
+        )),
+        (Ok(_), None) => Ok("the machine's count can be read, but no cgroup's own".to_owned()),
+        (Err(_), _) => Err((
+            "the machine's count cannot be read".to_owned(),
+            "see count of kills, under Sources".to_owned(),
+        )),
+    };
+    Found {
+        way: Way::Counters,
+        works,
     }
+}
+
+fn rung(Found { way, works }: Found, stand: Stand) -> Check {
+    let name = way.as_str();
+    match works {
+        Ok(finding) => check(name, Status::Ok, finding),
+        Err((finding, remedy)) => {
+            check(name, stand.without(|refused| refused == way), finding).remedy(remedy)
+        }
+    }
+}
+
+fn chosen(Stand { choice, way }: Stand) -> Check {
+    const NAME: &str = "--hooks";
+    let choice = choice.to_possible_value();
+    let choice = choice.as_ref().map_or("", PossibleValue::get_name);
+    let Some(way) = way else {
+        // Those that do not work fail.
+        return check(NAME, Status::Info, format!("{choice} takes none"));
+    };
+    let Untold { never, by_log } = way.untold();
+    let mut finding = format!("{choice} takes {}", way.as_str());
+    for (words, facts) in [("never told", never), ("left to the kernel log", by_log)] {
+        if !facts.is_empty() {
+            finding = format!("{finding}\n{words}: {}", facts.join(", "));
+        }
+    }
+    check(NAME, Status::Ok, finding)
 }
 
 fn check(name: &'static str, status: Status, finding: impl Into<String>) -> Check {
@@ -190,117 +305,4 @@ fn check(name: &'static str, status: Status, finding: impl Into<String>) -> Chec
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-
-    use oomwatch_ebpf::record::ABSENT;
-    use rustix::io::Errno;
-
-    use super::*;
-
-    fn judged(trial: Option<Trial>, may_load: bool) -> Vec<(&'static str, Status)> {
-        judge(
-            &Facts {
-                trial,
-                mark_victim_argument: Some(MARK_TASK),
-                kprobes: "/kprobe".into(),
-                has_kprobes: false,
-            },
-            may_load,
-        )
-        .into_iter()
-        .map(|check| (check.name, check.status))
-        .collect()
-    }
-
-    fn refusal(not_permitted: bool, text: &str) -> Refusal {
-        Refusal {
-            not_permitted,
-            text: text.to_owned(),
-        }
-    }
-
-    #[test]
-    fn each_program_has_its_own_answer() {
-        let trial = Trial::Programs(vec![
-            ("signal_generate", Ok(())),
-            ("mark_victim", Err(refusal(false, "no"))),
-        ]);
-        assert_eq!(
-            judged(Some(trial), true),
-            [
-                ("maps", Status::Ok),
-                ("signal_generate", Status::Ok),
-                ("mark_victim", Status::Fail),
-                ("mark_victim layout", Status::Ok),
-                ("function hooks", Status::Info),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_could_not_be_tried_does_not_fail_itself() {
-        assert_eq!(
-            judged(Some(Trial::NoMaps(refusal(true, "no"))), false)[..2],
-            [("maps", Status::Fail), ("signal_generate", Status::Info)]
-        );
-        assert_eq!(
-            judged(None, false)[..2],
-            [
-                ("signal_generate", Status::Info),
-                ("mark_victim", Status::Info)
-            ]
-        );
-    }
-
-    #[test]
-    fn remedy_follows_the_reason() {
-        for (refusal, may_load, remedy) in [
-            (refusal(true, "no"), false, "under Privileges"),
-            (refusal(true, "no"), true, "user namespaces"),
-            (
-                refusal(false, "no\nunknown func bpf_probe_read_kernel#113"),
-                true,
-                "confidentiality",
-            ),
-            (refusal(false, "no"), true, "CONFIG_BPF_SYSCALL"),
-        ] {
-            let check = refused("x", &refusal, may_load);
-            assert_eq!(check.status, Status::Fail);
-            assert!(
-                check
-                    .remedy
-                    .as_ref()
-                    .is_some_and(|text| text.contains(remedy)),
-                "{check:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn refusal_says_the_step_and_the_answer() {
-        let error = ProbeError::Wait(Errno::INVAL.into());
-        assert_eq!(
-            Refusal::from(error),
-            refusal(false, "wait for the ring: invalid argument")
-        );
-        let error = ProbeError::Wait(io::Error::other("made up"));
-        assert_eq!(Refusal::from(error).text, "wait for the ring: made up");
-        let error = ProbeError::NotPermitted {
-            what: "trying".to_owned(),
-        };
-        assert!(Refusal::from(error).not_permitted);
-    }
-
-    #[test]
-    fn layout_that_is_not_told_is_a_warning() {
-        for (argument, status) in [
-            (MARK_TASK, Status::Ok),
-            (MARK_PID, Status::Ok),
-            (ABSENT, Status::Warn),
-            (7, Status::Warn),
-        ] {
-            assert_eq!(layout(argument).status, status, "{argument}");
-        }
-    }
-}
+mod tests;

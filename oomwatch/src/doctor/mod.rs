@@ -4,18 +4,22 @@
 //! gather (IO, below settable roots) --Facts--> judge (pure) --[Check]--> render (pure)
 //! ```
 //!
-//! One file a topic, each with its own facts, gathering and judging. Only what `watch` cannot do without fails. It changes
-//! nothing: programs that are attached on trial are detached at once. Kubernetes' API server is not asked.
+//! One file a topic, each with its own facts, gathering and judging. Only what `watch` cannot do without fails: what one rung
+//! of the ladder lacks is no loss while a better one works. It changes nothing: programs that are attached on trial are
+//! detached at once. Kubernetes' API server is not asked.
 
+mod btf;
 mod cgroups;
 mod check;
 mod hooks;
 mod kernel;
 mod mountinfo;
 mod privileges;
+mod refusal;
 mod render;
 mod runtimes;
 mod sources;
+mod way;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -24,9 +28,12 @@ use std::{
 
 use anyhow::Context as _;
 
-use self::check::{Check, Status};
+use self::{
+    check::{Check, Status},
+    way::Way,
+};
 use crate::{
-    cli::{DoctorArgs, DoctorOutput, KernelArgs},
+    cli::{DoctorArgs, DoctorOutput, HooksChoice, KernelArgs},
     colour::Colour,
     exit::Exit,
 };
@@ -38,24 +45,24 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
         color,
         kernel:
             KernelArgs {
-                hooks: _,
+                hooks,
                 btf,
                 proc_root,
                 cgroup_root,
                 kmsg: _,
             },
     } = args;
-    let facts = Facts::gather(Roots {
+    let roots = Roots {
         proc: proc_root,
         cgroup: cgroup_root,
         btf,
         system: Path::new("/"),
-    });
-    let checks = judge(&facts);
+    };
+    let diagnosis = judge(&Facts::gather(roots, *hooks));
     let mut stdout = io::stdout().lock();
     let text = match output {
-        DoctorOutput::Text => render::text(&checks, Colour::new(*color, stdout.is_terminal())),
-        DoctorOutput::Json => render::json(&checks).context("write JSON")?,
+        DoctorOutput::Text => render::text(&diagnosis, Colour::new(*color, stdout.is_terminal())),
+        DoctorOutput::Json => render::json(&diagnosis).context("write JSON")?,
     };
     match stdout
         .write_all(text.as_bytes())
@@ -65,7 +72,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("write to stdout")
         }
-        _ if works(&checks) => Ok(Exit::Done),
+        _ if diagnosis.works() => Ok(Exit::Done),
         _ => Ok(Exit::Failed),
     }
 }
@@ -95,12 +102,13 @@ struct Facts {
 }
 
 impl Facts {
-    fn gather(roots: Roots<'_>) -> Self {
+    fn gather(roots: Roots<'_>, choice: HooksChoice) -> Self {
         let kernel = kernel::Facts::gather(roots);
+        let cgroups = cgroups::Facts::gather(roots);
         Self {
-            hooks: hooks::Facts::gather(roots, kernel.types()),
+            hooks: hooks::Facts::gather(roots, choice, kernel.types(), cgroups.count()),
             kernel,
-            cgroups: cgroups::Facts::gather(roots),
+            cgroups,
             privileges: privileges::Facts::gather(roots),
             sources: sources::Facts::gather(roots),
             runtimes: runtimes::Facts::gather(roots),
@@ -108,7 +116,22 @@ impl Facts {
     }
 }
 
-fn judge(facts: &Facts) -> Vec<Check> {
+/// What was found.
+#[derive(Debug)]
+struct Diagnosis {
+    checks: Vec<Check>,
+    /// What `watch` takes of the ways to see kills; nothing if none works.
+    way: Option<Way>,
+}
+
+impl Diagnosis {
+    /// Whether `watch` works.
+    fn works(&self) -> bool {
+        self.checks.iter().all(|check| check.status != Status::Fail)
+    }
+}
+
+fn judge(facts: &Facts) -> Diagnosis {
     let Facts {
         kernel,
         hooks,
@@ -118,24 +141,25 @@ fn judge(facts: &Facts) -> Vec<Check> {
         runtimes,
     } = facts;
     let may_load = privileges.may_load();
+    let stand = hooks.stand();
     let needs = privileges::Needs {
+        programs: stand.without_programs(),
         maps: hooks.has_maps(),
-        symbols: sources.has_symbols(),
+        lacks_symbols: sources.lacks_symbols(stand),
     };
-    [
-        kernel::judge(kernel, may_load),
-        hooks::judge(hooks, may_load),
+    let checks = [
+        kernel::judge(kernel, may_load, stand),
+        hooks::judge(hooks, may_load, kernel.is_confidential()),
         cgroups::judge(cgroups),
         privileges::judge(privileges, needs),
-        sources::judge(sources),
+        sources::judge(sources, stand),
         runtimes::judge(runtimes),
     ]
-    .concat()
-}
-
-/// Whether `watch` works.
-fn works(checks: &[Check]) -> bool {
-    checks.iter().all(|check| check.status != Status::Fail)
+    .concat();
+    Diagnosis {
+        checks,
+        way: stand.way,
+    }
 }
 
 #[cfg(test)]
@@ -147,14 +171,15 @@ mod tests {
     #[test]
     fn machine_with_nothing_gives_lines_and_remedies() {
         let nowhere = Path::new("/nonexistent");
-        let checks = judge(&Facts::gather(Roots {
+        let roots = Roots {
             proc: nowhere,
             cgroup: nowhere,
             btf: nowhere,
             system: nowhere,
-        }));
-        assert!(!works(&checks));
-        for check in &checks {
+        };
+        let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));
+        assert!(!diagnosis.works());
+        for check in &diagnosis.checks {
             assert!(!check.finding.is_empty(), "{check:?}");
             assert!(
                 check.status != Status::Fail && check.status != Status::Warn
@@ -179,10 +204,13 @@ mod tests {
             "proc/kallsyms",
             "proc/sys/kernel/random/boot_id",
             "proc/sys/kernel/dmesg_restrict",
+            "proc/sys/kernel/perf_event_paranoid",
             "proc/sys/kernel/kptr_restrict",
             "cgroup/cgroup.controllers",
             "sys/kernel/security/lockdown",
             "sys/bus/event_source/devices/kprobe/type",
+            "sys/kernel/tracing/events/signal/signal_generate/format",
+            "sys/kernel/tracing/events/oom/mark_victim/format",
             "sys/fs/bpf",
             "dev/kmsg",
             "run/docker.sock",
@@ -195,20 +223,21 @@ mod tests {
             )
             .expect("write a file");
         }
-        let checks = judge(&Facts::gather(Roots {
+        let roots = Roots {
             proc: &root.path().join("proc"),
             cgroup: &root.path().join("cgroup"),
             btf: &root.path().join("vmlinux"),
             system: root.path(),
-        }));
-        assert!(!works(&checks));
-        let text = render::text(&checks, Colour::Never);
+        };
+        let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));
+        assert!(!diagnosis.works());
+        let text = render::text(&diagnosis, Colour::Never);
         assert!(
             text.chars()
                 .all(|character| character == '\n' || !character.is_control()),
             "{text}"
         );
-        let json = render::json(&checks).expect("serialize");
+        let json = render::json(&diagnosis).expect("serialize");
         assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
         assert_eq!(json.matches('\n').count(), 1, "{json}");
     }

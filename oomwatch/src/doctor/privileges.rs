@@ -19,13 +19,15 @@ pub(super) struct Facts {
     uid_map: io::Result<String>,
 }
 
-/// What the other checks found of the things that capabilities are for; nothing where it was not tried.
+/// What the other checks found of the things that capabilities are for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {
-    /// Whether maps could be made.
+    /// How bad it is if no program can be loaded.
+    pub(super) programs: Status,
+    /// Whether maps could be made, if that was tried.
     pub(super) maps: Option<bool>,
-    /// Whether the kernel's symbols could be read.
-    pub(super) symbols: bool,
+    /// Whether what `watch` takes lacks the kernel's symbols.
+    pub(super) lacks_symbols: bool,
 }
 
 impl Facts {
@@ -60,17 +62,19 @@ pub(super) fn judge(facts: &Facts, needs: Needs) -> Vec<Check> {
         Ok(effective) => vec![
             loading(
                 *effective,
+                needs.programs,
                 CapabilitySet::BPF,
                 "CAP_BPF",
                 "make maps and load programs",
             ),
             loading(
                 *effective,
+                needs.programs,
                 CapabilitySet::PERFMON,
                 "CAP_PERFMON",
                 "load programs that read the kernel's memory",
             ),
-            syslog(*effective, needs.symbols),
+            syslog(*effective, needs.lacks_symbols),
             sys_resource(*effective, needs.maps),
             dac_read_search(*effective),
         ],
@@ -90,6 +94,7 @@ pub(super) fn judge(facts: &Facts, needs: Needs) -> Vec<Check> {
 /// `CAP_SYS_ADMIN` stands for each of the two.
 fn loading(
     effective: CapabilitySet,
+    without: Status,
     wanted: CapabilitySet,
     name: &'static str,
     purpose: &str,
@@ -99,11 +104,11 @@ fn loading(
     } else if effective.contains(CapabilitySet::SYS_ADMIN) {
         check(name, Status::Ok, format!("by CAP_SYS_ADMIN: to {purpose}"))
     } else {
-        check(name, Status::Fail, format!("not held: needed to {purpose}")).remedy(REMEDY)
+        check(name, without, format!("not held: needed to {purpose}")).remedy(REMEDY)
     }
 }
 
-fn syslog(effective: CapabilitySet, has_symbols: bool) -> Check {
+fn syslog(effective: CapabilitySet, lacks_symbols: bool) -> Check {
     const NAME: &str = "CAP_SYSLOG";
     if effective.contains(CapabilitySet::SYSLOG) {
         check(
@@ -111,19 +116,19 @@ fn syslog(effective: CapabilitySet, has_symbols: bool) -> Check {
             Status::Ok,
             "held: to read the kernel's symbols and its log",
         )
-    } else if has_symbols {
-        check(
-            NAME,
-            Status::Info,
-            "not held, and the kernel's symbols can be read without",
-        )
-    } else {
+    } else if lacks_symbols {
         check(
             NAME,
             Status::Warn,
             "not held: without the kernel's symbols, what ran out of memory is not known",
         )
         .remedy(REMEDY)
+    } else {
+        check(
+            NAME,
+            Status::Info,
+            "not held, and the kernel's symbols can be read without or are not needed",
+        )
     }
 }
 
@@ -157,7 +162,7 @@ fn dac_read_search(effective: CapabilitySet) -> Check {
         check(
             NAME,
             Status::Info,
-            "not held: tracefs stays closed, which watch does not need",
+            "not held: to another user than root tracefs is closed, which the rung format needs",
         )
     }
 }
@@ -207,8 +212,8 @@ mod tests {
         }
     }
 
-    fn statuses(effective: CapabilitySet, maps: Option<bool>, symbols: bool) -> Vec<Status> {
-        judge(&facts(effective), Needs { maps, symbols })
+    fn statuses(effective: CapabilitySet, needs: Needs) -> Vec<Status> {
+        judge(&facts(effective), needs)
             .into_iter()
             .map(|check| check.status)
             .collect()
@@ -249,13 +254,29 @@ mod tests {
                 [Fail, Fail, Warn, Info, Info, Ok],
             ),
         ] {
-            assert_eq!(
-                statuses(effective, maps, symbols),
-                expected,
-                "{effective:?}"
-            );
+            let needs = Needs {
+                programs: Fail,
+                maps,
+                lacks_symbols: !symbols,
+            };
+            assert_eq!(statuses(effective, needs), expected, "{effective:?}");
             let may_load = expected[..2] == [Ok, Ok];
             assert_eq!(facts(effective).may_load(), may_load, "{effective:?}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_missed_as_much_as_what_they_are_for() {
+        for programs in [Status::Info, Status::Warn, Status::Fail] {
+            let needs = Needs {
+                programs,
+                maps: None,
+                lacks_symbols: false,
+            };
+            let [bpf, perfmon, ..] = statuses(CapabilitySet::empty(), needs)[..] else {
+                panic!("no such checks");
+            };
+            assert_eq!([bpf, perfmon], [programs; 2]);
         }
     }
 
@@ -267,8 +288,9 @@ mod tests {
         };
         assert!(facts.may_load());
         let needs = Needs {
+            programs: Status::Fail,
             maps: None,
-            symbols: false,
+            lacks_symbols: true,
         };
         assert_eq!(judge(&facts, needs)[0].status, Status::Warn);
     }

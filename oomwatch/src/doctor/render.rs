@@ -7,17 +7,19 @@
 //! | `schema` | `oomwatch-doctor/v1`; keys may be added to it, never renamed |
 //! | `version` | of the command |
 //! | `works` | whether `oomwatch watch` works here |
-//! | `hooks` | what it would use: `tracepoint`; left out if it does not work |
+//! | `hooks` | what its reports would say of that: `function`, `tracepoint`, `format`, `kmsg`; left out if it does not work |
+//! | `rung` | the rung that it would take: `fentry`, `kprobe`, `tracepoint`, `format`, `kmsg`, `counters`; left out likewise |
 //! | `verdict` | the same as a sentence |
-//! | `checks` | a list of objects: `group` (`kernel`, `hooks`, `cgroups`, `privileges`, `sources`, `runtimes`), `name`, `status` (`ok`, `info`, `warn`, `fail`), `finding` and, where there is something to do, `remedy` |
+//! | `checks` | a list of objects: `group` (`kernel`, `hooks`, `cgroups`, `privileges`, `sources`, `runtimes`), `name`, `status` (`ok`, `info`, `warn`, `fail`), `finding` and, where there is something to do, `remedy`. Each rung is one of the group `hooks`, with its own name, and `ok` where it can be taken |
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::{
+    Diagnosis,
     check::{Check, Group, Status},
-    works,
+    way::Way,
 };
 use crate::{
     colour::Colour,
@@ -42,7 +44,8 @@ const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
 
 /// Lines by topic and a verdict, with a newline at the end.
-pub(super) fn text(checks: &[Check], colour: Colour) -> String {
+pub(super) fn text(diagnosis: &Diagnosis, colour: Colour) -> String {
+    let checks = &diagnosis.checks;
     let width = checks
         .iter()
         .map(|check| check.name.chars().count())
@@ -65,22 +68,24 @@ pub(super) fn text(checks: &[Check], colour: Colour) -> String {
             text.push('\n');
         }
     }
-    let style = if works(checks) { GREEN } else { RED };
-    text += &painted(&verdict(checks), style, colour);
+    let style = if diagnosis.works() { GREEN } else { RED };
+    text += &painted(&verdict(diagnosis), style, colour);
     text.push('\n');
     text
 }
 
 /// One line of JSON with its newline, printable on a terminal.
-pub(super) fn json(checks: &[Check]) -> Result<String, serde_json::Error> {
-    let works = works(checks);
+pub(super) fn json(diagnosis: &Diagnosis) -> Result<String, serde_json::Error> {
+    let works = diagnosis.works();
+    let way = diagnosis.way.filter(|_| works);
     let json = serde_json::to_string(&Doctor {
         schema: "oomwatch-doctor/v1",
         version: env!("CARGO_PKG_VERSION"),
         works,
-        hooks: works.then_some(Hooks::Tracepoint),
-        verdict: verdict(checks),
-        checks,
+        hooks: way.and_then(Way::hooks),
+        rung: way.map(Way::as_str),
+        verdict: verdict(diagnosis),
+        checks: &diagnosis.checks,
     })?;
     Ok(escape_json(&json) + "\n")
 }
@@ -92,27 +97,30 @@ struct Doctor<'a> {
     works: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     hooks: Option<Hooks>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rung: Option<&'static str>,
     verdict: String,
     checks: &'a [Check],
 }
 
 /// The whole in one sentence.
-fn verdict(checks: &[Check]) -> String {
+fn verdict(diagnosis: &Diagnosis) -> String {
     let named = |status| {
+        let checks = diagnosis.checks.iter();
         checks
-            .iter()
             .filter(|check| check.status == status)
             .map(|check| check.name)
             .collect::<Vec<_>>()
             .join(", ")
     };
     let failed = named(Status::Fail);
-    if !failed.is_empty() {
-        return format!("oomwatch watch does not work here: see {failed}");
-    }
+    let way = match diagnosis.way {
+        Some(way) if failed.is_empty() => way.in_words(),
+        _ => return format!("oomwatch watch does not work here: see {failed}"),
+    };
     match named(Status::Warn) {
-        warned if warned.is_empty() => "oomwatch watch works here, on raw tracepoints".to_owned(),
-        warned => format!("oomwatch watch works here, on raw tracepoints; see {warned}"),
+        warned if warned.is_empty() => format!("oomwatch watch works here, on {way}"),
+        warned => format!("oomwatch watch works here, on {way}; see {warned}"),
     }
 }
 

@@ -1,18 +1,18 @@
 //! The files that facts come from, beside the hooks.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{OFlags, statfs};
+use rustix::fs::statfs;
 
 use super::{
     Roots,
     check::{self, Check, Group, Status},
+    hooks::Stand,
     mountinfo,
+    way::Way,
 };
 use crate::{
     host::{self, HostError},
@@ -31,11 +31,6 @@ pub(super) struct Facts {
     symbols: Result<Symbols, SymbolsError>,
     /// `kernel.kptr_restrict`.
     kptr_restrict: Option<String>,
-    kmsg: PathBuf,
-    /// The answer to opening it.
-    kmsg_opened: io::Result<()>,
-    /// `kernel.dmesg_restrict`.
-    dmesg_restrict: Option<String>,
     /// Where tracefs is mounted.
     tracefs: Vec<PathBuf>,
     bpffs: PathBuf,
@@ -52,7 +47,6 @@ impl Facts {
         let mounts = fs::read(roots.proc.join("self/mountinfo"))
             .map(|text| mountinfo::parse(&text))
             .unwrap_or_default();
-        let kmsg = roots.system.join("dev/kmsg");
         let bpffs = roots.system.join("sys/fs/bpf");
         Self {
             proc_root: roots.proc.to_owned(),
@@ -60,9 +54,6 @@ impl Facts {
             host: host::host(roots.proc, None),
             symbols: host::symbols(roots.proc),
             kptr_restrict: sysctl("kptr_restrict"),
-            kmsg_opened: open(&kmsg).map(drop),
-            kmsg,
-            dmesg_restrict: sysctl("dmesg_restrict"),
             tracefs: mounts
                 .into_iter()
                 .filter(|mount| mount.kind == "tracefs")
@@ -73,17 +64,15 @@ impl Facts {
         }
     }
 
-    pub(super) fn has_symbols(&self) -> bool {
-        self.symbols.is_ok()
+    /// Whether what `watch` takes needs the kernel's symbols and cannot have them.
+    pub(super) fn lacks_symbols(&self, stand: Stand) -> bool {
+        self.symbols.is_err() && needs_symbols(stand)
     }
 }
 
-/// Never waits: a kernel log without new lines would.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
+/// Of all that may still be taken, where nothing works.
+fn needs_symbols(stand: Stand) -> bool {
+    stand.way.is_none_or(Way::needs_symbols)
 }
 
 fn file_system_type(path: &Path) -> io::Result<u64> {
@@ -91,16 +80,14 @@ fn file_system_type(path: &Path) -> io::Result<u64> {
     u64::try_from(found).map_err(io::Error::other)
 }
 
-pub(super) fn judge(facts: &Facts) -> Vec<Check> {
+/// `stand`: what `watch` takes.
+pub(super) fn judge(facts: &Facts, stand: Stand) -> Vec<Check> {
     let Facts {
         proc_root,
         count,
         host,
         symbols,
         kptr_restrict,
-        kmsg,
-        kmsg_opened,
-        dmesg_restrict,
         tracefs,
         bpffs,
         bpffs_type,
@@ -108,8 +95,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     vec![
         kill_count(count, proc_root),
         boot_id(host, proc_root),
-        kernel_symbols(symbols, kptr_restrict.as_deref(), proc_root),
-        kernel_log(kmsg, kmsg_opened, dmesg_restrict.as_deref()),
+        kernel_symbols(symbols, kptr_restrict.as_deref(), proc_root, stand),
         tracefs_mount(tracefs),
         bpffs_mount(bpffs, bpffs_type),
     ]
@@ -145,59 +131,36 @@ fn kernel_symbols(
     symbols: &Result<Symbols, SymbolsError>,
     kptr_restrict: Option<&str>,
     proc_root: &Path,
+    stand: Stand,
 ) -> Check {
     const NAME: &str = "kernel symbols";
-    const COST: &str = "what ran out of memory will not be known (scope unknown)";
-    let setting = kptr_restrict.unwrap_or("unknown");
-    match symbols {
-        Ok(_) => check(NAME, Status::Ok, "can be read"),
-        Err(SymbolsError::Hidden) => check(
-            NAME,
-            Status::Warn,
-            format!("hidden, with kernel.kptr_restrict {setting}: {COST}"),
-        )
-        .remedy("give CAP_SYSLOG, and if kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"),
-        Err(error @ SymbolsError::Read(_)) => check(
-            NAME,
-            Status::Warn,
-            format!("{}: {COST}", check::chain(error)),
-        )
-        .remedy(check::proc_remedy(proc_root)),
-        Err(error @ SymbolsError::Absent(_)) => check(
-            NAME,
-            Status::Warn,
-            format!("{}: {COST}", check::chain(error)),
-        )
-        .remedy("use a kernel with CONFIG_KALLSYMS whose mm/oom_kill.c is not inlined"),
-    }
-}
-
-/// Not read by `watch` so far, so that nothing is lost without.
-fn kernel_log(path: &Path, opened: &io::Result<()>, dmesg_restrict: Option<&str>) -> Check {
-    const NAME: &str = "kernel log";
-    let place = path.display();
-    let setting = dmesg_restrict.unwrap_or("unknown");
-    let Err(error) = opened else {
-        return check(
-            NAME,
-            Status::Ok,
-            format!("{place} can be read, with kernel.dmesg_restrict {setting}"),
-        );
+    let Err(error) = symbols else {
+        return check(NAME, Status::Ok, "can be read");
     };
-    let found = check(
-        NAME,
-        Status::Info,
-        format!(
-            "open {place}: {}, with kernel.dmesg_restrict {setting}; this version does not read it",
-            check::answer(error)
+    let (status, cost) = if needs_symbols(stand) {
+        (
+            Status::Warn,
+            "what ran out of memory will not be known (scope unknown)",
+        )
+    } else {
+        (Status::Info, "not needed")
+    };
+    let (finding, remedy) = match error {
+        SymbolsError::Hidden => (
+            format!(
+                "hidden, with kernel.kptr_restrict {}",
+                kptr_restrict.unwrap_or("unknown")
+            ),
+            "give CAP_SYSLOG, and if kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"
+                .to_owned(),
         ),
-    );
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => found.remedy(
-            "give CAP_SYSLOG, or sysctl kernel.dmesg_restrict=0; in a container allow the device (privileged)",
+        SymbolsError::Read(_) => (check::chain(error), check::proc_remedy(proc_root)),
+        SymbolsError::Absent(_) => (
+            check::chain(error),
+            "use a kernel with CONFIG_KALLSYMS whose mm/oom_kill.c is not inlined".to_owned(),
         ),
-        _ => found,
-    }
+    };
+    check(NAME, status, format!("{finding}: {cost}")).remedy(remedy)
 }
 
 fn tracefs_mount(places: &[PathBuf]) -> Check {
@@ -210,7 +173,7 @@ fn tracefs_mount(places: &[PathBuf]) -> Check {
         None => check(
             "tracefs",
             Status::Info,
-            "not mounted: raw tracepoints do without",
+            "not mounted, which the rung format needs and no other",
         ),
     }
 }
@@ -244,6 +207,7 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+    use crate::{cli::HooksChoice, probe::Rung};
 
     fn has_remedy(check: &Check, wanted: &str) -> bool {
         check
@@ -266,30 +230,31 @@ mod tests {
         assert_eq!(kill_count(&Ok(7), nowhere).status, Status::Ok);
     }
 
+    fn on(way: Option<Way>) -> Stand {
+        Stand {
+            choice: HooksChoice::Auto,
+            way,
+        }
+    }
+
     #[test]
-    fn symbols_cost_the_scope() {
+    fn symbols_cost_the_scope_where_nothing_else_tells_it() {
         for (error, remedy) in [
             (SymbolsError::Hidden, "kptr_restrict=1"),
             (SymbolsError::Read(Errno::NOENT.into()), "--proc-root"),
             (SymbolsError::Absent("out_of_memory"), "CONFIG_KALLSYMS"),
         ] {
-            let check = kernel_symbols(&Err(error), None, Path::new("/proc"));
-            assert_eq!(check.status, Status::Warn, "{check:?}");
-            assert!(check.finding.contains("scope unknown"), "{check:?}");
-            assert!(has_remedy(&check, remedy), "{check:?}");
+            let symbols = Err(error);
+            for way in [None, Some(Way::Programs(Rung::Tracepoint))] {
+                let check = kernel_symbols(&symbols, None, Path::new("/proc"), on(way));
+                assert_eq!(check.status, Status::Warn, "{check:?}");
+                assert!(check.finding.contains("scope unknown"), "{check:?}");
+                assert!(has_remedy(&check, remedy), "{check:?}");
+            }
+            let stand = on(Some(Way::Programs(Rung::Fentry)));
+            let check = kernel_symbols(&symbols, None, Path::new("/proc"), stand);
+            assert_eq!(check.status, Status::Info, "{check:?}");
         }
-    }
-
-    #[test]
-    fn kernel_log_that_is_refused_tells_the_setting() {
-        let path = Path::new("/dev/kmsg");
-        let refused = kernel_log(path, &Err(Errno::PERM.into()), Some("1"));
-        assert_eq!(refused.status, Status::Info);
-        assert!(refused.finding.contains("kernel.dmesg_restrict 1"));
-        assert!(has_remedy(&refused, "CAP_SYSLOG"));
-        let absent = kernel_log(path, &Err(Errno::NOENT.into()), None);
-        assert_eq!((absent.status, absent.remedy), (Status::Info, None));
-        assert_eq!(kernel_log(path, &Ok(()), None).status, Status::Ok);
     }
 
     #[test]
@@ -306,20 +271,5 @@ mod tests {
         ] {
             assert_eq!(check.status, status, "{check:?}");
         }
-    }
-
-    #[test]
-    fn log_without_new_lines_is_not_waited_for() {
-        let folder = tempfile::tempdir().expect("make a folder");
-        let pipe = folder.path().join("kmsg");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .expect("make a pipe");
-        assert!(open(&pipe).is_ok());
     }
 }

@@ -253,7 +253,8 @@ fn place(kill: &mut Kill, told: &Told) {
     };
     kill.victim.cgroup = Some(cgroup(path));
     kill.attribution = Attribution::Kmsg;
-    kill.missing.retain(|name| *name != "cgroup");
+    kill.missing
+        .retain(|name| !matches!(*name, "cgroup" | "limits"));
     let above = told.oom_path.as_ref().filter(|oom| *oom != path);
     kill.limits = [Some(path), above]
         .into_iter()
@@ -272,7 +273,9 @@ fn place(kill: &mut Kill, told: &Told) {
 fn oom_group(kill: &Kill) -> OomGroup {
     match kill.oom_group_level {
         Some(level) => OomGroup::At(level),
-        None if kill.missing.contains(&"limits") => OomGroup::Unknown,
+        None if kill.hooks == Hooks::Format || kill.missing.contains(&"limits") => {
+            OomGroup::Unknown
+        }
         None => OomGroup::Unset,
     }
 }

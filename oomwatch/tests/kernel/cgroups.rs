@@ -232,6 +232,12 @@ impl Cgroup {
             .unwrap_or_else(|error| panic!("write {value} to {name} of {self:?}: {error}"));
     }
 
+    /// Reads one of its files.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name))
+            .unwrap_or_else(|error| panic!("read {name} of {self:?}: {error}"))
+    }
+
     fn write_if_there(&self, name: &str, value: u64) {
         if fs::exists(self.file(name)).expect("look for a file") {
             self.write(name, value);

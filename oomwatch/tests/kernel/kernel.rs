@@ -201,7 +201,23 @@ pub(crate) fn page_bytes() -> u64 {
     page_size() as u64
 }
 
-fn release() -> (u32, u32) {
+/// Whether maps count as locked memory, which a limit holds down: until 5.11.
+pub(crate) fn locks_maps() -> bool {
+    release() < (5, 11)
+}
+
+/// Whether the tracepoint `mark_victim` has fields of what its victim held.
+pub(crate) fn marks_with_fields() -> bool {
+    let format = "/sys/kernel/tracing/events/oom/mark_victim/format";
+    match fs::read_to_string(format) {
+        Ok(text) => text.contains("anon_rss"),
+        // tracefs is not mounted.
+        Err(_) => release() >= (6, 9),
+    }
+}
+
+/// Its version, the first two numbers.
+pub(crate) fn release() -> (u32, u32) {
     let name = uname();
     let release = name.release().to_string_lossy();
     let mut numbers = release

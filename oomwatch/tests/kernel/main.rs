@@ -31,6 +31,11 @@ mod agreement;
 mod cgroups;
 /// Two reports of one kill.
 mod compare;
+/// The command with less than root has.
+mod confined;
+/// Reading `docs/compatibility.md`.
+#[path = "../document/mod.rs"]
+mod document;
 /// The command after its end.
 mod ended;
 /// What a report of a kill must say.

@@ -1,9 +1,14 @@
 //! Golden texts.
 
 use super::*;
+use crate::probe::Rung;
 
-fn healthy() -> Vec<Check> {
-    vec![
+fn found(checks: Vec<Check>, way: Option<Way>) -> Diagnosis {
+    Diagnosis { checks, way }
+}
+
+fn healthy() -> Diagnosis {
+    let checks = vec![
         Check::new(Group::Kernel, "release", Status::Ok, "Linux 6.12.0"),
         Check::new(
             Group::Kernel,
@@ -18,11 +23,12 @@ fn healthy() -> Vec<Check> {
             "loads and attaches",
         ),
         Check::new(Group::Runtimes, "absent", Status::Info, "k3s, Docker"),
-    ]
+    ];
+    found(checks, Some(Way::Programs(Rung::Tracepoint)))
 }
 
-fn sick() -> Vec<Check> {
-    vec![
+fn sick() -> Diagnosis {
+    let checks = vec![
         Check::new(
             Group::Kernel,
             "BTF",
@@ -40,7 +46,8 @@ fn sick() -> Vec<Check> {
         Check::new(Group::Hooks, "other", Status::Fail, "no").remedy("report this"),
         Check::new(Group::Sources, "kernel symbols", Status::Warn, "hidden")
             .remedy("give CAP_SYSLOG"),
-    ]
+    ];
+    found(checks, None)
 }
 
 #[test]
@@ -85,7 +92,35 @@ fn sick_machine_has_remedies_and_no_control_bytes() {
 
 #[test]
 fn warning_stands_in_the_verdict() {
-    insta::assert_snapshot!(verdict(&sick()[3..]), @r##"oomwatch watch works here, on raw tracepoints; see kernel symbols"##);
+    let warned = found(
+        sick().checks.split_off(3),
+        Some(Way::Programs(Rung::Format)),
+    );
+    insta::assert_snapshot!(verdict(&warned), @r##"oomwatch watch works here, on classic tracepoints; see kernel symbols"##);
+}
+
+#[test]
+fn rung_that_is_taken_is_told_in_the_words_of_reports_too() {
+    for (rung, hooks) in [
+        (Rung::Fentry, "function"),
+        (Rung::Kprobe, "function"),
+        (Rung::Tracepoint, "tracepoint"),
+        (Rung::Format, "format"),
+    ] {
+        let json = json_of(&found(Vec::new(), Some(Way::Programs(rung))));
+        let word = rung.as_str();
+        assert!(
+            json.contains(&format!(r#""hooks":"{hooks}","rung":"{word}""#)),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn rung_is_left_out_where_something_else_fails() {
+    let checks = vec![Check::new(Group::Sources, "boot id", Status::Fail, "none").remedy("look")];
+    let json = json_of(&found(checks, Some(Way::Programs(Rung::Fentry))));
+    assert!(json.contains(r#""works":false,"verdict""#), "{json}");
 }
 
 #[test]
@@ -101,15 +136,15 @@ fn colour_is_around_words_and_changes_no_column() {
     );
 }
 
-fn json_of(checks: &[Check]) -> String {
-    json(checks)
+fn json_of(diagnosis: &Diagnosis) -> String {
+    json(diagnosis)
         .expect("serialize")
         .replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
 
 #[test]
 fn json_of_a_healthy_machine() {
-    insta::assert_snapshot!(json_of(&healthy()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":true,"hooks":"tracepoint","verdict":"oomwatch watch works here, on raw tracepoints","checks":[{"group":"kernel","name":"release","status":"ok","finding":"Linux 6.12.0"},{"group":"kernel","name":"lockdown","status":"info","finding":"not told: no lockdown in this kernel"},{"group":"hooks","name":"mark_victim","status":"ok","finding":"loads and attaches"},{"group":"runtimes","name":"absent","status":"info","finding":"k3s, Docker"}]}"##);
+    insta::assert_snapshot!(json_of(&healthy()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":true,"hooks":"tracepoint","rung":"tracepoint","verdict":"oomwatch watch works here, on raw tracepoints","checks":[{"group":"kernel","name":"release","status":"ok","finding":"Linux 6.12.0"},{"group":"kernel","name":"lockdown","status":"info","finding":"not told: no lockdown in this kernel"},{"group":"hooks","name":"mark_victim","status":"ok","finding":"loads and attaches"},{"group":"runtimes","name":"absent","status":"info","finding":"k3s, Docker"}]}"##);
 }
 
 #[test]

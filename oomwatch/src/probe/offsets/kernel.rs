@@ -101,7 +101,7 @@ fn add_tasks(file: &mut Builder, shape: Shape) {
     let short = file.int("short", 2);
     let kuid = file.structure("", 4, &[("val", INT, 0)]);
     let kuid = file.typedef("kuid_t", kuid);
-    // As with CONFIG_RANDSTRUCT: the members are those of an unnamed structure.
+    // As where structures are randomised: the members are those of an unnamed structure.
     let inner = file.structure(
         "",
         160,

@@ -2,6 +2,8 @@
 
 /// The command itself: how it ends, what it shows, how it prints.
 mod command;
+/// What `docs/compatibility.md` says.
+mod compatibility;
 /// Kills of whole groups, and limits that a writer lowers: cgroup v2 alone.
 mod group;
 /// What keeps a rung from being had.
@@ -47,6 +49,8 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         lockdown::ALL,
     ]
     .into_iter()
+    .chain(compatibility::ALL.iter().copied())
+    .chain([compatibility::LAST])
     .flatten()
     .copied()
 }

@@ -1,0 +1,187 @@
+//! `docs/compatibility.md` and the code name the same rungs, capabilities, kernel options and facts.
+//!
+//! What it says of them is held against running kernels by the kernel tests.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects, and fails by panicking"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use oomwatch::probe::Rung;
+
+use crate::document::{COMPATIBILITY, Table, words};
+
+/// Reading the document.
+mod document;
+
+const OUTPUT: &str = include_str!("../../docs/output.md");
+const UNIT: &str = include_str!("../../deploy/systemd/oomwatch.service");
+
+/// The rungs, best first.
+fn rungs() -> Vec<&'static str> {
+    let mut rungs: Vec<_> = Rung::ALL.into_iter().map(Rung::as_str).collect();
+    rungs.extend(["kmsg", "counters"]);
+    rungs
+}
+
+fn table(heading: &str) -> Table {
+    Table::below(COMPATIBILITY, heading)
+}
+
+/// The text of all source files in a folder of `src`.
+fn sources(folder: &str) -> String {
+    let mut folders = vec![
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src")
+            .join(folder),
+    ];
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("read a folder of the sources") {
+            let path: PathBuf = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                text += &fs::read_to_string(path).expect("read a source file");
+            }
+        }
+    }
+    text
+}
+
+/// Words in capitals that begin so.
+fn capitals<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+        .filter(|word| word.len() > start.len() && word.starts_with(start))
+        .filter(|word| !word.contains(|character: char| character.is_ascii_lowercase()))
+        .collect()
+}
+
+#[test]
+fn every_rung_has_its_line_and_its_capabilities() {
+    let table = table("## The rungs");
+    let named: Vec<_> = table.rows().map(|row| row.word("rung")).collect();
+    assert_eq!(named, rungs());
+    let capabilities = self::table("## Capabilities");
+    let named: BTreeSet<_> = capabilities.rows().map(|row| row.word("rung")).collect();
+    assert_eq!(named, rungs().into_iter().collect());
+}
+
+#[test]
+fn every_capability_that_is_spoken_of_is_explained() {
+    let purposes = table("### What they are for");
+    let explained: BTreeSet<_> = purposes.rows().map(|row| row.word("capability")).collect();
+    assert_eq!(explained.len(), purposes.rows().count());
+    let (probe, doctor) = (sources("probe"), sources("doctor"));
+    for text in [&probe, &doctor, UNIT, COMPATIBILITY] {
+        let spoken = capitals(text, "CAP_");
+        assert!(!spoken.is_empty());
+        let unexplained: Vec<_> = spoken.difference(&explained).collect();
+        assert!(unexplained.is_empty(), "{unexplained:?}");
+    }
+    // Those that a rung takes, the doctor speaks of.
+    let capabilities = table("## Capabilities");
+    let needed = capabilities
+        .rows()
+        .flat_map(|row| row.words("capabilities"));
+    for capability in needed {
+        assert!(
+            capitals(&doctor, "CAP_").contains(capability),
+            "{capability}"
+        );
+    }
+}
+
+#[test]
+fn every_kernel_option_that_is_spoken_of_is_named() {
+    let rungs = table("## The rungs");
+    let mut spoken = BTreeSet::new();
+    let (probe, doctor) = (sources("probe"), sources("doctor"));
+    for text in [&probe, &doctor] {
+        spoken.extend(capitals(text, "CONFIG_"));
+    }
+    for option in &spoken {
+        assert!(words(COMPATIBILITY).contains(option), "{option}");
+    }
+    for row in rungs.rows() {
+        for option in row.words("kernel options") {
+            assert!(spoken.contains(option), "{option}");
+        }
+    }
+}
+
+/// `` `victim.pid`, `.tid` `` to the names in full.
+fn facts(cell: &str) -> Vec<String> {
+    let mut prefix = "";
+    words(cell)
+        .into_iter()
+        .map(|word| {
+            if let Some(name) = word.strip_prefix('.') {
+                format!("{prefix}.{name}")
+            } else {
+                prefix = word.rsplit_once('.').map_or("", |(prefix, _)| prefix);
+                word.to_owned()
+            }
+        })
+        .collect()
+}
+
+/// The facts of a kill: the first table of the reference, and what a saved log adds.
+fn reference() -> BTreeSet<String> {
+    let live = Table::below(OUTPUT, "# The JSON, version 1");
+    let rest = &OUTPUT[OUTPUT.find("**From a saved log.**").expect("the saved log")..];
+    let saved = Table::below(&format!("# Saved\n{rest}"), "# Saved");
+    let cells = live.rows().chain(saved.rows()).map(|row| row.cell("field"));
+    cells.flat_map(facts).collect()
+}
+
+#[test]
+fn every_fact_of_the_json_has_one_line() {
+    let table = table("### Facts");
+    let mut lines = BTreeMap::new();
+    for row in table.rows() {
+        *lines.entry(row.word("fact").to_owned()).or_insert(0) += 1;
+    }
+    let twice: Vec<_> = lines.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    let named: BTreeSet<_> = lines.into_keys().collect();
+    assert_eq!(named, reference());
+}
+
+#[test]
+fn every_word_for_a_fact_is_explained() {
+    let words = table("## What each rung tells");
+    let explained: BTreeSet<_> = words.rows().map(|row| row.cell("word")).collect();
+    let facts = table("### Facts");
+    let mut used = BTreeSet::new();
+    for row in facts.rows() {
+        for title in &facts.titles()[1..] {
+            used.extend(row.cell(title).split(", else "));
+        }
+    }
+    assert_eq!(used, explained);
+}
+
+#[test]
+fn every_rung_that_tells_of_kills_has_a_column() {
+    let facts = table("### Facts");
+    let named: Vec<_> = facts.titles()[1..]
+        .iter()
+        .flat_map(|title| words(title))
+        .collect();
+    let mut expected = rungs();
+    expected.retain(|rung| *rung != "counters");
+    assert_eq!(named, expected);
+}
+
+#[test]
+fn shorthand_of_the_reference_is_read() {
+    assert_eq!(facts("`victim.pid`, `.tid`"), ["victim.pid", "victim.tid"]);
+    assert_eq!(facts("`time`, `boot_time_ns`"), ["time", "boot_time_ns"]);
+}

@@ -1,0 +1,86 @@
+//! What differs from kernel to kernel, as the table of those that were run has it.
+
+use std::fs;
+
+use super::{Doctor, given, table};
+use crate::{Scenario, Skip, confined::Confined, kernel, machine::Machine, process::Hog};
+
+pub(super) const ALL: &[Scenario] =
+    &[Scenario::new("kernel_is_as_the_document_says", kernel_row).needing(debian)];
+
+/// Only Debian's kernels stand in the table: others are built otherwise.
+fn debian(_: &Machine) -> Result<(), Skip> {
+    match version() {
+        Some(_) => Ok(()),
+        None => Err(Skip("not a kernel of Debian's".to_owned())),
+    }
+}
+
+/// `5.10.218` of `… #1 SMP Debian 5.10.218-1 (2024-06-01)`.
+fn version() -> Option<String> {
+    let text = fs::read_to_string("/proc/version").expect("read the version");
+    let (_, rest) = text.rsplit_once(" Debian ")?;
+    let end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+    Some(rest[..end].to_owned())
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version
+        .split('.')
+        .map(|number| number.parse().expect("a number"))
+        .collect()
+}
+
+fn kernel_row(machine: &Machine) {
+    let running = version().expect("a version");
+    let table = table("## Kernels");
+    // Its own line, else the last one of a series that is not newer.
+    let exact = table.rows().find(|row| row.cell("kernel") == running);
+    let series = || {
+        let rows = table
+            .rows()
+            .filter(|row| numbers(row.cell("kernel")).len() == 2);
+        rows.filter(|row| numbers(row.cell("kernel")) <= numbers(&running))
+            .last()
+    };
+    let row = exact.or_else(series).expect("a line for this kernel");
+    let doctor = Doctor::ask(&Confined::root(machine), &["--hooks", "tracepoint"]);
+    for rung in ["fentry", "kprobe", "tracepoint", "format"] {
+        let cell = row.cell(&format!("`{rung}`"));
+        assert_eq!(
+            yes(given(machine).contains(&rung)),
+            cell,
+            "{rung} on {running}"
+        );
+    }
+    let format = "/sys/kernel/tracing/events/oom/mark_victim/format";
+    let fields = fs::read_to_string(format).expect("read the format of mark_victim");
+    let told = if fields.contains("anon_rss") {
+        "the task"
+    } else {
+        "a thread"
+    };
+    assert_eq!(told, row.cell("`mark_victim` tells"), "{running}");
+    let btf = &doctor.check("kernel", "BTF")["finding"];
+    let has_lock = !btf.as_str().expect("a finding").contains("memcg_oom_lock");
+    assert_eq!(yes(has_lock), row.cell("oom_lock"), "{running}");
+    assert_eq!(
+        yes(kernel::locks_maps()),
+        row.cell("maps are locked memory"),
+        "{running}"
+    );
+    let scene = machine.scene("events");
+    scene.limit(16 << 20);
+    Hog::plain().start(&scene, machine.patience).killed();
+    let events = scene.read("memory.events");
+    assert!(events.lines().any(|line| line == "oom_kill 1"), "{events}");
+    assert_eq!(
+        yes(events.contains("oom_group_kill")),
+        row.cell("group kills counted"),
+        "{running}"
+    );
+}
+
+fn yes(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
+}

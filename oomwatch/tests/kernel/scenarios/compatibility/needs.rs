@@ -1,0 +1,138 @@
+//! What a rung needs besides capabilities: BTF, tracefs, the kernel's symbols and options.
+
+use std::process::Command;
+
+use rustix::thread::CapabilitySet;
+
+use super::{Doctor, attach, given, rungs, table};
+use crate::{
+    Scenario, Skip,
+    confined::{Confined, Tracefs},
+    document::Row,
+    kernel,
+    machine::Machine,
+};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::new("rung_needs_the_files_that_the_document_says", files),
+    Scenario::new(
+        "scope_takes_the_kernels_symbols_where_the_document_says",
+        symbols,
+    ),
+    Scenario::new("rung_that_attaches_has_the_documents_options", options).needing(config),
+];
+
+const NO_BTF: &str = "/nonexistent/btf";
+
+fn is_needed(row: Row<'_>, title: &str) -> bool {
+    match row.cell(title) {
+        "needed" => true,
+        "no" => false,
+        other => panic!("{title}: {other}"),
+    }
+}
+
+fn files(machine: &Machine) {
+    let table = table("## The rungs");
+    let root = Confined::root(machine);
+    let closed = Confined {
+        tracefs: Tracefs::Absent,
+        ..root
+    };
+    for row in table.rows() {
+        let rung = row.word("rung");
+        if !given(machine).contains(&rung) {
+            continue;
+        }
+        for (title, confined, more) in [
+            ("BTF", &root, &["--btf", NO_BTF][..]),
+            ("tracefs", &closed, &[]),
+        ] {
+            let attached = attach(confined, rung, more);
+            let doctor = Doctor::ask(confined, &[&["--hooks", rung], more].concat());
+            assert_eq!(
+                attached.is_err(),
+                is_needed(row, title),
+                "{rung} without {title}: {attached:?}"
+            );
+            assert_eq!(doctor.has(rung), attached.is_ok(), "{:#}", doctor.said);
+            if let Err(why) = attached {
+                let text = doctor.text(rung);
+                assert!(why.contains(title), "{why}");
+                assert!(text.contains(title), "{text}");
+            }
+        }
+    }
+}
+
+/// As root that lacks `CAP_SYSLOG`.
+fn symbols(machine: &Machine) {
+    let table = table("## The rungs");
+    let root = Confined::root(machine);
+    let blind = Confined {
+        capabilities: root.capabilities.difference(CapabilitySet::SYSLOG),
+        ..root
+    };
+    let hidden = |doctor: &Doctor| doctor.check("sources", "kernel symbols")["status"] != "ok";
+    if !hidden(&Doctor::ask(&blind, &[])) {
+        eprintln!("skipped: the kernel shows its symbols to anyone");
+        return;
+    }
+    for row in table.rows() {
+        let rung = row.word("rung");
+        let is_needed = match row.cell("kernel symbols") {
+            "for the scope" => true,
+            "no" => false,
+            other => panic!("kernel symbols: {other}"),
+        };
+        // Without the capability the log is closed.
+        if !given(machine).contains(&rung) || attach(&blind, rung, &[]).is_err() {
+            continue;
+        }
+        let doctor = Doctor::ask(&blind, &["--hooks", rung]);
+        let status = &doctor.check("sources", "kernel symbols")["status"];
+        assert_eq!(status == "warn", is_needed, "{rung}: {:#}", doctor.said);
+        let arguments = ["watch", "--hooks", rung, "--timeout", "1ms"];
+        let stderr = blind.run(&arguments).stderr;
+        assert_eq!(stderr.contains("symbols"), is_needed, "{rung}: {stderr}");
+        assert!(!hidden(&Doctor::ask(&root, &["--hooks", rung])));
+    }
+}
+
+const CONFIG: &str = "/proc/config.gz";
+
+fn config(_: &Machine) -> Result<(), Skip> {
+    match kernel_config() {
+        Some(_) => Ok(()),
+        None => Err(Skip(format!("no {CONFIG}, or no zcat to read it with"))),
+    }
+}
+
+fn kernel_config() -> Option<String> {
+    let output = Command::new("zcat").arg(CONFIG).output().ok()?;
+    String::from_utf8(output.stdout)
+        .ok()
+        .filter(|text| text.contains("=y"))
+}
+
+fn options(machine: &Machine) {
+    let config = kernel_config().expect("read before");
+    let table = table("## The rungs");
+    assert_eq!(table.rows().count(), rungs().len());
+    for row in table.rows() {
+        let rung = row.word("rung");
+        if !given(machine).contains(&rung) {
+            continue;
+        }
+        for option in row.words("kernel options") {
+            let line = format!("{option}=y");
+            assert!(config.lines().any(|found| found == line), "{rung}: {line}");
+        }
+        let (major, minor) = row.cell("Linux").split_once('.').expect("a version");
+        let first = (
+            major.parse().expect("a number"),
+            minor.parse().expect("a number"),
+        );
+        assert!(kernel::release() >= first, "{rung}: {first:?}");
+    }
+}
