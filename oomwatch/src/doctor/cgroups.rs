@@ -314,6 +314,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn count_of_a_cgroup_is_a_file_that_has_it() {
+        let root = tempfile::tempdir().expect("make a folder");
+        let mount = |kind: &str, options: &[&str]| Mount {
+            root: "/".into(),
+            point: root.path().join(kind),
+            kind: kind.to_owned(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+        };
+        let (v1, v2) = (mount("cgroup", &["memory"]), mount("cgroup2", &[]));
+        let nowhere = Path::new("/nonexistent");
+        let of_v1 = v1.point.join("memory.oom_control");
+        let of_v2 = v2.point.join("a.slice/memory.events");
+        for (path, before) in [(&of_v1, "oom_kill_disable 0\n"), (&of_v2, "oom 3\n")] {
+            let mounts = if path == &of_v1 {
+                vec![v1.clone(), v2.clone()]
+            } else {
+                vec![v2.clone()]
+            };
+            fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+            fs::write(path, before).expect("write a file");
+            assert_eq!(find_count(&mounts, nowhere), None);
+            fs::write(path, format!("{before}oom_kill 2\n")).expect("write a file");
+            assert_eq!(find_count(&mounts, nowhere).as_ref(), Some(path));
+        }
+        assert_eq!(find_count(&[], nowhere), None);
+    }
+
     fn statuses(facts: &Facts) -> Vec<Status> {
         judge(facts).into_iter().map(|check| check.status).collect()
     }

@@ -291,13 +291,13 @@ fn chosen(Stand { choice, way }: Stand) -> Check {
         return check(NAME, Status::Info, format!("{choice} takes none"));
     };
     let Untold { never, by_log } = way.untold();
-    let mut finding = format!("{choice} takes {}", way.as_str());
+    let mut lines = vec![format!("{choice} takes {}", way.as_str())];
     for (words, facts) in [("never told", never), ("left to the kernel log", by_log)] {
         if !facts.is_empty() {
-            finding = format!("{finding}\n{words}: {}", facts.join(", "));
+            lines.push(format!("{words}: {}", facts.join(", ")));
         }
     }
-    check(NAME, Status::Ok, finding)
+    check(NAME, Status::Ok, lines.join("\n"))
 }
 
 fn check(name: &'static str, status: Status, finding: impl Into<String>) -> Check {

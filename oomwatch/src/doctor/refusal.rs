@@ -71,7 +71,7 @@ impl From<ProbeError> for Refusal {
 /// What of this machine explains a refusal.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, with a name where it is set"
+    reason = "each is the answer to a question of its own"
 )]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conditions<'a> {
@@ -106,15 +106,18 @@ impl Refusal {
     pub(super) fn explain(&self, rung: Rung, conditions: &Conditions<'_>) -> (String, String) {
         let reason = self.reason(rung, conditions);
         let (words, remedy) = reason.told();
-        let mut finding = words.to_owned();
-        if let (Reason::PerfEvents, Some(setting)) = (reason, conditions.perf_event_paranoid) {
-            finding = format!("{finding}, with kernel.perf_event_paranoid {setting}");
-        }
-        if !reason.is_told_elsewhere() {
-            finding.push('\n');
-            finding += &self.text;
-        }
-        (finding, remedy.to_owned())
+        let setting = match (reason, conditions.perf_event_paranoid) {
+            (Reason::PerfEvents, Some(setting)) => {
+                format!(", with kernel.perf_event_paranoid {setting}")
+            }
+            _ => String::new(),
+        };
+        let detail = if reason.is_told_elsewhere() {
+            String::new()
+        } else {
+            format!("\n{}", self.text)
+        };
+        (format!("{words}{setting}{detail}"), remedy.to_owned())
     }
 
     fn reason(&self, rung: Rung, conditions: &Conditions<'_>) -> Reason {
@@ -237,221 +240,4 @@ impl Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use aya::{programs::ProgramError, sys::SyscallError};
-    use rustix::io::Errno;
-
-    use super::*;
-
-    const HEALTHY: Conditions<'_> = Conditions {
-        may_load: true,
-        is_confidential: false,
-        has_kprobes: true,
-        has_tracefs: true,
-        perf_event_paranoid: Some("3"),
-    };
-
-    fn permission() -> ProbeError {
-        ProbeError::NotPermitted {
-            what: "trying".to_owned(),
-        }
-    }
-
-    fn load(log: &str, errno: Errno) -> ProbeError {
-        ProbeError::Load {
-            program: "it",
-            log: log.to_owned(),
-            source: Box::new(io::Error::from(errno)),
-        }
-    }
-
-    fn attach(errno: i32) -> ProbeError {
-        ProbeError::Attach {
-            program: "it",
-            source: Box::new(ProgramError::SyscallError(SyscallError {
-                call: "perf_event_open",
-                io_error: io::Error::from_raw_os_error(errno),
-            })),
-        }
-    }
-
-    fn tracefs() -> ProbeError {
-        ProbeError::Formats(FormatError::NoTracefs)
-    }
-
-    #[test]
-    #[expect(clippy::too_many_lines, reason = "a table")]
-    fn reason_is_said_in_plain_words_with_a_remedy() {
-        let unprivileged = Conditions {
-            may_load: false,
-            ..HEALTHY
-        };
-        let locked = Conditions {
-            is_confidential: true,
-            ..HEALTHY
-        };
-        let bare = Conditions {
-            has_kprobes: false,
-            has_tracefs: false,
-            ..HEALTHY
-        };
-        let unknown = "\n  unknown func bpf_probe_read_kernel#113";
-        let newer =
-            "\n  call bpf_probe_read#4\n  Use a helper allowed for this program type, or move";
-        let no_types = || ProbeError::NoTypes("no BTF".to_owned());
-        for (error, rung, conditions, words, remedy) in [
-            (
-                permission(),
-                Rung::Tracepoint,
-                unprivileged,
-                "not permitted",
-                "CAP_SYS_ADMIN",
-            ),
-            (
-                permission(),
-                Rung::Format,
-                HEALTHY,
-                "are held",
-                "CAP_SYS_RESOURCE",
-            ),
-            (no_types(), Rung::Kprobe, HEALTHY, "types", "see BTF"),
-            (
-                ProbeError::Lacks("x"),
-                Rung::Kprobe,
-                HEALTHY,
-                "has not x",
-                "--btf",
-            ),
-            (
-                load(unknown, Errno::INVAL),
-                Rung::Tracepoint,
-                HEALTHY,
-                "memory",
-                "confidentiality",
-            ),
-            (
-                load(newer, Errno::INVAL),
-                Rung::Fentry,
-                HEALTHY,
-                "memory",
-                "confidentiality",
-            ),
-            (
-                load(newer, Errno::INVAL),
-                Rung::Fentry,
-                locked,
-                "locked down",
-                "lockdown",
-            ),
-            (
-                load("", Errno::PERM),
-                Rung::Fentry,
-                HEALTHY,
-                "trampolines",
-                "FTRACE",
-            ),
-            (
-                load("", Errno::PERM),
-                Rung::Tracepoint,
-                HEALTHY,
-                "refused",
-                "a bug",
-            ),
-            (
-                load("", Errno::INVAL),
-                Rung::Fentry,
-                HEALTHY,
-                "refused",
-                "a bug",
-            ),
-            (attach(524), Rung::Fentry, HEALTHY, "trampolines", "arm64"),
-            (
-                attach(libc::ENOENT),
-                Rung::Fentry,
-                HEALTHY,
-                "refused",
-                "a bug",
-            ),
-            (
-                attach(libc::ENOENT),
-                Rung::Kprobe,
-                bare,
-                "no kprobes",
-                "CONFIG_KPROBE_EVENTS",
-            ),
-            (
-                attach(libc::ENOENT),
-                Rung::Kprobe,
-                HEALTHY,
-                "refused",
-                "a bug",
-            ),
-            (
-                attach(libc::EACCES),
-                Rung::Kprobe,
-                HEALTHY,
-                "perf_event_paranoid 3",
-                "CAP_SYS_ADMIN",
-            ),
-            (
-                attach(libc::EACCES),
-                Rung::Format,
-                HEALTHY,
-                "perf_event_paranoid 3",
-                "CAP_SYS_ADMIN",
-            ),
-            (
-                attach(libc::EPERM),
-                Rung::Kprobe,
-                locked,
-                "locked down",
-                "lockdown",
-            ),
-            (
-                tracefs(),
-                Rung::Format,
-                HEALTHY,
-                "closed",
-                "CAP_DAC_READ_SEARCH",
-            ),
-            (
-                tracefs(),
-                Rung::Format,
-                bare,
-                "not mounted",
-                "mount -t tracefs",
-            ),
-            (tracefs(), Rung::Format, locked, "locked down", "lockdown"),
-        ] {
-            let refusal = Refusal::from(error);
-            let (finding, found_remedy) = refusal.explain(rung, &conditions);
-            assert!(finding.contains(words), "{finding}: {refusal:?}");
-            assert!(found_remedy.contains(remedy), "{found_remedy}: {refusal:?}");
-        }
-    }
-
-    #[test]
-    fn refusal_says_the_step_the_answer_and_what_the_verifier_did_not_like() {
-        let refusal = Refusal::from(load("\n  R1 invalid\n  processed 7 insns", Errno::ACCESS));
-        let (finding, _) = refusal.explain(Rung::Tracepoint, &HEALTHY);
-        assert_eq!(
-            finding,
-            "refused\nload program it: permission denied\nR1 invalid\nprocessed 7 insns"
-        );
-        let error = ProbeError::Wait(io::Error::other("made up"));
-        assert_eq!(Refusal::from(error).text, "wait for the ring: made up");
-    }
-
-    #[test]
-    fn maps_were_made_where_it_came_to_programs() {
-        for (error, expected) in [
-            (permission(), Some(false)),
-            (load("", Errno::INVAL), Some(true)),
-            (attach(libc::EACCES), Some(true)),
-            (tracefs(), None),
-            (ProbeError::Lacks("x"), None),
-        ] {
-            assert_eq!(Refusal::from(error).has_maps(), expected);
-        }
-    }
-}
+mod tests;

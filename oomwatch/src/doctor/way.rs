@@ -59,18 +59,43 @@ impl Way {
         }
     }
 
-    /// What it cannot know, by the names in a report: facts that it never has, and facts that only the kernel log adds.
-    /// `docs/compatibility.md` is held against it.
+    /// What it does not know of any kill, by the names in a report; `docs/compatibility.md` has all of it.
     pub(super) const fn untold(self) -> Untold {
         match self {
+            Self::Programs(Rung::Fentry | Rung::Kprobe) => Untold {
+                never: &[],
+                by_log: &[],
+            },
             Self::Programs(Rung::Tracepoint) => Untold {
                 never: &["victim.oom_points"],
                 by_log: &["allocation"],
             },
-            Self::Programs(Rung::Fentry | Rung::Kprobe | Rung::Format)
-            | Self::Log
-            | Self::Counters => Untold {
-                never: &[],
+            Self::Programs(Rung::Format) => Untold {
+                never: &[
+                    "main_process",
+                    "victim.ns_pid",
+                    "victim.cmdline",
+                    "victim.oom_points",
+                    "victim.swap_bytes",
+                    "victim.start_time",
+                    "victim.leaf_cgroup",
+                ],
+                by_log: &["allocation", "limit_owner", "oom_cgroup", "limits"],
+            },
+            Self::Log => Untold {
+                never: &[
+                    "main_process",
+                    "victim.ns_pid",
+                    "victim.cmdline",
+                    "victim.oom_points",
+                    "victim.swap_bytes",
+                    "victim.start_time",
+                    "victim.leaf_cgroup",
+                ],
+                by_log: &[],
+            },
+            Self::Counters => Untold {
+                never: &["who was killed"],
                 by_log: &[],
             },
         }
@@ -85,3 +110,6 @@ pub(super) struct Untold {
     /// The kernel log does, where its lines of the kill are there.
     pub(super) by_log: &'static [&'static str],
 }
+
+#[cfg(test)]
+mod tests;

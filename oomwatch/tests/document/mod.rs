@@ -2,6 +2,11 @@
 //!
 //! A table is found by the heading above it, a cell by the title of its column. Words between backticks are the words that
 //! tests go by: names of rungs, capabilities and facts.
+#![allow(
+    dead_code,
+    clippy::panic,
+    reason = "shared by several tests, each of which uses a part"
+)]
 
 /// The document.
 pub(crate) const COMPATIBILITY: &str = include_str!("../../../docs/compatibility.md");

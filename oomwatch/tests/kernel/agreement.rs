@@ -159,13 +159,13 @@ impl<'a> Agreement<'a> {
         self.verdict(scenario, other.rung)
             .missing
             .extend(compared.missing);
-        let problems = compared
-            .differences
-            .into_iter()
-            .map(|difference| format!("{difference}, in {best:?} and {report:?}"))
-            .chain(self.incident(other.rung, expected.group_kill.then_some(scenario), report))
-            .chain(attempt(|| self.check_header(report, best)).err());
-        for problem in problems.collect::<Vec<_>>() {
+        let differences = compared.differences.join("; ");
+        let differ =
+            (!differences.is_empty()).then(|| format!("{differences}, in {best:?} and {report:?}"));
+        let group = expected.group_kill.then_some(scenario);
+        let incident = self.incident(other.rung, group, report);
+        let header = attempt(|| self.check_header(report, best));
+        for problem in [differ, incident, header.err()].into_iter().flatten() {
             self.fail(scenario, other.rung, problem);
         }
     }

@@ -32,6 +32,7 @@ const TRACEFS: &CStr = c"tracefs";
 /// Where it is looked for; debugfs has it, too.
 const TRACING: &CStr = c"/sys/kernel/tracing";
 const DEBUG: &CStr = c"/sys/kernel/debug";
+const DEVICES: &CStr = c"/dev";
 
 /// Who runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,13 @@ pub(crate) enum Tracefs {
     Absent,
 }
 
+/// Whether devices may be opened, which containers are mostly not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Devices {
+    Open,
+    Closed,
+}
+
 /// How it is run.
 #[derive(Clone, Copy)]
 pub(crate) struct Confined<'a> {
@@ -54,6 +62,7 @@ pub(crate) struct Confined<'a> {
     pub(crate) user: User,
     pub(crate) capabilities: CapabilitySet,
     pub(crate) tracefs: Tracefs,
+    pub(crate) devices: Devices,
 }
 
 /// The command after its end.
@@ -73,6 +82,7 @@ impl<'a> Confined<'a> {
             user: User::Root,
             capabilities: held.permitted,
             tracefs: Tracefs::Mounted,
+            devices: Devices::Open,
         }
     }
 
@@ -105,12 +115,13 @@ impl<'a> Confined<'a> {
             user,
             capabilities,
             tracefs,
+            devices,
         } = *self;
         let confine = move || {
             let _program = &program;
             // SAFETY: takes numbers.
             check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-            arrange_mounts(tracefs)?;
+            arrange_mounts(tracefs, devices)?;
             confine(user, capabilities)
         };
         // SAFETY: system calls without memory of its own, which is safe between fork and exec.
@@ -191,42 +202,40 @@ impl Drop for Running {
 }
 
 /// Leaves the mounts of all others alone.
-fn arrange_mounts(tracefs: Tracefs) -> io::Result<()> {
-    let (none, no_data) = (ptr::null(), ptr::null());
+fn arrange_mounts(tracefs: Tracefs, devices: Devices) -> io::Result<()> {
     // SAFETY: takes a number.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-    // SAFETY: strings with a NUL, or none.
-    check(unsafe {
-        let flags = libc::MS_REC | libc::MS_PRIVATE;
-        libc::mount(none, c"/".as_ptr(), none, flags, no_data)
-    })?;
+    mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE)?;
     match tracefs {
-        // SAFETY: strings with a NUL, or none.
-        Tracefs::Mounted => check(unsafe {
-            libc::mount(
-                TRACEFS.as_ptr(),
-                TRACING.as_ptr(),
-                TRACEFS.as_ptr(),
-                0,
-                no_data,
-            )
-        })
-        // It is there already.
-        .or_else(|error| {
-            if is(&error, libc::EBUSY) {
-                Ok(())
-            } else {
-                Err(error)
-            }
-        }),
+        Tracefs::Mounted => match mount(Some(TRACEFS), TRACING, Some(TRACEFS), 0) {
+            // It is there already.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            mounted => mounted?,
+        },
         Tracefs::Absent => {
             for place in [TRACING, DEBUG] {
                 // SAFETY: a string with a NUL.
                 while unsafe { libc::umount2(place.as_ptr(), libc::MNT_DETACH) } == 0 {}
             }
-            Ok(())
         }
     }
+    if devices == Devices::Closed {
+        mount(Some(DEVICES), DEVICES, None, libc::MS_BIND)?;
+        let closed = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_NODEV;
+        mount(None, DEVICES, None, closed)?;
+    }
+    Ok(())
+}
+
+fn mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    kind: Option<&CStr>,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let [source, kind] = [source, kind].map(|text| text.map_or(ptr::null(), CStr::as_ptr));
+    // SAFETY: strings with a NUL, or none.
+    check(unsafe { libc::mount(source, target.as_ptr(), kind, flags, ptr::null()) })
 }
 
 fn confine(user: User, held: CapabilitySet) -> io::Result<()> {
@@ -263,10 +272,6 @@ fn confine(user: User, held: CapabilitySet) -> io::Result<()> {
         configure_capability_in_ambient_set(capability, true)?;
     }
     Ok(())
-}
-
-fn is(error: &io::Error, errno: i32) -> bool {
-    error.raw_os_error() == Some(errno)
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -36,6 +36,7 @@ const CAPABILITIES: [(&str, CapabilitySet); 7] = [
     ("CAP_SYS_NICE", CapabilitySet::SYS_NICE),
 ];
 
+const SETTING: &str = "perf_event_paranoid";
 /// The highest that every kernel has, and one that only some distributions have.
 const PARANOID: i32 = 2;
 const MORE_PARANOID: i32 = 3;
@@ -91,16 +92,16 @@ impl<'a> Line<'a> {
             ..Confined::root(machine)
         }
     }
+}
 
-    /// Whether the rung asks for this capability here.
-    fn is_needed(name: &str) -> bool {
-        name != "CAP_SYSLOG" || sysctl("dmesg_restrict") != 0
-    }
+/// Whether this kernel asks for a capability, where a rung does.
+fn is_needed(name: &str) -> bool {
+    name != "CAP_SYSLOG" || sysctl("dmesg_restrict") != 0
 }
 
 fn capabilities(machine: &Machine) {
     let table = table("## Capabilities");
-    let guard = is_guest().then(Paranoid::keep);
+    let _put_back = Paranoid::keep();
     let mut checked = 0;
     for row in table.rows() {
         let line = Line::new(row);
@@ -113,17 +114,17 @@ fn capabilities(machine: &Machine) {
         if !given(machine).contains(&rung) {
             continue;
         }
-        match &guard {
-            Some(guard) => guard.set(if at_any { MORE_PARANOID } else { PARANOID }),
-            None if !at_any && sysctl("perf_event_paranoid") > PARANOID => continue,
-            None => {}
+        if is_guest() {
+            set_paranoid(if at_any { MORE_PARANOID } else { PARANOID });
+        } else if !at_any && sysctl(SETTING) > PARANOID {
+            continue;
         }
         let what = format!("{rung} as {user:?} with {names:?}");
         let confined = line.confined(machine, None);
         assert_eq!(attach(&confined, rung, &[]), Ok(()), "{what}");
         let doctor = Doctor::ask(&confined, &["--hooks", rung]);
         assert!(doctor.has(rung), "{what}: {:#}", doctor.said);
-        for &name in names.iter().filter(|name| Line::is_needed(name)) {
+        for &name in names.iter().filter(|name| is_needed(name)) {
             let confined = line.confined(machine, Some(name));
             let what = format!("{what} but {name}");
             attach(&confined, rung, &[]).expect_err(&what);
@@ -141,8 +142,8 @@ fn capabilities(machine: &Machine) {
 /// The distribution's setting, which the guests' kernels have.
 fn paranoid(machine: &Machine) {
     let table = table("## Capabilities");
-    let guard = Paranoid::keep();
-    guard.set(MORE_PARANOID);
+    let _put_back = Paranoid::keep();
+    set_paranoid(MORE_PARANOID);
     let lines = table.rows().map(Line::new).filter(|line| !line.at_any);
     for line in lines.filter(|line| given(machine).contains(&line.rung)) {
         let confined = line.confined(machine, None);
@@ -154,26 +155,25 @@ fn paranoid(machine: &Machine) {
     }
 }
 
-/// `kernel.perf_event_paranoid`, which is put back when this is dropped.
+/// What the setting was, which it is again when this is dropped.
 struct Paranoid(i32);
-
-const PARANOID_FILE: &str = "/proc/sys/kernel/perf_event_paranoid";
 
 impl Paranoid {
     fn keep() -> Self {
-        Self(sysctl("perf_event_paranoid"))
-    }
-
-    #[expect(clippy::unused_self, reason = "only what is put back may be set")]
-    fn set(&self, value: i32) {
-        fs::write(PARANOID_FILE, value.to_string()).expect("set perf_event_paranoid");
+        Self(sysctl(SETTING))
     }
 }
 
 impl Drop for Paranoid {
     fn drop(&mut self) {
-        self.set(self.0);
+        if sysctl(SETTING) != self.0 {
+            set_paranoid(self.0);
+        }
     }
+}
+
+fn set_paranoid(value: i32) {
+    fs::write(format!("/proc/sys/kernel/{SETTING}"), value.to_string()).expect("set it");
 }
 
 fn sysctl(name: &str) -> i32 {

@@ -2,8 +2,14 @@
 
 use std::fs;
 
-use super::{Doctor, given, table};
-use crate::{Scenario, Skip, confined::Confined, kernel, machine::Machine, process::Hog};
+use super::{super::MIB, Doctor, given, table};
+use crate::{
+    Scenario, Skip,
+    confined::{Confined, Devices, Running},
+    kernel,
+    machine::Machine,
+    process::Hog,
+};
 
 pub(super) const ALL: &[Scenario] =
     &[Scenario::new("kernel_is_as_the_document_says", kernel_row).needing(debian)];
@@ -70,8 +76,27 @@ fn kernel_row(machine: &Machine) {
         "{running}"
     );
     let scene = machine.scene("events");
-    scene.limit(16 << 20);
-    Hog::plain().start(&scene, machine.patience).killed();
+    scene.limit(16 * MIB);
+    let root = Confined::root(machine);
+    // The kernel log would tell it, too.
+    let without_log = Confined {
+        devices: Devices::Closed,
+        ..root
+    };
+    let tracepoint = Running::start(&without_log, &["--hooks", "tracepoint"]);
+    let kprobe = Running::start(&root, &["--hooks", "kprobe"]);
+    let pid = Hog::plain().start(&scene, machine.patience).killed().pid;
+    kprobe.interrupt();
+    let reports = tracepoint.interrupt().reports;
+    let mut ours = reports
+        .iter()
+        .filter(|report| report["victim"]["pid"] == pid);
+    let is_cut = ours.next().expect("a report")["constraint"].is_null();
+    assert_eq!(
+        yes(is_cut),
+        row.cell("kretprobes cut stacks"),
+        "{running}: {reports:?}"
+    );
     let events = scene.read("memory.events");
     assert!(events.lines().any(|line| line == "oom_kill 1"), "{events}");
     assert_eq!(

@@ -7,7 +7,7 @@ use rustix::thread::CapabilitySet;
 use super::{Doctor, attach, given, rungs, table};
 use crate::{
     Scenario, Skip,
-    confined::{Confined, Tracefs},
+    confined::{Confined, Devices, Tracefs},
     document::Row,
     kernel,
     machine::Machine,
@@ -15,6 +15,7 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("rung_needs_the_files_that_the_document_says", files),
+    Scenario::new("rung_needs_devices_where_the_document_says", devices),
     Scenario::new(
         "scope_takes_the_kernels_symbols_where_the_document_says",
         symbols,
@@ -62,6 +63,25 @@ fn files(machine: &Machine) {
                 assert!(text.contains(title), "{text}");
             }
         }
+    }
+}
+
+/// `/dev/kmsg` is one.
+fn devices(machine: &Machine) {
+    let closed = Confined {
+        devices: Devices::Closed,
+        ..Confined::root(machine)
+    };
+    let doctor = Doctor::ask(&closed, &[]);
+    let refused = &doctor.check("hooks", "kmsg")["remedy"];
+    assert!(
+        refused.as_str().is_some_and(|text| text.contains("device")),
+        "{refused}"
+    );
+    for rung in given(machine) {
+        let attached = attach(&closed, rung, &[]);
+        assert_eq!(attached.is_err(), *rung == "kmsg", "{rung}: {attached:?}");
+        assert_eq!(doctor.has(rung), attached.is_ok(), "{:#}", doctor.said);
     }
 }
 
