@@ -24,7 +24,7 @@ use jiff::SignedDuration;
 use self::{
     build::OwnedKilled,
     header::{Header, whole_path},
-    incident::{Held, Incident, Membership, Victims},
+    incident::{Held, Incident, Membership, SLOW_CONSOLE, Victims},
     pieces::OpenLine,
 };
 use super::{
@@ -176,7 +176,7 @@ impl Assembler {
 
     /// Takes the next record; gives the kill that it settles, if it does.
     pub fn push(&mut self, record: &Record<'_>) -> Option<Found> {
-        let found = self.follow_clock(record.stamp);
+        let found = self.follow_clock(record);
         if record.origin == Origin::User && self.trust == Trust::Kernel {
             let is_kill = matches!(line::parse(&record.text), Some(Line::Killed(_)));
             self.counts.untrusted += u64::from(is_kill);
@@ -238,7 +238,8 @@ impl Assembler {
     }
 
     /// Time that passes settles the last kill; time that goes back is another boot.
-    fn follow_clock(&mut self, stamp: Stamp) -> Option<Found> {
+    fn follow_clock(&mut self, record: &Record<'_>) -> Option<Found> {
+        let stamp = record.stamp;
         if stamp == Stamp::default() {
             return None;
         }
@@ -246,10 +247,11 @@ impl Assembler {
         let is_reboot =
             stamp.boot_time_ns.is_some() && age(self.last).is_some_and(|age| age < REBOOT);
         self.last = stamp;
+        // The line that makes it a group's may be late itself, on a machine that stands still.
         let is_late = self
             .held_since()
             .and_then(age)
-            .is_some_and(|age| age > HOLD);
+            .is_some_and(|age| age > HOLD && !(age <= SLOW_CONSOLE && is_group(record)));
         let found = (is_late || is_reboot).then(|| self.settle(None)).flatten();
         if is_reboot {
             self.drop_header();
@@ -449,6 +451,11 @@ impl Assembler {
         self.incident = Some(incident);
         Some(found)
     }
+}
+
+/// Whether it says that a whole cgroup is killed.
+fn is_group(record: &Record<'_>) -> bool {
+    matches!(line::parse(&record.text), Some(Line::Group { .. }))
 }
 
 #[cfg(test)]

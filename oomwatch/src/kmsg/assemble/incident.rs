@@ -15,7 +15,7 @@ use crate::kmsg::{
 const SAME_PROCESS: SignedDuration = SignedDuration::from_secs(10);
 
 /// How far apart the lines of one call may be, where a console or the machine is slow.
-const SLOW_CONSOLE: SignedDuration = SignedDuration::from_secs(5);
+pub(super) const SLOW_CONSOLE: SignedDuration = SignedDuration::from_secs(5);
 
 /// A kill that was read, but not told yet.
 #[derive(Debug)]

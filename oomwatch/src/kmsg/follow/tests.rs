@@ -271,6 +271,18 @@ fn group_behind_a_loss_is_not_that_of_the_kill_before_it() {
 }
 
 #[test]
+fn groups_line_may_itself_be_late() {
+    let mut log = Log::new();
+    log.lines(&header_lines());
+    assert_eq!(log.line(&killed(7, "v")), None);
+    log.stamp_ns += 500 * MILLISECOND;
+    let Some(Found::Kill(found)) = log.line(&group("/g")) else {
+        panic!("not told")
+    };
+    assert_eq!(found.kill.group_kill, Some(true));
+}
+
+#[test]
 fn what_was_lost_belongs_to_nothing_that_comes_after_it() {
     let mut log = Log::new();
     log.lines(&header_lines());
