@@ -65,7 +65,7 @@ What the words mean:
   FAIL  watch cannot work
 
 Every check is made for real: all programs of each rung are loaded and attached, files opened,
-sockets connected to. Nothing stays attached, and a watch that is running is not disturbed.
+sockets connected to. Nothing stays attached.
 
 Under Hooks stand the rungs, best first: fentry, kprobe, tracepoint, format, kmsg, counters. One
 that is refused is no loss while tracepoint or a better one is left. With --hooks all is judged as
