@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     compare::{Allowed, compare, everything, outermost},
     expected::{Expected, Usage},
-    kernel::{log_error_bytes, rss_error_bytes},
+    kernel::{log_error_bytes, mapped_error_bytes, rss_error_bytes},
     machine::Machine,
     report::Report,
     rung::Rung,
@@ -303,10 +303,10 @@ impl<'a> Agreement<'a> {
 /// Nothing changes while the victim itself is in the killer, but the log has its sums by another way from 7.0 on.
 fn allowed(expected: &Expected, best: &Report, other: Rung) -> Allowed {
     let is_still = expected.threads == 1 && best.at("/trigger/pid") == best.at("/victim/pid");
-    let exact_bytes = if is_still {
-        0
+    let [exact_bytes, mapped_bytes] = if is_still {
+        [0; 2]
     } else {
-        rss_error_bytes(expected.threads)
+        [rss_error_bytes, mapped_error_bytes].map(|error| error(expected.threads))
     };
     let log_bytes = if other == Rung::Kmsg {
         log_error_bytes()
@@ -315,6 +315,7 @@ fn allowed(expected: &Expected, best: &Report, other: Rung) -> Allowed {
     };
     Allowed {
         rss: exact_bytes.max(log_bytes),
+        mapped: mapped_bytes.max(log_bytes),
         exact: exact_bytes,
         usage: (expected.usage != Usage::Freed).then_some(USAGE_BYTES),
     }

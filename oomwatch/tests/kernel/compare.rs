@@ -25,6 +25,8 @@ const LATE_NS: i128 = 30_000_000_000;
 pub(crate) struct Allowed {
     /// Resident sizes.
     pub(crate) rss: u64,
+    /// Those of files and shared memory.
+    pub(crate) mapped: u64,
     /// Sizes of which the kernel keeps an exact count.
     pub(crate) exact: u64,
     /// Usages of cgroups; absent if they change meanwhile.
@@ -146,6 +148,9 @@ impl Comparison<'_> {
             "boot_time_ns" => self.is_same_time(integer(best), integer(other)),
             "victim.total_vm_bytes" | "victim.pgtables_bytes" => {
                 near(integer(best), integer(other), self.allowed.exact)
+            }
+            "victim.file_rss_bytes" | "victim.shmem_rss_bytes" => {
+                near(integer(best), integer(other), self.allowed.mapped)
             }
             _ if place.ends_with("usage_bytes") => self
                 .allowed

@@ -187,6 +187,16 @@ pub(crate) fn rss_error_bytes(threads: u64) -> u64 {
     (per_cpu + 64 * threads) * page_bytes()
 }
 
+/// The same of files and shared memory: what a thread held back were the pages of 64 faults, and one such fault maps up to
+/// 16 (`fault_around_bytes` of `mm/memory.c`).
+pub(crate) fn mapped_error_bytes(threads: u64) -> u64 {
+    if release() < (6, 2) {
+        rss_error_bytes(16 * threads)
+    } else {
+        rss_error_bytes(threads)
+    }
+}
+
 /// How far the log's resident sizes can be from a record's: from 7.0 the log has the exact sum, before it the same count.
 pub(crate) fn log_error_bytes() -> u64 {
     if release() >= (7, 0) {

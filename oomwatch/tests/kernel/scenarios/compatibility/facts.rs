@@ -55,9 +55,10 @@ impl Conditions {
         match word {
             "always" | "exact" | "stack" | "inferred" => Expected::Told,
             "fields" => told(self.has_fields),
-            "line" => told(self.has_log),
             "header" if self.has_log => self.headers,
             "members" => told(self.version == Version::V2),
+            "group line" if self.has_log && self.version == Version::V1 => Expected::Perhaps,
+            "line" | "group line" => told(self.has_log),
             "proc" => Expected::Perhaps,
             "header" | "node" | "absent" => Expected::Untold,
             other => panic!("an unknown word: {other}"),
