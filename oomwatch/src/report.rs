@@ -2,6 +2,7 @@
 //! JSON is in [`crate::sink::json`].
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::{
     cgroup::{CgroupOwner, Qos, Runtime},
@@ -9,7 +10,7 @@ use crate::{
     counters::Gap,
     kill::{Cgroup, Kill, Limit},
     kmsg::assemble::LogKill,
-    verdict::{self, LimitOwner},
+    verdict::{self, LimitOwner, LimitSource},
 };
 
 /// Where and on which boot kills are seen: what makes their ids unique.
@@ -45,6 +46,8 @@ pub struct Report {
     pub start_time: Option<Timestamp>,
     /// Whose limit was hit.
     pub limit_owner: Option<LimitOwner>,
+    /// Where a pod's limit comes from, where its specification is known.
+    pub limit_source: Option<LimitSource>,
     /// The victim's container.
     pub container: Option<Container>,
     /// The victim's pod.
@@ -64,6 +67,24 @@ pub struct Container {
     pub id: String,
     /// Its name in the pod.
     pub name: Option<String>,
+    /// What it is in the pod.
+    pub kind: Option<ContainerKind>,
+    /// Its image, as the pod's specification or the runtime names it.
+    pub image: Option<String>,
+}
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerKind {
+    /// One of `spec.containers`.
+    Main,
+    /// One of `spec.initContainers` that ends before the others start.
+    Init,
+    /// One of `spec.initContainers` that goes on: its `restartPolicy` is `Always`.
+    Sidecar,
+    /// One of `spec.ephemeralContainers`.
+    Ephemeral,
 }
 
 /// A pod.
@@ -200,10 +221,13 @@ impl Report {
             time,
             start_time: None,
             limit_owner: verdict::limit_owner(&kill),
+            limit_source: None,
             container: owner.container.map(|container| Container {
                 runtime: container.runtime,
                 id: container.id,
                 name: None,
+                kind: None,
+                image: None,
             }),
             pod: owner.pod.map(|pod| Pod {
                 namespace: None,

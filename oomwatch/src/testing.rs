@@ -17,8 +17,8 @@ use crate::{
         Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
         Source, Trigger, Victim,
     },
-    report::{Container, GapReport, Pod, Report},
-    verdict::LimitOwner,
+    report::{Container, ContainerKind, GapReport, Pod, Report},
+    verdict::{LimitOwner, LimitSource},
 };
 
 pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice";
@@ -302,10 +302,13 @@ pub(crate) fn report() -> Report {
         time: Some(timestamp(1_790_000_000, 120_000_000)),
         start_time: Some(timestamp(1_789_999_965, 1)),
         limit_owner: Some(LimitOwner::Container),
+        limit_source: Some(LimitSource::ContainerLimits),
         container: Some(Container {
             runtime: Some(Runtime::Containerd),
             id: CONTAINER_ID.to_owned(),
             name: Some("app".to_owned()),
+            kind: Some(ContainerKind::Main),
+            image: Some("registry.example/cart:1.4".to_owned()),
         }),
         pod: Some(Pod {
             namespace: Some("shop".to_owned()),
@@ -328,6 +331,7 @@ pub(crate) fn minimal_report() -> Report {
         time: Some(timestamp(1_790_000_000, 0)),
         start_time: None,
         limit_owner: None,
+        limit_source: None,
         container: None,
         pod: None,
         unit: None,

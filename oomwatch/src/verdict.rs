@@ -25,6 +25,16 @@ pub enum LimitOwner {
     Node,
 }
 
+/// Where the limit of a pod's cgroup comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// It is the sum of its containers' limits.
+    ContainerLimits,
+    /// The pod's specification has limits for the pod as a whole.
+    PodResources,
+}
+
 impl LimitOwner {
     /// The word for it in reports.
     #[must_use]

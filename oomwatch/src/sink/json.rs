@@ -16,8 +16,8 @@ use crate::{
         Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
         Source, Trigger, Victim,
     },
-    report::Report,
-    verdict::LimitOwner,
+    report::{ContainerKind, Report},
+    verdict::{LimitOwner, LimitSource},
 };
 
 pub use self::gap::gap_to_json;
@@ -50,6 +50,8 @@ struct ReportJson<'a> {
     constraint: Option<Constraint>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_owner: Option<LimitOwner>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_source: Option<LimitSource>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oom_cgroup: Option<OomCgroupJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -171,6 +173,10 @@ struct ContainerJson<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<ContainerKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -199,6 +205,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             scope: kill.scope,
             constraint: kill.constraint,
             limit_owner: report.limit_owner,
+            limit_source: report.limit_source,
             oom_cgroup: report.oom_limit().map(OomCgroupJson::from),
             limits: kill.limits.iter().map(LimitJson::from).collect(),
             allocation: kill.allocation.map(AllocationJson::from),
@@ -212,6 +219,8 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
                 runtime: container.runtime,
                 id: &container.id,
                 name: container.name.as_deref(),
+                kind: container.kind,
+                image: container.image.as_deref(),
             }),
             pod: report.pod.as_ref().map(|pod| PodJson {
                 namespace: pod.namespace.as_deref(),

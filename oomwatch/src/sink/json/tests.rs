@@ -32,6 +32,7 @@ fn full_report_has_every_fact() {
     "scope":"memcg",
     "constraint":"memcg",
     "limit_owner":"container",
+    "limit_source":"container_limits",
     "oom_cgroup":{"path":"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice/cri-containerd-3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a190817263544536271809.scope",
     "id":5005,
     "usage_bytes":41943040,
@@ -79,7 +80,9 @@ fn full_report_has_every_fact() {
     "id":5005}},
     "container":{"runtime":"containerd",
     "id":"3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a190817263544536271809",
-    "name":"app"},
+    "name":"app",
+    "kind":"main",
+    "image":"registry.example/cart:1.4"},
     "pod":{"namespace":"shop",
     "name":"cart-0",
     "uid":"8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081",
@@ -124,8 +127,8 @@ fn keys_are_the_documented_ones() {
     };
     is(
         "",
-        "schema id incident time boot_time_ns node source hooks attribution scope constraint limit_owner oom_cgroup limits
-         allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
+        "schema id incident time boot_time_ns node source hooks attribution scope constraint limit_owner limit_source
+         oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");
     is(
@@ -142,7 +145,7 @@ fn keys_are_the_documented_ones() {
     is("/victim/cgroup", "path id");
     is("/trigger", "pid tid comm cgroup");
     is("/trigger/cgroup", "path id");
-    is("/container", "runtime id name");
+    is("/container", "runtime id name kind image");
     is("/pod", "namespace name uid qos");
 }
 

@@ -60,7 +60,7 @@ impl Conditions {
             "group line" if self.has_log && self.version == Version::V1 => Expected::Perhaps,
             "line" | "group line" => told(self.has_log),
             "proc" => Expected::Perhaps,
-            "header" | "node" | "absent" => Expected::Untold,
+            "header" | "pod" | "absent" => Expected::Untold,
             other => panic!("an unknown word: {other}"),
         }
     }
