@@ -1,8 +1,8 @@
 //! What the kernel log tells of a kill, added to what the kernel's own record has. Pure.
 //!
 //! A record of the tracepoints has neither constraint nor allocation, nor, without the kernel's symbols, what ran out; and
-//! which cgroup it was it has to infer. The log says all of that. Only what is absent is filled in: where the two
-//! contradict each other the record stands, and the line is not of this kill.
+//! which cgroup it was it has to infer. The log says all of that. What is absent is filled in, and what was inferred gives
+//! way; but where the two contradict each other in what the record knows, it stands, and the line is not of this kill.
 
 use tracing::debug;
 
@@ -84,7 +84,7 @@ impl Joiner {
     }
 }
 
-/// Fills in what is absent in a kill and was told; false if what was told contradicts the kill, and is left out.
+/// Fills in what is absent or inferred in a kill and was told; false if what was told contradicts the kill, and is left out.
 pub fn join(kill: &mut Kill, told: &Told, oom_group: OomGroup) -> bool {
     let pid = kill.victim.pid;
     if contradicts(kill, told) {
@@ -104,15 +104,18 @@ pub fn join(kill: &mut Kill, told: &Told, oom_group: OomGroup) -> bool {
     };
     kill.constraint = kill.constraint.or(constraint);
     kill.allocation = kill.allocation.or(told.allocation);
-    if let Some(oom_path) = told.oom_path.as_deref() {
-        let level = kill
-            .limits
-            .iter()
-            .position(|limit| limit.cgroup.path == oom_path);
-        if kill.oom_level.is_some_and(|known| Some(known) != level) {
+    let oom_path = told.oom_path.as_deref();
+    let level = kill
+        .limits
+        .iter()
+        .position(|limit| Some(limit.cgroup.path.as_slice()) == oom_path);
+    if level.is_some() && kill.oom_level != level && kill.scope == Scope::Memcg {
+        if kill.oom_level.is_some() {
             debug!(pid, "the kernel log says that another cgroup ran out");
         }
-        kill.oom_level = kill.oom_level.or(level);
+        kill.oom_level = level;
+        // It was inferred from the same.
+        kill.group_kill = group_kill(oom_group, kill.scope, level).or(kill.group_kill);
     }
     kill.group_kill = kill
         .group_kill

@@ -119,13 +119,28 @@ fn what_contradicts_the_record_is_left_out_as_a_whole() {
 }
 
 #[test]
-fn records_own_cgroup_stands_against_the_logs() {
+fn cgroup_that_was_inferred_gives_way_to_the_logs() {
+    let mut kill = untold();
+    kill.scope = Scope::Memcg;
+    kill.oom_level = Some(0);
+    kill.group_kill = Some(false);
+    assert!(join(&mut kill, &told(), OomGroup::At(1)));
+    assert_eq!(kill.oom_level, Some(1));
+    assert_eq!(kill.group_kill, Some(true));
+    assert_eq!(kill.allocation, Some(ALLOCATION));
+}
+
+#[test]
+fn cgroup_that_was_inferred_stands_where_the_log_names_none_of_the_victims() {
     let mut kill = untold();
     kill.oom_level = Some(0);
-    assert!(join(&mut kill, &told(), OomGroup::At(1)));
+    let told = Told {
+        oom_path: Some(b"/po".to_vec()),
+        ..told()
+    };
+    assert!(join(&mut kill, &told, OomGroup::At(1)));
     assert_eq!(kill.oom_level, Some(0));
     assert_eq!(kill.group_kill, Some(false));
-    assert_eq!(kill.allocation, Some(ALLOCATION));
 }
 
 #[test]
@@ -283,13 +298,21 @@ fn any_oom_group() -> impl Strategy<Value = OomGroup> {
     ]
 }
 
-/// The kill with all that was absent in `before` made absent.
-fn without_what_was_absent(mut kill: Kill, before: &Kill) -> Kill {
+/// The kill with all that was absent in `before` made absent, and all as it was that the log knows better.
+fn without_what_was_told(mut kill: Kill, before: &Kill, told: &Told) -> Kill {
     if before.scope == Scope::Unknown {
         kill.scope = Scope::Unknown;
     }
     kill.constraint = kill.constraint.filter(|_| before.constraint.is_some());
     kill.allocation = kill.allocation.filter(|_| before.allocation.is_some());
+    if before
+        .limits
+        .iter()
+        .any(|limit| Some(&limit.cgroup.path) == told.oom_path.as_ref())
+    {
+        kill.oom_level = before.oom_level;
+        kill.group_kill = before.group_kill;
+    }
     kill.oom_level = kill.oom_level.filter(|_| before.oom_level.is_some());
     kill.group_kill = kill.group_kill.filter(|_| before.group_kill.is_some());
     kill
@@ -297,10 +320,10 @@ fn without_what_was_absent(mut kill: Kill, before: &Kill) -> Kill {
 
 proptest! {
     #[test]
-    fn what_is_present_never_changes(before in any_kill(), told in any_told(), oom_group in any_oom_group()) {
+    fn what_the_record_knows_never_changes(before in any_kill(), told in any_told(), oom_group in any_oom_group()) {
         let mut kill = before.clone();
         let is_joined = join(&mut kill, &told, oom_group);
-        prop_assert_eq!(&without_what_was_absent(kill.clone(), &before), &before);
+        prop_assert_eq!(&without_what_was_told(kill.clone(), &before, &told), &before);
         prop_assert!(is_joined || kill == before);
         prop_assert!(kill.oom_level.is_none_or(|level| level < kill.limits.len()));
     }
@@ -318,6 +341,6 @@ proptest! {
         join(&mut kill, &first, oom_group);
         prop_assert_eq!(&kill, &joined);
         join(&mut kill, &second, oom_group);
-        prop_assert_eq!(&without_what_was_absent(kill, &joined), &joined);
+        prop_assert_eq!(&without_what_was_told(kill, &joined, &second), &joined);
     }
 }
