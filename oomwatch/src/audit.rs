@@ -1,5 +1,7 @@
 //! Proof that no kill is missing: what was seen against the kernel's own count. Pure.
 
+use crate::kill::{Aside, AsideKind};
+
 /// What came out of the ring, and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -17,6 +19,54 @@ pub struct Counts {
     pub dropped: u64,
     /// Records that could not be read.
     pub undecoded: u64,
+}
+
+/// What was seen since the hooks were attached, and what the kernel had counted by then: only what came later can be compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    since_boot_time_ns: u64,
+    kernel_count: u64,
+    /// What was seen.
+    pub counts: Counts,
+}
+
+impl Tally {
+    /// Begins at a moment, nanoseconds since boot, at which the kernel had counted so many.
+    #[must_use]
+    pub fn new(since_boot_time_ns: u64, kernel_count: u64) -> Self {
+        Self {
+            since_boot_time_ns,
+            kernel_count,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Counts a kill.
+    pub fn kill(&mut self, boot_time_ns: Option<u64>) {
+        self.counts.kills += u64::from(self.is_before(boot_time_ns));
+    }
+
+    /// Counts what else happened.
+    pub fn aside(&mut self, aside: &Aside) {
+        match aside.kind {
+            AsideKind::Rekill => {
+                self.counts.rekills += u64::from(self.is_before(aside.boot_time_ns));
+            }
+            AsideKind::Mark => self.counts.marks += 1,
+            AsideKind::Sharer { .. } => self.counts.sharers += 1,
+        }
+    }
+
+    /// Compares with the kernel's count as it is now.
+    #[must_use]
+    pub fn verdict(&self, kernel_count: u64) -> Verdict {
+        let growth = kernel_count.saturating_sub(self.kernel_count);
+        self.counts.verdict(growth)
+    }
+
+    fn is_before(&self, boot_time_ns: Option<u64>) -> bool {
+        boot_time_ns > Some(self.since_boot_time_ns)
+    }
 }
 
 /// What the sum says.
@@ -51,6 +101,29 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_than_the_kernels_count_is_not_compared_with_it() {
+        let rekill = |boot_time_ns| Aside {
+            boot_time_ns: Some(boot_time_ns),
+            kind: AsideKind::Rekill,
+            pid: 1,
+            tid: 1,
+            comm: None,
+            cgroup: None,
+        };
+        let mut tally = Tally::new(100, 7);
+        for boot_time_ns in [99, 100] {
+            tally.kill(Some(boot_time_ns));
+            tally.aside(&rekill(boot_time_ns));
+        }
+        tally.kill(None);
+        assert_eq!(tally.verdict(7), Verdict::Complete);
+        tally.kill(Some(101));
+        tally.aside(&rekill(102));
+        assert_eq!(tally.verdict(9), Verdict::Complete);
+        assert_eq!(tally.verdict(10), Verdict::Unobserved(1));
+    }
 
     #[test]
     fn kernel_counts_kills_and_rekills_and_nothing_else() {

@@ -11,14 +11,14 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    audit::{Counts, Verdict},
+    audit::{Counts, Tally, Verdict},
     cli::WatchArgs,
     clock, cmdline,
     counters::Gap,
     exit::Exit,
     filter::Filter,
     host,
-    kill::{Aside, AsideKind},
+    kill::Aside,
     observe::{Losses, Observer, Seen},
     report::{GapReport, Host, Report},
     resolve::pod_logs::PodLogs,
@@ -58,7 +58,10 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         debug!(%error, "raise the priority");
     }
     let mut observer = Observer::open(&kernel)?;
-    let baseline = Baseline::read(&kernel.proc_root)?;
+    let tally = Tally::new(
+        clock::since_boot_ns(),
+        host::oom_kill_count(&kernel.proc_root)?,
+    );
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         hooks = observer.way().as_str(),
@@ -72,8 +75,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
         left: count,
         shown: 0,
-        baseline,
-        counts: Counts::default(),
+        tally,
     };
     let end = async {
         match timeout {
@@ -91,25 +93,6 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     match ended {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         ended => ended.context("write to stdout"),
-    }
-}
-
-/// The kernel's count of OOM kills when the programs had been attached, and when that was: only what came later can be compared.
-struct Baseline {
-    boot_time_ns: u64,
-    count: u64,
-}
-
-impl Baseline {
-    fn read(proc_root: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
-            boot_time_ns: clock::since_boot_ns(),
-            count: host::oom_kill_count(proc_root)?,
-        })
-    }
-
-    fn is_before(&self, boot_time_ns: Option<u64>) -> bool {
-        boot_time_ns > Some(self.boot_time_ns)
     }
 }
 
@@ -143,8 +126,7 @@ struct Watch {
     /// Kills still to be shown; absent without a bound.
     left: Option<u64>,
     shown: u64,
-    baseline: Baseline,
-    counts: Counts,
+    tally: Tally,
 }
 
 impl Watch {
@@ -196,7 +178,7 @@ impl Watch {
 
     fn kill(&mut self, mut report: Report) -> io::Result<()> {
         let kill = &report.kill;
-        self.counts.kills += u64::from(self.baseline.is_before(kill.boot_time_ns));
+        self.tally.kill(kill.boot_time_ns);
         debug!(pid = kill.victim.pid, "kill");
         if self.left == Some(0) {
             return Ok(());
@@ -215,12 +197,7 @@ impl Watch {
     }
 
     fn aside(&mut self, aside: &Aside) -> io::Result<()> {
-        match aside.kind {
-            AsideKind::Rekill if !self.baseline.is_before(aside.boot_time_ns) => {}
-            AsideKind::Rekill => self.counts.rekills += 1,
-            AsideKind::Mark => self.counts.marks += 1,
-            AsideKind::Sharer { .. } => self.counts.sharers += 1,
-        }
+        self.tally.aside(aside);
         if self.left == Some(0) {
             return Ok(());
         }
@@ -230,7 +207,7 @@ impl Watch {
 
     fn gap(&mut self, gap: Gap) -> io::Result<()> {
         let kills = gap.kills;
-        self.counts.unidentified += kills;
+        self.tally.counts.unidentified += kills;
         if self.left == Some(0) {
             return Ok(());
         }
@@ -245,11 +222,11 @@ impl Watch {
         let mut verdict = Verdict::Complete;
         for _ in 0..AUDITS {
             while observer.drain_now(|seen| self.take(seen))?.is_break() {}
-            let growth = host::oom_kill_count(proc_root)?.saturating_sub(self.baseline.count);
+            let kernel_count = host::oom_kill_count(proc_root)?;
             let Losses { dropped, undecoded } = observer.losses()?;
-            self.counts.dropped = dropped;
-            self.counts.undecoded = undecoded;
-            verdict = self.counts.verdict(growth);
+            self.tally.counts.dropped = dropped;
+            self.tally.counts.undecoded = undecoded;
+            verdict = self.tally.verdict(kernel_count);
             if verdict == Verdict::Complete {
                 break;
             }
@@ -264,7 +241,7 @@ impl Watch {
             unidentified,
             dropped,
             undecoded,
-        } = self.counts;
+        } = self.tally.counts;
         match verdict {
             Verdict::Complete if unidentified > 0 => warn!(
                 shown,
