@@ -34,6 +34,7 @@ pub mod probe;
 pub mod report;
 pub mod report_file;
 pub mod resolve;
+pub mod signals;
 pub mod sink;
 #[cfg(test)]
 mod testing;

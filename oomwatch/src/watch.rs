@@ -4,10 +4,7 @@ use std::{io, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Duration, sleep},
-};
+use tokio::time::{Duration, sleep};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -22,6 +19,7 @@ use crate::{
     observe::{Losses, Observer, Seen},
     report::{GapReport, Host, Report},
     resolve::pod_logs::PodLogs,
+    signals::Signals,
     sink::printer::Printer,
 };
 
@@ -93,28 +91,6 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     match ended {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         ended => ended.context("write to stdout"),
-    }
-}
-
-/// The signals that end the command.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).context("wait for SIGINT")?,
-            terminate: signal(SignalKind::terminate()).context("wait for SIGTERM")?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 
