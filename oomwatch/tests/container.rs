@@ -1,7 +1,8 @@
-//! Kills in containers that a real containerd runs through runc.
+//! Kills in containers that a real containerd runs through runc, and our own image in one.
 //!
 //! Needs root, containerd with its `ctr`, runc and a static busybox. The containerd is the test's own: its folders and socket
-//! lie in a temporary folder, and both end with the test.
+//! lie in a temporary folder, and both end with the test. The image is the archive that `OOMWATCH_IMAGE` names, as
+//! `cargo xtask image` wrote it; `cargo xtask test` builds one.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -10,7 +11,7 @@
 )]
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::symlink,
     path::Path,
@@ -173,13 +174,19 @@ fn can_run() -> bool {
     let root = rustix::process::geteuid().is_root();
     let can = missing.is_empty() && root;
     if !can {
-        eprintln!("skipped: needs root (is {root}) and what is missing here: {missing:?}");
-        assert!(
-            std::env::var_os("OOMWATCH_REQUIRE").is_none_or(|value| value != "1"),
-            "required"
-        );
+        skip(&format!(
+            "needs root (is {root}) and what is missing here: {missing:?}"
+        ));
     }
     can
+}
+
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+    assert!(
+        env::var_os("OOMWATCH_REQUIRE").is_none_or(|value| value != "1"),
+        "required"
+    );
 }
 
 #[test]
@@ -226,4 +233,47 @@ fn containers_of_containerd_are_named_by_their_id() {
     assert_eq!(report["container"]["id"], id.as_str(), "{report}");
     assert_eq!(report["victim"]["comm"], "tail", "{report}");
     assert_eq!(report["main_process"], "no", "{report}");
+}
+
+#[test]
+fn image_is_imported_by_its_name_and_runs_without_anything_else() {
+    if !can_run() {
+        return;
+    }
+    let Some(archive) = env::var_os("OOMWATCH_IMAGE") else {
+        return skip("OOMWATCH_IMAGE names no archive of `cargo xtask image`");
+    };
+    let archive = archive.to_str().expect("a path in UTF-8");
+    let containerd = Containerd::start();
+    let ctr = |arguments: &[&str]| {
+        let output = containerd.ctr(&[&["--namespace", "k8s.io"], arguments].concat());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let told = format!("{}{}", text(&output.stderr), containerd.log());
+        (output.status.code(), text(&output.stdout), told)
+    };
+
+    let (code, _, told) = ctr(&["images", "import", archive]);
+    assert_eq!(code, Some(0), "{told}");
+    let (_, listed, told) = ctr(&["images", "list", "--quiet"]);
+    let name = listed.trim_end();
+    assert_eq!(
+        name,
+        concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION")),
+        "{told}"
+    );
+
+    let run = |arguments: &[&str]| {
+        let id = format!("oomwatch-image-{}", std::process::id());
+        ctr(&[&["run", "--rm", "--read-only", name, &id], arguments].concat())
+    };
+    let (code, version, told) = run(&["/oomwatch", "--version"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        version.trim_end(),
+        concat!("oomwatch ", env!("CARGO_PKG_VERSION"))
+    );
+    // The entry point is the command: without a word of ours it says how it is used.
+    let (code, _, told) = run(&[]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("Usage: oomwatch"), "{told}");
 }

@@ -16,6 +16,7 @@ mod demo;
 mod ebpf;
 mod exec;
 mod fuzz;
+mod image;
 mod run;
 mod table;
 mod test;
@@ -41,6 +42,8 @@ enum Task {
     Ebpf(ebpf::Args),
     /// Build oomwatch and run `oomwatch watch` as root
     Run(run::Args),
+    /// Build a static binary and write it as an image archive, without a container engine
+    Image(image::Args),
     /// Run the tests, tier by tier, as far as this machine can
     Test(test::Args),
     /// Boot other kernels in QEMU and run the kernel tests there
@@ -76,6 +79,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
     match task {
         Task::Ebpf(args) => ebpf::run(&args)?,
         Task::Run(args) => return run::run(args),
+        Task::Image(args) => image::run(&args)?,
         Task::Test(args) => test::run(&args)?,
         Task::Vm(args) => vm::run(&args)?,
         Task::Fuzz(args) => fuzz::run(&args)?,

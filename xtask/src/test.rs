@@ -3,6 +3,7 @@
 //! A tier that cannot run on this machine says why and is skipped, unless it is required. What the tests are is decided
 //! by the test targets: a target named like a tier belongs to it, every other to the first.
 
+use std::ffi::OsStr;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
@@ -11,7 +12,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
-use crate::{ebpf, fuzz, table, toolchain, vm};
+use crate::{ebpf, fuzz, image, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,7 +32,7 @@ enum Tier {
     Object,
     /// Real kills on this machine's kernel
     Kernel,
-    /// Real kills in a container of containerd's
+    /// Real kills in a container of containerd's, and our image in one
     Container,
     /// The kernel tests on other kernels, in QEMU
     Vm,
@@ -101,9 +102,9 @@ fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
             Ok(toolchain) => passed_or_failed(ebpf::check(workspace, &toolchain)),
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
-        Tier::Kernel => as_root(workspace, "kernel"),
+        Tier::Kernel => as_root(workspace, "kernel", &[]),
         Tier::Container => match apt::ensure_tools(&CONTAINER_TOOLS) {
-            Ok(()) => as_root(workspace, "container"),
+            Ok(()) => container(workspace),
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
         Tier::Vm => match vm::prepare() {
@@ -158,9 +159,21 @@ fn unit_targets(targets: &[String]) -> impl Iterator<Item = &str> {
         .filter(move |target| !is_tier(target))
 }
 
+/// With the image as it is built from what is tested.
+fn container(workspace: &Workspace) -> Outcome {
+    match image::own(workspace) {
+        Ok(archive) => {
+            let environment = [("OOMWATCH_IMAGE", archive.as_os_str())];
+            as_root(workspace, "container", &environment)
+        }
+        Err(error) => Outcome::Failed(one_line(&error)),
+    }
+}
+
 /// Runs a test target of oomwatch's as root. It is built as who we are: only what was built goes through `sudo`.
-fn as_root(workspace: &Workspace, target: &str) -> Outcome {
+fn as_root(workspace: &Workspace, target: &str, environment: &[(&str, &OsStr)]) -> Outcome {
     let mut tests = workspace.cargo();
+    tests.envs(environment.iter().copied());
     if !exec::is_root() {
         if !exec::has_passwordless_sudo() {
             return Outcome::Skipped("needs root, and sudo asks for a password".to_owned());

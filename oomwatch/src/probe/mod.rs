@@ -39,6 +39,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/oomwatch.bpf.o");
 pub const RING_BYTES: u32 = 1 << 20;
 
 /// What the allocator takes from the system and gives back by itself: glibc's own value at the start.
+#[cfg(target_env = "gnu")]
 const LARGE_BLOCK_BYTES: i32 = 128 << 10;
 
 /// Lines of the verifier's log that an error shows.

@@ -1,0 +1,142 @@
+//! `cargo xtask image`: a static release build as an OCI image archive, without a container engine.
+
+mod archive;
+mod elf;
+mod target;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cargo::{self, Workspace};
+use archive::Image;
+use target::Arch;
+
+/// The image's name as the manifests in `deploy` have it, so that an import is what they ask for.
+const NAME: &str = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
+
+const LABELS: [(&str, &str); 5] = [
+    ("title", "oomwatch"),
+    (
+        "description",
+        "Every OOM kill, once, with the right owner and the right limit",
+    ),
+    ("licenses", env!("CARGO_PKG_LICENSE")),
+    ("source", env!("CARGO_PKG_REPOSITORY")),
+    ("version", env!("CARGO_PKG_VERSION")),
+];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Name of the image where it is imported
+    #[arg(long, value_name = "NAME:TAG", default_value = NAME, value_parser = parse_name)]
+    tag: String,
+    /// The archive to write [default: image/oomwatch-VERSION-ARCH.tar in cargo's target folder]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Architecture of the image [default: this machine's]
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let Args { tag, output, arch } = args;
+    let workspace = Workspace::load()?;
+    let arch = arch.unwrap_or_else(Arch::own);
+    let path = output
+        .clone()
+        .unwrap_or_else(|| default_output(&workspace, arch));
+    write(&workspace, arch, tag, &path)
+}
+
+/// The image of this machine's architecture with its default name, in its default place: its path.
+pub(crate) fn own(workspace: &Workspace) -> Result<PathBuf> {
+    let path = default_output(workspace, Arch::own());
+    write(workspace, Arch::own(), NAME, &path)?;
+    Ok(path)
+}
+
+fn default_output(workspace: &Workspace, arch: Arch) -> PathBuf {
+    let name = format!("oomwatch-{}-{}.tar", env!("CARGO_PKG_VERSION"), arch.name());
+    workspace.target.join("image").join(name)
+}
+
+fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<()> {
+    let executable = build(workspace, arch)?;
+    let archive = Image {
+        executable: &executable,
+        architecture: arch.name(),
+        name,
+        labels: &LABELS,
+    }
+    .archive()?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::write(path, &archive).with_context(|| format!("write {}", path.display()))?;
+    eprintln!(
+        "wrote {name} for {} to {} ({} KiB, of a command of {} KiB)",
+        arch.name(),
+        path.display(),
+        archive.len() >> 10,
+        executable.len() >> 10
+    );
+    Ok(())
+}
+
+/// The executable, known to run in an empty root.
+fn build(workspace: &Workspace, arch: Arch) -> Result<Vec<u8>> {
+    let target = target::ensure_target(workspace, arch)?;
+    let mut build = target.cargo(workspace);
+    build.args(["build", "--release", "--locked"]);
+    build.args(["--package", "oomwatch", "--bin", "oomwatch"]);
+    build.args(["--target", target.triple]);
+    let path = cargo::build_executable(&mut build, "bin", "oomwatch")?;
+    let executable = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    elf::ensure_static(&executable, arch.elf_machine())
+        .with_context(|| format!("put {} into an image", path.display()))?;
+    Ok(executable)
+}
+
+/// A name that containerd takes as it is: a registry or `localhost`, a path, and a tag.
+fn parse_name(text: &str) -> Result<String> {
+    let (path, tag) = text.rsplit_once(':').unwrap_or((text, ""));
+    let of = |text: &str, others: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+    };
+    ensure!(
+        of(tag, "_.-") && path.contains('/') && path.split('/').all(|part| of(part, "_.-:")),
+        "not a name such as registry.example/oomwatch:1 or localhost/oomwatch:1"
+    );
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_has_registry_path_and_tag() {
+        for name in [NAME, "localhost/oomwatch:1", "r.example:5000/a/b_c:v1.2-x"] {
+            assert_eq!(parse_name(name).unwrap(), name);
+        }
+        for odd in [
+            "",
+            ":",
+            "oomwatch",
+            "oomwatch:1",
+            "localhost/oomwatch",
+            "localhost/oomwatch:",
+            "/oomwatch:1",
+            "a//b:1",
+            "r.example:5000/a",
+            "a/b c:1",
+            "a/b:1@sha256",
+        ] {
+            assert!(parse_name(odd).is_err(), "{odd}");
+        }
+    }
+}
