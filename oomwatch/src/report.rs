@@ -54,6 +54,8 @@ pub struct Report {
     pub pod: Option<Pod>,
     /// The victim's systemd unit, where it is in no container.
     pub unit: Option<String>,
+    /// Whether it happened in a pod's sandbox that never became a container.
+    pub sandbox: bool,
     /// Arguments of the victim, where they were asked for and could still be read.
     pub cmdline: Option<Vec<Vec<u8>>>,
 }
@@ -98,6 +100,8 @@ pub struct Pod {
     pub uid: String,
     /// Its QoS class, as the cgroup path tells.
     pub qos: Qos,
+    /// Whether it asks for no Events of its own.
+    pub events_off: bool,
 }
 
 /// What is reported of kills that were only counted.
@@ -234,8 +238,10 @@ impl Report {
                 name: None,
                 uid: pod.uid,
                 qos: pod.qos,
+                events_off: false,
             }),
             unit: owner.unit,
+            sandbox: false,
             cmdline: None,
             kill,
         }

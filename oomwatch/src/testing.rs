@@ -315,8 +315,10 @@ pub(crate) fn report() -> Report {
             name: Some("cart-0".to_owned()),
             uid: POD_UID.to_owned(),
             qos: Qos::Burstable,
+            events_off: false,
         }),
         unit: Some("kubelet.service".to_owned()),
+        sandbox: false,
         cmdline: Some(vec![b"tail".to_vec(), b"/dev/zero".to_vec()]),
     }
 }
@@ -335,6 +337,7 @@ pub(crate) fn minimal_report() -> Report {
         container: None,
         pod: None,
         unit: None,
+        sandbox: false,
         cmdline: None,
     }
 }

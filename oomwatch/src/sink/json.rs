@@ -73,6 +73,8 @@ struct ReportJson<'a> {
     pod: Option<PodJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sandbox: bool,
 }
 
 #[derive(Serialize)]
@@ -229,6 +231,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
                 qos: pod.qos,
             }),
             unit: report.unit.as_deref(),
+            sandbox: report.sandbox,
         }
     }
 }

@@ -150,6 +150,15 @@ fn keys_are_the_documented_ones() {
 }
 
 #[test]
+fn only_a_sandbox_is_called_one() {
+    let mut report = testing::report();
+    assert!(!json(&report).contains("sandbox"), "{report:?}");
+    report.sandbox = true;
+    let parsed: Value = serde_json::from_str(&json(&report)).expect("parse");
+    assert_eq!(parsed["sandbox"], true);
+}
+
+#[test]
 fn words_are_the_documented_ones() {
     let word = |value: Value| value.as_str().expect("a word").to_owned();
     let scopes = [Scope::Memcg, Scope::System, Scope::Unknown];

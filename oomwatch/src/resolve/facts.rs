@@ -1,0 +1,74 @@
+//! What the sources tell of pods and containers: the little of it that names a kill.
+
+use std::fmt;
+
+use crate::report::ContainerKind;
+
+/// A pod's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A pod, as the Kubernetes API has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its names.
+    pub name: PodName,
+    /// `metadata.uid`, which is in its cgroup's path unless it is a static pod's mirror.
+    pub uid: String,
+    /// Annotation `kubernetes.io/config.mirror`, else `config.hash`: what a static pod has in its cgroup's path instead.
+    pub config_hash: Option<String>,
+    /// Annotation `oomwatch.dev/events: "off"`.
+    pub events_off: bool,
+    /// Whether its containers share a PID namespace with each other or with the node: then pid 1 tells nothing.
+    pub shares_pids: bool,
+    /// `spec.resources.limits.memory`: a limit of the pod's own.
+    pub memory_limit_bytes: Option<u64>,
+    /// All of its containers.
+    pub containers: Vec<Container>,
+}
+
+/// A container of a pod, as the Kubernetes API has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name in the pod.
+    pub name: String,
+    /// What it is in the pod.
+    pub kind: ContainerKind,
+    /// Its image, as the specification names it.
+    pub image: Option<String>,
+    /// `resources.limits.memory`.
+    pub memory_limit_bytes: Option<u64>,
+    /// The ids it has now and had before, as far as its status tells.
+    pub ids: Vec<String>,
+}
+
+/// A container, as its runtime has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Its name: in its pod, if it has one.
+    pub name: String,
+    /// How often it was started before; absent where the runtime does not count.
+    pub attempt: Option<u32>,
+    /// Its pod; absent for a container of nobody's.
+    pub pod: Option<(String, PodName)>,
+    /// The sandbox that it is in.
+    pub sandbox_id: Option<String>,
+    /// Its image, where the runtime tells more than a digest.
+    pub image: Option<String>,
+    /// Its first process, in the initial PID namespace.
+    pub init_pid: Option<u32>,
+    /// How it ended, if it has.
+    pub exit_code: Option<i32>,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name } = self;
+        write!(f, "{namespace}/{name}")
+    }
+}
