@@ -24,7 +24,7 @@ pub struct Event {
     pub first_timestamp: Seconds,
     /// When it happened last.
     pub last_timestamp: Seconds,
-    /// How often; at most `i32::MAX`.
+    /// How often; at most [`MAX_COUNT`].
     pub count: u32,
     /// `Warning`.
     #[serde(rename = "type")]
@@ -34,6 +34,9 @@ pub struct Event {
     /// As `source.host`.
     pub reporting_instance: String,
 }
+
+/// The largest count that the API can hold.
+pub(super) const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
 
 /// The name of an Event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
