@@ -1,5 +1,6 @@
 //! Where reports go: one file an output.
 
+pub mod event;
 pub mod json;
 pub mod line;
 pub mod metrics;
