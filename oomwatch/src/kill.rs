@@ -77,6 +77,18 @@ pub enum Attribution {
     Kmsg,
 }
 
+impl Attribution {
+    /// The word for it in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Proc => "proc",
+            Self::Kmsg => "kmsg",
+        }
+    }
+}
+
 /// What ran out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -87,6 +99,18 @@ pub enum Scope {
     System,
     /// Not known; never a guess.
     Unknown,
+}
+
+impl Scope {
+    /// The word for it in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memcg => "memcg",
+            Self::System => "system",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// `enum oom_constraint` of `include/linux/oom.h`.

@@ -218,12 +218,7 @@ fn wide(report: &Report) -> String {
             size(limit.and_then(|limit| limit.usage_bytes)),
             size(limit.and_then(|limit| limit.limit_bytes)),
             limit_of(report.limit_owner),
-            match report.kill.scope {
-                Scope::Memcg => "memcg",
-                Scope::System => "system",
-                Scope::Unknown => "unknown",
-            }
-            .to_owned(),
+            report.kill.scope.as_str().to_owned(),
             match victim.main_process {
                 MainProcess::Yes => "yes".to_owned(),
                 MainProcess::No => "no".to_owned(),

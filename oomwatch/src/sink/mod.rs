@@ -2,4 +2,5 @@
 
 pub mod json;
 pub mod line;
+pub mod metrics;
 pub mod printer;

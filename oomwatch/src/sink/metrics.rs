@@ -1,0 +1,400 @@
+//! What happened, as Prometheus metrics: facts are counted as they come, and rendered when somebody asks.
+//!
+//! The clock is handed in. No label is a process's number, name or user: such labels would be without number, and tell
+//! one tenant of another's processes. What each metric means stands in `docs/metrics.md`.
+
+mod containers;
+mod process;
+mod render;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use tracing::debug;
+
+pub use self::render::Format;
+use self::{
+    containers::{Cause, Containers, Names},
+    process::Process,
+};
+use crate::{
+    kill::{Aside, AsideKind, Attribution, Scope},
+    observe::{Losses, Way},
+    report::{GapReport, Report},
+    verdict::LimitOwner,
+};
+
+/// The word for a limit whose owner is not known.
+const UNKNOWN: &str = "unknown";
+
+/// What can have run out, and whose limit that can have been.
+const CAUSES: [Cause; 8] = [
+    (Scope::Memcg.as_str(), LimitOwner::Container.as_str()),
+    (Scope::Memcg.as_str(), LimitOwner::Pod.as_str()),
+    (Scope::Memcg.as_str(), LimitOwner::Qos.as_str()),
+    (Scope::Memcg.as_str(), LimitOwner::Kubepods.as_str()),
+    (Scope::Memcg.as_str(), LimitOwner::Cgroup.as_str()),
+    (Scope::Memcg.as_str(), UNKNOWN),
+    (Scope::System.as_str(), LimitOwner::Node.as_str()),
+    (Scope::Unknown.as_str(), UNKNOWN),
+];
+
+/// Where victims' cgroups can come from.
+const ATTRIBUTIONS: [Attribution; 3] = [Attribution::Kernel, Attribution::Proc, Attribution::Kmsg];
+
+/// Upper bounds of the times from a kill to its Event, in seconds: below a second when all is well, an hour at most.
+const DELIVERY_SECONDS: [f64; 13] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+];
+
+/// Incidents whose further victims are known as such. They never overlap in the kernel; what is told late may be of one
+/// or two before.
+const INCIDENTS: usize = 64;
+
+/// What a Kubernetes Event is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventObject {
+    /// The node.
+    Node,
+    /// A pod.
+    Pod,
+}
+
+impl EventObject {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Node, Self::Pod];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Pod => "pod",
+        }
+    }
+}
+
+/// What became of an attempt to record a Kubernetes Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventOutcome {
+    /// The API server has it: made anew or counted up.
+    Recorded,
+    /// The API server will never take it.
+    Refused,
+    /// It became too old before the API server could be had.
+    Expired,
+    /// It was not to be recorded: by a switch, a namespace left out or the pod's annotation.
+    Suppressed,
+    /// Too many waited.
+    Dropped,
+    /// Another attempt follows: the token has expired, or is not known (401).
+    Unauthorized,
+    /// Another attempt follows: there is no permission (403).
+    Forbidden,
+    /// Another attempt follows: too much was asked (429).
+    TooManyRequests,
+    /// Another attempt follows: the API server could not (5xx).
+    ServerError,
+    /// Another attempt follows: no answer came.
+    Unreachable,
+    /// Another attempt follows: the answer was not one of an API server's.
+    Unreadable,
+}
+
+impl EventOutcome {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Recorded,
+        Self::Refused,
+        Self::Expired,
+        Self::Suppressed,
+        Self::Dropped,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::TooManyRequests,
+        Self::ServerError,
+        Self::Unreachable,
+        Self::Unreadable,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Suppressed => "suppressed",
+            Self::Dropped => "dropped",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRequests => "too_many_requests",
+            Self::ServerError => "server_error",
+            Self::Unreachable => "unreachable",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// The metrics; a clone is another handle to the same.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Mutex<State>>);
+
+/// What has been counted.
+#[derive(Debug)]
+struct State {
+    incidents: BTreeMap<Cause, u64>,
+    /// The last of them, newest last.
+    last_incidents: VecDeque<String>,
+    kills: u64,
+    kernel_kills: u64,
+    unobserved: u64,
+    rekills: u64,
+    marks: u64,
+    sharers: u64,
+    ring_dropped: u64,
+    ring_undecoded: u64,
+    kmsg_overruns: u64,
+    attributions: BTreeMap<&'static str, u64>,
+    /// By object and outcome.
+    events: BTreeMap<(&'static str, &'static str), u64>,
+    outbox_pending: u64,
+    delivery: Delivery,
+    hooks: Option<&'static str>,
+    is_api_watch_up: bool,
+    last_audit: Option<Timestamp>,
+    journal_bytes: u64,
+    journal_errors: u64,
+    containers: Containers,
+}
+
+/// Times from a kill to its Event.
+#[derive(Debug, Default)]
+struct Delivery {
+    /// How many lay between the bound before and this one; the last is without one.
+    counts: [u64; DELIVERY_SECONDS.len() + 1],
+    sum_seconds: f64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All there from the start, at 0, so that the first kill is a growth.
+    #[must_use]
+    pub fn new() -> Self {
+        let events = EventObject::ALL.iter().flat_map(|object| {
+            let object = object.as_str();
+            EventOutcome::ALL.map(|outcome| ((object, outcome.as_str()), 0))
+        });
+        Self(Arc::new(Mutex::new(State {
+            incidents: CAUSES.map(|cause| (cause, 0)).into(),
+            last_incidents: VecDeque::with_capacity(INCIDENTS),
+            kills: 0,
+            kernel_kills: 0,
+            unobserved: 0,
+            rekills: 0,
+            marks: 0,
+            sharers: 0,
+            ring_dropped: 0,
+            ring_undecoded: 0,
+            kmsg_overruns: 0,
+            attributions: ATTRIBUTIONS.map(|method| (method.as_str(), 0)).into(),
+            events: events.collect(),
+            outbox_pending: 0,
+            delivery: Delivery::default(),
+            hooks: None,
+            is_api_watch_up: false,
+            last_audit: None,
+            journal_bytes: 0,
+            journal_errors: 0,
+            containers: Containers::default(),
+        })))
+    }
+
+    /// A process was killed. Its report is as good as it gets: names that come later are not counted.
+    pub fn kill(&self, report: &Report, now: Timestamp) {
+        let cause = (
+            report.kill.scope.as_str(),
+            report.limit_owner.map_or(UNKNOWN, LimitOwner::as_str),
+        );
+        let state = &mut *self.state();
+        state.kills += 1;
+        if state.is_new_incident(&report.incident) {
+            *state.incidents.entry(cause).or_insert(0) += 1;
+        }
+        let attribution = report.kill.attribution.as_str();
+        *state.attributions.entry(attribution).or_insert(0) += 1;
+        if let Some(names) = names(report) {
+            let time = report.time.unwrap_or(now);
+            state.containers.kill(names, cause, time, now);
+        }
+    }
+
+    /// Processes were killed, and nobody told which.
+    pub fn gap(&self, report: &GapReport) {
+        self.unobserved(report.gap.kills);
+    }
+
+    /// So many more kills were counted by the kernel and neither seen nor told as a gap.
+    pub fn unobserved(&self, kills: u64) {
+        self.state().unobserved += kills;
+    }
+
+    /// The OOM killer did something besides killing.
+    pub fn aside(&self, aside: &Aside) {
+        let state = &mut *self.state();
+        let count = match aside.kind {
+            AsideKind::Rekill => &mut state.rekills,
+            AsideKind::Mark => &mut state.marks,
+            AsideKind::Sharer { .. } => &mut state.sharers,
+        };
+        *count += 1;
+    }
+
+    /// So much was lost since the start, on the way that is gone.
+    pub fn losses(&self, way: Way, losses: Losses) {
+        let Losses { dropped, undecoded } = losses;
+        let state = &mut *self.state();
+        match way {
+            Way::Programs(_) => state.ring_dropped = dropped,
+            Way::Log => state.kmsg_overruns = dropped,
+            Way::Counters => {}
+        }
+        state.ring_undecoded = undecoded;
+    }
+
+    /// The kernel's own count of kills, since it was booted.
+    pub fn kernel_kills(&self, count: u64) {
+        self.state().kernel_kills = count;
+    }
+
+    /// What became of an attempt to record an Event.
+    pub fn event(&self, object: EventObject, outcome: EventOutcome) {
+        let key = (object.as_str(), outcome.as_str());
+        *self.state().events.entry(key).or_insert(0) += 1;
+    }
+
+    /// An Event was accepted so many seconds after its kill.
+    pub fn delivered(&self, seconds: f64) {
+        self.state().delivery.observe(seconds);
+    }
+
+    /// So many Events wait to be recorded.
+    pub fn outbox_pending(&self, events: u64) {
+        self.state().outbox_pending = events;
+    }
+
+    /// The way in which kills are seen.
+    pub fn hooks(&self, way: Way) {
+        self.state().hooks = Some(way.as_str());
+    }
+
+    /// Whether the node's pods are being watched.
+    pub fn api_watch_up(&self, is_up: bool) {
+        self.state().is_api_watch_up = is_up;
+    }
+
+    /// The kernel's count was compared with what was seen.
+    pub fn audit(&self, now: Timestamp) {
+        self.state().last_audit = Some(now);
+    }
+
+    /// The journal has this size.
+    pub fn journal_bytes(&self, bytes: u64) {
+        self.state().journal_bytes = bytes;
+    }
+
+    /// The journal could not be written.
+    pub fn journal_error(&self) {
+        self.state().journal_errors += 1;
+    }
+
+    /// Keeps the series of containers whose pods live, by namespace and name; to be called every few minutes, at least.
+    /// Without it they leave half an hour after the last kill.
+    pub fn pods(&self, now: Timestamp, is_alive: impl Fn(&str, &str) -> bool) {
+        self.state().containers.keep(now, is_alive);
+    }
+
+    /// What Prometheus is told.
+    #[must_use]
+    pub fn render(&self, format: Format, now: Timestamp) -> String {
+        let process = Process::this()
+            .inspect_err(|error| debug!(%error, "read what this process uses"))
+            .ok();
+        self.render_with(format, now, process)
+    }
+
+    fn render_with(&self, format: Format, now: Timestamp, process: Option<Process>) -> String {
+        self.state().containers.forget(now);
+        render::render(format, self.clone(), process)
+    }
+
+    /// Never held across an await, and so never waited for.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_new_incident(&mut self, incident: &str) -> bool {
+        if self.last_incidents.iter().any(|last| last == incident) {
+            return false;
+        }
+        if self.last_incidents.len() == INCIDENTS {
+            self.last_incidents.pop_front();
+        }
+        self.last_incidents.push_back(incident.to_owned());
+        true
+    }
+}
+
+impl Delivery {
+    fn observe(&mut self, seconds: f64) {
+        let place = DELIVERY_SECONDS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(DELIVERY_SECONDS.len());
+        self.counts[place] += 1;
+        self.sum_seconds += seconds;
+    }
+}
+
+/// Whose kill it was, by names: those of a pod, and of its container where that is known; or of a container alone.
+fn names(report: &Report) -> Option<Names> {
+    let container = report.container.as_ref();
+    let container = container.and_then(|container| container.name.as_deref());
+    let (namespace, pod, container) = match &report.pod {
+        Some(pod) => {
+            let (namespace, name) = pod.namespace.as_deref().zip(pod.name.as_deref())?;
+            (namespace, name, container.unwrap_or_default())
+        }
+        None => ("", "", container?),
+    };
+    Some(Names {
+        namespace: namespace.to_owned(),
+        pod: pod.to_owned(),
+        container: container.to_owned(),
+    })
+}
+
+/// Seconds since 1970.
+fn seconds_of(time: Timestamp) -> f64 {
+    // Milliseconds: what else would be written has no meaning.
+    let milliseconds = time.as_millisecond();
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds are exact for a hundred thousand years"
+    )]
+    let seconds = milliseconds as f64 / 1000.0;
+    seconds
+}
+
+#[cfg(test)]
+mod tests;
