@@ -164,7 +164,8 @@ struct State {
     outbox_pending: u64,
     delivery: Delivery,
     hooks: Option<&'static str>,
-    is_api_watch_up: bool,
+    /// Absent if nobody wants to watch.
+    is_api_watch_up: Option<bool>,
     last_audit: Option<Timestamp>,
     journal_bytes: u64,
     journal_errors: u64,
@@ -210,7 +211,7 @@ impl Metrics {
             outbox_pending: 0,
             delivery: Delivery::default(),
             hooks: None,
-            is_api_watch_up: false,
+            is_api_watch_up: None,
             last_audit: None,
             journal_bytes: 0,
             journal_errors: 0,
@@ -296,9 +297,9 @@ impl Metrics {
         self.state().hooks = Some(way.as_str());
     }
 
-    /// Whether the node's pods are being watched.
+    /// Whether the node's pods are being watched; to be told from the start if they are to be.
     pub fn api_watch_up(&self, is_up: bool) {
-        self.state().is_api_watch_up = is_up;
+        self.state().is_api_watch_up = Some(is_up);
     }
 
     /// The kernel's count was compared with what was seen.
