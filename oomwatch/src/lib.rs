@@ -13,6 +13,7 @@
 //! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit` and `kmsg` without `reader` and `live` are
 //! pure: no clock, no file, no async.
 
+pub mod admin;
 pub mod audit;
 pub mod cgroup;
 pub mod cli;

@@ -82,8 +82,6 @@ impl EventObject {
 pub enum EventOutcome {
     /// The API server has it: made anew or counted up.
     Recorded,
-    /// It could not be had now; another attempt follows.
-    Retried,
     /// The API server will never take it.
     Refused,
     /// It became too old before the API server could be had.
@@ -92,17 +90,34 @@ pub enum EventOutcome {
     Suppressed,
     /// Too many waited.
     Dropped,
+    /// Another attempt follows: the token has expired, or is not known (401).
+    Unauthorized,
+    /// Another attempt follows: there is no permission (403).
+    Forbidden,
+    /// Another attempt follows: too much was asked (429).
+    TooManyRequests,
+    /// Another attempt follows: the API server could not (5xx).
+    ServerError,
+    /// Another attempt follows: no answer came.
+    Unreachable,
+    /// Another attempt follows: the answer was not one of an API server's.
+    Unreadable,
 }
 
 impl EventOutcome {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::Recorded,
-        Self::Retried,
         Self::Refused,
         Self::Expired,
         Self::Suppressed,
         Self::Dropped,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::TooManyRequests,
+        Self::ServerError,
+        Self::Unreachable,
+        Self::Unreadable,
     ];
 
     /// The label's value.
@@ -110,11 +125,16 @@ impl EventOutcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Recorded => "recorded",
-            Self::Retried => "retried",
             Self::Refused => "refused",
             Self::Expired => "expired",
             Self::Suppressed => "suppressed",
             Self::Dropped => "dropped",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRequests => "too_many_requests",
+            Self::ServerError => "server_error",
+            Self::Unreachable => "unreachable",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -144,7 +164,8 @@ struct State {
     outbox_pending: u64,
     delivery: Delivery,
     hooks: Option<&'static str>,
-    is_api_watch_up: bool,
+    /// Absent if nobody wants to watch.
+    is_api_watch_up: Option<bool>,
     last_audit: Option<Timestamp>,
     journal_bytes: u64,
     journal_errors: u64,
@@ -190,7 +211,7 @@ impl Metrics {
             outbox_pending: 0,
             delivery: Delivery::default(),
             hooks: None,
-            is_api_watch_up: false,
+            is_api_watch_up: None,
             last_audit: None,
             journal_bytes: 0,
             journal_errors: 0,
@@ -276,9 +297,9 @@ impl Metrics {
         self.state().hooks = Some(way.as_str());
     }
 
-    /// Whether the node's pods are being watched.
+    /// Whether the node's pods are being watched; to be told from the start if they are to be.
     pub fn api_watch_up(&self, is_up: bool) {
-        self.state().is_api_watch_up = is_up;
+        self.state().is_api_watch_up = Some(is_up);
     }
 
     /// The kernel's count was compared with what was seen.

@@ -178,11 +178,13 @@ fn agent(writer: &mut Writer<'_>, state: &State) -> fmt::Result {
         "How kills are seen",
         state.hooks.iter().map(|hooks| ([("hooks", *hooks)], 1_u64)),
     )?;
-    writer.gauge(
-        "oomwatch_api_watch_up",
-        "Whether the node's pods are being watched",
-        &u64::from(state.is_api_watch_up),
-    )?;
+    if let Some(is_up) = state.is_api_watch_up {
+        writer.gauge(
+            "oomwatch_api_watch_up",
+            "Whether the node's pods are being watched",
+            &u64::from(is_up),
+        )?;
+    }
     writer.gauge(
         "oomwatch_last_audit_timestamp_seconds",
         "When the kernel's count was last compared with what was seen",

@@ -74,7 +74,7 @@ fn eventful() -> Metrics {
     metrics.losses(Way::Programs(Rung::Fentry), losses);
     metrics.kernel_kills(42);
     metrics.event(EventObject::Node, EventOutcome::Recorded);
-    metrics.event(EventObject::Pod, EventOutcome::Retried);
+    metrics.event(EventObject::Pod, EventOutcome::Forbidden);
     metrics.event(EventObject::Pod, EventOutcome::Recorded);
     metrics.delivered(0.05);
     metrics.delivered(0.3);
