@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub(super) const SECOND_NS: u64 = 1_000_000_000;
 const NS_PER_SECOND: f64 = 1e9;
 
 /// How fast a bucket fills, and how much it holds.
@@ -75,7 +76,6 @@ mod tests {
         per_second: 0.5,
         burst: 3.0,
     };
-    const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn bucket_gives_its_burst_and_then_at_its_rate() {
@@ -84,10 +84,10 @@ mod tests {
         assert_eq!(burst, [true, true, true, false]);
         let ready = bucket.ready_ns(RATE, 0);
         assert!(
-            (2 * SECOND..2 * SECOND + 10_000).contains(&ready),
+            (2 * SECOND_NS..2 * SECOND_NS + 10_000).contains(&ready),
             "{ready}"
         );
-        assert!(!bucket.take(RATE, ready - SECOND));
+        assert!(!bucket.take(RATE, ready - SECOND_NS));
         assert!(bucket.take(RATE, ready));
         assert!(!bucket.take(RATE, ready));
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn bucket_never_holds_more_than_its_burst() {
         let mut bucket = Bucket::full(RATE, 0);
-        let later = 1_000_000 * SECOND;
+        let later = 1_000_000 * SECOND_NS;
         let burst = [(); 4].map(|()| bucket.take(RATE, later));
         assert_eq!(burst, [true, true, true, false]);
         // A clock that went back gives nothing.

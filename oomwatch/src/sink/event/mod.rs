@@ -9,17 +9,29 @@
 //! All but `deliver` is pure: no clock, no randomness, no IO. Facts about the kubelet and client-go are those of Kubernetes
 //! 1.37 and client-go of July 2026.
 
+mod answer;
 mod bucket;
 mod correlate;
+mod letter;
 mod name;
 mod node;
+mod notice;
 mod object;
+mod outbox;
 mod pod;
 mod recent;
+mod record;
+mod retry;
+mod series;
+mod waiting;
 
 pub use self::{
+    answer::{Answer, Cause, Method, Refusal, judge},
     correlate::{Correlated, Correlator, Verdict},
     node::node_event,
+    notice::{Notice, Object, Outcome},
     object::{Event, Metadata, ObjectReference, Reporter, Seconds, Source},
+    outbox::{Next, Request},
     pod::{WithoutEvent, pod_event},
+    record::{Now, Policy, Recorder},
 };

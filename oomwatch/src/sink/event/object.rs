@@ -47,6 +47,13 @@ pub struct Metadata {
     pub name: String,
 }
 
+impl Metadata {
+    /// Both in one.
+    pub(super) fn key(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
 /// What an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
