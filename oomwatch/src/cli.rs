@@ -1,5 +1,7 @@
 //! What the user typed.
 
+mod agent;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
@@ -10,6 +12,8 @@ use crate::{
     kill::Scope,
     kmsg::{assemble::Trust, saved},
 };
+
+pub use self::agent::{AgentArgs, EventArgs, NameArgs, Switch};
 
 /// Every OOM kill, once, with the right owner and the right limit.
 #[derive(Debug, Parser)]
@@ -29,6 +33,9 @@ pub enum Command {
     /// Print OOM kills as they happen
     #[command(after_long_help = WATCH_EXAMPLES)]
     Watch(Box<WatchArgs>),
+    /// Run on every node of a cluster: Kubernetes Events, metrics and a log of OOM kills
+    #[command(after_long_help = AGENT_EXAMPLES)]
+    Agent(Box<AgentArgs>),
     /// Say what this machine can give, and what to do about the rest
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
@@ -56,6 +63,17 @@ Examples:
 
 Exit codes: 0 done (also at --count, at --timeout, and at the next line if the reader is gone), 1 failed,
 2 wrong usage, 130 ended by SIGINT or SIGTERM.";
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  oomwatch agent                                           as the DaemonSet runs it: the API server that the pod is given
+  KUBECONFIG=~/.kube/config oomwatch agent --node node-1   by hand on a node, as the user of that file
+  oomwatch agent --pod-events off --listen 127.0.0.1:10137  the node's Events alone, metrics for this machine alone
+
+Without an API server it goes on: kills are counted, logged and, for as long as --events-max-age
+says, kept for it. Only hooks that fail make it end or be not ready.
+
+Exit codes: 0 ended by SIGINT or SIGTERM, 1 failed, 2 wrong usage.";
 
 const DOCTOR_HELP: &str = "\
 What the words mean:

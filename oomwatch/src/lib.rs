@@ -14,6 +14,7 @@
 //! pure: no clock, no file, no async.
 
 pub mod admin;
+pub mod agent;
 pub mod audit;
 pub mod cgroup;
 pub mod cli;

@@ -5,11 +5,13 @@ use std::io;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use oomwatch::{
+    agent,
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
     doctor,
     exit::Exit,
     report_file, watch,
 };
+use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
 
 fn main() -> Exit {
@@ -23,10 +25,8 @@ fn main() -> Exit {
 
 fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Watch(args) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-            .block_on(watch::run(*args)),
+        Command::Watch(args) => runtime()?.block_on(watch::run(*args)),
+        Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report_file::run(*args),
         Command::Completions { shell } => {
@@ -41,6 +41,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
     }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Writes to stdout; a reader that has enough is no failure.

@@ -4,6 +4,7 @@
 //! by the test targets: a target named like a tier belongs to it, every other to the first.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
@@ -12,7 +13,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
-use crate::{ebpf, fuzz, image, table, toolchain, vm};
+use crate::{ebpf, fuzz, image, kube, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,6 +35,10 @@ enum Tier {
     Kernel,
     /// Real kills in a container of containerd's, and our image in one
     Container,
+    /// Names and Events with a real API server, from `KUBEBUILDER_ASSETS`
+    Api,
+    /// The manifests on a real node of `OOMWATCH_KUBE_NODE`, and pods that are killed
+    Node,
     /// The kernel tests on other kernels, in QEMU
     Vm,
     /// Every parser, for a minute, on input that nobody wrote
@@ -107,6 +112,14 @@ fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
             Ok(()) => container(workspace),
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
+        Tier::Api => match kube::assets() {
+            Ok(assets) => passed_or_failed(api(workspace, &assets)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
+        Tier::Node => match kube::Node::found() {
+            Ok((command, assets)) => passed_or_failed(node(workspace, command, &assets)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
         Tier::Vm => match vm::prepare() {
             Ok(()) => vm_outcome(vm::whole_matrix(workspace)),
             Err(error) => Outcome::Skipped(one_line(&error)),
@@ -133,6 +146,35 @@ const CONTAINER_TOOLS: [Tool; 3] = [
     },
 ];
 
+/// Test targets that talk with an API server.
+const API_TARGETS: [&str; 2] = ["events", "names"];
+
+fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--locked", "--package", "oomwatch"]);
+    for target in API_TARGETS {
+        tests.args(["--test", target]);
+    }
+    exec::run(kube::tell(&mut tests, assets))
+}
+
+fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
+    let image = image::own(workspace)?;
+    let node = kube::Node::up(command, assets)?;
+    node.load(&image)?;
+    let mut tests = workspace.cargo();
+    tests.args([
+        "test",
+        "--locked",
+        "--package",
+        "oomwatch",
+        "--test",
+        "node",
+    ]);
+    tests.envs(node.environment.iter().cloned());
+    exec::run(kube::tell(&mut tests, assets))
+}
+
 fn unit(workspace: &Workspace) -> Result<()> {
     let mut tests = workspace.cargo();
     tests.args(["test", "--locked", "--workspace", "--lib", "--bins"]);
@@ -149,9 +191,10 @@ fn unit(workspace: &Workspace) -> Result<()> {
 
 fn unit_targets(targets: &[String]) -> impl Iterator<Item = &str> {
     let is_tier = |target: &str| {
-        Tier::value_variants()
-            .iter()
-            .any(|tier| tier.name() == target)
+        API_TARGETS.contains(&target)
+            || Tier::value_variants()
+                .iter()
+                .any(|tier| tier.name() == target)
     };
     targets
         .iter()

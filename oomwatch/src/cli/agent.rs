@@ -1,0 +1,101 @@
+//! What `oomwatch agent` is told: by flags, or by the environment as a manifest writes it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
+
+use super::{KernelArgs, parse_duration};
+
+/// `oomwatch agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Name of this node, as the API server knows it [default: the host's name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Where metrics and health are served [default: port 10137 of every address]
+    #[arg(long, env = "OOMWATCH_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Write each kill as a line of JSON to stdout
+    #[arg(long, env = "OOMWATCH_LOG_KILLS", value_enum, default_value_t = Switch::On)]
+    pub log_kills: Switch,
+    /// Add the victim's arguments to those lines, where they can still be read; they may hold secrets
+    #[arg(long)]
+    pub cmdline: bool,
+    /// Events.
+    #[command(flatten)]
+    pub events: EventArgs,
+    /// Names.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// Where the kernel is asked.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// What is told to the API server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kubernetes Events")]
+pub struct EventArgs {
+    /// Record system OOMs on the Node, as the kubelet does
+    #[arg(long, env = "OOMWATCH_NODE_EVENTS", value_enum, default_value_t = Switch::On)]
+    pub node_events: Switch,
+    /// Record OOM kills on the Pod that lost a process
+    #[arg(long, env = "OOMWATCH_POD_EVENTS", value_enum, default_value_t = Switch::On)]
+    pub pod_events: Switch,
+    /// Record none on the pods of this namespace; more than once for more
+    #[arg(
+        long,
+        env = "OOMWATCH_EVENTS_EXCLUDE_NAMESPACE",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub events_exclude_namespace: Vec<String>,
+    /// Tell the API server of no kill that is older
+    #[arg(
+        long,
+        env = "OOMWATCH_EVENTS_MAX_AGE",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = parse_duration
+    )]
+    pub events_max_age: SignedDuration,
+    /// Who the Events say they are from
+    #[arg(
+        long,
+        env = "OOMWATCH_EVENTS_COMPONENT",
+        value_name = "NAME",
+        default_value = "oomwatch"
+    )]
+    pub events_component: String,
+    /// Wait up to this long at the start before the first request, so that a thousand nodes do not ask at once
+    #[arg(
+        long,
+        env = "OOMWATCH_START_JITTER",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = parse_duration
+    )]
+    pub start_jitter: SignedDuration,
+}
+
+/// Who tells the names of pods and containers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Names")]
+pub struct NameArgs {
+    /// Watch this node's pods at the API server
+    #[arg(long, env = "OOMWATCH_POD_WATCH", value_enum, default_value_t = Switch::On)]
+    pub pod_watch: Switch,
+    /// The host's /var/log, whose entries name pods and containers
+    #[arg(long, value_name = "DIR", default_value = "/var/log")]
+    pub log_root: PathBuf,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Do it
+    On,
+    /// Do not
+    Off,
+}

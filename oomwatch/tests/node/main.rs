@@ -1,0 +1,52 @@
+//! oomwatch on a real node: its DaemonSet as it is deployed, real pods, and what people see of their kills.
+//!
+//! `cargo xtask test --only node` brings the node up and the image on it, and says in the environment where they are.
+
+mod agent;
+mod cluster;
+mod scenarios;
+
+use std::{env, process::ExitCode, sync::Arc};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use crate::{agent::Agent, cluster::Cluster};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let found = if arguments.list {
+        Err("listed only".to_owned())
+    } else {
+        Cluster::find().and_then(|cluster| Agent::find().map(|agent| (cluster, agent)))
+    };
+    if let Err(why) = &found
+        && !arguments.list
+    {
+        if env::var_os("OOMWATCH_REQUIRE").is_some() {
+            eprintln!("required, but there is no node: {why}");
+            return ExitCode::FAILURE;
+        }
+        eprintln!("skipped: all tests on a real node: {why}");
+    }
+    if let Ok((cluster, agent)) = &found {
+        agent.deploy(cluster);
+    }
+    let found = Arc::new(found);
+    let trials = scenarios::ALL
+        .iter()
+        .map(|(name, run)| {
+            let found = found.clone();
+            Trial::ignorable_test(*name, move || {
+                Ok(match &*found {
+                    Ok((cluster, agent)) => {
+                        run(cluster, agent);
+                        Completion::Completed
+                    }
+                    Err(why) => Completion::ignored_with(format!("skipped: {why}")),
+                })
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

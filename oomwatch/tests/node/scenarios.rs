@@ -1,0 +1,264 @@
+//! What happens to pods, and what their Events say of it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    agent::Agent,
+    cluster::{Cluster, container},
+};
+
+type Run = fn(&Cluster, &Agent);
+
+pub(crate) const ALL: &[(&str, Run)] = &[
+    ("container_at_its_own_limit_is_told_so", own_limit),
+    (
+        "containers_whose_sum_ran_out_are_told_the_pods_limit",
+        pod_limit,
+    ),
+    ("killed_child_is_told_where_nobody_else_does", child),
+    (
+        "child_in_a_shared_pid_namespace_is_told_too",
+        shared_pid_namespace,
+    ),
+    (
+        "loop_of_lost_children_is_one_event_with_its_count",
+        lost_children,
+    ),
+    ("crash_loop_is_one_event_with_its_count", crash_loop),
+    ("init_container_is_named_as_one", init_container),
+    ("static_pod_has_its_event_where_describe_looks", static_pod),
+    (
+        "memory_backed_volume_is_not_taken_for_the_victims",
+        memory_volume,
+    ),
+    ("pod_deleted_with_the_kill_is_named", deleted_pod),
+    ("limit_too_small_to_start_is_told_so", sandbox),
+    ("sixty_pods_in_a_storm_are_all_named", storm),
+];
+
+/// Eats memory until it is killed.
+const EAT: &str = "exec tail /dev/zero";
+
+fn message(event: &Value) -> &str {
+    event["message"].as_str().expect("a message")
+}
+
+fn field_path(event: &Value) -> &str {
+    event["involvedObject"]["fieldPath"]
+        .as_str()
+        .unwrap_or_default()
+}
+
+fn own_limit(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("own-limit");
+    namespace.pod(
+        "eater",
+        &json!({"containers": [container("app", "40Mi", EAT)]}),
+    );
+    let event = namespace.event("eater", "ContainerOOMKilled", 1);
+    assert_eq!(field_path(&event), "spec.containers{app}");
+    let message = message(&event);
+    assert!(
+        message.starts_with("Out of memory: killed tail (pid "),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("; memory limit of the container, 40MiB, was reached"),
+        "{message}"
+    );
+    let described = namespace.describe("eater");
+    assert!(described.contains(message), "{described}");
+    assert!(described.contains("ContainerOOMKilled"), "{described}");
+}
+
+/// One fills the memory that the other would need; the pause process takes the rest.
+fn pod_limit(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("pod-limit");
+    let hold = "head -c 20800000 /dev/zero > /shared/held; echo full; sleep 1000";
+    let mut holder = container("holder", "20Mi", hold);
+    holder["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
+    let wait = "until [ -s /shared/held ] && [ $(stat -c %s /shared/held) = 20800000 ]; do sleep 0.1; done; exec tail /dev/zero";
+    let mut eater = container("eater", "20Mi", wait);
+    eater["volumeMounts"] = holder["volumeMounts"].clone();
+    namespace.pod(
+        "both",
+        &json!({
+            "containers": [holder, eater],
+            "volumes": [{"name": "shared", "emptyDir": {"medium": "Memory"}}],
+        }),
+    );
+    let event = cluster.until("an Event of the pod", |_| namespace.events("both").pop());
+    let message = message(&event);
+    assert!(
+        message.contains("memory limit of the pod, 40MiB, was reached"),
+        "{message}"
+    );
+}
+
+fn child(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("child");
+    let line = "tail /dev/zero; echo lost a child; sleep 1000";
+    namespace.pod(
+        "parent",
+        &json!({"containers": [container("app", "40Mi", line)]}),
+    );
+    let event = namespace.event("parent", "ProcessOOMKilled", 1);
+    assert_eq!(field_path(&event), "spec.containers{app}");
+    let described = namespace.describe("parent");
+    assert!(described.contains(message(&event)), "{described}");
+}
+
+fn shared_pid_namespace(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("shared-pid");
+    let line = "tail /dev/zero; echo lost a child; sleep 1000";
+    namespace.pod(
+        "parent",
+        &json!({
+            "shareProcessNamespace": true,
+            "containers": [container("app", "40Mi", line)],
+        }),
+    );
+    let event = namespace.event("parent", "ProcessOOMKilled", 1);
+    assert_eq!(field_path(&event), "spec.containers{app}");
+}
+
+fn lost_children(cluster: &Cluster, agent: &Agent) {
+    let namespace = cluster.namespace("lost-children");
+    let sent = || {
+        agent.metric(
+            cluster,
+            "oomwatch_events_total{object=\"pod\",outcome=\"accepted\"}",
+        )
+    };
+    let before = sent();
+    let line = "for i in $(seq 200); do tail /dev/zero; done; sleep 1000";
+    namespace.pod(
+        "loop",
+        &json!({"containers": [container("app", "20Mi", line)]}),
+    );
+    namespace.event("loop", "ProcessOOMKilled", 200);
+    // Written at once at first, then every ten seconds.
+    assert!(sent() - before < 40.0, "{} requests", sent() - before);
+}
+
+fn crash_loop(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("crash-loop");
+    namespace.pod(
+        "again",
+        &json!({
+            "restartPolicy": "Always",
+            "containers": [container("app", "40Mi", EAT)],
+        }),
+    );
+    namespace.event("again", "ContainerOOMKilled", 3);
+}
+
+fn init_container(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("init");
+    namespace.pod(
+        "begins",
+        &json!({
+            "initContainers": [container("prepare", "40Mi", EAT)],
+            "containers": [container("app", "40Mi", "sleep 1000")],
+        }),
+    );
+    let event = namespace.event("begins", "ContainerOOMKilled", 1);
+    assert_eq!(field_path(&event), "spec.initContainers{prepare}");
+}
+
+/// Its Events are on the UID that is the hash of its configuration.
+fn static_pod(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("static");
+    let manifest = cluster.manifests.join("oomwatch-static.json");
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "static", "namespace": namespace.name},
+        "spec": {
+            "hostNetwork": true,
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container("app", "40Mi", EAT)],
+        },
+    });
+    std::fs::write(&manifest, pod.to_string()).expect("write a manifest");
+    let name = format!("static-{}", cluster.node);
+    let event = namespace.event(&name, "ContainerOOMKilled", 1);
+    let described = namespace.describe(&name);
+    std::fs::remove_file(&manifest).expect("remove the manifest");
+    assert!(described.contains(message(&event)), "{described}");
+}
+
+fn memory_volume(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("volume");
+    let line = "head -c 100000000 /dev/zero > /shared/all; sleep 1000";
+    let mut filler = container("app", "40Mi", line);
+    filler["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
+    namespace.pod(
+        "volume",
+        &json!({
+            "containers": [filler],
+            "volumes": [{"name": "shared", "emptyDir": {"medium": "Memory"}}],
+        }),
+    );
+    let event = cluster.until("an Event of the pod", |_| namespace.events("volume").pop());
+    let message = message(&event);
+    assert!(message.contains("40MiB"), "{message}");
+    assert!(
+        message.contains("tmpfs") || message.contains("memory-backed"),
+        "{message}"
+    );
+}
+
+fn deleted_pod(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("deleted");
+    namespace.pod(
+        "brief",
+        &json!({"containers": [container("app", "40Mi", EAT)]}),
+    );
+    cluster.kubectl(&[
+        "delete",
+        "pod",
+        "-n",
+        &namespace.name,
+        "brief",
+        "--force",
+        "--grace-period=0",
+    ]);
+    // It may have gone before it ran; then nothing was killed. What was killed has its name.
+    let gone = cluster.get(&["events", "-n", &namespace.name]);
+    for event in gone["items"].as_array().expect("a list") {
+        if event["source"]["component"] == "oomwatch" {
+            assert_eq!(event["involvedObject"]["name"], "brief");
+        }
+    }
+}
+
+fn sandbox(cluster: &Cluster, _: &Agent) {
+    let namespace = cluster.namespace("sandbox");
+    namespace.pod(
+        "tiny",
+        &json!({"containers": [container("app", "1Mi", "sleep 1000")]}),
+    );
+    let event = cluster.until("an Event of the pod", |_| namespace.events("tiny").pop());
+    let message = message(&event);
+    assert!(message.contains("too small"), "{message}");
+    assert_eq!(field_path(&event), "");
+    let described = namespace.describe("tiny");
+    assert!(described.contains("too small"), "{described}");
+}
+
+fn storm(cluster: &Cluster, agent: &Agent) {
+    const PODS: usize = 60;
+    let namespace = cluster.namespace("storm");
+    for number in 0..PODS {
+        let pod = json!({"containers": [container("app", "30Mi", EAT)]});
+        namespace.pod(&format!("storm-{number}"), &pod);
+    }
+    for number in 0..PODS {
+        let event = namespace.event(&format!("storm-{number}"), "ContainerOOMKilled", 1);
+        assert_eq!(field_path(&event), "spec.containers{app}");
+    }
+    let sum = agent.log(cluster);
+    assert!(!sum.contains("were lost"), "{sum}");
+}

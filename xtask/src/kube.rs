@@ -1,0 +1,100 @@
+//! A real Kubernetes for the tests: an API server alone, or a whole node on which pods run and are killed.
+//!
+//! Neither is made here. Who has them says where they are:
+//! `KUBEBUILDER_ASSETS`, the folder of etcd, kube-apiserver and kubectl as envtest has it, and
+//! `OOMWATCH_KUBE_NODE`, a command that brings a node of its own up (`up`, which prints its environment as lines for a
+//! shell), loads an archive of images into it (`load FILE`), and takes it down (`down`).
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::exec;
+
+const ASSETS: &str = "KUBEBUILDER_ASSETS";
+const NODE: &str = "OOMWATCH_KUBE_NODE";
+
+/// Folder of the API server's programs.
+pub(crate) fn assets() -> Result<PathBuf> {
+    let folder =
+        PathBuf::from(env::var_os(ASSETS).with_context(|| format!("{ASSETS} is not set"))?);
+    for program in ["etcd", "kube-apiserver", "kubectl"] {
+        let path = folder.join(program);
+        if !path.is_file() {
+            bail!("{ASSETS}: there is no {}", path.display());
+        }
+    }
+    Ok(folder)
+}
+
+/// Tells tests where the programs are, and that none of them is to be skipped.
+pub(crate) fn tell<'a>(tests: &'a mut Command, assets: &Path) -> &'a mut Command {
+    tests.env(ASSETS, assets).env("OOMWATCH_REQUIRE", "all")
+}
+
+/// A node that is up; it goes down when this is dropped.
+pub(crate) struct Node {
+    command: PathBuf,
+    /// What its users need to be told.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Node {
+    /// The command for one, and the folder of its programs.
+    pub(crate) fn found() -> Result<(PathBuf, PathBuf)> {
+        let command = env::var_os(NODE).with_context(|| format!("{NODE} is not set"))?;
+        Ok((command.into(), assets()?))
+    }
+
+    /// Brings one up.
+    pub(crate) fn up(command: PathBuf, assets: &Path) -> Result<Self> {
+        let mut node = Self {
+            command,
+            environment: Vec::new(),
+        };
+        let mut up = Command::new(&node.command);
+        up.arg("up").env("KUBE_BIN", assets);
+        eprintln!("$ {}", exec::shown(&up));
+        let told = exec::output(&mut up)?;
+        node.environment = told.lines().filter_map(parse_export).collect();
+        Ok(node)
+    }
+
+    /// Loads an archive of images.
+    pub(crate) fn load(&self, archive: &Path) -> Result<()> {
+        exec::run(Command::new(&self.command).arg("load").arg(archive))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = exec::run(Command::new(&self.command).arg("down")) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// `export NAME=VALUE`.
+fn parse_export(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+    Some((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_is_read_from_lines_for_a_shell() {
+        let pair = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+        assert_eq!(
+            parse_export("export KUBECONFIG=/tmp/a=b/kubeconfig"),
+            pair("KUBECONFIG", "/tmp/a=b/kubeconfig")
+        );
+        for odd in ["", "export X", "X=1", "# export X=1"] {
+            assert_eq!(parse_export(odd), None, "{odd}");
+        }
+    }
+}
