@@ -11,6 +11,7 @@ use crate::{
     filter::CgroupPath,
     kill::Scope,
     kmsg::{assemble::Trust, saved},
+    resolve::sockets::SocketChoice,
 };
 
 pub use self::agent::{AgentArgs, EventArgs, NameArgs, Switch};
@@ -205,12 +206,27 @@ pub struct WatchArgs {
     /// The host's /var/log, whose entries name pods and containers
     #[arg(long, value_name = "DIR", default_value = "/var/log")]
     pub log_root: PathBuf,
+    /// Which container runtimes are asked.
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
     /// Which kills to show.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// Who knows the containers.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Container runtimes")]
+pub struct RuntimeArgs {
+    /// Socket of a runtime that speaks CRI, which names containers and pods; `auto` looks in the usual places
+    #[arg(long, value_name = "PATH|auto|off", default_value = "auto")]
+    pub cri_socket: SocketChoice,
+    /// Docker's socket, which names its containers; `auto` looks in the usual place
+    #[arg(long, value_name = "PATH|auto|off", default_value = "auto")]
+    pub docker_socket: SocketChoice,
 }
 
 /// `oomwatch report`.

@@ -18,7 +18,10 @@ use crate::{
     kill::Aside,
     observe::{Losses, Observer, Seen},
     report::{GapReport, Host, Report},
-    resolve::pod_logs::PodLogs,
+    resolve::{
+        names::{Names, Sources},
+        runtimes::{Listing, Runtimes},
+    },
     signals::Signals,
     sink::printer::Printer,
 };
@@ -40,6 +43,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         cmdline,
         node,
         log_root,
+        runtimes,
         filter,
         kernel,
     } = args;
@@ -66,10 +70,18 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
+    let names = Names::new(Sources {
+        runtimes: Runtimes {
+            cri: runtimes.cri_socket,
+            docker: runtimes.docker_socket,
+            proc_root: kernel.proc_root.clone(),
+            listing: Listing::Never,
+        },
+        log_root,
+    });
     let mut watch = Watch {
         printer: Printer::stdout(&output, filter),
         host,
-        names: PodLogs::new(&log_root),
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
         left: count,
         shown: 0,
@@ -82,12 +94,18 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         }
     };
     let ended = match watch.printer.header() {
-        Ok(()) => watch.follow(&mut observer, &mut signals, end).await?,
+        Ok(()) => {
+            watch
+                .follow(&mut observer, &names, &mut signals, end)
+                .await?
+        }
         Err(error) => Err(error),
     };
     // Later kills are not shown, but belong to the sum. It is told even if stdout has failed.
     watch.left = Some(0);
-    watch.audit(&mut observer, &kernel.proc_root).await?;
+    watch
+        .audit(&mut observer, &names, &kernel.proc_root)
+        .await?;
     match ended {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         ended => ended.context("write to stdout"),
@@ -97,7 +115,6 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
 struct Watch {
     printer: Printer,
     host: Host,
-    names: PodLogs,
     arguments: Option<cmdline::Reader>,
     /// Kills still to be shown; absent without a bound.
     left: Option<u64>,
@@ -110,27 +127,33 @@ impl Watch {
     async fn follow(
         &mut self,
         observer: &mut Observer,
+        names: &Names,
         signals: &mut Signals,
         end: impl Future<Output = ()>,
     ) -> anyhow::Result<io::Result<Exit>> {
         tokio::pin!(end);
         let exit = loop {
-            tokio::select! {
-                taken = observer.drain(|seen| self.take(seen)) => match taken? {
-                    ControlFlow::Continue(()) => {
-                        if let Err(error) = self.printer.flush() {
-                            return Ok(Err(error));
-                        }
-                    }
-                    ControlFlow::Break(shown) => return Ok(shown.and_then(|()| self.printer.flush()).map(|()| Exit::Done)),
-                },
+            let shown = tokio::select! {
+                taken = observer.drain(|seen| self.take(seen, names)) => taken?,
+                () = names.ready() => self.show(names),
                 () = signals.any() => break Exit::Interrupted,
                 () = &mut end => break Exit::Done,
+            };
+            let flushed = self.printer.flush();
+            if let ControlFlow::Break(shown) = shown {
+                return Ok(shown.and(flushed).map(|()| Exit::Done));
+            }
+            if let Err(error) = flushed {
+                return Ok(Err(error));
             }
         };
         // What was killed before the end is part of what was asked for.
-        let taken = observer.drain_now(|seen| self.take(seen))?;
-        Ok(taken
+        let mut shown = observer.drain_now(|seen| self.take(seen, names))?;
+        while shown.is_continue() && names.is_waiting() {
+            names.ready().await;
+            shown = self.show(names);
+        }
+        Ok(shown
             .break_value()
             .unwrap_or(Ok(()))
             .and_then(|()| self.printer.flush())
@@ -138,13 +161,19 @@ impl Watch {
     }
 
     /// Takes what was seen; breaks when no more is to be shown.
-    fn take(&mut self, seen: Seen) -> ControlFlow<io::Result<()>> {
+    fn take(&mut self, seen: Seen, names: &Names) -> ControlFlow<io::Result<()>> {
         let shown = match seen {
-            Seen::Kill(kill) => self.kill(Report::new(*kill, &self.host)),
-            Seen::Logged(kill) => self.kill(Report::from_live_log(*kill, &self.host)),
+            Seen::Kill(kill) => return self.kill(Report::new(*kill, &self.host), names),
+            Seen::Logged(kill) => {
+                return self.kill(Report::from_live_log(*kill, &self.host), names);
+            }
             Seen::Aside(aside) => self.aside(&aside),
             Seen::Gap(gap) => self.gap(gap),
         };
+        self.is_enough(shown)
+    }
+
+    fn is_enough(&self, shown: io::Result<()>) -> ControlFlow<io::Result<()>> {
         match shown {
             Ok(()) if self.left == Some(0) => ControlFlow::Break(Ok(())),
             Ok(()) => ControlFlow::Continue(()),
@@ -152,24 +181,33 @@ impl Watch {
         }
     }
 
-    fn kill(&mut self, mut report: Report) -> io::Result<()> {
+    fn kill(&mut self, mut report: Report, names: &Names) -> ControlFlow<io::Result<()>> {
         let kill = &report.kill;
         self.tally.kill(kill.boot_time_ns);
         debug!(pid = kill.victim.pid, "kill");
         if self.left == Some(0) {
-            return Ok(());
+            return ControlFlow::Break(Ok(()));
         }
-        self.names.name(&mut report);
-        if !self.printer.shows(&report) {
-            return Ok(());
-        }
+        // While they can still be read.
         if let Some(arguments) = &self.arguments {
             report.cmdline = arguments.read(&report.kill.victim);
         }
-        self.printer.kill(&report)?;
-        self.shown += 1;
-        self.left = self.left.map(|left| left - 1);
-        Ok(())
+        names.push(report);
+        self.show(names)
+    }
+
+    /// Shows the kills that are named; breaks when no more is to be shown.
+    fn show(&mut self, names: &Names) -> ControlFlow<io::Result<()>> {
+        while let Some(report) = names.pop() {
+            if !self.printer.shows(&report) {
+                continue;
+            }
+            let shown = self.printer.kill(&report);
+            self.shown += 1;
+            self.left = self.left.map(|left| left - 1);
+            self.is_enough(shown)?;
+        }
+        ControlFlow::Continue(())
     }
 
     fn aside(&mut self, aside: &Aside) -> io::Result<()> {
@@ -194,10 +232,18 @@ impl Watch {
     }
 
     /// Says at the end whether the kernel counted kills that were not seen.
-    async fn audit(&mut self, observer: &mut Observer, proc_root: &Path) -> anyhow::Result<()> {
+    async fn audit(
+        &mut self,
+        observer: &mut Observer,
+        names: &Names,
+        proc_root: &Path,
+    ) -> anyhow::Result<()> {
         let mut verdict = Verdict::Complete;
         for _ in 0..AUDITS {
-            while observer.drain_now(|seen| self.take(seen))?.is_break() {}
+            while observer
+                .drain_now(|seen| self.take(seen, names))?
+                .is_break()
+            {}
             let kernel_count = host::oom_kill_count(proc_root)?;
             let Losses { dropped, undecoded } = observer.losses()?;
             self.tally.counts.dropped = dropped;

@@ -14,17 +14,7 @@ use super::{
     Roots,
     check::{self, Check, Group, Status},
 };
-
-/// Each runtime with its socket's usual place below the root.
-const SOCKETS: [(&str, &str); 7] = [
-    ("containerd", "run/containerd/containerd.sock"),
-    ("k3s", "run/k3s/containerd/containerd.sock"),
-    ("k0s", "run/k0s/containerd.sock"),
-    ("microk8s", "var/snap/microk8s/common/run/containerd.sock"),
-    ("CRI-O", "run/crio/crio.sock"),
-    ("cri-dockerd", "run/cri-dockerd.sock"),
-    ("Docker", "run/docker.sock"),
-];
+use crate::resolve::sockets;
 
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -41,8 +31,9 @@ struct Socket {
 impl Facts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         Self {
-            sockets: SOCKETS
+            sockets: sockets::CRI
                 .into_iter()
+                .chain([sockets::DOCKER])
                 .map(|(runtime, path)| {
                     let path = roots.system.join(path);
                     Socket {

@@ -29,8 +29,27 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(2);
 /// How old a container's status may be that tells of a kill.
 const STATUS_KEPT: Duration = Duration::from_secs(1);
+/// How long a runtime that does not answer is left alone.
+const RETRY: Duration = Duration::from_secs(5);
 
-/// Whether a source can be asked.
+/// The line to a runtime.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    /// Whose containers it has, where it says so.
+    runtime: Option<Runtime>,
+    /// When it did not answer.
+    failed: Option<Instant>,
+}
+
+impl Line {
+    /// Whether it is worth asking. It is tried anew for a kill after a while, and for nothing else.
+    fn is_open(&self, now: Instant) -> bool {
+        self.failed
+            .is_none_or(|failed| now.saturating_duration_since(failed) > RETRY)
+    }
+}
+
+/// Whether the watch of the pods can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     /// It is not used.
@@ -77,10 +96,9 @@ pub struct Arrival {
 #[derive(Debug, Default)]
 pub struct Directory {
     kubernetes: Standing,
-    cri: Standing,
-    /// Whose containers CRI has.
-    cri_runtime: Option<Runtime>,
-    docker: Standing,
+    /// Absent if it is not to be asked.
+    cri: Option<Line>,
+    docker: Option<Line>,
     /// By UID.
     pods: Memory<Pod>,
     /// Of the pods' status: UID and container, by container id.
@@ -120,21 +138,54 @@ impl Directory {
         self.kubernetes = standing;
     }
 
-    /// Whether CRI can be asked, and of whose containers, where it says so.
-    pub fn set_cri(&mut self, standing: Standing, runtime: Option<Runtime>) {
-        self.cri = standing;
-        self.cri_runtime = runtime;
+    /// CRI may be asked.
+    pub fn use_cri(&mut self) {
+        self.cri = Some(Line::default());
     }
 
-    /// Whether Docker can be asked.
-    pub fn set_docker(&mut self, standing: Standing) {
-        self.docker = standing;
+    /// Docker may be asked.
+    pub fn use_docker(&mut self) {
+        self.docker = Some(Line::default());
+    }
+
+    /// CRI answers, and says whose containers it has.
+    pub fn cri_answers(&mut self, runtime: Option<Runtime>) {
+        self.cri = Some(Line {
+            runtime,
+            failed: None,
+        });
+    }
+
+    /// CRI does not answer.
+    pub fn cri_failed(&mut self, now: Instant) {
+        if let Some(cri) = &mut self.cri {
+            cri.failed = Some(now);
+        }
+    }
+
+    /// Docker does not answer.
+    pub fn docker_failed(&mut self, now: Instant) {
+        if let Some(docker) = &mut self.docker {
+            docker.failed = Some(now);
+        }
     }
 
     /// Whether the watch of the pods is up.
     #[must_use]
     pub fn kubernetes(&self) -> Standing {
         self.kubernetes
+    }
+
+    /// Whether the API has a pod of this UID.
+    #[must_use]
+    pub fn has_pod(&self, uid: &str) -> bool {
+        self.pods.is_there(uid)
+    }
+
+    /// Whether anyone knows the pod with this UID in its cgroup's path.
+    #[must_use]
+    pub fn knows_pod(&self, uid: &str) -> bool {
+        self.pod(uid).is_some() || self.names.get(uid).is_some()
     }
 
     /// All pods that are there follow.
@@ -193,7 +244,7 @@ impl Directory {
     /// Containers whose first process only CRI can tell, and was not asked of yet: those in a PID namespace that they share.
     #[must_use]
     pub fn wants_init_pid(&self) -> Vec<String> {
-        if self.cri != Standing::Up {
+        if self.cri.is_none() {
             return Vec::new();
         }
         let shares = |uid: &str| self.pods.get(uid).is_some_and(|pod| pod.shares_pids);
@@ -258,6 +309,16 @@ impl Directory {
             .insert_passing(of, Asked { at, reply }, at);
     }
 
+    /// What CRI's list says of an id.
+    #[must_use]
+    pub fn reply_of(&self, id: &str) -> Reply {
+        if self.instances.is_there(id) || self.sandboxes.is_there(id) {
+            Reply::Found
+        } else {
+            Reply::Nobody
+        }
+    }
+
     /// Names what can be named in a report, and says whether to wait for more.
     pub fn name(&self, report: &mut Report, arrival: Arrival) -> Answer {
         if report.pod.is_none() && report.container.is_none() {
@@ -289,6 +350,11 @@ impl Directory {
         let sandbox = id.and_then(|id| self.sandboxes.get(id));
         let pod = uid.and_then(|uid| self.pod(uid));
         let told = uid.and_then(|uid| self.names.get(uid));
+        // The name of its log, if that was looked up.
+        let logged = report
+            .container
+            .as_ref()
+            .and_then(|container| container.name.as_deref());
         let container_name = status
             .map(|(_, name)| name)
             .or(instance.map(|instance| &instance.name))
@@ -302,7 +368,7 @@ impl Directory {
                 .or(sandbox.map(|(_, name)| name)),
             instance,
             container_name,
-            container: pod.zip(container_name).and_then(|(pod, name)| {
+            container: pod.zip(container_name.or(logged)).and_then(|(pod, name)| {
                 pod.containers
                     .iter()
                     .find(|container| container.name == name)
@@ -333,13 +399,12 @@ impl Directory {
     fn lacks(&self, report: &Report, known: &Known<'_>, arrival: Arrival) -> Answer {
         let container = report.container.as_ref();
         let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
-        let is_named = container.is_none() || known.container_name.is_some() || known.is_sandbox;
+        let is_named = known.is_named(report);
+        let runtime = container.and_then(|container| container.runtime);
         let is_cris = uid.is_some()
-            && self.cri == Standing::Up
-            && container.is_none_or(|container| {
-                container.runtime.is_none()
-                    || self.cri_runtime.is_none()
-                    || container.runtime == self.cri_runtime
+            && self.cri.is_some_and(|cri| {
+                cri.is_open(arrival.at)
+                    && (runtime.is_none() || cri.runtime.is_none() || runtime == cri.runtime)
             });
         let wants = |asked: Option<&Asked>| {
             let lately = |asked: &Asked| asked.at + STATUS_KEPT >= arrival.at;
@@ -364,8 +429,8 @@ impl Directory {
             .and_then(|container| self.cri_asked.get(&container.id))
             .map(|asked| asked.reply);
         if let Some(container) = container
-            && self.docker == Standing::Up
-            && may_be_dockers(container.runtime)
+            && self.docker.is_some_and(|docker| docker.is_open(arrival.at))
+            && may_be_dockers(runtime)
             && cri_reply != Some(Reply::Found)
             && wants(self.docker_asked.get(&container.id))
         {
@@ -395,12 +460,11 @@ impl Directory {
                 *reply == Reply::Nobody && at.saturating_duration_since(killed) <= FRESH
             })
         };
-        let not_dockers = self.docker != Standing::Up
+        let not_dockers = self.docker.is_none()
             || !may_be_dockers(container.runtime)
             || has_not(self.docker_asked.get(&container.id));
         known.pod_name.is_some()
-            && known.container_name.is_none()
-            && self.cri == Standing::Up
+            && !known.is_named(report)
             && has_not(self.cri_asked.get(&container.id))
             && not_dockers
     }

@@ -11,7 +11,7 @@ use std::{
 
 use tracing::debug;
 
-use crate::report::Report;
+use crate::{report::Report, resolve::facts::PodName};
 
 /// Looks names up below a folder of logs.
 #[derive(Debug)]
@@ -30,19 +30,28 @@ impl PodLogs {
         }
     }
 
-    /// Adds the names that are found to a report.
+    /// Adds names that a report has not, as far as they are found.
     pub fn name(&self, report: &mut Report) {
-        if let Some(pod) = &mut report.pod
-            && let Some((namespace, name)) = find(&self.pods, |entry| pod_of(entry, &pod.uid))
+        let Some(pod) = &mut report.pod else {
+            return;
+        };
+        if pod.name.is_none()
+            && let Some(PodName { namespace, name }) = self.pod(&pod.uid)
         {
             pod.namespace = Some(namespace);
             pod.name = Some(name);
         }
-        if report.pod.is_some()
-            && let Some(container) = &mut report.container
+        if let Some(container) = &mut report.container
+            && container.name.is_none()
         {
             container.name = find(&self.containers, |entry| container_of(entry, &container.id));
         }
+    }
+
+    /// The names of a pod.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> Option<PodName> {
+        find(&self.pods, |entry| pod_of(entry, uid))
     }
 }
 
@@ -61,13 +70,16 @@ fn find<T>(folder: &Path, read: impl Fn(&str) -> Option<T>) -> Option<T> {
 }
 
 /// Namespace and name in `NAMESPACE_POD_UID`; Kubernetes allows no `_` in either.
-fn pod_of(entry: &str, uid: &str) -> Option<(String, String)> {
+fn pod_of(entry: &str, uid: &str) -> Option<PodName> {
     let (namespace, name) = entry
         .strip_suffix(uid)?
         .strip_suffix('_')?
         .split_once('_')?;
     let valid = |name: &str| !name.is_empty() && !name.contains('_');
-    (valid(namespace) && valid(name)).then(|| (namespace.to_owned(), name.to_owned()))
+    (valid(namespace) && valid(name)).then(|| PodName {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 /// Container in `POD_NAMESPACE_CONTAINER-ID.log`.
@@ -92,7 +104,10 @@ mod tests {
     fn names_are_read_from_whole_entries_only() {
         assert_eq!(
             pod_of(&format!("shop_web-7d4b-x2_{UID}"), UID),
-            Some(("shop".into(), "web-7d4b-x2".into()))
+            Some(PodName {
+                namespace: "shop".into(),
+                name: "web-7d4b-x2".into(),
+            })
         );
         assert_eq!(
             container_of(&format!("web-7d4b-x2_shop_app-{ID}.log"), ID),

@@ -25,6 +25,16 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// Whether the container needs no name, or has one: from here or from its log.
+    pub(super) fn is_named(&self, report: &Report) -> bool {
+        self.is_sandbox
+            || self.container_name.is_some()
+            || report
+                .container
+                .as_ref()
+                .is_none_or(|container| container.name.is_some())
+    }
+
     fn image(&self) -> Option<&String> {
         let specified = self
             .container
@@ -81,7 +91,9 @@ impl Known<'_> {
             pod.events_off = self.pod.is_some_and(|pod| pod.events_off);
         }
         if let Some(container) = &mut report.container {
-            container.name = self.container_name.map(str::to_owned);
+            if let Some(name) = self.container_name {
+                container.name = Some(name.to_owned());
+            }
             container.kind = self.container.map(|container| container.kind);
             container.image = self.image().cloned();
         }

@@ -78,7 +78,8 @@ fn with_kubernetes() -> Directory {
 
 fn with_cri() -> Directory {
     let mut directory = Directory::default();
-    directory.set_cri(Standing::Up, Some(Runtime::Containerd));
+    directory.use_cri();
+    directory.cri_answers(Some(Runtime::Containerd));
     directory
 }
 
@@ -300,7 +301,7 @@ fn sandbox_is_not_guessed() {
         ("Docker may have it", 0, |directory, at| {
             directory.insert_name(POD_UID, shop("cart-0"), at);
             directory.cri_replied(CONTAINER_ID, at, Reply::Nobody);
-            directory.set_docker(Standing::Up);
+            directory.use_docker();
             directory.docker_replied(CONTAINER_ID, at, Reply::Failed);
         }),
     ];
@@ -325,8 +326,8 @@ fn sandbox_is_not_guessed() {
 #[test]
 fn docker_is_asked_of_its_own_containers_alone() {
     let mut directory = Directory::default();
-    directory.set_docker(Standing::Up);
-    directory.set_cri(Standing::Up, Some(Runtime::Containerd));
+    directory.use_docker();
+    directory.cri_answers(Some(Runtime::Containerd));
     let mut plain = report();
     plain.pod = None;
     for (runtime, expected) in [
@@ -353,20 +354,22 @@ fn docker_is_asked_of_its_own_containers_alone() {
 
 #[test]
 fn nobody_is_waited_for_who_cannot_be_asked() {
+    let asked = Answer::Wait(Some(Ask::Container));
     for (kubernetes, cri, expected) in [
-        (Standing::Off, Standing::Off, Answer::Unknown),
-        (Standing::Down, Standing::Down, Answer::Unknown),
-        (Standing::Up, Standing::Down, Answer::Wait(None)),
-        (
-            Standing::Down,
-            Standing::Up,
-            Answer::Wait(Some(Ask::Container)),
-        ),
+        (Standing::Off, None, Answer::Unknown),
+        (Standing::Down, Some(0), Answer::Unknown),
+        (Standing::Up, Some(0), Answer::Wait(None)),
+        (Standing::Down, Some(6), asked),
     ] {
+        let arrival = now();
         let mut directory = Directory::default();
         directory.set_kubernetes(kubernetes);
-        directory.set_cri(cri, None);
-        let answer = directory.name(&mut report(), now());
+        if let Some(seconds) = cri {
+            directory.use_cri();
+            let failed = arrival.at.checked_sub(Duration::from_secs(seconds));
+            directory.cri_failed(failed.expect("the clock runs for longer"));
+        }
+        let answer = directory.name(&mut report(), arrival);
         assert_eq!(answer, expected, "{kubernetes:?} {cri:?}");
     }
     let mut host = testing::minimal_report();
