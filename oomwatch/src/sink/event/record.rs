@@ -80,6 +80,12 @@ impl Recorder {
         }
     }
 
+    /// What is wanted.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Takes a kill.
     pub fn take(&mut self, report: &Report, now: Now) {
         if self.policy.node_events {
