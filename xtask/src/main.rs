@@ -16,6 +16,7 @@ mod demo;
 mod ebpf;
 mod exec;
 mod fuzz;
+mod rules;
 mod run;
 mod table;
 mod test;
