@@ -18,6 +18,7 @@ mod exec;
 mod fuzz;
 mod image;
 mod kube;
+mod rules;
 mod run;
 mod table;
 mod test;
