@@ -1,6 +1,7 @@
 //! `oomwatch agent`: what runs on every node of a cluster. Wiring only: kills go from the hooks by their names to stdout, the
 //! metrics and the API server, and nobody in that row waits for the one behind.
 
+mod api;
 mod auditor;
 mod lines;
 
@@ -8,10 +9,15 @@ use std::{convert::Infallible, ops::ControlFlow, time::Instant};
 
 use jiff::Timestamp;
 use rustix::process::setpriority_process;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Duration, interval},
+};
 use tracing::{debug, info};
 
 use self::{
+    api::Api,
     auditor::{Audited, Auditor},
     lines::Lines,
 };
@@ -24,13 +30,25 @@ use crate::{
     host,
     observe::{Observer, Seen},
     report::{GapReport, Host, Report},
-    resolve::pod_logs::PodLogs,
+    resolve::{
+        names::{Names, Sources},
+        runtimes::{Listing, Runtimes},
+    },
     signals::Signals,
-    sink::metrics::Metrics,
+    sink::{
+        event::{Delivery, Events},
+        metrics::Metrics,
+    },
 };
 
 /// The highest priority short of real time.
 const NICE: i32 = -20;
+
+/// How often the metrics and the health are told what changes by itself.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long the end may take, after the signal: less than a pod is given by default, and by `deploy/base`.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs until a signal ends it, or until kills cannot be seen any more.
 pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
@@ -55,10 +73,11 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let listener = admin::listen(listen).await?;
     let mut tasks = JoinSet::new();
     tasks.spawn(admin::serve(listener, metrics.clone(), receiver));
+
     let mut observer = Observer::open(&kernel)?;
-    health.send_modify(|health| health.hooks = State::Ok);
     let mut auditor = Auditor::start(&kernel.proc_root)?;
     metrics.hooks(observer.way());
+    health.send_modify(|health| health.hooks = State::Ok);
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         node = host.node,
@@ -66,13 +85,30 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         milliseconds,
         "watching for OOM kills"
     );
-    let mut agent = Agent {
+
+    let mut api = Api::find(events, names.pod_watch, &host, &metrics).await?;
+    let mut resolver = Names::new(Sources {
+        runtimes: Runtimes {
+            cri: names.runtimes.cri_socket,
+            docker: names.runtimes.docker_socket,
+            proc_root: kernel.proc_root.clone(),
+            listing: Listing::AtStart,
+        },
+        log_root: names.log_root,
+    });
+    api.watch_pods(&mut resolver, &host.node);
+    let agent = Agent {
         host,
-        names: PodLogs::new(&names.log_root),
+        names: resolver,
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
-        lines: Lines::stdout(log_kills == Switch::On),
         metrics,
+        health,
+        events: api.events(),
     };
+    let mut lines = Lines::stdout(log_kills == Switch::On);
+    let mut look = interval(LOOK);
+    let mut delivery = api.delivery();
+    let mut delivering = Box::pin(deliver(&mut delivery));
     loop {
         let mut seen = Vec::new();
         tokio::select! {
@@ -82,27 +118,60 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             }) => {
                 let ControlFlow::Continue(()) = taken?;
             }
-            () = auditor.due() => agent.audit(&mut auditor, &observer)?,
+            () = agent.names.ready() => agent.tell(&mut lines),
+            never = &mut delivering => match never {},
+            () = auditor.due() => agent.audit(&mut auditor, &observer, &mut lines)?,
+            _ = look.tick() => agent.look(&api),
             () = signals.any() => break,
         }
         for one in seen {
-            agent.take(one, &mut auditor);
+            agent.take(one, &mut auditor, &mut lines);
         }
     }
-    info!("ended by a signal");
+    drop(delivering);
+    info!("ending by a signal; another one ends it at once");
+    let end = async {
+        let ControlFlow::Continue(()) = observer.drain_now(|one| {
+            agent.take(one, &mut auditor, &mut lines);
+            ControlFlow::<Infallible>::Continue(())
+        })?;
+        while agent.names.is_waiting() {
+            agent.names.ready().await;
+            agent.tell(&mut lines);
+        }
+        agent.audit(&mut auditor, &observer, &mut lines)?;
+        if let Some(delivery) = &mut delivery {
+            delivery.drain(PATIENCE).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = end => ended?,
+        () = signals.any() => {}
+    }
     Ok(Exit::Done)
+}
+
+/// Brings to the API server what it is to be told, if there is one.
+async fn deliver(delivery: &mut Option<Delivery>) -> Infallible {
+    if let Some(delivery) = delivery {
+        delivery.run().await;
+    }
+    std::future::pending().await
 }
 
 struct Agent {
     host: Host,
-    names: PodLogs,
+    names: Names,
     arguments: Option<cmdline::Reader>,
-    lines: Lines,
     metrics: Metrics,
+    health: watch::Sender<Health>,
+    events: Events,
 }
 
 impl Agent {
-    fn take(&mut self, seen: Seen, auditor: &mut Auditor) {
+    /// Takes what was seen. Kills get their names before they are told.
+    fn take(&self, seen: Seen, auditor: &mut Auditor, lines: &mut Lines) {
         match seen {
             Seen::Kill(kill) => {
                 auditor.kill(kill.boot_time_ns);
@@ -118,40 +187,73 @@ impl Agent {
             }
             Seen::Gap(gap) => {
                 auditor.gap(gap.kills);
-                self.gap(gap);
+                self.gap(gap, lines);
             }
         }
     }
 
-    fn kill(&mut self, mut report: Report) {
+    fn kill(&self, mut report: Report) {
         debug!(pid = report.kill.victim.pid, "kill");
+        // While they can still be read.
         if let Some(arguments) = &self.arguments {
             report.cmdline = arguments.read(&report.kill.victim);
         }
-        self.names.name(&mut report);
-        self.named(&report);
+        self.names.push(report);
     }
 
-    fn named(&mut self, report: &Report) {
-        self.metrics.kill(report, Timestamp::now());
-        self.lines.kill(report);
+    /// Tells of the kills that have their names.
+    fn tell(&self, lines: &mut Lines) {
+        while let Some(report) = self.names.pop() {
+            self.metrics.kill(&report, Timestamp::now());
+            self.events.take(&report);
+            lines.kill(&report);
+        }
     }
 
-    fn gap(&mut self, gap: Gap) {
+    fn gap(&self, gap: Gap, lines: &mut Lines) {
         let report = GapReport::new(gap, &self.host);
         self.metrics.gap(&report);
-        self.lines.gap(&report);
+        lines.gap(&report);
     }
 
-    fn audit(&mut self, auditor: &mut Auditor, observer: &Observer) -> anyhow::Result<()> {
+    fn audit(
+        &self,
+        auditor: &mut Auditor,
+        observer: &Observer,
+        lines: &mut Lines,
+    ) -> anyhow::Result<()> {
         let losses = observer.losses()?;
         self.metrics.losses(observer.way(), losses);
         let Audited { kernel_count, gap } = auditor.compare(losses)?;
         self.metrics.kernel_kills(kernel_count);
         self.metrics.audit(Timestamp::now());
         if let Some(gap) = gap {
-            self.gap(gap);
+            self.gap(gap, lines);
         }
         Ok(())
+    }
+
+    /// Passes on what changes by itself.
+    fn look(&self, api: &Api) {
+        let is_watch_up = self.names.is_watch_up();
+        self.metrics.outbox_pending(self.events.pending());
+        if let Some(is_up) = is_watch_up {
+            self.metrics.api_watch_up(is_up);
+        }
+        let now = Health {
+            hooks: State::Ok,
+            journal: State::Off,
+            api_server: api.state(is_watch_up),
+            runtime: match self.names.is_runtime_up() {
+                None => State::Off,
+                Some(true) => State::Ok,
+                Some(false) => State::Failed("no container runtime answers".to_owned()),
+            },
+        };
+        self.health.send_if_modified(|health| {
+            let has_changed = *health != now;
+            *health = now;
+            has_changed
+        });
     }
 }

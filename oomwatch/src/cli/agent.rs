@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use super::{KernelArgs, parse_duration};
+use super::{KernelArgs, RuntimeArgs, parse_duration};
 
 /// `oomwatch agent`.
 #[derive(Debug, Args)]
@@ -86,6 +86,9 @@ pub struct NameArgs {
     /// Watch this node's pods at the API server
     #[arg(long, env = "OOMWATCH_POD_WATCH", value_enum, default_value_t = Switch::On)]
     pub pod_watch: Switch,
+    /// Which container runtimes are asked.
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
     /// The host's /var/log, whose entries name pods and containers
     #[arg(long, value_name = "DIR", default_value = "/var/log")]
     pub log_root: PathBuf,

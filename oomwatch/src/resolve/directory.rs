@@ -176,6 +176,15 @@ impl Directory {
         self.kubernetes
     }
 
+    /// Whether a container runtime answers, as far as one was asked; absent if none is to be.
+    #[must_use]
+    pub fn is_runtime_up(&self) -> Option<bool> {
+        let lines = [&self.cri, &self.docker].into_iter().flatten();
+        lines
+            .map(|line| line.failed.is_none())
+            .reduce(|one, other| one || other)
+    }
+
     /// Whether the API has a pod of this UID.
     #[must_use]
     pub fn has_pod(&self, uid: &str) -> bool {

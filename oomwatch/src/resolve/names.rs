@@ -88,6 +88,12 @@ impl Names {
         }
     }
 
+    /// Whether a container runtime answers; absent if none is to be asked.
+    #[must_use]
+    pub fn is_runtime_up(&self) -> Option<bool> {
+        self.shared.read(Directory::is_runtime_up)
+    }
+
     /// Takes a kill, to be named. Never waits.
     pub fn push(&self, report: Report) {
         let now = Instant::now();

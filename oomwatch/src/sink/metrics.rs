@@ -10,6 +10,7 @@ mod render;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -24,6 +25,7 @@ use crate::{
     kill::{Aside, AsideKind, Attribution, Scope},
     observe::{Losses, Way},
     report::{GapReport, Report},
+    sink::event::{Cause as Delay, Notice, Object, Outcome},
     verdict::LimitOwner,
 };
 
@@ -88,8 +90,10 @@ pub enum EventOutcome {
     Expired,
     /// It was not to be recorded: by a switch, a namespace left out or the pod's annotation.
     Suppressed,
-    /// Too many waited.
+    /// Too many waited, or the agent ended.
     Dropped,
+    /// Nobody told the name of its pod.
+    Unnamed,
     /// Another attempt follows: the token has expired, or is not known (401).
     Unauthorized,
     /// Another attempt follows: there is no permission (403).
@@ -106,12 +110,13 @@ pub enum EventOutcome {
 
 impl EventOutcome {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Recorded,
         Self::Refused,
         Self::Expired,
         Self::Suppressed,
         Self::Dropped,
+        Self::Unnamed,
         Self::Unauthorized,
         Self::Forbidden,
         Self::TooManyRequests,
@@ -129,12 +134,48 @@ impl EventOutcome {
             Self::Expired => "expired",
             Self::Suppressed => "suppressed",
             Self::Dropped => "dropped",
+            Self::Unnamed => "unnamed",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::TooManyRequests => "too_many_requests",
             Self::ServerError => "server_error",
             Self::Unreachable => "unreachable",
             Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl From<Object> for EventObject {
+    fn from(object: Object) -> Self {
+        match object {
+            Object::Node => Self::Node,
+            Object::Pod => Self::Pod,
+        }
+    }
+}
+
+impl From<Outcome> for EventOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Accepted => Self::Recorded,
+            Outcome::Refused | Outcome::NoNamespace => Self::Refused,
+            Outcome::Expired => Self::Expired,
+            Outcome::Overflow | Outcome::Abandoned => Self::Dropped,
+            Outcome::Unnamed => Self::Unnamed,
+            Outcome::OptedOut | Outcome::Excluded => Self::Suppressed,
+        }
+    }
+}
+
+impl From<Delay> for EventOutcome {
+    fn from(cause: Delay) -> Self {
+        match cause {
+            Delay::Unauthorized => Self::Unauthorized,
+            Delay::Forbidden => Self::Forbidden,
+            Delay::TooMany => Self::TooManyRequests,
+            Delay::ServerError => Self::ServerError,
+            Delay::Unreachable => Self::Unreachable,
+            Delay::Unreadable => Self::Unreadable,
         }
     }
 }
@@ -274,6 +315,26 @@ impl Metrics {
     /// The kernel's own count of kills, since it was booted.
     pub fn kernel_kills(&self, count: u64) {
         self.state().kernel_kills = count;
+    }
+
+    /// Something came of Events.
+    pub fn notice(&self, notice: &Notice) {
+        match *notice {
+            Notice::Settled {
+                object,
+                outcome,
+                incidents,
+                age_ns,
+            } => {
+                for _ in 0..incidents {
+                    self.event(object.into(), outcome.into());
+                }
+                if outcome == Outcome::Accepted {
+                    self.delivered(Duration::from_nanos(age_ns).as_secs_f64());
+                }
+            }
+            Notice::Delayed { object, cause } => self.event(object.into(), cause.into()),
+        }
     }
 
     /// What became of an attempt to record an Event.
