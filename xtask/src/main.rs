@@ -17,6 +17,7 @@ mod ebpf;
 mod exec;
 mod fuzz;
 mod image;
+mod rules;
 mod run;
 mod table;
 mod test;

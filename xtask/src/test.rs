@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
-use crate::{ebpf, fuzz, image, table, toolchain, vm};
+use crate::{ebpf, fuzz, image, rules, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -28,6 +28,8 @@ pub(crate) struct Args {
 enum Tier {
     /// Everything that needs neither root nor a kernel: unit tests, the command line, documentation
     Unit,
+    /// The alert rules and the dashboard's queries, by promtool
+    Rules,
     /// The committed BPF object is what its source gives
     Object,
     /// Real kills on this machine's kernel
@@ -98,6 +100,10 @@ pub(crate) fn require_all() -> Result<()> {
 fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
     match tier {
         Tier::Unit => passed_or_failed(unit(workspace)),
+        Tier::Rules => match rules::prepare(workspace) {
+            Ok(promtool) => passed_or_failed(rules::check(workspace, &promtool)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
         Tier::Object => match toolchain::ensure_toolchain(workspace) {
             Ok(toolchain) => passed_or_failed(ebpf::check(workspace, &toolchain)),
             Err(error) => Outcome::Skipped(one_line(&error)),
@@ -268,7 +274,7 @@ mod tests {
         for odd in ["", "ALL", "vms", "kernel,vm"] {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
-                "the tiers are unit, object, kernel, container, vm, fuzz, or all"
+                "the tiers are unit, rules, object, kernel, container, vm, fuzz, or all"
             );
         }
     }

@@ -1,0 +1,263 @@
+//! The metrics, the alert rules, the dashboard and the documents name the same things.
+//!
+//! That the rules do what they should is tested by promtool: `cargo xtask test --only rules`.
+#![expect(
+    clippy::expect_used,
+    reason = "a test says what it expects, and fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{Timestamp, tz::Offset};
+use oomwatch::{
+    cgroup::Qos,
+    kmsg::{
+        assemble::{Assembler, Found, Trust},
+        saved::Saved,
+    },
+    observe::Way,
+    report::{Container, Pod, Report},
+    sink::metrics::{EventObject, EventOutcome, Format, Metrics},
+};
+
+use crate::document::{Table, words};
+
+/// Reading the documents.
+mod document;
+
+const METRICS: &str = include_str!("../../docs/metrics.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const ALERTS: &str = include_str!("../../deploy/monitoring/alerts.yaml");
+const ALERT_TESTS: &str = include_str!("../../deploy/monitoring/alerts.test.yaml");
+const DASHBOARD: &str = include_str!("../../deploy/monitoring/dashboard.json");
+const LOG: &[u8] = include_bytes!("logs/7.3-group-kill.log");
+
+/// A kill in a container.
+fn report() -> Report {
+    let mut saved = Saved::new(Offset::UTC, Timestamp::now());
+    let mut assembler = Assembler::new(Trust::Kernel);
+    let lines = LOG.split(|byte| *byte == b'\n');
+    let kill = lines
+        .filter_map(|line| assembler.push(&saved.parse(line)))
+        .find_map(|found| match found {
+            Found::Kill(kill) => Some(*kill),
+            Found::Rekill { .. } => None,
+        })
+        .expect("a kill in the log");
+    let mut report = Report::from_log(kill, None);
+    report.pod = Some(Pod {
+        namespace: Some("shop".to_owned()),
+        name: Some("cart-0".to_owned()),
+        uid: String::new(),
+        qos: Qos::Burstable,
+    });
+    report.container = Some(Container {
+        runtime: None,
+        id: String::new(),
+        name: Some("app".to_owned()),
+        kind: None,
+        image: None,
+    });
+    report
+}
+
+/// What `/metrics` says when all has happened that makes a metric.
+fn exposed() -> String {
+    let metrics = Metrics::new();
+    metrics.hooks(Way::Log);
+    metrics.api_watch_up(true);
+    let now = Timestamp::now();
+    metrics.kill(&report(), now);
+    metrics.render(Format::Prometheus, now)
+}
+
+/// The names of the samples, and the label names of each.
+fn samples(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut samples: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, labels) = line
+            .split_once(['{', ' '])
+            .expect("a name, and labels or a value");
+        // No value in here has a comma or an equals sign.
+        let labels = labels.split_once('}').map_or("", |(labels, _)| labels);
+        let names = labels.split(',').filter_map(|label| label.split_once('='));
+        samples
+            .entry(name)
+            .or_default()
+            .extend(names.map(|(name, _)| name));
+    }
+    samples
+}
+
+/// Words in a text that begin as our metrics do.
+fn metric_words(text: &str) -> BTreeSet<&str> {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+        .filter(|word| word.starts_with("oomwatch_") || word.starts_with("process_"))
+        .collect()
+}
+
+/// The values behind a key of a YAML text, wherever it stands.
+fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+    text.lines()
+        .filter_map(|line| {
+            let line = line.trim_start().trim_start_matches("- ");
+            line.strip_prefix(key)?.strip_prefix(": ")
+        })
+        .collect()
+}
+
+fn alerts() -> Vec<&'static str> {
+    let alerts = values(ALERTS, "alert");
+    assert!(!alerts.is_empty());
+    alerts
+}
+
+#[test]
+fn every_metric_has_its_line_with_its_type_and_labels() {
+    let text = exposed();
+    let samples = samples(&text);
+    let mut exposed = BTreeMap::new();
+    for line in text.lines() {
+        let Some(family) = line.strip_prefix("# TYPE ") else {
+            continue;
+        };
+        let (name, kind) = family.split_once(' ').expect("a name and a type");
+        let labels = match kind {
+            "histogram" => BTreeSet::new(),
+            _ => samples.get(name).expect("a sample of each").clone(),
+        };
+        exposed.insert(name, (kind, labels));
+    }
+    let table = Table::below(METRICS, "## The metrics");
+    let mut told = BTreeMap::new();
+    for row in table.rows() {
+        let labels = row.words("labels").into_iter().collect();
+        let earlier = told.insert(row.word("metric"), (row.cell("type"), labels));
+        assert_eq!(earlier, None, "{} twice", row.word("metric"));
+    }
+    assert_eq!(told, exposed);
+}
+
+#[test]
+fn every_value_of_a_label_is_explained() {
+    let text = exposed();
+    let events = EventObject::ALL.iter().map(|object| object.as_str());
+    let outcomes = EventOutcome::ALL.iter().map(|outcome| outcome.as_str());
+    let known: BTreeSet<_> = words(METRICS).into_iter().collect();
+    let counted = text
+        .lines()
+        .filter(|line| line.starts_with("oomwatch_node_incidents_total{"))
+        .chain(
+            text.lines()
+                .filter(|line| line.starts_with("oomwatch_attribution_total{")),
+        )
+        .flat_map(|line| line.split('"').skip(1).step_by(2));
+    for value in counted.chain(events).chain(outcomes) {
+        assert!(known.contains(value), "{value}");
+    }
+}
+
+#[test]
+fn rules_and_dashboard_and_documents_name_metrics_that_are_there() {
+    let text = exposed();
+    let there = samples(&text);
+    for (name, text) in [
+        ("alerts.yaml", ALERTS),
+        ("alerts.test.yaml", ALERT_TESTS),
+        ("dashboard.json", DASHBOARD),
+        ("operations.md", OPERATIONS),
+        ("metrics.md", METRICS),
+    ] {
+        let named = metric_words(text);
+        assert!(!named.is_empty(), "{name}");
+        for word in named {
+            let is_family = there.contains_key(format!("{word}_bucket").as_str());
+            assert!(there.contains_key(word) || is_family, "{word} in {name}");
+        }
+    }
+}
+
+#[test]
+fn rules_match_labels_that_are_there() {
+    let text = exposed();
+    let there = samples(&text);
+    // Those that a scrape adds.
+    let added = [
+        "job",
+        "node",
+        "instance",
+        "endpoint",
+        "namespace",
+        "pod",
+        "container",
+    ];
+    for line in ALERTS.lines().chain(DASHBOARD.lines()) {
+        for (start, _) in line.match_indices("oomwatch_") {
+            let selector = line[start..].split_once('{');
+            let Some((name, matchers)) = selector else {
+                continue;
+            };
+            let Some(labels) = there.get(name) else {
+                continue;
+            };
+            let matchers = matchers.split('}').next().unwrap_or_default();
+            for matcher in matchers.split(',') {
+                let label = matcher.split(['=', '!']).next().unwrap_or_default();
+                assert!(
+                    labels.contains(label) || added.contains(&label),
+                    "{label} in {line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook() {
+    let headings: Vec<_> = OPERATIONS
+        .lines()
+        .skip_while(|line| *line != "## Alerts")
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    assert_eq!(headings, alerts());
+    let urls = values(ALERTS, "runbook_url");
+    let expected: Vec<_> = alerts()
+        .iter()
+        .map(|alert| {
+            let anchor = alert.to_lowercase();
+            format!("https://github.com/oomwatch/oomwatch/blob/main/docs/operations.md#{anchor}")
+        })
+        .collect();
+    assert_eq!(urls, expected);
+}
+
+#[test]
+fn every_alert_says_how_bad_it_is_and_what_it_is() {
+    let count = alerts().len();
+    assert_eq!(values(ALERTS, "summary").len(), count);
+    assert_eq!(values(ALERTS, "description").len(), count);
+    let severities = values(ALERTS, "severity");
+    assert_eq!(severities.len(), count);
+    for severity in severities {
+        assert!(
+            ["info", "warning", "critical"].contains(&severity),
+            "{severity}"
+        );
+    }
+}
+
+#[test]
+fn every_alert_is_tested_when_it_fires_and_when_it_does_not() {
+    let lines: Vec<_> = ALERT_TESTS.lines().map(str::trim).collect();
+    for alert in alerts() {
+        let places = lines.iter().enumerate().filter_map(|(place, line)| {
+            (line.strip_prefix("alertname: ") == Some(alert)).then_some(place)
+        });
+        let fires: BTreeSet<_> = places
+            .map(|place| lines.get(place + 1) == Some(&"exp_alerts:"))
+            .collect();
+        assert_eq!(fires, BTreeSet::from([false, true]), "{alert}");
+    }
+}
