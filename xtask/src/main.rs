@@ -17,6 +17,7 @@ mod ebpf;
 mod exec;
 mod fuzz;
 mod image;
+mod kubectl;
 mod run;
 mod table;
 mod test;

@@ -4,6 +4,7 @@
 //! by the test targets: a target named like a tier belongs to it, every other to the first.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
@@ -12,7 +13,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
-use crate::{ebpf, fuzz, image, table, toolchain, vm};
+use crate::{ebpf, fuzz, image, kubectl, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,6 +35,8 @@ enum Tier {
     Kernel,
     /// Real kills in a container of containerd's, and our image in one
     Container,
+    /// The manifests, rendered, and before a real API server where `KUBEBUILDER_ASSETS` has one
+    Manifests,
     /// The kernel tests on other kernels, in QEMU
     Vm,
     /// Every parser, for a minute, on input that nobody wrote
@@ -107,6 +110,10 @@ fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
             Ok(()) => container(workspace),
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
+        Tier::Manifests => match kubectl::ensure_kubectl(workspace) {
+            Ok(kubectl) => passed_or_failed(manifests(workspace, &kubectl)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
         Tier::Vm => match vm::prepare() {
             Ok(()) => vm_outcome(vm::whole_matrix(workspace)),
             Err(error) => Outcome::Skipped(one_line(&error)),
@@ -157,6 +164,16 @@ fn unit_targets(targets: &[String]) -> impl Iterator<Item = &str> {
         .iter()
         .map(String::as_str)
         .filter(move |target| !is_tier(target))
+}
+
+fn manifests(workspace: &Workspace, kubectl: &Path) -> Result<()> {
+    exec::run(
+        workspace
+            .cargo()
+            .args(["test", "--locked", "--package", "oomwatch"])
+            .args(["--test", "manifests"])
+            .env("OOMWATCH_KUBECTL", kubectl),
+    )
 }
 
 /// With the image as it is built from what is tested.
@@ -268,7 +285,7 @@ mod tests {
         for odd in ["", "ALL", "vms", "kernel,vm"] {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
-                "the tiers are unit, object, kernel, container, vm, fuzz, or all"
+                "the tiers are unit, object, kernel, container, manifests, vm, fuzz, or all"
             );
         }
     }
