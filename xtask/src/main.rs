@@ -18,6 +18,7 @@ mod exec;
 mod fuzz;
 mod image;
 mod kube;
+mod kubectl;
 mod rules;
 mod run;
 mod table;

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
-use crate::{ebpf, fuzz, image, kube, rules, table, toolchain, vm};
+use crate::{ebpf, fuzz, image, kube, kubectl, rules, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,6 +41,8 @@ enum Tier {
     Api,
     /// The manifests on a real node of `OOMWATCH_KUBE_NODE`, and pods that are killed
     Node,
+    /// The manifests, rendered, and before a real API server where `KUBEBUILDER_ASSETS` has one
+    Manifests,
     /// The kernel tests on other kernels, in QEMU
     Vm,
     /// Every parser, for a minute, on input that nobody wrote
@@ -126,6 +128,10 @@ fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
             Ok((command, assets)) => passed_or_failed(node(workspace, command, &assets)),
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
+        Tier::Manifests => match kubectl::ensure_kubectl(workspace) {
+            Ok(kubectl) => passed_or_failed(manifests(workspace, &kubectl)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
         Tier::Vm => match vm::prepare() {
             Ok(()) => vm_outcome(vm::whole_matrix(workspace)),
             Err(error) => Outcome::Skipped(one_line(&error)),
@@ -206,6 +212,16 @@ fn unit_targets(targets: &[String]) -> impl Iterator<Item = &str> {
         .iter()
         .map(String::as_str)
         .filter(move |target| !is_tier(target))
+}
+
+fn manifests(workspace: &Workspace, kubectl: &Path) -> Result<()> {
+    exec::run(
+        workspace
+            .cargo()
+            .args(["test", "--locked", "--package", "oomwatch"])
+            .args(["--test", "manifests"])
+            .env("OOMWATCH_KUBECTL", kubectl),
+    )
 }
 
 /// With the image as it is built from what is tested.
@@ -317,7 +333,7 @@ mod tests {
         for odd in ["", "ALL", "vms", "kernel,vm"] {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
-                "the tiers are unit, rules, object, kernel, container, vm, fuzz, or all"
+                "the tiers are unit, rules, object, kernel, container, api, node, manifests, vm, fuzz, or all"
             );
         }
     }

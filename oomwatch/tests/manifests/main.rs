@@ -1,0 +1,195 @@
+//! The manifests in `deploy`, rendered as `kubectl apply -k` renders them: held against the types of a current Kubernetes,
+//! against the command that they start, and before a real API server.
+//!
+//! | variable | means |
+//! |---|---|
+//! | `OOMWATCH_KUBECTL` | a kubectl with kustomize 5 or newer; without it the one in `PATH`. `cargo xtask test` finds one |
+//! | `KUBEBUILDER_ASSETS` | the folder of `etcd` and `kube-apiserver` |
+//! | `OOMWATCH_REQUIRE` | with `api` or `all` in it, what cannot run fails instead of being skipped |
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says what it expects, and fails by panicking"
+)]
+
+mod policy;
+mod render;
+mod server;
+mod types;
+
+use std::{env, process::Command};
+
+use render::{every_document, render, strings};
+use serde_json::Value;
+use server::Server;
+use types::decoded;
+
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+    let required = env::var("OOMWATCH_REQUIRE").unwrap_or_default();
+    assert!(
+        !required
+            .split(',')
+            .any(|word| ["api", "all"].contains(&word)),
+        "required, but {why}"
+    );
+}
+
+#[test]
+fn every_field_is_one_of_kubernetes() {
+    let Some(documents) = every_document() else {
+        return skip("no kubectl with kustomize 5");
+    };
+    for (folder, document) in documents {
+        let lost = types::lost(&document, &decoded(&document), "");
+        assert_eq!(lost, [""; 0], "{folder}: {}", document["kind"]);
+    }
+}
+
+#[test]
+fn image_is_the_one_that_is_built() {
+    let Some(documents) = every_document() else {
+        return skip("no kubectl with kustomize 5");
+    };
+    let images: Vec<_> = documents
+        .iter()
+        .filter_map(|(_, document)| container(document)?["image"].as_str())
+        .collect();
+    assert!(!images.is_empty());
+    let built = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
+    assert!(images.iter().all(|image| *image == built), "{images:?}");
+
+    let dockerfile = include_str!("../../../deploy/Dockerfile");
+    let label = concat!("image.version=\"", env!("CARGO_PKG_VERSION"), "\"");
+    assert!(dockerfile.contains(label));
+}
+
+#[test]
+fn every_volume_is_mounted() {
+    let Some(documents) = every_document() else {
+        return skip("no kubectl with kustomize 5");
+    };
+    for (folder, document) in documents {
+        let Some(container) = container(&document) else {
+            continue;
+        };
+        let mut mounted = strings(&container["volumeMounts"], "name");
+        let mut volumes = strings(&document["spec"]["template"]["spec"]["volumes"], "name");
+        mounted.sort_unstable();
+        volumes.sort_unstable();
+        assert_eq!(mounted, volumes, "{folder}");
+    }
+}
+
+#[test]
+fn every_flag_is_one_of_the_commands() {
+    let Some(documents) = every_document() else {
+        return skip("no kubectl with kustomize 5");
+    };
+    let help = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_oomwatch"))
+            .args(arguments)
+            .arg("--help")
+            .output()
+            .expect("start oomwatch");
+        String::from_utf8(output.stdout).expect("help in UTF-8")
+    };
+    if !help(&[]).contains("\n  agent ") {
+        eprintln!("skipped: the command has no agent yet");
+        return;
+    }
+    for (folder, document) in documents {
+        let Some(container) = container(&document) else {
+            continue;
+        };
+        let arguments: Vec<&str> = container["args"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let (command, flags) = arguments.split_first().expect("a command");
+        let help = help(&[command]);
+        for flag in flags {
+            let name = flag.split('=').next().unwrap_or(flag);
+            let is_known = help
+                .split_whitespace()
+                .any(|word| word.trim_end_matches(',') == name);
+            assert!(is_known, "{folder}: {flag} is not in `{command} --help`");
+        }
+    }
+}
+
+#[test]
+fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
+    let Some(server) = Server::start() else {
+        return skip("KUBEBUILDER_ASSETS has no etcd and kube-apiserver, or there is no kubectl");
+    };
+    server.kubectl(&["create", "namespace", "oomwatch"]);
+    server.kubectl(&["apply", "--dry-run=server", "-k", "deploy/base"]);
+    let hardened = if server.has_policies() {
+        "deploy/overlays/hardened"
+    } else {
+        eprintln!("skipped: this API server is too old for the admission policy");
+        "oomwatch/tests/node/hardened"
+    };
+    server.kubectl(&["apply", "--dry-run=server", "-k", hardened]);
+
+    server.kubectl(&["apply", "-k", "deploy/base"]);
+    let agent = "--as=system:serviceaccount:oomwatch:oomwatch";
+    for granted in [
+        ["create", "events", "--namespace=default"],
+        ["patch", "events", "--namespace=shop"],
+        ["list", "pods", "--all-namespaces"],
+        ["watch", "pods", "--all-namespaces"],
+        ["get", "nodes/node-1", "--all-namespaces"],
+    ] {
+        let answer = server.answer(&[&["auth", "can-i", agent][..], &granted].concat());
+        assert_eq!(answer, "yes", "{granted:?}");
+    }
+    for refused in [
+        ["delete", "events", "--all-namespaces"],
+        ["list", "events", "--all-namespaces"],
+        ["get", "secrets", "--namespace=oomwatch"],
+        ["get", "pods/log", "--all-namespaces"],
+        ["create", "pods", "--namespace=oomwatch"],
+        ["list", "nodes", "--all-namespaces"],
+        ["patch", "nodes/status", "--all-namespaces"],
+    ] {
+        let answer = server.answer(&[&["auth", "can-i", agent][..], &refused].concat());
+        assert_eq!(answer, "no", "{refused:?}");
+    }
+}
+
+#[test]
+fn hardened_differs_by_what_it_says() {
+    let Some(documents) = render("deploy/overlays/hardened") else {
+        return skip("no kubectl with kustomize 5");
+    };
+    let daemon = documents
+        .iter()
+        .find(|document| document["kind"] == "DaemonSet")
+        .expect("a DaemonSet");
+    let container = container(daemon).expect("a container");
+    let context = &container["securityContext"];
+    assert_eq!(context["privileged"], false);
+    assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(
+        context["capabilities"]["add"],
+        serde_json::json!(["BPF", "PERFMON", "SYSLOG", "SYS_NICE"])
+    );
+    let pod = &daemon["spec"]["template"]["spec"];
+    for host in ["hostPID", "hostNetwork", "hostIPC"] {
+        assert_eq!(pod[host], Value::Null, "{host}");
+    }
+    for mount in container["volumeMounts"].as_array().expect("mounts") {
+        assert_eq!(mount["readOnly"], true, "{mount}");
+        assert_eq!(mount["recursiveReadOnly"], "IfPossible", "{mount}");
+    }
+}
+
+/// The only container of a `DaemonSet`.
+fn container(document: &Value) -> Option<&Value> {
+    document["spec"]["template"]["spec"]["containers"].get(0)
+}

@@ -1,0 +1,77 @@
+//! A kubectl that renders kustomizations as they are written today: the machine's own, else Debian's of another release.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::apt::{self, Apt, Archive};
+use crate::cargo::Workspace;
+use crate::exec;
+use crate::toolchain::remove_if_there;
+
+/// The Debian suite that has one.
+const SUITE: &str = "trixie";
+/// The first kustomize that has what `deploy` uses: components, patches with a target, labels without selectors.
+const OLDEST_KUSTOMIZE: u64 = 5;
+
+/// Finds it, fetching it if it is missing.
+pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("tools/kubectl");
+    let own = folder.join("usr/bin/kubectl");
+    let found = exec::find("kubectl").into_iter().chain([own.clone()]);
+    if let Some(kubectl) = found.into_iter().find(|path| is_new_enough(path)) {
+        return Ok(kubectl);
+    }
+    let apt = Apt::update(&workspace.target.join("tools/apt"), Archive::Main, SUITE)?;
+    let candidates = apt.candidates("^kubectl$")?;
+    let candidate = candidates
+        .first()
+        .with_context(|| format!("{SUITE} has no kubectl"))?;
+    remove_if_there(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let package = apt.download(candidate, &folder)?;
+    apt::unpack(&package, &folder)?;
+    ensure!(
+        is_new_enough(&own),
+        "the kubectl {} of {SUITE} does not run here, or is too old",
+        candidate.version
+    );
+    Ok(own)
+}
+
+fn is_new_enough(kubectl: &Path) -> bool {
+    kubectl.is_file()
+        && exec::output(Command::new(kubectl).args(["version", "--client", "--output", "json"]))
+            .is_ok_and(|version| kustomize(&version).is_some_and(|major| major >= OLDEST_KUSTOMIZE))
+}
+
+/// The major version in `"kustomizeVersion": "v5.5.0"`; a kubectl that tells none has one that is older.
+fn kustomize(version: &str) -> Option<u64> {
+    let version: Value = serde_json::from_str(version).ok()?;
+    let text = version["kustomizeVersion"].as_str()?;
+    text.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kustomize_is_told_by_newer_kubectls_only() {
+        let told = r#"{"clientVersion":{"major":"1"},"kustomizeVersion":"v5.5.0"}"#;
+        assert_eq!(kustomize(told), Some(5));
+        for odd in [
+            "",
+            "{}",
+            r#"{"clientVersion":{"major":"1","minor":"20"}}"#,
+            r#"{"kustomizeVersion":5}"#,
+            r#"{"kustomizeVersion":"5.5.0"}"#,
+            r#"{"kustomizeVersion":"v"}"#,
+        ] {
+            assert_eq!(kustomize(odd), None, "{odd}");
+        }
+    }
+}
