@@ -222,10 +222,20 @@ pub struct WatchArgs {
 #[command(next_help_heading = "Container runtimes")]
 pub struct RuntimeArgs {
     /// Socket of a runtime that speaks CRI, which names containers and pods; `auto` looks in the usual places
-    #[arg(long, value_name = "PATH|auto|off", default_value = "auto")]
+    #[arg(
+        long,
+        env = "OOMWATCH_CRI_SOCKET",
+        value_name = "PATH|auto|off",
+        default_value = "auto"
+    )]
     pub cri_socket: SocketChoice,
     /// Docker's socket, which names its containers; `auto` looks in the usual place
-    #[arg(long, value_name = "PATH|auto|off", default_value = "auto")]
+    #[arg(
+        long,
+        env = "OOMWATCH_DOCKER_SOCKET",
+        value_name = "PATH|auto|off",
+        default_value = "auto"
+    )]
     pub docker_socket: SocketChoice,
 }
 

@@ -50,6 +50,7 @@ fn report() -> Report {
         name: Some("cart-0".to_owned()),
         uid: String::new(),
         qos: Qos::Burstable,
+        events_off: false,
     });
     report.container = Some(Container {
         runtime: None,

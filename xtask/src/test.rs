@@ -171,6 +171,7 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
 }
 
 fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
+    let kubectl = kubectl::ensure_kubectl(workspace)?;
     let image = image::own(workspace)?;
     let node = kube::Node::up(command, assets)?;
     node.load(&image)?;
@@ -184,6 +185,7 @@ fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
         "node",
     ]);
     tests.envs(node.environment.iter().cloned());
+    tests.env("OOMWATCH_KUBECTL", kubectl);
     exec::run(kube::tell(&mut tests, assets))
 }
 

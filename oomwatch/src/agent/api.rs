@@ -73,18 +73,16 @@ impl Api {
         };
         let is_event_on = policy.node_events || policy.pod_events;
         let is_pod_watch_on = pod_watch == Switch::On;
-        let client = match is_event_on || is_pod_watch_on {
-            true => client().await,
-            false => Err("not asked for".to_owned()),
+        let client = if is_event_on || is_pod_watch_on {
+            client().await.inspect_err(|error| {
+                warn!(
+                    error,
+                    "no API server: Events are not recorded, and pods are named by the runtime and their logs"
+                );
+            })
+        } else {
+            Err("not asked for".to_owned())
         };
-        if let Err(error) = &client
-            && (is_event_on || is_pod_watch_on)
-        {
-            warn!(
-                error,
-                "no API server: Events are not recorded, and pods are named by the runtime and their logs"
-            );
-        }
         let trouble = Trouble::default();
         let events = Events::new(policy, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());

@@ -1,28 +1,36 @@
-//! oomwatch's DaemonSet on the node.
+//! The agent on the node, as its manifests run it.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use crate::cluster::Cluster;
 
 const NAMESPACE: &str = "oomwatch";
 
+/// The manifests, for this node.
+const OVERLAY: &str = "tests/node/overlay";
+
 /// How it is deployed.
 pub(crate) struct Agent {
-    overlay: PathBuf,
+    /// A kubectl that renders kustomizations as they are written today.
+    kubectl: PathBuf,
 }
 
 impl Agent {
-    /// Finds its manifests, or says why there are none.
+    /// Finds what deploys it, or says why there is none.
     pub(crate) fn find() -> Result<Self, String> {
-        let overlay = env::var_os("OOMWATCH_OVERLAY").ok_or("OOMWATCH_OVERLAY is not set")?;
+        let kubectl = env::var_os("OOMWATCH_KUBECTL").ok_or("OOMWATCH_KUBECTL is not set")?;
         Ok(Self {
-            overlay: overlay.into(),
+            kubectl: kubectl.into(),
         })
     }
 
     /// Deploys it and waits until it says that it is ready.
     pub(crate) fn deploy(&self, cluster: &Cluster) {
-        cluster.apply(&self.overlay);
+        let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join(OVERLAY);
+        cluster.apply(&self.kubectl, &overlay);
         cluster.kubectl(&[
             "rollout",
             "status",
@@ -34,20 +42,20 @@ impl Agent {
     }
 
     /// What it has written.
-    pub(crate) fn log(&self, cluster: &Cluster) -> String {
+    pub(crate) fn log(cluster: &Cluster) -> String {
         cluster.kubectl(&["logs", "daemonset/oomwatch", "-n", NAMESPACE])
     }
 
-    /// Value of a metric's series, as `/metrics` names it; 0 if there is none.
-    pub(crate) fn metric(&self, cluster: &Cluster, series: &str) -> f64 {
+    /// Value of a metric's series, as `/metrics` names it.
+    pub(crate) fn metric(cluster: &Cluster, series: &str) -> u64 {
         let pods = cluster.get(&["pods", "-n", NAMESPACE]);
         let pod = pods["items"][0]["metadata"]["name"]
             .as_str()
             .expect("the agent's pod");
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:10137/proxy/metrics");
         let text = cluster.kubectl(&["get", "--raw", &path]);
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or(0.0)
+        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        let value = value.unwrap_or_else(|| panic!("no {series} in {text}"));
+        value.trim().parse().expect("a whole number")
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The image of the pods.
 const IMAGE: &str = "localhost/busybox:1";
@@ -60,23 +60,38 @@ impl Cluster {
 
     /// Creates what the object describes.
     pub(crate) fn create(&self, object: &Value) {
+        self.feed(&["create", "-f", "-"], object.to_string().as_bytes());
+    }
+
+    /// Applies a folder of kustomize's, rendered by another kubectl.
+    pub(crate) fn apply(&self, renders: &Path, folder: &Path) {
+        let rendered = Command::new(renders)
+            .arg("kustomize")
+            .arg(folder)
+            .output()
+            .expect("run kubectl");
+        let stderr = String::from_utf8_lossy(&rendered.stderr);
+        assert!(
+            rendered.status.success(),
+            "render {}: {stderr}",
+            folder.display()
+        );
+        self.feed(&["apply", "-f", "-"], &rendered.stdout);
+    }
+
+    fn feed(&self, arguments: &[&str], input: &[u8]) {
         let mut child = Command::new(&self.kubectl)
-            .args(["create", "-f", "-"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("run kubectl");
         let mut stdin = child.stdin.take().expect("a piped stdin");
-        stdin
-            .write_all(object.to_string().as_bytes())
-            .expect("write to kubectl");
+        stdin.write_all(input).expect("write to kubectl");
         drop(stdin);
-        assert!(child.wait().expect("wait").success(), "create {object}");
-    }
-
-    /// Applies a folder of kustomize's.
-    pub(crate) fn apply(&self, folder: &Path) {
-        self.kubectl(&["apply", "-k", folder.to_str().expect("a plain path")]);
+        let status = child.wait().expect("wait for kubectl");
+        let input = String::from_utf8_lossy(input);
+        assert!(status.success(), "kubectl {arguments:?} of {input}");
     }
 
     /// Asks again and again until there is an answer.
@@ -91,6 +106,18 @@ impl Cluster {
                 "{what} did not come in {PATIENCE:?}"
             );
         }
+    }
+
+    /// How many requests for Events to be written the API server has had, from anyone.
+    pub(crate) fn event_requests(&self) -> u64 {
+        let metrics = self.kubectl(&["get", "--raw", "/metrics"]);
+        let counts = metrics.lines().filter_map(|line| {
+            let labels = line.strip_prefix("apiserver_request_total{")?;
+            let (labels, count) = labels.split_once("} ")?;
+            let is_write = labels.contains("verb=\"POST\"") || labels.contains("verb=\"PATCH\"");
+            (labels.contains("resource=\"events\"") && is_write).then(|| count.parse::<u64>())
+        });
+        counts.map(|count| count.expect("a count")).sum()
     }
 
     /// A namespace of a test's own.
