@@ -6,12 +6,14 @@
 //!    +----pod----> Event --series-----+
 //! ```
 //!
-//! All but `deliver` is pure: no clock, no randomness, no IO. Facts about the kubelet and client-go are those of Kubernetes
+//! All but `deliver` and `api` is pure: no clock, no randomness, no IO. Facts about the kubelet and client-go are those of Kubernetes
 //! 1.37 and client-go of July 2026.
 
 mod answer;
+mod api;
 mod bucket;
 mod correlate;
+mod deliver;
 mod letter;
 mod name;
 mod node;
@@ -28,10 +30,11 @@ mod waiting;
 pub use self::{
     answer::{Answer, Cause, Method, Refusal, judge},
     correlate::{Correlated, Correlator, Verdict},
+    deliver::{Delivery, Events},
     node::node_event,
     notice::{Notice, Object, Outcome},
     object::{Event, Metadata, ObjectReference, Reporter, Seconds, Source},
     outbox::{Next, Request},
     pod::{WithoutEvent, pod_event},
-    record::{Now, Policy, Recorder},
+    record::{NodeUid, Now, Policy, Recorder},
 };
