@@ -35,18 +35,19 @@ fn table(heading: &str) -> Table {
 
 /// The text of all source files in a folder of `src`.
 fn sources(folder: &str) -> String {
-    let mut folders = vec![
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("src")
-            .join(folder),
-    ];
+    rust_below(&format!("src/{folder}"))
+}
+
+/// The text of all source files in a folder.
+fn rust_below(folder: &str) -> String {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut text = String::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("read a folder of the sources") {
             let path: PathBuf = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 text += &fs::read_to_string(path).expect("read a source file");
             }
         }
@@ -179,4 +180,28 @@ fn every_rung_that_tells_of_kills_has_a_column() {
 fn shorthand_of_the_reference_is_read() {
     assert_eq!(facts("`victim.pid`, `.tid`"), ["victim.pid", "victim.tid"]);
     assert_eq!(facts("`time`, `boot_time_ns`"), ["time", "boot_time_ns"]);
+}
+
+/// The rows of the kubelet's contract that a text names.
+fn rows(text: &str) -> BTreeSet<u8> {
+    text.split(|character: char| !character.is_ascii_alphanumeric())
+        .filter_map(|word| word.strip_prefix('C'))
+        .filter(|digits| digits.len() == 2)
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
+#[test]
+fn every_row_of_the_kubelets_contract_is_tested_or_a_difference() {
+    let tested = [
+        rows(&sources("sink/event")),
+        rows(&rust_below("tests/events")),
+    ];
+    let (_, section) = COMPATIBILITY
+        .split_once("## Kubernetes Events")
+        .expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("a section behind it");
+    let named: BTreeSet<u8> = tested.into_iter().flatten().chain(rows(section)).collect();
+    let missing: Vec<u8> = (1..=67).filter(|row| !named.contains(row)).collect();
+    assert!(missing.is_empty(), "nobody speaks of {missing:?}");
 }

@@ -56,6 +56,7 @@ impl Api {
             events_exclude_namespace,
             events_max_age,
             events_component,
+            events_node_uid,
             start_jitter,
         } = events;
         let policy = Policy {
@@ -64,6 +65,7 @@ impl Api {
                 node: host.node.clone(),
             },
             node_events: node_events == Switch::On,
+            node_uid: events_node_uid,
             pod_events: pod_events == Switch::On,
             excluded_namespaces: events_exclude_namespace.into_iter().collect(),
             max_age: events_max_age

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::sink::event::NodeUid;
+
 use super::{KernelArgs, RuntimeArgs, parse_duration};
 
 /// `oomwatch agent`.
@@ -68,6 +70,14 @@ pub struct EventArgs {
         default_value = "oomwatch"
     )]
     pub events_component: String,
+    /// What stands for the Node's UID in its Events; `name` is for kubectl before 1.21, whose describe shows no other
+    #[arg(
+        long,
+        env = "OOMWATCH_EVENTS_NODE_UID",
+        value_enum,
+        default_value_t = NodeUid::Real
+    )]
+    pub events_node_uid: NodeUid,
     /// Wait up to this long at the start before the first request, so that a thousand nodes do not ask at once
     #[arg(
         long,

@@ -16,6 +16,7 @@ use super::{
     notice::Object,
     object::Event,
     outbox::Request,
+    record::NodeUid,
 };
 use crate::{clock, escape::escape};
 
@@ -38,14 +39,15 @@ pub(super) struct Api {
     client: Client,
     /// The node's name.
     node: String,
+    node_uid: NodeUid,
     /// For each request.
     request_timeout: Duration,
-    uid: Mutex<NodeUid>,
+    known: Mutex<Known>,
 }
 
 /// What is known of the node's UID, and when it was asked for.
 #[derive(Default)]
-struct NodeUid {
+struct Known {
     uid: Option<String>,
     answered_ns: Option<u64>,
 }
@@ -67,13 +69,27 @@ struct NamedMetadata {
     uid: String,
 }
 
+impl Known {
+    fn is_recent(&self) -> bool {
+        let now_ns = clock::since_boot_ns();
+        let answered = self.answered_ns;
+        answered.is_some_and(|answered| now_ns.saturating_sub(answered) < NODE_MAX_AGE_NS)
+    }
+}
+
 impl Api {
-    pub(super) fn new(client: Client, node: String, request_timeout: Duration) -> Self {
+    pub(super) fn new(
+        client: Client,
+        node: String,
+        node_uid: NodeUid,
+        request_timeout: Duration,
+    ) -> Self {
         Self {
             client,
             node,
+            node_uid,
             request_timeout,
-            uid: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -117,18 +133,13 @@ impl Api {
 
     /// The UID of the node, without which `kubectl describe node` does not show its Events; absent if it cannot be had.
     pub(super) async fn node_uid(&self) -> Option<String> {
-        let known = |uid: &Mutex<NodeUid>| {
-            let NodeUid { uid, answered_ns } = &*lock(uid);
-            let is_recent = answered_ns.is_some_and(|answered| {
-                clock::since_boot_ns().saturating_sub(answered) < NODE_MAX_AGE_NS
-            });
-            (uid.clone(), is_recent)
-        };
-        if let (uid, true) = known(&self.uid) {
-            return uid;
+        if self.node_uid == NodeUid::Name {
+            return Some(self.node.clone());
         }
-        self.ask_for_node().await;
-        known(&self.uid).0
+        if !lock(&self.known).is_recent() {
+            self.ask_for_node().await;
+        }
+        lock(&self.known).uid.clone()
     }
 
     async fn ask_for_node(&self) {
@@ -144,7 +155,7 @@ impl Api {
             Ok(raw) => raw,
             Err(error) => return debug!(%error, "ask for the node's UID"),
         };
-        let mut known = lock(&self.uid);
+        let mut known = lock(&self.known);
         match raw.status {
             200 => match serde_json::from_slice::<Named>(&raw.body) {
                 Ok(named) => known.uid = Some(named.metadata.uid),

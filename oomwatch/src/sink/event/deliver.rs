@@ -101,10 +101,15 @@ impl Events {
     /// ([`kube::Config::default_retry`]).
     #[must_use]
     pub fn delivery(&self, client: Client, request_timeout: Duration) -> Delivery {
-        let node = self.with(|recorder| recorder.policy().reporter.node.clone());
+        let (node, uid) = self.with(|recorder| {
+            let Policy {
+                reporter, node_uid, ..
+            } = recorder.policy();
+            (reporter.node.clone(), *node_uid)
+        });
         Delivery {
             events: self.clone(),
-            api: Arc::new(Api::new(client, node, request_timeout)),
+            api: Arc::new(Api::new(client, node, uid, request_timeout)),
             requests: JoinSet::new(),
             names: HashMap::new(),
         }

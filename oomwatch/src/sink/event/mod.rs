@@ -36,5 +36,5 @@ pub use self::{
     object::{Event, Metadata, ObjectReference, Reporter, Seconds, Source},
     outbox::{Next, Request},
     pod::{WithoutEvent, pod_event},
-    record::{Now, Policy, Recorder},
+    record::{NodeUid, Now, Policy, Recorder},
 };

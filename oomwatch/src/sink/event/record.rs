@@ -24,6 +24,8 @@ pub struct Policy {
     pub reporter: Reporter,
     /// Whether system OOMs are recorded on the node.
     pub node_events: bool,
+    /// What an Event on the node has for the node's UID.
+    pub node_uid: NodeUid,
     /// Whether kills are recorded on their pods.
     pub pod_events: bool,
     /// Whose pods have no Events.
@@ -32,6 +34,15 @@ pub struct Policy {
     pub max_age: Duration,
     /// How long kills from before the start wait, so that the agents of many nodes do not all tell theirs at once.
     pub start_delay: Duration,
+}
+
+/// What stands for a node's UID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NodeUid {
+    /// Its UID; nothing where it cannot be had. `kubectl describe node` of 1.20 does not look for it, that of 1.36 does.
+    Real,
+    /// Its name, as kubelets up to 1.34 have it. Every `kubectl describe node` looks for it.
+    Name,
 }
 
 /// A moment by the clocks that are handed in.

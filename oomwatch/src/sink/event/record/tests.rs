@@ -16,6 +16,7 @@ fn policy() -> Policy {
             node: "node-1".to_owned(),
         },
         node_events: true,
+        node_uid: NodeUid::Real,
         pod_events: true,
         excluded_namespaces: BTreeSet::from(["quiet".to_owned()]),
         max_age: Duration::from_hours(1),

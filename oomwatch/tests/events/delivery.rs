@@ -1,0 +1,143 @@
+//! A recorder with its delivery, driven by a test, which sees what becomes of each incident.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use kube::Client;
+use oomwatch::{
+    report::Report,
+    sink::event::{Cause, Delivery, Events, NodeUid, Notice, Outcome, Policy, Reporter},
+};
+use tokio::{sync::Notify, time::timeout};
+
+/// The node of all tests.
+pub(crate) const NODE: &str = "node-1";
+/// How long something may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What is recorded as from one agent.
+pub(crate) struct Agent {
+    pub(crate) events: Events,
+    delivery: Delivery,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    notices: Mutex<Vec<Notice>>,
+    more: Notify,
+}
+
+impl Agent {
+    pub(crate) fn new(client: Client) -> Self {
+        Self::with(client, Duration::from_secs(10), NodeUid::Real)
+    }
+
+    pub(crate) fn with(client: Client, request_timeout: Duration, node_uid: NodeUid) -> Self {
+        let policy = Policy {
+            reporter: Reporter {
+                component: "oomwatch".to_owned(),
+                node: NODE.to_owned(),
+            },
+            node_events: true,
+            node_uid,
+            pod_events: true,
+            excluded_namespaces: BTreeSet::new(),
+            max_age: Duration::from_hours(1),
+            start_delay: Duration::ZERO,
+        };
+        let seen = Arc::new(Seen::default());
+        let told = seen.clone();
+        let events = Events::new(policy, move |notice| {
+            told.notices.lock().expect("no panic").push(*notice);
+            told.more.notify_one();
+        });
+        let delivery = events.delivery(client, request_timeout);
+        Self {
+            events,
+            delivery,
+            seen,
+        }
+    }
+
+    pub(crate) fn take(&self, report: &Report) {
+        self.events.take(report);
+    }
+
+    /// Delivers until this many incidents have had this outcome.
+    pub(crate) async fn until(&mut self, outcome: Outcome, incidents: u32) {
+        let is_so = |notices: &[Notice]| settled(notices, outcome) >= incidents;
+        self.deliver(&format!("{incidents} {outcome:?}"), is_so)
+            .await;
+    }
+
+    /// Delivers until a request has failed for this cause.
+    pub(crate) async fn until_delayed(&mut self, cause: Cause) {
+        let is_so = |notices: &[Notice]| delays(notices, cause) > 0;
+        self.deliver(&format!("{cause:?}"), is_so).await;
+    }
+
+    async fn deliver(&mut self, what: &str, is_so: impl Fn(&[Notice]) -> bool) {
+        let seen = self.seen.clone();
+        let waited = async {
+            while !is_so(&seen.notices.lock().expect("no panic")) {
+                seen.more.notified().await;
+            }
+        };
+        let both = async {
+            tokio::select! {
+                () = waited => {}
+                () = self.delivery.run() => {}
+            }
+        };
+        let done = timeout(PATIENCE, both).await;
+        assert!(
+            done.is_ok(),
+            "waited in vain for {what}: {:?}",
+            self.notices()
+        );
+    }
+
+    /// Ends it.
+    pub(crate) async fn drain(&mut self) {
+        self.delivery.drain(PATIENCE).await;
+    }
+
+    /// Ends it, with no more than this for what is left.
+    pub(crate) async fn drain_within(&mut self, patience: Duration) {
+        self.delivery.drain(patience).await;
+    }
+
+    /// How many incidents had this outcome.
+    pub(crate) fn settled(&self, outcome: Outcome) -> u32 {
+        settled(&self.notices(), outcome)
+    }
+
+    /// How many requests failed for this cause.
+    pub(crate) fn delays(&self, cause: Cause) -> usize {
+        delays(&self.notices(), cause)
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.seen.notices.lock().expect("no panic").clone()
+    }
+}
+
+fn settled(notices: &[Notice], wanted: Outcome) -> u32 {
+    let incidents = notices.iter().map(|notice| match notice {
+        Notice::Settled {
+            outcome, incidents, ..
+        } if *outcome == wanted => *incidents,
+        _ => 0,
+    });
+    incidents.sum()
+}
+
+fn delays(notices: &[Notice], wanted: Cause) -> usize {
+    let is_one =
+        |notice: &&Notice| matches!(notice, Notice::Delayed { cause, .. } if *cause == wanted);
+    notices.iter().filter(is_one).count()
+}
