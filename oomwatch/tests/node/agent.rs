@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 const NAMESPACE: &str = "oomwatch";
 
 /// The manifests, for this node.
-const OVERLAY: &str = "tests/node/overlay";
+const OVERLAY: &str = "tests/node/base";
 
 /// How it is deployed.
 pub(crate) struct Agent {
