@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
+    admin::DEFAULT_PORT,
     cgroup::Qos,
     kmsg::{
         assemble::{Assembler, Found, Trust},
@@ -17,7 +18,7 @@ use oomwatch::{
     },
     observe::Way,
     report::{Container, Pod, Report},
-    sink::metrics::{EventObject, EventOutcome, Format, Metrics},
+    sink::metrics::{Format, Metrics},
 };
 
 use crate::document::{Table, words};
@@ -30,6 +31,8 @@ const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const ALERTS: &str = include_str!("../../deploy/monitoring/alerts.yaml");
 const ALERT_TESTS: &str = include_str!("../../deploy/monitoring/alerts.test.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/monitoring/dashboard.json");
+const MONITOR: &str = include_str!("../../deploy/monitoring/podmonitor.yaml");
+const DAEMON_SET: &str = include_str!("../../deploy/base/daemonset.yaml");
 const LOG: &[u8] = include_bytes!("logs/7.3-group-kill.log");
 
 /// A kill in a container.
@@ -142,18 +145,20 @@ fn every_metric_has_its_line_with_its_type_and_labels() {
 #[test]
 fn every_value_of_a_label_is_explained() {
     let text = exposed();
-    let events = EventObject::ALL.iter().map(|object| object.as_str());
-    let outcomes = EventOutcome::ALL.iter().map(|outcome| outcome.as_str());
     let known: BTreeSet<_> = words(METRICS).into_iter().collect();
-    let counted = text
-        .lines()
-        .filter(|line| line.starts_with("oomwatch_node_incidents_total{"))
-        .chain(
-            text.lines()
-                .filter(|line| line.starts_with("oomwatch_attribution_total{")),
-        )
-        .flat_map(|line| line.split('"').skip(1).step_by(2));
-    for value in counted.chain(events).chain(outcomes) {
+    let families = [
+        "oomwatch_node_incidents_total{",
+        "oomwatch_attribution_total{",
+        "oomwatch_events_total{",
+        "oomwatch_event_retries_total{",
+    ];
+    let mut values = BTreeSet::new();
+    for family in families {
+        let samples = text.lines().filter(|line| line.starts_with(family));
+        values.extend(samples.flat_map(|line| line.split('"').skip(1).step_by(2)));
+    }
+    assert!(values.len() > 20, "{values:?}");
+    for value in values {
         assert!(known.contains(value), "{value}");
     }
 }
@@ -211,6 +216,23 @@ fn rules_match_labels_that_are_there() {
             }
         }
     }
+}
+
+#[test]
+fn monitor_finds_the_agents_by_label_and_port() {
+    let port = DEFAULT_PORT.to_string();
+    assert_eq!(values(DAEMON_SET, "containerPort"), [port]);
+    let ports = values(MONITOR, "port");
+    assert_eq!(ports, ["metrics"]);
+    assert!(values(DAEMON_SET, "name").contains(&ports[0]));
+    let label = values(MONITOR, "app.kubernetes.io/name");
+    assert_eq!(label, ["oomwatch"]);
+    // The DaemonSet's selector, and its pods.
+    let labels = values(DAEMON_SET, "app.kubernetes.io/name");
+    assert_eq!(labels, [label[0]; 2]);
+    // Which the alerts' `job` comes from.
+    assert_eq!(values(MONITOR, "jobLabel"), ["app.kubernetes.io/name"]);
+    assert_eq!(values(MONITOR, "honorLabels"), ["true"]);
 }
 
 #[test]

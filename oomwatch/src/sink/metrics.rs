@@ -18,14 +18,14 @@ use tracing::debug;
 
 pub use self::render::Format;
 use self::{
-    containers::{Cause, Containers, Names},
+    containers::{Containers, Names, Reason},
     process::Process,
 };
 use crate::{
     kill::{Aside, AsideKind, Attribution, Scope},
     observe::{Losses, Way},
     report::{GapReport, Report},
-    sink::event::{Cause as Delay, Notice, Object, Outcome},
+    sink::event::{Cause, Notice, Object, Outcome},
     verdict::LimitOwner,
 };
 
@@ -33,7 +33,7 @@ use crate::{
 const UNKNOWN: &str = "unknown";
 
 /// What can have run out, and whose limit that can have been.
-const CAUSES: [Cause; 8] = [
+const REASONS: [Reason; 8] = [
     (Scope::Memcg.as_str(), LimitOwner::Container.as_str()),
     (Scope::Memcg.as_str(), LimitOwner::Pod.as_str()),
     (Scope::Memcg.as_str(), LimitOwner::Qos.as_str()),
@@ -56,129 +56,18 @@ const DELIVERY_SECONDS: [f64; 13] = [
 /// or two before.
 const INCIDENTS: usize = 64;
 
-/// What a Kubernetes Event is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventObject {
-    /// The node.
-    Node,
-    /// A pod.
-    Pod,
-}
+/// What an Event can be about.
+const OBJECTS: [Object; 2] = [Object::Node, Object::Pod];
 
-impl EventObject {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Node, Self::Pod];
-
-    /// The label's value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Pod => "pod",
-        }
-    }
-}
-
-/// What became of an attempt to record a Kubernetes Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventOutcome {
-    /// The API server has it: made anew or counted up.
-    Recorded,
-    /// The API server will never take it.
-    Refused,
-    /// It became too old before the API server could be had.
-    Expired,
-    /// It was not to be recorded: by a switch, a namespace left out or the pod's annotation.
-    Suppressed,
-    /// Too many waited, or the agent ended.
-    Dropped,
-    /// Nobody told the name of its pod.
-    Unnamed,
-    /// Another attempt follows: the token has expired, or is not known (401).
-    Unauthorized,
-    /// Another attempt follows: there is no permission (403).
-    Forbidden,
-    /// Another attempt follows: too much was asked (429).
-    TooManyRequests,
-    /// Another attempt follows: the API server could not (5xx).
-    ServerError,
-    /// Another attempt follows: no answer came.
-    Unreachable,
-    /// Another attempt follows: the answer was not one of an API server's.
-    Unreadable,
-}
-
-impl EventOutcome {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Recorded,
-        Self::Refused,
-        Self::Expired,
-        Self::Suppressed,
-        Self::Dropped,
-        Self::Unnamed,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::TooManyRequests,
-        Self::ServerError,
-        Self::Unreachable,
-        Self::Unreadable,
-    ];
-
-    /// The label's value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Recorded => "recorded",
-            Self::Refused => "refused",
-            Self::Expired => "expired",
-            Self::Suppressed => "suppressed",
-            Self::Dropped => "dropped",
-            Self::Unnamed => "unnamed",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::TooManyRequests => "too_many_requests",
-            Self::ServerError => "server_error",
-            Self::Unreachable => "unreachable",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
-impl From<Object> for EventObject {
-    fn from(object: Object) -> Self {
-        match object {
-            Object::Node => Self::Node,
-            Object::Pod => Self::Pod,
-        }
-    }
-}
-
-impl From<Outcome> for EventOutcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Accepted => Self::Recorded,
-            Outcome::Refused | Outcome::NoNamespace => Self::Refused,
-            Outcome::Expired => Self::Expired,
-            Outcome::Overflow | Outcome::Abandoned => Self::Dropped,
-            Outcome::Unnamed => Self::Unnamed,
-            Outcome::OptedOut | Outcome::Excluded => Self::Suppressed,
-        }
-    }
-}
-
-impl From<Delay> for EventOutcome {
-    fn from(cause: Delay) -> Self {
-        match cause {
-            Delay::Unauthorized => Self::Unauthorized,
-            Delay::Forbidden => Self::Forbidden,
-            Delay::TooMany => Self::TooManyRequests,
-            Delay::ServerError => Self::ServerError,
-            Delay::Unreachable => Self::Unreachable,
-            Delay::Unreadable => Self::Unreadable,
-        }
-    }
-}
+/// Why a request can have to be made again.
+const CAUSES_OF_RETRIES: [Cause; 6] = [
+    Cause::Unauthorized,
+    Cause::Forbidden,
+    Cause::TooMany,
+    Cause::ServerError,
+    Cause::Unreachable,
+    Cause::Unreadable,
+];
 
 /// The metrics; a clone is another handle to the same.
 #[derive(Clone, Debug)]
@@ -187,7 +76,7 @@ pub struct Metrics(Arc<Mutex<State>>);
 /// What has been counted.
 #[derive(Debug)]
 struct State {
-    incidents: BTreeMap<Cause, u64>,
+    incidents: BTreeMap<Reason, u64>,
     /// The last of them, newest last.
     last_incidents: VecDeque<String>,
     kills: u64,
@@ -202,6 +91,8 @@ struct State {
     attributions: BTreeMap<&'static str, u64>,
     /// By object and outcome.
     events: BTreeMap<(&'static str, &'static str), u64>,
+    /// By object and cause.
+    event_retries: BTreeMap<(&'static str, &'static str), u64>,
     outbox_pending: u64,
     delivery: Delivery,
     hooks: Option<&'static str>,
@@ -231,12 +122,17 @@ impl Metrics {
     /// All there from the start, at 0, so that the first kill is a growth.
     #[must_use]
     pub fn new() -> Self {
-        let events = EventObject::ALL.iter().flat_map(|object| {
-            let object = object.as_str();
-            EventOutcome::ALL.map(|outcome| ((object, outcome.as_str()), 0))
+        let events = OBJECTS.iter().flat_map(|object| {
+            let possible = Outcome::ALL
+                .iter()
+                .filter(|outcome| can_be(*object, **outcome));
+            possible.map(|outcome| ((object.as_str(), outcome.as_str()), 0))
+        });
+        let event_retries = OBJECTS.iter().flat_map(|object| {
+            CAUSES_OF_RETRIES.map(|cause| ((object.as_str(), cause.as_str()), 0))
         });
         Self(Arc::new(Mutex::new(State {
-            incidents: CAUSES.map(|cause| (cause, 0)).into(),
+            incidents: REASONS.map(|reason| (reason, 0)).into(),
             last_incidents: VecDeque::with_capacity(INCIDENTS),
             kills: 0,
             kernel_kills: 0,
@@ -249,6 +145,7 @@ impl Metrics {
             kmsg_overruns: 0,
             attributions: ATTRIBUTIONS.map(|method| (method.as_str(), 0)).into(),
             events: events.collect(),
+            event_retries: event_retries.collect(),
             outbox_pending: 0,
             delivery: Delivery::default(),
             hooks: None,
@@ -262,20 +159,20 @@ impl Metrics {
 
     /// A process was killed. Its report is as good as it gets: names that come later are not counted.
     pub fn kill(&self, report: &Report, now: Timestamp) {
-        let cause = (
+        let reason = (
             report.kill.scope.as_str(),
             report.limit_owner.map_or(UNKNOWN, LimitOwner::as_str),
         );
         let state = &mut *self.state();
         state.kills += 1;
         if state.is_new_incident(&report.incident) {
-            *state.incidents.entry(cause).or_insert(0) += 1;
+            *state.incidents.entry(reason).or_insert(0) += 1;
         }
         let attribution = report.kill.attribution.as_str();
         *state.attributions.entry(attribution).or_insert(0) += 1;
         if let Some(names) = names(report) {
             let time = report.time.unwrap_or(now);
-            state.containers.kill(names, cause, time, now);
+            state.containers.kill(names, reason, time, now);
         }
     }
 
@@ -317,8 +214,9 @@ impl Metrics {
         self.state().kernel_kills = count;
     }
 
-    /// Something came of Events.
+    /// What became of the Events of some incidents, or of a request.
     pub fn notice(&self, notice: &Notice) {
+        let state = &mut *self.state();
         match *notice {
             Notice::Settled {
                 object,
@@ -326,31 +224,22 @@ impl Metrics {
                 incidents,
                 age_ns,
             } => {
-                for _ in 0..incidents {
-                    self.event(object.into(), outcome.into());
-                }
+                let key = (object.as_str(), outcome.as_str());
+                *state.events.entry(key).or_insert(0) += u64::from(incidents);
                 if outcome == Outcome::Accepted {
-                    self.delivered(Duration::from_nanos(age_ns).as_secs_f64());
+                    state.delivery.observe(age_ns, u64::from(incidents));
                 }
             }
-            Notice::Delayed { object, cause } => self.event(object.into(), cause.into()),
+            Notice::Delayed { object, cause } => {
+                let key = (object.as_str(), cause.as_str());
+                *state.event_retries.entry(key).or_insert(0) += 1;
+            }
         }
     }
 
-    /// What became of an attempt to record an Event.
-    pub fn event(&self, object: EventObject, outcome: EventOutcome) {
-        let key = (object.as_str(), outcome.as_str());
-        *self.state().events.entry(key).or_insert(0) += 1;
-    }
-
-    /// An Event was accepted so many seconds after its kill.
-    pub fn delivered(&self, seconds: f64) {
-        self.state().delivery.observe(seconds);
-    }
-
-    /// So many Events wait to be recorded.
-    pub fn outbox_pending(&self, events: u64) {
-        self.state().outbox_pending = events;
+    /// So many incidents wait to be told in Events.
+    pub fn outbox_pending(&self, incidents: u64) {
+        self.state().outbox_pending = incidents;
     }
 
     /// The way in which kills are seen.
@@ -418,14 +307,26 @@ impl State {
 }
 
 impl Delivery {
-    fn observe(&mut self, seconds: f64) {
+    /// So many took as long as this, about.
+    fn observe(&mut self, age_ns: u64, times: u64) {
+        let seconds = Duration::from_nanos(age_ns).as_secs_f64();
         let place = DELIVERY_SECONDS
             .iter()
             .position(|bound| seconds <= *bound)
             .unwrap_or(DELIVERY_SECONDS.len());
-        self.counts[place] += 1;
+        self.counts[place] += times;
+        let seconds = Duration::from_nanos(age_ns.saturating_mul(times)).as_secs_f64();
         self.sum_seconds += seconds;
     }
+}
+
+/// Whether an outcome is one of this object's Events: the node has a name, and nobody asks it for silence.
+fn can_be(object: Object, outcome: Outcome) -> bool {
+    let is_a_pods = matches!(
+        outcome,
+        Outcome::Unnamed | Outcome::OptedOut | Outcome::Excluded
+    );
+    object == Object::Pod || !is_a_pods
 }
 
 /// Whose kill it was, by names: those of a pod, and of its container where that is known; or of a container alone.

@@ -23,13 +23,13 @@ pub(super) struct Names {
 }
 
 /// Words for what ran out and whose limit was hit.
-pub(super) type Cause = (&'static str, &'static str);
+pub(super) type Reason = (&'static str, &'static str);
 
 /// What is remembered of a container.
 #[derive(Debug)]
 pub(super) struct Series {
     /// How many processes were killed.
-    pub(super) kills: BTreeMap<Cause, u64>,
+    pub(super) kills: BTreeMap<Reason, u64>,
     /// When the last one was.
     pub(super) last_kill: Timestamp,
     /// From then on the series may go.
@@ -46,7 +46,13 @@ pub(super) struct Containers {
 
 impl Containers {
     /// Counts a kill.
-    pub(super) fn kill(&mut self, container: Names, cause: Cause, time: Timestamp, now: Timestamp) {
+    pub(super) fn kill(
+        &mut self,
+        container: Names,
+        reason: Reason,
+        time: Timestamp,
+        now: Timestamp,
+    ) {
         if !self.series.contains_key(&container) {
             self.make_room(now);
         }
@@ -55,7 +61,7 @@ impl Containers {
             last_kill: time,
             stays_until: now,
         });
-        *series.kills.entry(cause).or_insert(0) += 1;
+        *series.kills.entry(reason).or_insert(0) += 1;
         series.last_kill = series.last_kill.max(time);
         series.stay(now);
     }
@@ -108,7 +114,7 @@ mod tests {
     use super::*;
     use crate::testing::timestamp;
 
-    const CAUSE: Cause = ("memcg", "container");
+    const REASON: Reason = ("memcg", "container");
 
     fn container(pod: &str) -> Names {
         Names {
@@ -129,9 +135,9 @@ mod tests {
     #[test]
     fn series_leave_half_an_hour_after_the_last_kill() {
         let mut containers = Containers::default();
-        containers.kill(container("a"), CAUSE, at(0), at(0));
-        containers.kill(container("b"), CAUSE, at(0), at(0));
-        containers.kill(container("a"), CAUSE, at(1), at(1));
+        containers.kill(container("a"), REASON, at(0), at(0));
+        containers.kill(container("b"), REASON, at(0), at(0));
+        containers.kill(container("a"), REASON, at(1), at(1));
         containers.forget(at(30));
         assert_eq!(pods(&containers), ["a", "b"]);
         containers.forget(at(31));
@@ -143,8 +149,8 @@ mod tests {
     #[test]
     fn series_of_a_pod_that_lives_stay_and_leave_half_an_hour_after_it() {
         let mut containers = Containers::default();
-        containers.kill(container("gone"), CAUSE, at(0), at(0));
-        containers.kill(container("alive"), CAUSE, at(0), at(0));
+        containers.kill(container("gone"), REASON, at(0), at(0));
+        containers.kill(container("alive"), REASON, at(0), at(0));
         containers.keep(at(29), |namespace, pod| {
             (namespace, pod) == ("shop", "alive")
         });
@@ -159,24 +165,24 @@ mod tests {
     #[test]
     fn last_kill_never_goes_back() {
         let mut containers = Containers::default();
-        containers.kill(container("a"), CAUSE, at(5), at(5));
-        containers.kill(container("a"), CAUSE, at(2), at(6));
+        containers.kill(container("a"), REASON, at(5), at(5));
+        containers.kill(container("a"), REASON, at(2), at(6));
         let (_, series) = containers.iter().next().expect("a container");
         assert_eq!(series.last_kill, at(5));
-        assert_eq!(series.kills[&CAUSE], 2);
+        assert_eq!(series.kills[&REASON], 2);
     }
 
     #[test]
     fn one_too_many_takes_the_place_of_the_one_killed_longest_ago() {
         let mut containers = Containers::default();
-        containers.kill(container("first"), CAUSE, at(0), at(0));
+        containers.kill(container("first"), REASON, at(0), at(0));
         for number in 1..MAX_CONTAINERS {
-            containers.kill(container(&number.to_string()), CAUSE, at(1), at(1));
+            containers.kill(container(&number.to_string()), REASON, at(1), at(1));
         }
         assert_eq!((containers.series.len(), containers.evicted), (512, 0));
-        containers.kill(container("7"), CAUSE, at(2), at(2));
+        containers.kill(container("7"), REASON, at(2), at(2));
         assert_eq!(containers.evicted, 0);
-        containers.kill(container("last"), CAUSE, at(2), at(2));
+        containers.kill(container("last"), REASON, at(2), at(2));
         assert_eq!((containers.series.len(), containers.evicted), (512, 1));
         assert!(!pods(&containers).contains(&"first"));
         assert!(pods(&containers).contains(&"last"));
@@ -186,9 +192,9 @@ mod tests {
     fn what_has_left_needs_no_eviction() {
         let mut containers = Containers::default();
         for number in 0..MAX_CONTAINERS {
-            containers.kill(container(&number.to_string()), CAUSE, at(0), at(0));
+            containers.kill(container(&number.to_string()), REASON, at(0), at(0));
         }
-        containers.kill(container("last"), CAUSE, at(31), at(31));
+        containers.kill(container("last"), REASON, at(31), at(31));
         assert_eq!(pods(&containers), ["last"]);
         assert_eq!(containers.evicted, 0);
     }

@@ -94,14 +94,14 @@ impl Collector for Shown {
 
 /// What was killed on this node, and whether all of it was seen.
 fn node(writer: &mut Writer<'_>, state: &State) -> fmt::Result {
-    let cause = |(scope, owner)| [("scope", scope), ("limit_owner", owner)];
+    let reason = |(scope, owner)| [("scope", scope), ("limit_owner", owner)];
     writer.counters(
         "oomwatch_node_incidents",
         "Calls of the OOM killer that killed, whatever the number of their victims",
         state
             .incidents
             .iter()
-            .map(|(key, count)| (cause(*key), *count)),
+            .map(|(key, count)| (reason(*key), *count)),
     )?;
     writer.counter(
         "oomwatch_node_kills",
@@ -162,14 +162,22 @@ fn node(writer: &mut Writer<'_>, state: &State) -> fmt::Result {
 fn agent(writer: &mut Writer<'_>, state: &State) -> fmt::Result {
     writer.counters(
         "oomwatch_events",
-        "Attempts to record a Kubernetes Event",
+        "Incidents by what became of their Kubernetes Event",
         state.events.iter().map(|((object, outcome), count)| {
             ([("object", *object), ("outcome", *outcome)], *count)
         }),
     )?;
+    writer.counters(
+        "oomwatch_event_retries",
+        "Requests for Kubernetes Events that failed and are made again",
+        state
+            .event_retries
+            .iter()
+            .map(|((object, cause), count)| ([("object", *object), ("cause", *cause)], *count)),
+    )?;
     writer.gauge(
         "oomwatch_outbox_pending",
-        "Kubernetes Events that wait to be recorded",
+        "Incidents that wait to be told in a Kubernetes Event",
         &state.outbox_pending,
     )?;
     writer.delivery(&state.delivery)?;

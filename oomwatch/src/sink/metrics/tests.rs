@@ -32,6 +32,15 @@ fn aside(kind: AsideKind) -> Aside {
     }
 }
 
+fn settled(object: Object, outcome: Outcome, incidents: u32, age_ms: u64) -> Notice {
+    Notice::Settled {
+        object,
+        outcome,
+        incidents,
+        age_ns: age_ms * 1_000_000,
+    }
+}
+
 /// The samples of a family, without the process's own.
 fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
     let text = metrics.render_with(Format::Prometheus, now(), None);
@@ -73,12 +82,14 @@ fn eventful() -> Metrics {
     };
     metrics.losses(Way::Programs(Rung::Fentry), losses);
     metrics.kernel_kills(42);
-    metrics.event(EventObject::Node, EventOutcome::Recorded);
-    metrics.event(EventObject::Pod, EventOutcome::Forbidden);
-    metrics.event(EventObject::Pod, EventOutcome::Recorded);
-    metrics.delivered(0.05);
-    metrics.delivered(0.3);
-    metrics.delivered(9999.0);
+    metrics.notice(&settled(Object::Node, Outcome::Accepted, 1, 50));
+    metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, 300));
+    metrics.notice(&settled(Object::Pod, Outcome::Accepted, 1, 9_999_000));
+    metrics.notice(&settled(Object::Pod, Outcome::Excluded, 7, 0));
+    metrics.notice(&Notice::Delayed {
+        object: Object::Pod,
+        cause: Cause::Forbidden,
+    });
     metrics.outbox_pending(2);
     metrics.audit(timestamp(NOW - 30, 0));
     metrics.journal_bytes(4096);
@@ -144,7 +155,7 @@ fn unknown_is_counted_as_unknown() {
         incidents.contains(&r#"{scope="unknown",limit_owner="unknown"} 1"#.to_owned()),
         "{incidents:?}"
     );
-    assert_eq!(incidents.len(), CAUSES.len());
+    assert_eq!(incidents.len(), REASONS.len());
     assert!(samples(&metrics, "oomwatch_kills_total").is_empty());
 }
 
@@ -301,16 +312,37 @@ fn words_are_those_of_the_json() {
 #[test]
 fn deliveries_fall_between_their_bounds() {
     let metrics = Metrics::new();
-    for seconds in [0.05, 0.050_1, 3600.0, 3600.1] {
-        metrics.delivered(seconds);
+    for age_ms in [50, 51, 3_600_000, 3_600_001] {
+        metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, age_ms));
     }
+    // Never delivered.
+    metrics.notice(&settled(Object::Pod, Outcome::Expired, 2, 1));
     let buckets = samples(&metrics, "oomwatch_delivery_seconds_bucket");
-    assert_eq!(
-        buckets.first().map(String::as_str),
-        Some(r#"{le="0.05"} 1"#)
-    );
-    assert_eq!(buckets[1], r#"{le="0.1"} 2"#);
-    assert_eq!(buckets[12], r#"{le="3600.0"} 3"#);
-    assert_eq!(buckets[13], r#"{le="+Inf"} 4"#);
-    assert_eq!(samples(&metrics, "oomwatch_delivery_seconds_count"), ["4"]);
+    assert_eq!(buckets[0], r#"{le="0.05"} 2"#);
+    assert_eq!(buckets[1], r#"{le="0.1"} 4"#);
+    assert_eq!(buckets[12], r#"{le="3600.0"} 6"#);
+    assert_eq!(buckets[13], r#"{le="+Inf"} 8"#);
+    assert_eq!(samples(&metrics, "oomwatch_delivery_seconds_count"), ["8"]);
+}
+
+#[test]
+fn whatever_becomes_of_events_adds_to_a_series_that_was_there() {
+    let metrics = Metrics::new();
+    let count = |name| samples(&metrics, name).len();
+    let before = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);
+    for object in OBJECTS {
+        for outcome in Outcome::ALL {
+            if can_be(object, outcome) {
+                metrics.notice(&settled(object, outcome, 3, 1));
+            }
+        }
+        for cause in CAUSES_OF_RETRIES {
+            metrics.notice(&Notice::Delayed { object, cause });
+        }
+    }
+    let after = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);
+    assert_eq!(before, after);
+    for sample in samples(&metrics, "oomwatch_events_total") {
+        assert!(sample.ends_with(" 3"), "{sample}");
+    }
 }
