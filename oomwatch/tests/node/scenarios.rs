@@ -258,7 +258,7 @@ fn storm(cluster: &Cluster) {
         "oomwatch_unobserved_kills_total",
         "oomwatch_ring_dropped_total",
         "oomwatch_events_total{object=\"pod\",outcome=\"unnamed\"}",
-        "oomwatch_events_total{object=\"pod\",outcome=\"dropped\"}",
+        "oomwatch_events_total{object=\"pod\",outcome=\"overflow\"}",
     ] {
         assert_eq!(Agent::metric(cluster, series), 0, "{series}");
     }
