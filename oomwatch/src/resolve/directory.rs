@@ -469,7 +469,8 @@ impl Directory {
                 *reply == Reply::Nobody && at.saturating_duration_since(killed) <= FRESH
             })
         };
-        let not_dockers = self.docker.is_none()
+        // A node has one runtime for its pods: one that does not answer is not it where another does.
+        let not_dockers = self.docker.is_none_or(|docker| docker.failed.is_some())
             || !may_be_dockers(container.runtime)
             || has_not(self.docker_asked.get(&container.id));
         known.pod_name.is_some()
