@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tokio::time::{Duration, Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::{
     audit::{Tally, Verdict},
@@ -25,8 +25,8 @@ pub(super) struct Auditor {
     proc_root: PathBuf,
     tally: Tally,
     due: Instant,
-    /// How many were missing when it was compared last.
-    missing: u64,
+    /// The kernel's count when it was compared last: those kills must have been seen by now.
+    last_count: u64,
     /// When the sum was right last: nanoseconds since boot.
     complete_boot_time_ns: u64,
 }
@@ -44,11 +44,12 @@ impl Auditor {
     /// From now on.
     pub(super) fn start(proc_root: &Path) -> Result<Self, HostError> {
         let now = clock::since_boot_ns();
+        let kernel_count = host::oom_kill_count(proc_root)?;
         Ok(Self {
             proc_root: proc_root.to_owned(),
-            tally: Tally::new(now, host::oom_kill_count(proc_root)?),
+            tally: Tally::new(now, kernel_count),
             due: Instant::now() + EVERY,
-            missing: 0,
+            last_count: kernel_count,
             complete_boot_time_ns: now,
         })
     }
@@ -79,22 +80,14 @@ impl Auditor {
         sleep_until(self.due).await;
     }
 
-    /// Compares. What is missing is told when it has been missing twice: a kill is counted before its record can be read.
+    /// Compares. A kill is counted before its record can be read: what is told as missing was counted by the last time.
     pub(super) fn compare(&mut self, losses: Losses) -> Result<Audited, HostError> {
         let now = clock::since_boot_ns();
         let kernel_count = host::oom_kill_count(&self.proc_root)?;
         self.tally.counts.dropped = losses.dropped;
         self.tally.counts.undecoded = losses.undecoded;
-        let verdict = self.tally.verdict(kernel_count);
-        let missing = match verdict {
-            Verdict::Complete => 0,
-            Verdict::Unobserved(missing) | Verdict::Lost(missing) => missing,
-            Verdict::Excess(excess) => {
-                info!(excess, "more OOM kills were seen than the kernel counted");
-                0
-            }
-        };
-        let told = missing.min(self.missing);
+        let told = missing(self.tally.verdict(self.last_count));
+        self.last_count = kernel_count;
         let gap = (told > 0).then(|| {
             warn!(
                 missing = told,
@@ -111,17 +104,25 @@ impl Auditor {
                 cgroups: Vec::new(),
             }
         });
-        self.missing = missing - told;
-        if self.missing == 0 {
-            self.complete_boot_time_ns = now;
+        let verdict = self.tally.verdict(kernel_count);
+        if let Verdict::Excess(excess) = verdict {
+            debug!(excess, "more OOM kills were seen than the kernel counted");
         }
-        self.due = Instant::now()
-            + if self.missing > 0 {
-                AFTER_A_KILL
-            } else {
-                EVERY
-            };
+        self.due = Instant::now();
+        if missing(verdict) == 0 {
+            self.complete_boot_time_ns = now;
+            self.due += EVERY;
+        } else {
+            self.due += AFTER_A_KILL;
+        }
         Ok(Audited { kernel_count, gap })
+    }
+}
+
+fn missing(verdict: Verdict) -> u64 {
+    match verdict {
+        Verdict::Unobserved(missing) | Verdict::Lost(missing) => missing,
+        Verdict::Complete | Verdict::Excess(_) => 0,
     }
 }
 
@@ -165,6 +166,21 @@ mod tests {
         assert_eq!(compare(&mut auditor), None);
         auditor.kill(Some(u64::MAX));
         assert_eq!(compare(&mut auditor), None);
+        assert_eq!(compare(&mut auditor), None);
+    }
+
+    #[test]
+    fn late_records_of_a_storm_are_no_gap() {
+        let kernel = Kernel::new();
+        let mut auditor = kernel.auditor();
+        for round in 1..=50 {
+            kernel.counts(7 + 10 * round);
+            assert_eq!(compare(&mut auditor), None);
+            // Some of each round are read in the next.
+            for _ in 0..10 {
+                auditor.kill(Some(u64::MAX));
+            }
+        }
         assert_eq!(compare(&mut auditor), None);
     }
 

@@ -41,11 +41,6 @@ impl Agent {
         ]);
     }
 
-    /// What it has written.
-    pub(crate) fn log(cluster: &Cluster) -> String {
-        cluster.kubectl(&["logs", "daemonset/oomwatch", "-n", NAMESPACE])
-    }
-
     /// Value of a metric's series, as `/metrics` names it.
     pub(crate) fn metric(cluster: &Cluster, series: &str) -> u64 {
         let pods = cluster.get(&["pods", "-n", NAMESPACE]);

@@ -71,26 +71,30 @@ fn own_limit(cluster: &Cluster) {
     assert!(described.contains("ContainerOOMKilled"), "{described}");
 }
 
-/// One fills the memory that the other would need; the pause process takes the rest.
+/// What an init container has left in memory is charged to the pod alone.
 fn pod_limit(cluster: &Cluster) {
     let namespace = cluster.namespace("pod-limit");
-    let hold = "head -c 20800000 /dev/zero > /shared/held; echo full; sleep 1000";
-    let mut holder = container("holder", "20Mi", hold);
-    holder["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
-    let wait = "until [ -s /shared/held ] && [ $(stat -c %s /shared/held) = 20800000 ]; do sleep 0.1; done; exec tail /dev/zero";
-    let mut eater = container("eater", "20Mi", wait);
-    eater["volumeMounts"] = holder["volumeMounts"].clone();
+    let mut leaver = container(
+        "leaver",
+        "20Mi",
+        "head -c 15728640 /dev/zero > /shared/left",
+    );
+    leaver["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
+    let mut eater = container("eater", "20Mi", EAT);
+    eater["volumeMounts"] = leaver["volumeMounts"].clone();
     namespace.pod(
         "both",
         &json!({
-            "containers": [holder, eater],
+            "initContainers": [leaver],
+            "containers": [container("idle", "10Mi", "sleep 1000"), eater],
             "volumes": [{"name": "shared", "emptyDir": {"medium": "Memory"}}],
         }),
     );
-    let event = cluster.until("an Event of the pod", |_| namespace.events("both").pop());
+    let event = namespace.event("both", "ContainerOOMKilled", 1);
+    assert_eq!(field_path(&event), "spec.containers{eater}");
     let message = message(&event);
     assert!(
-        message.contains("memory limit of the pod, 40MiB, was reached"),
+        message.contains("memory limit of the pod, 30MiB"),
         "{message}"
     );
 }
