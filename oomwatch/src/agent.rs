@@ -31,6 +31,7 @@ use crate::{
     observe::{Observer, Seen},
     report::{GapReport, Host, Report},
     resolve::{
+        facts::PodName,
         names::{Names, Sources},
         runtimes::{Listing, Runtimes},
     },
@@ -45,7 +46,7 @@ use crate::{
 const NICE: i32 = -20;
 
 /// How often the metrics and the health are told what changes by itself.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How long the end may take, after the signal: less than a pod is given by default, and by `deploy/base`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -239,6 +240,12 @@ impl Agent {
         self.metrics.outbox_pending(self.events.pending());
         if let Some(is_up) = is_watch_up {
             self.metrics.api_watch_up(is_up);
+        }
+        if let Some(pods) = self.names.pods() {
+            self.metrics.pods(Timestamp::now(), |namespace, name| {
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                pods.contains(&PodName { namespace, name })
+            });
         }
         let now = Health {
             hooks: State::Ok,

@@ -12,7 +12,10 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use self::known::Known;
 use crate::{
@@ -183,6 +186,13 @@ impl Directory {
         lines
             .map(|line| line.failed.is_none())
             .reduce(|one, other| one || other)
+    }
+
+    /// Names of the pods that are there, as the API has them; absent if its watch is not up.
+    #[must_use]
+    pub fn pod_names(&self) -> Option<HashSet<PodName>> {
+        let names = self.pods.there().map(|(_, pod)| pod.name.clone());
+        (self.kubernetes == Standing::Up).then(|| names.collect())
     }
 
     /// Whether the API has a pod of this UID.

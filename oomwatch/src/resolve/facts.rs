@@ -5,7 +5,7 @@ use std::fmt;
 use crate::report::ContainerKind;
 
 /// A pod's names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodName {
     /// Its namespace.
     pub namespace: String,

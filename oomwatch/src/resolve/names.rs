@@ -4,6 +4,7 @@
 //! and for the runtime, half a second at most, and then leaves with what is known.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -17,6 +18,7 @@ use crate::{
     report::Report,
     resolve::{
         directory::{Answer, Arrival, Ask, Directory, Standing},
+        facts::PodName,
         kubernetes,
         pod_logs::PodLogs,
         runtimes::{self, Runtimes},
@@ -92,6 +94,12 @@ impl Names {
     #[must_use]
     pub fn is_runtime_up(&self) -> Option<bool> {
         self.shared.read(Directory::is_runtime_up)
+    }
+
+    /// The node's pods that are there; absent if their watch is not up.
+    #[must_use]
+    pub fn pods(&self) -> Option<HashSet<PodName>> {
+        self.shared.read(Directory::pod_names)
     }
 
     /// Takes a kill, to be named. Never waits.
