@@ -29,9 +29,9 @@ pub(crate) fn assets() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Tells tests where the programs are, and that none of them is to be skipped.
-pub(crate) fn tell<'a>(tests: &'a mut Command, assets: &Path) -> &'a mut Command {
-    tests.env(ASSETS, assets).env("OOMWATCH_REQUIRE", "all")
+/// Tells tests where the programs are, and which of them are not to be skipped.
+pub(crate) fn tell<'a>(tests: &'a mut Command, assets: &Path, required: &str) -> &'a mut Command {
+    tests.env(ASSETS, assets).env("OOMWATCH_REQUIRE", required)
 }
 
 /// A node that is up; it goes down when this is dropped.

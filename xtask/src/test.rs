@@ -167,7 +167,8 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
     for target in API_TARGETS {
         tests.args(["--test", target]);
     }
-    exec::run(kube::tell(&mut tests, assets))
+    // Of the names, what takes no node.
+    exec::run(kube::tell(&mut tests, assets, "api"))
 }
 
 fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
@@ -186,7 +187,7 @@ fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
     ]);
     tests.envs(node.environment.iter().cloned());
     tests.env("OOMWATCH_KUBECTL", kubectl);
-    exec::run(kube::tell(&mut tests, assets))
+    exec::run(kube::tell(&mut tests, assets, "all"))
 }
 
 fn unit(workspace: &Workspace) -> Result<()> {

@@ -1,0 +1,235 @@
+//! A real API server with its etcd, both the test's own: on loopback, with their files in a temporary folder, and ended with
+//! the test.
+
+use std::{
+    env,
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tempfile::TempDir;
+
+/// How long something may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Who may do anything.
+pub(crate) const ADMIN: &str = "admin-token";
+/// Who may do what a test grants.
+pub(crate) const AGENT: &str = "agent-token";
+
+const TOKENS: &str = "admin-token,admin,admin,\"system:masters\"\nagent-token,agent,agent\n";
+
+/// etcd and kube-apiserver.
+pub(crate) struct ApiServer {
+    assets: PathBuf,
+    folder: TempDir,
+    ports: [u16; 3],
+    etcd: Child,
+    api: Mutex<Child>,
+}
+
+/// The folder of the programs, or why there is none.
+pub(crate) fn assets() -> Result<PathBuf, String> {
+    let folder = env::var_os("KUBEBUILDER_ASSETS")
+        .map(PathBuf::from)
+        .ok_or("KUBEBUILDER_ASSETS does not name a folder with a Kubernetes API server")?;
+    for name in ["etcd", "kube-apiserver", "kubectl"] {
+        if !folder.join(name).exists() {
+            return Err(format!("KUBEBUILDER_ASSETS has no {name}"));
+        }
+    }
+    Command::new("openssl")
+        .arg("version")
+        .output()
+        .map_err(|error| format!("openssl: {error}"))?;
+    Ok(folder)
+}
+
+impl ApiServer {
+    pub(crate) fn start(assets: PathBuf) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("oomwatch-test-")
+            .tempdir()
+            .expect("make a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("tokens.csv"), TOKENS).expect("write the tokens");
+        let key = Command::new("openssl")
+            .args(["genrsa", "-out"])
+            .arg(path("key"))
+            .arg("2048")
+            .output()
+            .expect("run openssl");
+        assert!(key.status.success(), "{key:?}");
+        let ports = free_ports();
+        let (client_url, peer_url) = (url(ports[1]), url(ports[2]));
+        let etcd = Command::new(assets.join("etcd"))
+            .arg("--data-dir")
+            .arg(path("etcd"))
+            .args(["--listen-client-urls", &client_url])
+            .args(["--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url])
+            .arg("--unsafe-no-fsync")
+            .stdout(Stdio::null())
+            .stderr(File::create(path("etcd.log")).expect("make the log"))
+            .spawn()
+            .expect("start etcd");
+        let api = Mutex::new(spawn_api(&assets, folder.path(), ports));
+        let server = Self {
+            assets,
+            folder,
+            ports,
+            etcd,
+            api,
+        };
+        for token in [ADMIN, AGENT] {
+            fs::write(server.kubeconfig(token), server.kubeconfig_text(token))
+                .expect("write a kubeconfig");
+        }
+        server.wait_until_ready();
+        server
+    }
+
+    /// A client with this token.
+    pub(crate) async fn client(&self, token: &str) -> Client {
+        client(&self.kubeconfig(token)).await
+    }
+
+    /// What kubectl prints, as the administrator.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn try_kubectl(&self, arguments: &[&str]) -> Output {
+        kubectl(&self.assets, &self.kubeconfig(ADMIN), arguments)
+    }
+
+    /// Kills the API server; etcd keeps what it was told.
+    pub(crate) fn kill(&self) {
+        let mut api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        api.kill().expect("kill the API server");
+        api.wait().expect("wait for the API server");
+    }
+
+    /// Starts it again, where it was.
+    pub(crate) fn restart(&self) {
+        let child = spawn_api(&self.assets, self.folder.path(), self.ports);
+        *self.api.lock().unwrap_or_else(PoisonError::into_inner) = child;
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        let is_ready = || {
+            // The namespace that pods are made in comes last.
+            self.try_kubectl(&["get", "--raw", "/readyz"])
+                .status
+                .success()
+                && self
+                    .try_kubectl(&["get", "namespace", "default"])
+                    .status
+                    .success()
+        };
+        while !is_ready() {
+            let log = || fs::read_to_string(self.folder.path().join("api.log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "no answer: {}", log());
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn kubeconfig(&self, token: &str) -> PathBuf {
+        self.folder.path().join(format!("{token}.kubeconfig"))
+    }
+
+    fn kubeconfig_text(&self, token: &str) -> String {
+        let certificate = self.folder.path().join("certs/apiserver.crt");
+        let (port, certificate) = (self.ports[0], certificate.display());
+        format!(
+            "apiVersion: v1
+kind: Config
+clusters:
+- {{name: here, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: '{certificate}'}}}}
+users:
+- {{name: user, user: {{token: {token}}}}}
+contexts:
+- {{name: here, context: {{cluster: here, user: user}}}}
+current-context: here
+"
+        )
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        let mut api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
+        for child in [&mut *api, &mut self.etcd] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A client of the cluster that a kubeconfig names.
+pub(crate) async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("a configuration")).expect("a client")
+}
+
+/// Runs kubectl.
+pub(crate) fn kubectl(assets: &Path, kubeconfig: &Path, arguments: &[&str]) -> Output {
+    Command::new(assets.join("kubectl"))
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("run kubectl")
+}
+
+fn spawn_api(assets: &Path, folder: &Path, [port, etcd_port, _]: [u16; 3]) -> Child {
+    let key = folder.join("key").display().to_string();
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("api.log"))
+        .expect("make the log");
+    Command::new(assets.join("kube-apiserver"))
+        .arg(format!("--etcd-servers={}", url(etcd_port)))
+        .arg(format!("--secure-port={port}"))
+        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+        .arg(format!("--cert-dir={}", folder.join("certs").display()))
+        .arg(format!(
+            "--token-auth-file={}",
+            folder.join("tokens.csv").display()
+        ))
+        .arg("--authorization-mode=RBAC")
+        .arg("--disable-admission-plugins=ServiceAccount")
+        .arg("--service-account-issuer=https://kubernetes.default.svc")
+        .arg(format!("--service-account-key-file={key}"))
+        .arg(format!("--service-account-signing-key-file={key}"))
+        .arg("--service-cluster-ip-range=198.51.100.0/24")
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("start kube-apiserver")
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Ports that nobody listens on.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("its address").port())
+}

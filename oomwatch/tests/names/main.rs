@@ -1,0 +1,84 @@
+//! Who is that, against what really knows: an API server, and a node with its kubelet and containerd.
+//!
+//! | variable | does |
+//! |---|---|
+//! | `KUBEBUILDER_ASSETS` | the folder of `etcd`, `kube-apiserver` and `kubectl`; without it nothing here runs |
+//! | `KUBECONFIG`, `CONTAINER_RUNTIME_ENDPOINT`, `KUBE_NODE_NAME`, `KUBE_NODE_DIR` | a node on this machine, whose administrator this is; its kubelet reads static pods from `manifests` in the folder. Without them what needs a node is skipped. Needs root and BPF, too |
+//! | `OOMWATCH_REQUIRE` | `api`, `node` or `all`, with commas: what cannot run fails instead of being skipped |
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says what it expects, and fails by panicking"
+)]
+
+/// A real API server.
+mod api_server;
+/// Kills that nobody has named yet.
+mod kills;
+/// A real node.
+mod node;
+/// What is claimed of names from the API.
+mod scenarios;
+
+use std::{env, process::ExitCode, sync::Arc};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use crate::{api_server::ApiServer, node::Node};
+
+/// A test: its name is what it claims.
+type Scenario<T> = (&'static str, fn(&T));
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They share a server, and stop it.
+    arguments.test_threads = Some(1);
+    let api = if arguments.list {
+        Err("listed only".to_owned())
+    } else {
+        api_server::assets().map(ApiServer::start)
+    };
+    let node = Node::find();
+    let mut can_run = true;
+    for (what, why) in [("api", api.as_ref().err()), ("node", node.as_ref().err())] {
+        if let Some(why) = why
+            && !arguments.list
+        {
+            eprintln!("skipped: {what}: {why}");
+            can_run &= !is_required(what);
+        }
+    }
+    if !can_run {
+        eprintln!("required");
+        return ExitCode::FAILURE;
+    }
+    let (api, node) = (Arc::new(api), Arc::new(node));
+    let trials = trials(&scenarios::ALL, &api)
+        .chain(trials(&node::ALL, &node))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trials<T: Send + Sync + 'static>(
+    all: &[Scenario<T>],
+    of: &Arc<Result<T, String>>,
+) -> impl Iterator<Item = Trial> {
+    all.iter().map(|&(name, run)| {
+        let of = of.clone();
+        Trial::ignorable_test(name, move || {
+            Ok(match &*of {
+                Ok(of) => {
+                    run(of);
+                    Completion::Completed
+                }
+                Err(why) => Completion::ignored_with(format!("skipped: {why}")),
+            })
+        })
+    })
+}
+
+fn is_required(what: &str) -> bool {
+    let required = env::var("OOMWATCH_REQUIRE").unwrap_or_default();
+    required.split(',').any(|one| one == what || one == "all")
+}
