@@ -5,7 +5,14 @@ use anyhow::Result;
 use crate::cargo::Workspace;
 use crate::{ebpf, exec, fuzz, test};
 
-pub(crate) fn run() -> Result<()> {
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave these tiers of tests out
+    #[arg(long, value_name = "TIER", value_delimiter = ',')]
+    without: Vec<test::Tier>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = Workspace::load()?;
     exec::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
     // A workspace of its own.
@@ -27,5 +34,5 @@ pub(crate) fn run() -> Result<()> {
             .args(["doc", "--locked", "--workspace", "--no-deps"])
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
-    test::require_all()
+    test::require_all_but(&args.without)
 }

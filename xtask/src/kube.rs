@@ -57,7 +57,11 @@ impl Node {
         let mut up = Command::new(&node.command);
         up.arg("up").env("KUBE_BIN", assets);
         eprintln!("$ {}", exec::shown(&up));
-        let told = exec::output(&mut up)?;
+        // It waits a minute for its kubelet, which on a busy machine is not always enough.
+        let told = exec::output(&mut up).or_else(|error| {
+            eprintln!("{error:#}; once more");
+            exec::output(&mut up)
+        })?;
         node.environment = told.lines().filter_map(parse_export).collect();
         Ok(node)
     }

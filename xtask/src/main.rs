@@ -56,7 +56,7 @@ enum Task {
     /// Measure oomwatch against its budgets, beside the kernel log; root only
     Bench(bench::Args),
     /// Everything that a change has to pass: format, lints, documentation, every tier of tests
-    Ci,
+    Ci(ci::Args),
     /// Provoke the one OOM kill of `run --demo`; root only
     #[command(hide = true)]
     DemoKill,
@@ -87,7 +87,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Vm(args) => vm::run(&args)?,
         Task::Fuzz(args) => fuzz::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
-        Task::Ci => ci::run()?,
+        Task::Ci(args) => ci::run(&args)?,
         Task::DemoKill => demo::kill_one()?,
         Task::Hog(args) => bench::hog::run(&args)?,
         Task::Relay => bench::relay::run()?,
