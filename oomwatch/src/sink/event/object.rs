@@ -24,7 +24,7 @@ pub struct Event {
     pub first_timestamp: Seconds,
     /// When it happened last.
     pub last_timestamp: Seconds,
-    /// How often; at most [`MAX_COUNT`].
+    /// How often; at most `MAX_COUNT`.
     pub count: u32,
     /// `Warning`.
     #[serde(rename = "type")]
