@@ -6,6 +6,8 @@
 //! shell), loads an archive of images into it (`load FILE`), and takes it down (`down`).
 
 use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,14 +50,15 @@ impl Node {
         Ok((command.into(), assets()?))
     }
 
-    /// Brings one up.
-    pub(crate) fn up(command: PathBuf, assets: &Path) -> Result<Self> {
+    /// Brings one up, with its programs in a folder of ours.
+    pub(crate) fn up(command: PathBuf, assets: &Path, folder: &Path) -> Result<Self> {
+        link_programs(assets, folder)?;
         let mut node = Self {
             command,
             environment: Vec::new(),
         };
         let mut up = Command::new(&node.command);
-        up.arg("up").env("KUBE_BIN", assets);
+        up.arg("up").env("KUBE_BIN", folder);
         eprintln!("$ {}", exec::shown(&up));
         // It waits a minute for its kubelet, which on a busy machine is not always enough.
         let told = exec::output(&mut up).or_else(|error| {
@@ -78,6 +81,38 @@ impl Drop for Node {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// The kubelet tells its help to whoever does not listen to the end, too: it would fail by it, and with `pipefail` whoever
+/// looks for a flag there takes it for absent.
+const KUBELET: &str = r#"#!/bin/sh
+if [ "$1" = --help ]; then
+    help=$(KUBELET --help 2>&1)
+    trap '' PIPE
+    printf '%s\n' "$help" 2>/dev/null
+    exit 0
+fi
+exec KUBELET "$@"
+"#;
+
+fn link_programs(assets: &Path, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    for entry in fs::read_dir(assets).with_context(|| format!("read {}", assets.display()))? {
+        let program = entry?.path();
+        let name = program.file_name().context("a program has a name")?;
+        let ours = folder.join(name);
+        if name == "kubelet" {
+            let text = KUBELET.replace("KUBELET", &program.to_string_lossy());
+            fs::write(&ours, text).with_context(|| format!("write {}", ours.display()))?;
+            fs::set_permissions(&ours, Permissions::from_mode(0o755))?;
+        } else {
+            symlink(&program, &ours).with_context(|| format!("link {}", ours.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// `export NAME=VALUE`.

@@ -178,7 +178,7 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
 fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
     let kubectl = kubectl::ensure_kubectl(workspace)?;
     let image = image::own(workspace)?;
-    let node = kube::Node::up(command, assets)?;
+    let node = kube::Node::up(command, assets, &workspace.target.join("tools/kube"))?;
     node.load(&image)?;
     let mut tests = workspace.cargo();
     tests.args([
