@@ -16,11 +16,15 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use crate::api_server::ApiServer;
 
 mod answers;
+#[path = "../api_server/mod.rs"]
 mod api_server;
 mod delivery;
 mod kills;
 mod real;
 mod scripted;
+
+/// What there is at the start: a node, namespaces, a pod, and the agent's role, which is bound everywhere but in `closed`.
+const OBJECTS: &str = include_str!("objects.yaml");
 
 /// Runs a test on the one real API server, if there is one.
 macro_rules! on_real_server {
@@ -57,7 +61,11 @@ fn main() -> ExitCode {
     let server = if arguments.list {
         Err("listed only".to_owned())
     } else {
-        api_server::assets().map(ApiServer::start)
+        api_server::assets().map(|assets| {
+            let server = ApiServer::start(assets);
+            server.apply(OBJECTS);
+            server
+        })
     };
     if let Err(why) = &server
         && !arguments.list

@@ -4,7 +4,7 @@ use oomwatch::sink::event::{Cause, NodeUid, Outcome};
 use serde_json::{Value, json};
 
 use crate::{
-    api_server::{ADMIN, AGENT, ApiServer, STRANGER},
+    api_server::{ADMIN, AGENT, ApiServer, EXPIRED, STRANGER},
     delivery::{Agent, NODE, PATIENCE},
     kills::{POD_UID, in_pod, of_system},
 };
@@ -18,6 +18,19 @@ fn one(server: &ApiServer, namespace: &str, object: &str) -> Value {
     let mut events = server.events(namespace, object);
     assert_eq!(events.len(), 1, "{events:#?}");
     events.remove(0)
+}
+
+/// Forgets the Events of the node, so that a test begins without any.
+fn forget_node_events(server: &ApiServer) {
+    let selector = format!("involvedObject.name={NODE}");
+    server.kubectl(&[
+        "delete",
+        "events",
+        "-n",
+        "default",
+        "--field-selector",
+        &selector,
+    ]);
 }
 
 fn node_uid(server: &ApiServer) -> String {
@@ -82,7 +95,7 @@ pub(crate) async fn further_incidents_are_counted_on_the_same_event(server: &Api
 
 // C32, C33, C34.
 pub(crate) async fn node_event_is_seen_by_kubectl(server: &ApiServer) {
-    server.forget_node_events();
+    forget_node_events(server);
     let client = server.client(AGENT).await;
     let mut agent = Agent::with(client, PATIENCE, NodeUid::Name);
     agent.take(&of_system(16713));
@@ -128,7 +141,7 @@ pub(crate) async fn node_event_is_seen_by_kubectl(server: &ApiServer) {
 
 // C26.
 pub(crate) async fn node_event_has_the_nodes_uid(server: &ApiServer) {
-    server.forget_node_events();
+    forget_node_events(server);
     let mut agent = agent(server).await;
     agent.take(&of_system(9));
     agent.until(Outcome::Accepted, 1).await;
@@ -167,7 +180,7 @@ pub(crate) async fn pod_event_is_seen_by_kubectl(server: &ApiServer) {
 }
 
 pub(crate) async fn node_that_is_not_there_has_its_events_without_a_uid(server: &ApiServer) {
-    server.forget_node_events();
+    forget_node_events(server);
     server.kubectl(&["delete", "node", NODE]);
     let mut agent = agent(server).await;
     agent.take(&of_system(1));
@@ -182,14 +195,14 @@ pub(crate) async fn node_that_is_not_there_has_its_events_without_a_uid(server: 
 
 // C50.
 pub(crate) async fn event_that_was_deleted_is_made_anew_with_its_count(server: &ApiServer) {
-    server.forget_node_events();
+    forget_node_events(server);
     let mut agent = agent(server).await;
     for incidents in 1..=2 {
         agent.take(&of_system(7));
         agent.until(Outcome::Accepted, incidents).await;
     }
     let before = one(server, "default", NODE);
-    server.forget_node_events();
+    forget_node_events(server);
     agent.take(&of_system(7));
     agent.until(Outcome::Accepted, 3).await;
     let after = one(server, "default", NODE);
@@ -252,7 +265,7 @@ pub(crate) async fn missing_permission_delays_only_what_it_is_for(server: &ApiSe
 }
 
 pub(crate) async fn unknown_token_delays_and_ends_with_one_more_try(server: &ApiServer) {
-    let mut agent = Agent::new(server.client("expired-token").await);
+    let mut agent = Agent::new(server.client(EXPIRED).await);
     agent.take(&in_pod("shop", "unheard", 111));
     agent.until_delayed(Cause::Unauthorized).await;
     let tries = agent.delays(Cause::Unauthorized);
@@ -263,7 +276,7 @@ pub(crate) async fn unknown_token_delays_and_ends_with_one_more_try(server: &Api
 }
 
 pub(crate) async fn node_event_needs_no_permission_for_nodes(server: &ApiServer) {
-    server.forget_node_events();
+    forget_node_events(server);
     server.kubectl(&[
         "create",
         "rolebinding",

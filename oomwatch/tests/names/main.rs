@@ -13,6 +13,7 @@
 )]
 
 /// A real API server.
+#[path = "../api_server/mod.rs"]
 mod api_server;
 /// Kills that nobody has named yet.
 mod kills;

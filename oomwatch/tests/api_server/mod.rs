@@ -1,5 +1,12 @@
-//! A real API server with its etcd, both the test's own: on loopback, with their files in a temporary folder, and ended with
-//! the test.
+//! A real API server with its etcd, of the folder that `KUBEBUILDER_ASSETS` names. Both are the test's own: on loopback, with
+//! their files in a temporary folder, and ended with the test.
+//!
+//! Shared by the targets that talk with one.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each target uses a part of it"
+)]
 
 use std::{
     env,
@@ -16,6 +23,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long something may take on a busy machine.
@@ -24,8 +32,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const ADMIN: &str = "admin-token";
 /// Who may do what a test grants.
 pub(crate) const AGENT: &str = "agent-token";
+/// Who is known, and may do nothing.
+pub(crate) const STRANGER: &str = "stranger-token";
+/// Who is not known.
+pub(crate) const EXPIRED: &str = "expired-token";
 
-const TOKENS: &str = "admin-token,admin,admin,\"system:masters\"\nagent-token,agent,agent\n";
+const TOKENS: &str = "admin-token,admin,admin,\"system:masters\"\n\
+                      agent-token,agent,agent\n\
+                      stranger-token,stranger,stranger\n";
 
 /// etcd and kube-apiserver.
 pub(crate) struct ApiServer {
@@ -89,12 +103,50 @@ impl ApiServer {
             etcd,
             api,
         };
-        for token in [ADMIN, AGENT] {
+        for token in [ADMIN, AGENT, STRANGER, EXPIRED] {
             fs::write(server.kubeconfig(token), server.kubeconfig_text(token))
                 .expect("write a kubeconfig");
         }
         server.wait_until_ready();
         server
+    }
+
+    /// Makes what this YAML has.
+    pub(crate) fn apply(&self, objects: &str) {
+        let file = self.folder.path().join("objects.yaml");
+        fs::write(&file, objects).expect("write the objects");
+        // What the API server makes itself, such as its namespaces, may come a moment later.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let applied = self.try_kubectl(&["apply", "-f", &file.to_string_lossy()]);
+            if applied.status.success() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{applied:?}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The Events of a namespace about an object.
+    pub(crate) fn events(&self, namespace: &str, object: &str) -> Vec<Value> {
+        let selector = format!("involvedObject.name={object}");
+        let listed = [
+            "get",
+            "events",
+            "-o",
+            "json",
+            "-n",
+            namespace,
+            "--field-selector",
+            &selector,
+        ];
+        let list: Value = serde_json::from_str(&self.kubectl(&listed)).expect("JSON");
+        list["items"].as_array().expect("a list").clone()
+    }
+
+    /// Where files may be put.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A client with this token.
@@ -109,7 +161,8 @@ impl ApiServer {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    fn try_kubectl(&self, arguments: &[&str]) -> Output {
+    /// What kubectl does, as the administrator.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Output {
         kubectl(&self.assets, &self.kubeconfig(ADMIN), arguments)
     }
 
@@ -146,7 +199,8 @@ impl ApiServer {
         }
     }
 
-    fn kubeconfig(&self, token: &str) -> PathBuf {
+    /// The file that names it, with this token.
+    pub(crate) fn kubeconfig(&self, token: &str) -> PathBuf {
         self.folder.path().join(format!("{token}.kubeconfig"))
     }
 
@@ -181,8 +235,13 @@ impl Drop for ApiServer {
 /// A client of the cluster that a kubeconfig names.
 pub(crate) async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    Client::try_from(config.expect("a configuration")).expect("a client")
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .expect("a configuration");
+    // As the agent's own.
+    config.default_retry = false;
+    Client::try_from(config).expect("a client")
 }
 
 /// Runs kubectl.
@@ -190,6 +249,9 @@ pub(crate) fn kubectl(assets: &Path, kubeconfig: &Path, arguments: &[&str]) -> O
     Command::new(assets.join("kubectl"))
         .arg("--kubeconfig")
         .arg(kubeconfig)
+        // What it has learned of one server is not true of another.
+        .arg("--cache-dir")
+        .arg(kubeconfig.with_extension("cache"))
         .args(arguments)
         .stdin(Stdio::null())
         .output()
