@@ -47,7 +47,7 @@ pub(super) fn kill_many(machine: &Machine, scene: &Cgroup, count: usize) -> Vec<
                     let process = Hog::plain().start(&cgroup, machine.patience);
                     let victim = process.killed();
                     cgroup.remove(machine.patience).expect("remove a cgroup");
-                    let kill = Expected::in_chain(&victim, chain);
+                    let kill = Expected::in_chain(&victim, chain).among_others();
                     kills.lock().expect("no panic").push(kill);
                 }
             });
