@@ -29,6 +29,7 @@ use crate::{
     exit::Exit,
     host,
     observe::{Observer, Seen},
+    privileges,
     report::{GapReport, Host, Report},
     resolve::{
         facts::PodName,
@@ -88,6 +89,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     );
 
     let mut api = Api::find(events, names.pod_watch, &host, &metrics).await?;
+    // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
+    privileges::give_up(|| observer.losses());
     let mut resolver = Names::new(Sources {
         runtimes: Runtimes {
             cri: names.runtimes.cri_socket,

@@ -32,6 +32,7 @@ pub mod incident;
 pub mod kill;
 pub mod kmsg;
 pub mod observe;
+pub mod privileges;
 pub mod probe;
 pub mod report;
 pub mod report_file;

@@ -17,6 +17,7 @@ use crate::{
     host,
     kill::Aside,
     observe::{Losses, Observer, Seen},
+    privileges,
     report::{GapReport, Host, Report},
     resolve::{
         names::{Names, Sources},
@@ -64,6 +65,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         clock::since_boot_ns(),
         host::oom_kill_count(&kernel.proc_root)?,
     );
+    privileges::give_up(|| observer.losses());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         hooks = observer.way().as_str(),

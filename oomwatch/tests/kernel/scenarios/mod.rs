@@ -16,6 +16,8 @@ mod names;
 mod namespaces;
 /// Pods and containers, and whose limit was hit.
 mod pods;
+/// What the command may still do, and what others learn from it.
+mod privileges;
 /// The same kills on every rung.
 mod rungs;
 /// One process and one limit.
@@ -45,6 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         storm::ALL,
         rungs::ALL,
         ladder::ALL,
+        privileges::ALL,
         system::ALL,
     ]
     .into_iter()
