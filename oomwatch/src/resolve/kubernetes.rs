@@ -128,6 +128,20 @@ async fn watch(
     }
 }
 
+/// Takes what the server has sent in one watch, a line each; what is none is left out.
+pub(super) fn read(lines: &[u8], directory: &mut Directory, now: Instant) {
+    let mut cursor = Cursor::default();
+    cursor.begin(directory);
+    for line in lines.split(|&byte| byte == b'\n') {
+        let Ok(event) = serde_json::from_slice(line) else {
+            continue;
+        };
+        if let Err(error) = cursor.take(event, directory, now) {
+            cursor.failed(&error);
+        }
+    }
+}
+
 /// Where the watch is in the history of the pods.
 #[derive(Debug, Default)]
 struct Cursor {
