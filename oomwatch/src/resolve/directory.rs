@@ -237,7 +237,8 @@ impl Directory {
                 self.statuses.insert(id.clone(), named);
             }
         }
-        self.pods.insert(pod.uid.clone(), pod)
+        let bytes = pod.bytes();
+        self.pods.insert_sized(pod.uid.clone(), pod, bytes)
     }
 
     /// A pod is gone.

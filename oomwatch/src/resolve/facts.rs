@@ -66,6 +66,40 @@ pub struct Instance {
     pub exit_code: Option<i32>,
 }
 
+impl Pod {
+    /// Roughly what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let Self {
+            name: PodName { namespace, name },
+            uid,
+            config_hash,
+            events_off: _,
+            shares_pids: _,
+            memory_limit_bytes: _,
+            containers,
+        } = self;
+        let hash = config_hash.as_ref().map_or(0, String::len);
+        let names = namespace.len() + name.len() + uid.len() + hash;
+        let containers = containers.iter().map(Container::bytes);
+        size_of::<Self>() + names + containers.sum::<usize>()
+    }
+}
+
+impl Container {
+    fn bytes(&self) -> usize {
+        let Self {
+            name,
+            kind: _,
+            image,
+            memory_limit_bytes: _,
+            ids,
+        } = self;
+        let ids = ids.iter().map(|id| size_of::<String>() + id.len());
+        let image = image.as_ref().map_or(0, String::len);
+        size_of::<Self>() + name.len() + image + ids.sum::<usize>()
+    }
+}
+
 impl fmt::Display for PodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, name } = self;

@@ -147,6 +147,8 @@ pub(super) fn read(lines: &[u8], directory: &mut Directory, now: Instant) {
 struct Cursor {
     /// The version to go on from: known once a bookmark said that all before it was told.
     resume: Option<String>,
+    /// Whether it was said that there are too many pods: whoever makes them does not fill the log, too.
+    is_full_told: bool,
 }
 
 impl Cursor {
@@ -180,8 +182,9 @@ impl Cursor {
                 self.pass(pod.resource_version());
                 let pod = pod.into_facts();
                 let name = pod.name.clone();
-                if !directory.insert_pod(pod, now) {
-                    warn!(pod = %name, "leave out a pod: there are too many");
+                if !directory.insert_pod(pod, now) && !self.is_full_told {
+                    self.is_full_told = true;
+                    warn!(pod = %name, "leave out pods: there are too many, or too large ones; this is the first");
                 }
             }
             WatchEvent::Deleted(pod) => {

@@ -1,4 +1,4 @@
-//! What is there, and what was there until minutes ago: bounded in number and time, with the clock handed in.
+//! What is there, and what was there until minutes ago: bounded in number, size and time, with the clock handed in.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,6 +11,8 @@ const GONE_KEPT: Duration = Duration::from_mins(10);
 const GONE_MAX: usize = 1024;
 /// How many there can be at once: far more than a node has.
 const LIVING_MAX: usize = 8192;
+/// How large all that says its size may be together: a thousand pods take a tenth of it.
+const BYTES_MAX: usize = 8 << 20;
 
 /// Values by key, each there or gone.
 #[derive(Debug)]
@@ -20,12 +22,15 @@ pub(super) struct Memory<T> {
     gone: VecDeque<(Instant, String)>,
     /// Grows with each listing.
     listing: u64,
+    /// How large all are.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
     value: T,
     gone: Option<Instant>,
+    bytes: usize,
     /// The listing that had it.
     listing: u64,
 }
@@ -36,6 +41,7 @@ impl<T> Default for Memory<T> {
             entries: HashMap::new(),
             gone: VecDeque::new(),
             listing: 0,
+            bytes: 0,
         }
     }
 }
@@ -63,14 +69,24 @@ impl<T> Memory<T> {
         self.entries.values().map(|entry| &entry.value)
     }
 
-    /// Takes what is there; false if there is no room.
+    /// Takes what is there, and is small; false if there is no room.
     pub(super) fn insert(&mut self, key: String, value: T) -> bool {
-        if self.entries.len() >= LIVING_MAX + GONE_MAX && !self.entries.contains_key(&key) {
+        self.insert_sized(key, value, 0)
+    }
+
+    /// Takes what is there and may be large; false if there is no room, and what was there stays.
+    pub(super) fn insert_sized(&mut self, key: String, value: T, bytes: usize) -> bool {
+        let before = self.entries.get(&key).map(|entry| entry.bytes);
+        let others = self.bytes - before.unwrap_or(0);
+        let is_full = self.entries.len() >= LIVING_MAX + GONE_MAX && before.is_none();
+        if is_full || bytes > BYTES_MAX - others {
             return false;
         }
+        self.bytes = others + bytes;
         let entry = Entry {
             value,
             gone: None,
+            bytes,
             listing: self.listing,
         };
         self.entries.insert(key, entry);
@@ -127,8 +143,9 @@ impl<T> Memory<T> {
                 .entries
                 .get(&key)
                 .is_some_and(|entry| entry.gone == Some(since))
+                && let Some(entry) = self.entries.remove(&key)
             {
-                self.entries.remove(&key);
+                self.bytes -= entry.bytes;
             }
         }
     }
@@ -181,12 +198,33 @@ mod tests {
         assert_eq!(memory.get("a"), Some(&1));
     }
 
+    #[test]
+    fn the_large_have_room_together_and_no_more() {
+        const PART: usize = BYTES_MAX / 4;
+        let start = Instant::now();
+        let mut memory = Memory::default();
+        for key in ["a", "b", "c", "d"] {
+            assert!(memory.insert_sized(key.to_owned(), 1, PART), "{key}");
+        }
+        assert!(!memory.insert_sized("e".to_owned(), 1, 1));
+        assert!(!memory.insert_sized("a".to_owned(), 2, PART + 1));
+        assert_eq!(memory.get("a"), Some(&1));
+        assert!(memory.insert_sized("a".to_owned(), 2, PART - 1));
+        assert!(memory.insert_sized("e".to_owned(), 1, 1));
+        assert!(memory.insert("small".to_owned(), 1));
+        memory.forget("b", start);
+        assert!(!memory.insert_sized("f".to_owned(), 1, 1));
+        memory.expire(start + GONE_KEPT * 2);
+        assert!(memory.insert_sized("f".to_owned(), 1, PART));
+        assert!(!memory.insert_sized("g".to_owned(), 1, usize::MAX));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
         fn memory_is_bounded_whatever_happens(
-            steps in proptest::collection::vec((0..4u8, 0..20_000u32), 1..60),
+            steps in proptest::collection::vec((0..5u8, 0..20_000u32), 1..60),
         ) {
             let mut now = Instant::now();
             let mut memory = Memory::default();
@@ -200,10 +238,16 @@ mod tests {
                         memory.forget(&key.to_string(), now);
                     },
                     2 => memory.begin_listing(),
+                    3 => for key in number..number + 1000 {
+                        memory.insert_sized(key.to_string(), key, 40 * number as usize);
+                    },
                     _ => memory.end_listing(now),
                 }
                 prop_assert!(memory.entries.len() <= LIVING_MAX + GONE_MAX);
                 prop_assert!(memory.gone.len() <= GONE_MAX);
+                let bytes: usize = memory.entries.values().map(|entry| entry.bytes).sum();
+                prop_assert_eq!(memory.bytes, bytes);
+                prop_assert!(bytes <= BYTES_MAX);
             }
         }
     }
