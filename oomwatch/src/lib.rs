@@ -10,8 +10,8 @@
 //!
 //! The kernel log goes another way to the same kills: [`kmsg`]. The kernel's counts tell how many there were: [`counters`].
 //!
-//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit`, `resolve::directory`, and `kmsg` without
-//! `reader` and `live`, are pure: no clock, no file, no async.
+//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit`, `resolve::directory`, `state`, and `kmsg`
+//! without `reader` and `live`, are pure: no clock, no file, no async.
 
 pub mod admin;
 pub mod agent;
@@ -38,6 +38,7 @@ pub mod report_file;
 pub mod resolve;
 pub mod signals;
 pub mod sink;
+pub mod state;
 #[cfg(test)]
 mod testing;
 pub mod verdict;

@@ -2,7 +2,7 @@
 //! JSON is in [`crate::sink::json`].
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::{CgroupOwner, Qos, Runtime},
@@ -24,7 +24,8 @@ pub struct Host {
 
 impl Host {
     /// What ids begin with.
-    fn boot(&self) -> &str {
+    #[must_use]
+    pub fn boot(&self) -> &str {
         self.boot_id.get(..8).unwrap_or(&self.boot_id)
     }
 }
@@ -76,7 +77,7 @@ pub struct Container {
 }
 
 /// What a container is in its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
     /// One of `spec.containers`.
@@ -245,6 +246,12 @@ impl Report {
             cmdline: None,
             kill,
         }
+    }
+
+    /// On which boot it was, as [`Host::boot`] tells it.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        self.id.split('-').next().unwrap_or_default()
     }
 
     /// The memory cgroup that ran out.
