@@ -37,7 +37,7 @@ use crate::{
     },
     signals::Signals,
     sink::{
-        event::{Delivery, Events},
+        event::{Delivery, Events, Undelivered},
         metrics::Metrics,
     },
 };
@@ -142,7 +142,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         }
         agent.audit(&mut auditor, &observer, &mut lines)?;
         if let Some(delivery) = &mut delivery {
-            delivery.drain(PATIENCE).await;
+            delivery.drain(PATIENCE, Undelivered::Abandoned).await;
         }
         anyhow::Ok(())
     };

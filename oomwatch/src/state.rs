@@ -4,6 +4,7 @@
 pub mod clock;
 #[cfg(test)]
 pub(crate) mod rows;
+pub(crate) mod table;
 
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::warn;

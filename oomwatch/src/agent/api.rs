@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::{
     admin::State,
     cli::{EventArgs, Switch},
+    clock,
     probe::describe,
     report::Host,
     resolve::names::Names,
@@ -22,6 +23,7 @@ use crate::{
         event::{Cause, Delivery, Events, Notice, Outcome, Policy, Reporter},
         metrics::Metrics,
     },
+    state::clock::JournalClock,
 };
 
 /// How long a request may take.
@@ -86,7 +88,8 @@ impl Api {
             Err("not asked for".to_owned())
         };
         let trouble = Trouble::default();
-        let events = Events::new(policy, {
+        let clock = JournalClock::restore(&[], host, clock::reading());
+        let events = Events::new(policy, clock, &[], {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
                 metrics.notice(notice);
