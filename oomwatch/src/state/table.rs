@@ -71,6 +71,11 @@ impl<V> Table<V> {
         Some(&mut row.value)
     }
 
+    /// A value, what of which is not saved is about to change.
+    pub(crate) fn get_unsaved_mut(&mut self, key: &str) -> Option<&mut V> {
+        self.rows.get_mut(key).map(|row| &mut row.value)
+    }
+
     /// Values that are about to change.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.rows.values_mut().map(|row| {
