@@ -10,6 +10,7 @@ pub mod ready;
 mod ring;
 mod rung;
 pub mod symbols;
+pub mod syslog;
 
 use std::{error::Error, io, iter, path::Path};
 
