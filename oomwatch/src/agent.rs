@@ -2,7 +2,6 @@
 //! metrics and the API server, and nobody in that row waits for the one behind.
 
 mod api;
-mod auditor;
 mod lines;
 
 use std::{convert::Infallible, ops::ControlFlow, time::Instant};
@@ -16,13 +15,10 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::{
-    api::Api,
-    auditor::{Audited, Auditor},
-    lines::Lines,
-};
+use self::{api::Api, lines::Lines};
 use crate::{
     admin::{self, Health, State},
+    auditor::{Audited, Auditor, Filled, Rhythm},
     cli::{AgentArgs, Switch},
     cmdline,
     counters::Gap,
@@ -76,7 +72,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     tasks.spawn(admin::serve(listener, metrics.clone(), receiver));
 
     let mut observer = Observer::open(&kernel)?;
-    let mut auditor = Auditor::start(&kernel.proc_root)?;
+    let mut auditor = Auditor::start(&kernel, &host.boot_id, Rhythm::Steady)?;
     metrics.hooks(observer.way());
     health.send_modify(|health| health.hooks = State::Ok);
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
@@ -121,7 +117,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             }
             () = agent.names.ready() => agent.tell(&mut lines),
             never = &mut delivering => match never {},
-            () = auditor.due() => agent.audit(&mut auditor, &observer, &mut lines)?,
+            () = auditor.due() => agent.audit(&mut auditor, &mut observer, &mut lines)?,
             _ = look.tick() => agent.look(&api),
             () = signals.any() => break,
         }
@@ -140,7 +136,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             agent.names.ready().await;
             agent.tell(&mut lines);
         }
-        agent.audit(&mut auditor, &observer, &mut lines)?;
+        agent.audit(&mut auditor, &mut observer, &mut lines)?;
         if let Some(delivery) = &mut delivery {
             delivery.drain(PATIENCE).await;
         }
@@ -175,12 +171,14 @@ impl Agent {
     fn take(&self, seen: Seen, auditor: &mut Auditor, lines: &mut Lines) {
         match seen {
             Seen::Kill(kill) => {
-                auditor.kill(kill.boot_time_ns);
-                self.kill(Report::new(*kill, &self.host));
+                if auditor.kill(&kill) {
+                    self.kill(Report::new(*kill, &self.host));
+                }
             }
             Seen::Logged(kill) => {
-                auditor.kill(kill.kill.boot_time_ns);
-                self.kill(Report::from_live_log(*kill, &self.host));
+                if auditor.kill(&kill.kill) {
+                    self.kill(Report::from_live_log(*kill, &self.host));
+                }
             }
             Seen::Aside(aside) => {
                 auditor.aside(&aside);
@@ -220,14 +218,47 @@ impl Agent {
     fn audit(
         &self,
         auditor: &mut Auditor,
-        observer: &Observer,
+        observer: &mut Observer,
         lines: &mut Lines,
     ) -> anyhow::Result<()> {
         let losses = observer.losses()?;
         self.metrics.losses(observer.way(), losses);
-        let Audited { kernel_count, gap } = auditor.compare(losses)?;
+        let Audited {
+            kernel_count,
+            missing,
+        } = auditor.compare(losses)?;
         self.metrics.kernel_kills(kernel_count);
         self.metrics.audit(Timestamp::now());
+        if missing > 0 {
+            self.fill(auditor, observer, lines)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what is missing from the kernel log, and what is not there either.
+    fn fill(
+        &self,
+        auditor: &mut Auditor,
+        observer: &mut Observer,
+        lines: &mut Lines,
+    ) -> anyhow::Result<()> {
+        let log = auditor.read_log();
+        // What was recorded of the log's kills is in the ring by now.
+        let ControlFlow::Continue(()) = observer.drain_now(|one| {
+            self.take(one, auditor, lines);
+            ControlFlow::<Infallible>::Continue(())
+        })?;
+        let Filled {
+            kills,
+            rekills,
+            gap,
+        } = auditor.fill(log)?;
+        for kill in kills {
+            self.kill(Report::from_live_log(*kill, &self.host));
+        }
+        for rekill in &rekills {
+            self.metrics.aside(rekill);
+        }
         if let Some(gap) = gap {
             self.gap(gap, lines);
         }

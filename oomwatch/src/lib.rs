@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod agent;
 pub mod audit;
+pub mod auditor;
 pub mod cgroup;
 pub mod cli;
 pub mod clock;
@@ -38,6 +39,7 @@ pub mod report_file;
 pub mod resolve;
 pub mod signals;
 pub mod sink;
+pub mod state;
 #[cfg(test)]
 mod testing;
 pub mod verdict;

@@ -30,7 +30,7 @@ pub mod reader;
 pub mod record;
 pub mod saved;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod times;
 pub mod whole;
 
