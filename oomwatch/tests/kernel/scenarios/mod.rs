@@ -10,6 +10,8 @@ mod group;
 mod ladder;
 /// The kernel's lockdown, which lasts until the next boot.
 mod lockdown;
+/// Kills that nobody saw as they happened.
+mod missing;
 /// Names that processes and cgroups choose to do harm.
 mod names;
 /// Who is a container's main process.
@@ -43,6 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         command::ALL,
         terminal::ALL,
         storm::ALL,
+        missing::ALL,
         rungs::ALL,
         ladder::ALL,
         system::ALL,
