@@ -9,9 +9,10 @@
 //! ```
 //!
 //! The kernel log goes another way to the same kills: [`kmsg`]. The kernel's counts tell how many there were: [`counters`].
+//! Whether any is missing, and which, [`auditor`] finds out.
 //!
 //! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit`, `resolve::directory`, and `kmsg` without
-//! `reader` and `live`, are pure: no clock, no file, no async.
+//! `reader`, `live` and `whole`, are pure: no clock, no file, no async.
 
 pub mod admin;
 pub mod agent;

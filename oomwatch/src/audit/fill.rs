@@ -55,8 +55,10 @@ struct Line {
 #[must_use]
 pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Filling {
     let Whole { found, past } = log;
-    let mut lines = read(found, &past, past.offset_ns(wanted.offset_ns));
-    let learned = take_known(&mut lines, recent, &past);
+    let likely = past.offset_ns(wanted.offset_ns);
+    let mut lines = read(found, &past, likely);
+    let correction = take_known(&mut lines, recent, past.doubt_ns());
+    let learned = correction.map(|correction| likely.saturating_add(correction));
     let offset_ns = learned.or(wanted.offset_ns);
     let offset = past.offset_ns(offset_ns);
     let earliest = wanted.since_boot_time_ns.saturating_sub(past.doubt_ns());
@@ -106,8 +108,8 @@ fn read(found: VecDeque<Found>, past: &Past, offset_ns: i64) -> Vec<Line> {
     found.into_iter().filter_map(line).collect()
 }
 
-/// Gives each known kill its line; gives the offset that most of them agree on.
-fn take_known(lines: &mut [Line], recent: &Recent, past: &Past) -> Option<i64> {
+/// Gives each known kill its line; gives by how much the kills are later than these, as most of them agree.
+fn take_known(lines: &mut [Line], recent: &Recent, doubt_ns: u64) -> Option<i64> {
     let mut of_process: HashMap<u32, Vec<usize>> = HashMap::new();
     for (index, line) in lines.iter().enumerate() {
         of_process.entry(line.tid).or_default().push(index);
@@ -115,23 +117,24 @@ fn take_known(lines: &mut [Line], recent: &Recent, past: &Past) -> Option<i64> {
             of_process.entry(line.pid).or_default().push(index);
         }
     }
-    let mut offsets = Vec::new();
+    let mut corrections = Vec::new();
     for known in recent.iter().rev() {
         let nearest = [known.pid, known.tid]
             .iter()
             .filter_map(|number| of_process.get(number))
             .flatten()
             .copied()
-            .filter(|&index| lines[index].may_be(known, past.doubt_ns()))
+            .filter(|&index| lines[index].may_be(known, doubt_ns))
             .min_by_key(|&index| lines[index].distance(known));
         if let Some(line) = nearest.map(|index| &mut lines[index]) {
             line.is_known = true;
-            offsets.push(past.offset_of(line.stamp_ns, known.boot_time_ns));
+            let later = i128::from(known.boot_time_ns) - i128::from(line.boot_time_ns);
+            corrections.extend(i64::try_from(later));
         }
     }
-    let middle = offsets.len() / 2;
+    let middle = corrections.len() / 2;
     // One that took the line of another process of its number must not decide.
-    (!offsets.is_empty()).then(|| *offsets.select_nth_unstable(middle).1)
+    (!corrections.is_empty()).then(|| *corrections.select_nth_unstable(middle).1)
 }
 
 impl Line {

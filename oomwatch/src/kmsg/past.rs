@@ -34,14 +34,6 @@ impl Past {
         learned.unwrap_or(0).min(most)
     }
 
-    /// The offset that gives a stamp this time since boot.
-    #[must_use]
-    pub fn offset_of(&self, stamp_ns: u64, boot_time_ns: u64) -> i64 {
-        let age = signed(self.read.boot_time_ns).saturating_sub(signed(boot_time_ns));
-        let raw_ns = signed(self.read.raw_ns).saturating_sub(age);
-        raw_ns.saturating_sub(signed(stamp_ns))
-    }
-
     /// When a record was written by this offset, never later than now: nanoseconds since boot.
     #[must_use]
     pub fn boot_time_ns(&self, stamp_ns: u64, offset_ns: i64) -> u64 {
@@ -90,14 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn offset_that_was_learned_gives_the_time_that_it_was_learned_from() {
-        for (raw, boot) in [(1000, 1000), (1000, 1007), (1000, 9000), (1007, 1000)] {
-            let past = past(400, raw, boot);
-            for (stamp, boot_time) in [(300, 310), (300, 300), (310, 300)] {
-                let (stamp, boot_time) = (stamp * SECOND, boot_time * SECOND);
-                let offset = past.offset_of(stamp, boot_time);
-                assert_eq!(past.boot_time_ns(stamp, offset), boot_time);
-            }
+    fn offset_that_was_learned_moves_all_times_alike() {
+        let past = past(400, 1000, 1007);
+        let (offset, later) = (past.offset_ns(Some(3_000_000_000)), 7 + 3);
+        for stamp in [0, 300, 400] {
+            let time = past.boot_time_ns(stamp * SECOND, offset);
+            assert_eq!(time, (stamp + later) * SECOND);
         }
     }
 
