@@ -128,10 +128,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     drop(delivering);
     info!("ending by a signal; another one ends it at once");
     let end = async {
-        let ControlFlow::Continue(()) = observer.drain_now(|one| {
-            agent.take(one, &mut auditor, &mut lines);
-            ControlFlow::<Infallible>::Continue(())
-        })?;
+        agent.take_all(&mut auditor, &mut observer, &mut lines)?;
         while agent.names.is_waiting() {
             agent.names.ready().await;
             agent.tell(&mut lines);
@@ -221,17 +218,37 @@ impl Agent {
         observer: &mut Observer,
         lines: &mut Lines,
     ) -> anyhow::Result<()> {
+        let before = auditor.count()?;
+        let ControlFlow::Continue(()) = observer.drain_ready(|one| {
+            self.take(one, auditor, lines);
+            ControlFlow::<Infallible>::Continue(())
+        })?;
+        let before = (!observer.is_holding()).then_some(before);
         let losses = observer.losses()?;
         self.metrics.losses(observer.way(), losses);
         let Audited {
             kernel_count,
             missing,
-        } = auditor.compare(losses)?;
+        } = auditor.compare(before, losses)?;
         self.metrics.kernel_kills(kernel_count);
         self.metrics.audit(Timestamp::now());
         if missing > 0 {
             self.fill(auditor, observer, lines)?;
         }
+        Ok(())
+    }
+
+    /// Takes all that was recorded.
+    fn take_all(
+        &self,
+        auditor: &mut Auditor,
+        observer: &mut Observer,
+        lines: &mut Lines,
+    ) -> anyhow::Result<()> {
+        let ControlFlow::Continue(()) = observer.drain_now(|one| {
+            self.take(one, auditor, lines);
+            ControlFlow::<Infallible>::Continue(())
+        })?;
         Ok(())
     }
 
@@ -242,17 +259,15 @@ impl Agent {
         observer: &mut Observer,
         lines: &mut Lines,
     ) -> anyhow::Result<()> {
+        let before = auditor.count()?;
         let log = auditor.read_log();
         // What was recorded of the log's kills is in the ring by now.
-        let ControlFlow::Continue(()) = observer.drain_now(|one| {
-            self.take(one, auditor, lines);
-            ControlFlow::<Infallible>::Continue(())
-        })?;
+        self.take_all(auditor, observer, lines)?;
         let Filled {
             kills,
             rekills,
             gap,
-        } = auditor.fill(log)?;
+        } = auditor.fill(before, log)?;
         for kill in kills {
             self.kill(Report::from_live_log(*kill, &self.host));
         }

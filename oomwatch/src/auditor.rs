@@ -1,10 +1,15 @@
 //! When the kernel's count is compared with what was seen, and what becomes of what was not: it is found in the kernel log,
 //! or told as a gap.
 //!
-//! A kill is counted before its record can be read. So what is missing was counted by the *last* comparison and is still not
-//! seen. Then, in this order: the log is read ([`Auditor::read_log`]), all records that are there are taken, and the kills
-//! of the log that are not among them are what nobody saw ([`Auditor::fill`]). A kill is in the log only after it was
-//! recorded; so none that is found there comes out of the ring later. If one did, [`Auditor::kill`] would know it.
+//! The kernel counts a kill, records it and writes it into its log, in this order and one kill at a time. So, if its count
+//! is read ([`Auditor::count`]), then all records that are there are taken, and the count is still the same, all that was
+//! counted has been seen ([`Auditor::compare`]), but for one kill that is just being made. What is missing twice in a row is missing. While processes
+//! are killed without a pause, only that is which was counted the last time and would be missing even if all that was seen
+//! since were of it.
+//!
+//! Then, again in this order: the count is read, the log ([`Auditor::read_log`]), and all records that are there are
+//! taken; the kills of the log that are not among them are what nobody saw ([`Auditor::fill`]). None of these comes out
+//! of the ring later. If one did, [`Auditor::kill`] would know it.
 //!
 //! [`Auditor::changes`] is what [`Auditor::resume`] goes on from, so that what was killed in between is missing at the first
 //! comparison. On another boot the kernel has begun to count anew, and all that it counted is missing.
@@ -66,10 +71,12 @@ pub struct Auditor {
     /// How the log's clock stands, once that is known.
     offset_ns: Option<i64>,
     due: Option<Instant>,
-    /// The kernel's count when it was read last.
+    /// The kernel's count when it was compared last.
     last: Count,
-    /// Those kills must have been seen by now.
-    must: Count,
+    /// How many were missing then, if that could be told.
+    exact: Option<u64>,
+    /// How many may be looked for.
+    missing: u64,
     /// When the sum was right last: nanoseconds since boot.
     complete_boot_time_ns: u64,
     /// Kills that were found in the log.
@@ -79,7 +86,7 @@ pub struct Auditor {
 
 /// The kernel's count.
 #[derive(Clone, Copy, Debug)]
-struct Count {
+pub struct Count {
     kills: u64,
     /// Nanoseconds since boot: what was killed before that is counted.
     boot_time_ns: u64,
@@ -108,12 +115,12 @@ pub struct Filled {
 impl Auditor {
     /// From now on: nothing that is older is missing. `boot_id` is the host's.
     pub fn start(args: &KernelArgs, boot_id: &str, rhythm: Rhythm) -> Result<Self, HostError> {
-        let count = read_count(&args.proc_root)?;
-        let tally = Tally::new(count.boot_time_ns, count.kills);
-        let sum = Sum::new(boot_id, tally, count.boot_time_ns);
+        let now = count(&args.proc_root)?;
+        let tally = Tally::new(now.boot_time_ns, now.kills);
+        let sum = Sum::new(boot_id, tally, now.boot_time_ns);
         let cgroups = Since::now(&args.proc_root, &args.cgroup_root)?;
         let recent = Recent::default();
-        Ok(Self::new(args, rhythm, sum, recent, cgroups, count))
+        Ok(Self::new(args, rhythm, sum, recent, cgroups, now))
     }
 
     /// Goes on where the one before has left off, by what it has saved; as [`Auditor::start`] if that cannot be told.
@@ -126,7 +133,7 @@ impl Auditor {
         let Some(sum) = Sum::read(entries) else {
             return Self::start(args, boot_id, rhythm);
         };
-        let count = read_count(&args.proc_root)?;
+        let now = count(&args.proc_root)?;
         let mut recent = saved::recent(entries);
         let (sum, looked) = if sum.boot_id == boot_id {
             (sum, Looked::read(entries).unwrap_or_default())
@@ -137,7 +144,7 @@ impl Auditor {
         let Looked { before, told } = looked;
         let known = sum.tally.counts.told().saturating_sub(told);
         let cgroups = Since::then(&args.proc_root, &args.cgroup_root, before, known);
-        let mut auditor = Self::new(args, rhythm, sum, recent, cgroups, count);
+        let mut auditor = Self::new(args, rhythm, sum, recent, cgroups, now);
         auditor.told_at_look = told;
         auditor.soon();
         Ok(auditor)
@@ -174,7 +181,8 @@ impl Auditor {
             offset_ns,
             due: rhythm.next(),
             last: count,
-            must: count,
+            exact: None,
+            missing: 0,
             complete_boot_time_ns,
             filled: 0,
             saved: Saved::default(),
@@ -224,26 +232,42 @@ impl Auditor {
         }
     }
 
-    /// Compares. What is missing was counted by the last time.
-    pub fn compare(&mut self, losses: Losses) -> Result<Audited, HostError> {
-        let must = self.last;
+    /// The kernel's count as it is now: before all records that are there are taken.
+    pub fn count(&self) -> Result<Count, HostError> {
+        count(&self.proc_root)
+    }
+
+    /// Compares. `before` is the count before all records were taken; absent if some are held back.
+    pub fn compare(&mut self, before: Option<Count>, losses: Losses) -> Result<Audited, HostError> {
+        // Even if all that was seen since were of it.
+        let certain = self.missing_of(self.last);
+        let before_this = self.exact;
         self.look(losses)?;
-        self.must = must;
-        let missing = self.verdict().missing();
-        if missing == 0 {
-            self.settle();
-            self.look_at_cgroups()?;
+        self.exact = before
+            .filter(|before| before.kills == self.last.kills)
+            .map(|before| self.missing_of(before));
+        let twice = self.exact.min(before_this);
+        self.missing = certain.max(twice.unwrap_or(0));
+        self.due = None;
+        match self.exact {
+            Some(0) => {
+                self.due = self.rhythm.next();
+                self.is_complete()?;
+            }
+            _ => self.soon(),
         }
         Ok(Audited {
             kernel_count: self.last.kills,
-            missing,
+            missing: self.missing,
         })
     }
 
-    /// Compares at the end: what is counted by now must have been seen, too. Gives the verdict.
+    /// Compares at the end: what is missing now may be looked for. All records that are there have been taken; something may
+    /// be killed even now.
     pub fn compare_at_end(&mut self, losses: Losses) -> Result<Verdict, HostError> {
         self.look(losses)?;
-        Ok(self.verdict())
+        self.missing = u64::MAX;
+        Ok(self.tally.verdict(self.last.kills))
     }
 
     /// The kernel log, if it can be read; all records that are there must be taken afterwards, before [`Auditor::fill`].
@@ -258,13 +282,12 @@ impl Auditor {
     }
 
     /// Finds what is still missing in the log, and counts it; what is not there is a gap.
-    pub fn fill(&mut self, log: Option<Whole>) -> Result<Filled, HostError> {
-        let verdict = self.verdict();
-        let missing = verdict.missing();
+    pub fn fill(&mut self, before: Count, log: Option<Whole>) -> Result<Filled, HostError> {
+        let missing = self.missing_of(before).min(self.missing);
         if missing == 0 {
-            self.settle();
             return Ok(Filled::default());
         }
+        self.soon();
         let wanted = Wanted {
             missing,
             since_boot_time_ns: self.complete_boot_time_ns,
@@ -287,7 +310,7 @@ impl Auditor {
             self.cgroups.kill(aside.cgroup.as_ref());
         }
         self.filled += kills.len() as u64;
-        let unidentified = self.verdict().missing();
+        let unidentified = missing.saturating_sub((kills.len() + rekills.len()) as u64);
         warn!(
             missing,
             unidentified,
@@ -297,9 +320,9 @@ impl Auditor {
         );
         let gap = match unidentified {
             0 => None,
-            kills => Some(self.tell_gap(kills)?),
+            kills => Some(self.tell_gap(kills, before)?),
         };
-        self.settle();
+        self.exact = None;
         Ok(Filled {
             kills,
             rekills,
@@ -311,12 +334,6 @@ impl Auditor {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.tally.counts
-    }
-
-    /// What the sum says of the kills that must have been seen by now.
-    #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        self.tally.verdict(self.must.kills)
     }
 
     /// Kills that were found in the log.
@@ -337,50 +354,43 @@ impl Auditor {
         self.saved.changes(sum, looked, &mut self.recent)
     }
 
-    fn tell_gap(&mut self, kills: u64) -> Result<Gap, HostError> {
+    fn missing_of(&self, count: Count) -> u64 {
+        self.tally.verdict(count.kills).missing()
+    }
+
+    fn tell_gap(&mut self, kills: u64, before: Count) -> Result<Gap, HostError> {
         let cgroups = self.cgroups.unexplained()?;
         self.tally.counts.unidentified += kills;
         self.has_looked();
         Ok(Gap {
             kills,
-            kernel_count: self.must.kills,
+            kernel_count: before.kills,
             since_boot_time_ns: self.complete_boot_time_ns,
             boot_time_ns: clock::since_boot_ns(),
             cgroups,
         })
     }
 
+    /// Looks at the count once more.
     fn look(&mut self, losses: Losses) -> Result<(), HostError> {
         self.tally.counts.dropped = self.lost_before.dropped + losses.dropped;
         self.tally.counts.undecoded = self.lost_before.undecoded + losses.undecoded;
-        self.last = read_count(&self.proc_root)?;
-        self.must = self.last;
-        if let Verdict::Excess(excess) = self.verdict() {
+        self.last = self.count()?;
+        let verdict = self.tally.verdict(self.last.kills);
+        if let Verdict::Excess(excess) = verdict {
             debug!(excess, "more OOM kills were seen than the kernel counted");
         }
-        // Until it is known better.
-        self.due = Some(Instant::now() + AFTER_A_KILL);
         Ok(())
     }
 
-    /// All that must have been seen has been told.
-    fn settle(&mut self) {
-        let is_right = self.tally.verdict(self.last.kills).missing() == 0;
-        let complete = if is_right { self.last } else { self.must };
-        self.complete_boot_time_ns = complete.boot_time_ns.max(self.complete_boot_time_ns);
-        if is_right {
-            self.due = self.rhythm.next();
-        }
+    /// All that is counted has been told.
+    fn is_complete(&mut self) -> Result<(), HostError> {
+        self.complete_boot_time_ns = self.last.boot_time_ns;
         // Their lines cannot be taken for one that is missing.
         let doubt = Past::new(0, Moment::now()).doubt_ns();
         let needed = self.complete_boot_time_ns.saturating_sub(2 * doubt);
         self.recent.forget_before(needed);
-    }
-
-    /// Has what was killed since they were looked at forgotten.
-    fn look_at_cgroups(&mut self) -> Result<(), HostError> {
-        let is_right = self.tally.verdict(self.last.kills).missing() == 0;
-        if is_right && self.cgroups.has_aged() && self.looked.elapsed() >= EVERY {
+        if self.cgroups.has_aged() && self.looked.elapsed() >= EVERY {
             self.cgroups.look()?;
             self.has_looked();
         }
@@ -403,7 +413,7 @@ impl Rhythm {
     }
 }
 
-fn read_count(proc_root: &Path) -> Result<Count, HostError> {
+fn count(proc_root: &Path) -> Result<Count, HostError> {
     let boot_time_ns = clock::since_boot_ns();
     Ok(Count {
         kills: host::oom_kill_count(proc_root)?,

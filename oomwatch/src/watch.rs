@@ -105,8 +105,8 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     if ended.is_err() {
         watch.left = Some(0);
     }
-    let settled = watch.settle(&mut observer, &names).await?;
-    watch.say_what_was_seen();
+    let (verdict, settled) = watch.settle(&mut observer, &names).await?;
+    watch.say_what_was_seen(verdict);
     match ended.and_then(|exit| settled.map(|()| exit)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         ended => ended.context("write to stdout"),
@@ -258,9 +258,15 @@ impl Watch {
         observer: &mut Observer,
         names: &Names,
     ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
-        let Audited { missing, .. } = self.auditor.compare(observer.losses()?)?;
+        let before = self.auditor.count()?;
+        let taken = observer.drain_ready(|seen| self.take(seen, names))?;
+        if taken.is_break() {
+            return Ok(taken);
+        }
+        let before = (!observer.is_holding()).then_some(before);
+        let Audited { missing, .. } = self.auditor.compare(before, observer.losses()?)?;
         if missing == 0 {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(taken);
         }
         self.fill(observer, names)
     }
@@ -271,6 +277,7 @@ impl Watch {
         observer: &mut Observer,
         names: &Names,
     ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
+        let before = self.auditor.count()?;
         let log = self.auditor.read_log();
         // What was recorded of the log's kills is in the ring by now.
         let taken = self.take_all(observer, names)?;
@@ -278,7 +285,7 @@ impl Watch {
             kills,
             rekills,
             gap,
-        } = self.auditor.fill(log)?;
+        } = self.auditor.fill(before, log)?;
         // All of it is counted; it is shown as long as more is to be.
         Ok((|| {
             taken?;
@@ -311,43 +318,45 @@ impl Watch {
         }
     }
 
-    /// At the end: waits for what is late, and shows what is missing.
+    /// At the end: waits for what is late, and shows what is missing. Gives what the sum says then.
     async fn settle(
         &mut self,
         observer: &mut Observer,
         names: &Names,
-    ) -> anyhow::Result<io::Result<()>> {
+    ) -> anyhow::Result<(Verdict, io::Result<()>)> {
         let mut shown = ControlFlow::Continue(());
-        for _ in 0..AUDITS {
+        let mut verdict = Verdict::Complete;
+        for tries in 1..=2 * AUDITS {
             let taken = self.take_all(observer, names)?;
+            verdict = self.auditor.compare_at_end(observer.losses()?)?;
+            let filled = if tries >= AUDITS && verdict.missing() > 0 {
+                self.fill(observer, names)?
+            } else {
+                ControlFlow::Continue(())
+            };
             if shown.is_continue() {
                 shown = taken;
             }
-            let verdict = self.auditor.compare_at_end(observer.losses()?)?;
+            if shown.is_continue() {
+                shown = filled;
+            }
             if verdict == Verdict::Complete {
                 break;
             }
             sleep(AUDIT_PAUSE).await;
-        }
-        if self.auditor.verdict().missing() > 0 {
-            let filled = self.fill(observer, names)?;
-            if shown.is_continue() {
-                shown = filled;
-            }
         }
         while shown.is_continue() && names.is_waiting() {
             names.ready().await;
             shown = self.show(names);
         }
         let shown = shown.break_value().unwrap_or(Ok(()));
-        Ok(shown.and_then(|()| self.printer.flush()))
+        Ok((verdict, shown.and_then(|()| self.printer.flush())))
     }
 
     /// Says whether the kernel counted kills of which nothing is known.
-    fn say_what_was_seen(&self) {
+    fn say_what_was_seen(&self, verdict: Verdict) {
         let shown = self.shown;
         let filled = self.auditor.filled();
-        let verdict = self.auditor.verdict();
         let Counts {
             kills,
             rekills,
@@ -357,12 +366,22 @@ impl Watch {
             dropped,
             undecoded,
         } = self.auditor.counts();
+        let missing = verdict.missing();
         if let Verdict::Excess(excess) = verdict {
             warn!(
                 kills,
                 rekills,
                 excess,
                 "more OOM kills were seen than the kernel counted: what is missing cannot be told"
+            );
+        } else if missing > 0 {
+            warn!(
+                kills,
+                rekills,
+                filled,
+                unidentified,
+                missing,
+                "the kernel counted OOM kills that were not seen, while others went on"
             );
         } else if unidentified > 0 {
             warn!(

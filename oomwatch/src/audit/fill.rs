@@ -55,13 +55,19 @@ struct Line {
 #[must_use]
 pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Filling {
     let Whole { found, past } = log;
+    let doubt = past.doubt_ns();
     let likely = past.offset_ns(wanted.offset_ns);
     let mut lines = read(found, &past, likely);
-    let correction = take_known(&mut lines, recent, past.doubt_ns());
+    let correction = take_known(&mut lines, recent, doubt);
     let learned = correction.map(|correction| likely.saturating_add(correction));
     let offset_ns = learned.or(wanted.offset_ns);
     let offset = past.offset_ns(offset_ns);
-    let earliest = wanted.since_boot_time_ns.saturating_sub(past.doubt_ns());
+    // Of an older line nobody knows any more whether it is told.
+    let known = match recent.whole_since() {
+        0 => 0,
+        since => since.saturating_add(doubt),
+    };
+    let earliest = known.max(wanted.since_boot_time_ns.saturating_sub(doubt));
     let missing = usize::try_from(wanted.missing).unwrap_or(usize::MAX);
     let new: Vec<Line> = lines
         .into_iter()

@@ -73,6 +73,8 @@ pub struct Recent {
     /// With a number each, which they keep.
     kills: VecDeque<(u64, Known)>,
     next: u64,
+    /// When the newest of those was that there was no room for: of its time, not all are here.
+    crowded_out_boot_time_ns: u64,
     /// Numbers that were added or forgotten since [`Recent::take_changes`].
     changed: BTreeSet<u64>,
 }
@@ -85,7 +87,7 @@ impl Recent {
         Self {
             next: kills.last().map_or(0, |(number, _)| number + 1),
             kills: kills.into(),
-            changed: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
@@ -127,6 +129,12 @@ impl Recent {
         self.kills.iter().map(|(_, known)| known)
     }
 
+    /// Since when none is absent for want of room: nanoseconds since boot.
+    #[must_use]
+    pub fn whole_since(&self) -> u64 {
+        self.crowded_out_boot_time_ns
+    }
+
     /// Forgets those that were before that.
     pub fn forget_before(&mut self, boot_time_ns: u64) {
         let changed = &mut self.changed;
@@ -153,9 +161,11 @@ impl Recent {
 
     fn push(&mut self, known: Known) {
         if self.kills.len() == MOST
-            && let Some((number, _)) = self.kills.pop_front()
+            && let Some((number, known)) = self.kills.pop_front()
         {
             self.changed.insert(number);
+            let crowded_out = self.crowded_out_boot_time_ns.max(known.boot_time_ns);
+            self.crowded_out_boot_time_ns = crowded_out;
         }
         self.changed.insert(self.next);
         self.kills.push_back((self.next, known));

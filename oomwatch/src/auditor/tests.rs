@@ -118,9 +118,22 @@ fn now_ms() -> u64 {
     clock::since_boot_ns() / 1_000_000
 }
 
+/// Nothing was killed while all records were taken.
 fn missing(auditor: &mut Auditor) -> u64 {
-    let audited = auditor.compare(Losses::default()).expect("read vmstat");
-    audited.missing
+    let before = auditor.count().expect("read vmstat");
+    let audited = auditor.compare(Some(before), Losses::default());
+    audited.expect("read vmstat").missing
+}
+
+fn at_end(auditor: &mut Auditor) -> u64 {
+    let verdict = auditor.compare_at_end(Losses::default());
+    verdict.expect("read vmstat").missing()
+}
+
+/// Nothing was killed while the log was read.
+fn filled(auditor: &mut Auditor, log: Option<Whole>) -> Filled {
+    let before = auditor.count().expect("read vmstat");
+    auditor.fill(before, log).expect("read vmstat")
 }
 
 /// Processes that were filled in, and the size of the gap.
@@ -129,14 +142,14 @@ fn fill(auditor: &mut Auditor, log: Option<Whole>) -> (Vec<u32>, Option<u64>) {
         kills,
         rekills,
         gap,
-    } = auditor.fill(log).expect("read vmstat");
+    } = filled(auditor, log);
     assert_eq!(rekills, []);
     let pids = kills.iter().map(|found| found.kill.victim.pid).collect();
     (pids, gap.map(|gap| gap.kills))
 }
 
 #[test]
-fn kill_whose_record_is_late_is_not_missing() {
+fn kill_that_is_just_being_made_is_not_missing() {
     let kernel = Kernel::new();
     let mut auditor = kernel.auditor();
     kernel.counts(8);
@@ -147,17 +160,51 @@ fn kill_whose_record_is_late_is_not_missing() {
 }
 
 #[test]
-fn late_records_of_a_storm_are_not_missing() {
+fn records_that_are_read_late_in_a_storm_are_not_missing() {
     let kernel = Kernel::new();
     let mut auditor = kernel.auditor();
     for round in 1..=50 {
-        kernel.counts(7 + 10 * round);
-        assert_eq!(missing(&mut auditor), 0);
         // Some of each round are read in the next.
+        let before = auditor.count().expect("read vmstat");
+        kernel.counts(7 + 10 * round);
+        let audited = auditor.compare(Some(before), Losses::default());
+        assert_eq!(audited.expect("read vmstat").missing, 0);
         for _ in 0..10 {
             see(&mut auditor, 1);
         }
     }
+    assert_eq!(missing(&mut auditor), 0);
+    // Nor what is held back.
+    kernel.counts(8 + 10 * 50);
+    assert_eq!(missing(&mut auditor), 0);
+    kernel.counts(9 + 10 * 50);
+    see(&mut auditor, 1);
+    let audited = auditor.compare(None, Losses::default());
+    assert_eq!(audited.expect("read vmstat").missing, 0);
+}
+
+/// What was seen since hides none of it, though as many were.
+#[test]
+fn kill_is_missing_though_others_go_on() {
+    let kernel = Kernel::new();
+    let mut auditor = kernel.auditor();
+    let mut told = Vec::new();
+    for round in 1..=3 {
+        kernel.counts(8 + 10 * round);
+        for _ in 0..10 {
+            see(&mut auditor, 1);
+        }
+        told.push(missing(&mut auditor));
+    }
+    assert_eq!(told, [0, 1, 1]);
+    // When a log is read, what is seen meanwhile may hide it for once.
+    let before = auditor.count().expect("read vmstat");
+    kernel.counts(8 + 31);
+    see(&mut auditor, 2);
+    assert!(auditor.fill(before, None).expect("read").gap.is_none());
+    missing(&mut auditor);
+    assert_eq!(missing(&mut auditor), 1);
+    assert_eq!(fill(&mut auditor, None), (vec![], Some(1)));
     assert_eq!(missing(&mut auditor), 0);
 }
 
@@ -199,13 +246,13 @@ fn gap_lasts_from_when_the_sum_was_right() {
     let complete = auditor.complete_boot_time_ns;
     kernel.counts(8);
     assert_eq!(missing(&mut auditor), 0);
-    let audited = auditor.compare(Losses::default()).expect("read vmstat");
-    assert_eq!((audited.kernel_count, audited.missing), (8, 1));
-    let gap = auditor.fill(None).expect("read vmstat").gap;
-    let gap = gap.expect("a gap");
-    assert!(gap.since_boot_time_ns >= complete);
-    assert!(gap.boot_time_ns > gap.since_boot_time_ns);
+    assert_eq!(missing(&mut auditor), 1);
+    let gap = filled(&mut auditor, None).gap.expect("a gap");
+    assert_eq!(gap.since_boot_time_ns, complete);
+    assert!(gap.boot_time_ns > complete);
     assert_eq!(gap.kernel_count, 8);
+    assert_eq!(missing(&mut auditor), 0);
+    assert!(auditor.complete_boot_time_ns > complete);
 }
 
 #[test]
@@ -223,7 +270,7 @@ fn gap_names_the_cgroups_of_what_nobody_told() {
         2
     );
     // Its line does not say where it was: so it may have been one of the three, and one is left that is certain.
-    let filled = auditor.fill(Some(log(&[(2, now_ms())]))).expect("read");
+    let filled = filled(&mut auditor, Some(log(&[(2, now_ms())])));
     assert_eq!(filled.kills.len(), 1);
     let gap = filled.gap.expect("a gap");
     let expected = GapCgroup {
@@ -286,7 +333,7 @@ fn kill_that_was_filled_is_not_told_when_its_record_comes_after_all() {
     let mut auditor = kernel.auditor();
     kernel.counts(8);
     let time = clock::since_boot_ns();
-    auditor.compare_at_end(Losses::default()).expect("read");
+    assert_eq!(at_end(&mut auditor), 1);
     let log = log(&[(1, now_ms())]);
     assert_eq!(fill(&mut auditor, Some(log)), (vec![1], None));
     kernel.save(&mut auditor);
@@ -309,10 +356,11 @@ fn on_another_boot_all_that_the_kernel_counted_is_missing() {
     assert_eq!(missing(&mut auditor), 3);
     // As early as can be, and with a number that was another's on the boot before.
     let log = log(&[(1, 500), (4, 900)]);
-    let filled = auditor.fill(Some(log)).expect("read vmstat");
+    let filled = filled(&mut auditor, Some(log));
     assert_eq!(filled.kills.len(), 2);
     let gap = filled.gap.expect("a gap");
     assert_eq!((gap.kills, gap.since_boot_time_ns), (1, 0));
+    assert_eq!(missing(&mut auditor), 0);
     kernel.save(&mut auditor);
     // Neither the other boot's nor, now that all is known, those of long ago.
     assert!(!kernel.saved.keys().any(|key| key.starts_with(saved::KNOWN)));
@@ -328,7 +376,7 @@ fn what_was_lost_is_added_up_over_restarts() {
     };
     let mut auditor = kernel.auditor();
     for dropped in [2, 4] {
-        auditor.compare(losses).expect("read vmstat");
+        auditor.compare(None, losses).expect("read vmstat");
         assert_eq!(auditor.counts().dropped, dropped);
         kernel.save(&mut auditor);
         auditor = kernel.resume(BOOT);
@@ -349,7 +397,7 @@ fn cgroups_are_known_from_before_a_restart() {
     kernel.counts_in_a(5);
     let mut auditor = kernel.resume(BOOT);
     assert_eq!(missing(&mut auditor), 2);
-    let gap = auditor.fill(None).expect("read").gap.expect("a gap");
+    let gap = filled(&mut auditor, None).gap.expect("a gap");
     assert_eq!((gap.kills, gap.cgroups[0].kills), (2, 2));
 }
 

@@ -1,6 +1,6 @@
 //! Stamps of a log that is read long after it was written, to time since boot. Pure.
 //!
-//! What [`super::times`] learns from reading each record at once is not to be had here. The log's clock, `local_clock`,
+//! What `times` learns from reading each record at once is not to be had here. The log's clock, `local_clock`,
 //! begins with the machine's others, and then goes with `CLOCK_MONOTONIC_RAW` or, where the CPU's own clock cannot be
 //! trusted, with `CLOCK_MONOTONIC`, which NTP slews. So the offset from the former is taken to be none, unless it was
 //! learned from kills of which both times are known. It is never so large that a record were from the future.

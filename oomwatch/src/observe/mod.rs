@@ -191,6 +191,28 @@ impl Observer {
         }
     }
 
+    /// Hands over what is there, without waiting for any, but not what is held back for what the kernel log may tell of it.
+    pub fn drain_ready<B>(
+        &mut self,
+        take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        match &mut self.source {
+            Source::Ring(ring) => Ok(ring.drain_ready(take)),
+            Source::Log(log) => log.drain_ready(take),
+            Source::Count(count) => count.drain_now(take),
+        }
+    }
+
+    /// Whether something is held back.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        match &self.source {
+            Source::Ring(ring) => ring.is_holding(),
+            Source::Log(log) => log.is_holding(),
+            Source::Count(_) => false,
+        }
+    }
+
     /// Hands over all that is there, without waiting for any.
     pub fn drain_now<B>(
         &mut self,

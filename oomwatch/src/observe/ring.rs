@@ -108,6 +108,19 @@ impl RingSource {
         Ok(self.hand_over(&mut take))
     }
 
+    pub(super) fn drain_ready<B>(
+        &mut self,
+        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.read();
+        self.hand_over(&mut take)
+    }
+
+    /// Whether something waits for the log.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Also what waits for the log.
     pub(super) fn drain_now<B>(
         &mut self,

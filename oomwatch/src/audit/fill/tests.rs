@@ -236,6 +236,20 @@ fn suspend_makes_no_kill_of_one_that_is_known() {
     assert_eq!(told(&filling).0, []);
 }
 
+/// So many were told since that the oldest are not known any more: their lines may be left.
+#[test]
+fn line_of_which_nobody_knows_whether_it_is_told_is_left_out() {
+    let mut recent = Recent::default();
+    let mut pid = 100;
+    while recent.whole_since() == 0 {
+        recent.kill(&kill(pid, 500 * SECOND));
+        pid += 1;
+    }
+    let lines = [line(1, 505 * SECOND), line(2, 511 * SECOND)];
+    let filling = fill(log(lines, 0), &recent, wanted(2, 0));
+    assert_eq!(told(&filling).0, [(2, 511 * SECOND)]);
+}
+
 #[test]
 fn incident_is_never_later_than_its_kills() {
     let Found::Kill(mut second) = line(8, 6 * SECOND) else {

@@ -87,7 +87,11 @@ fn changes_make_the_same_of_what_was_saved() {
 fn kills_are_bounded() {
     let mut recent = Recent::default();
     for pid in 0..u32::try_from(MOST).expect("few") + 3 {
-        recent.kill(&kill(pid + 1, 5));
+        assert_eq!(
+            recent.whole_since(),
+            u64::from(pid).saturating_sub(MOST as u64)
+        );
+        recent.kill(&kill(pid + 1, u64::from(pid) + 1));
     }
     assert_eq!(recent.kills.len(), MOST);
     assert_eq!(told(&recent)[0].0, 4);
