@@ -19,7 +19,7 @@ use crate::{
     cgroups::Cgroup,
     ended::Ended,
     expected::Expected,
-    machine::Machine,
+    machine::{Machine, boot_time_ns},
     process::Hog,
     report::Line,
     rungs::attempt,
@@ -81,14 +81,18 @@ fn fill_ring(machine: &Machine, scene: &Cgroup, watcher: &Watcher) -> Vec<Expect
 fn overflow(machine: &Machine) {
     let scene = machine.scene("overflow");
     let watcher = Watch::new(machine, &["-o", "json"]).start();
-    let told = check_at_end(&fill_ring(machine, &scene, &watcher), watcher);
+    let told = Told::new();
+    let kills = fill_ring(machine, &scene, &watcher);
+    let told = check_at_end(&kills, watcher, told);
     assert!(told.filled > 0);
 }
 
 fn without_log(machine: &Machine) {
     let scene = machine.scene("without-log");
     let watcher = Watch::new(machine, &["-o", "json", "--kmsg", UNREADABLE]).start();
-    let told = check_at_end(&fill_ring(machine, &scene, &watcher), watcher);
+    let told = Told::new();
+    let kills = fill_ring(machine, &scene, &watcher);
+    let told = check_at_end(&kills, watcher, told);
     assert!(told.unidentified > 0);
     assert_eq!(told.filled, 0);
 }
@@ -96,6 +100,7 @@ fn without_log(machine: &Machine) {
 fn going_on(machine: &Machine) {
     let scene = machine.scene("going-on");
     let watcher = Watch::new(machine, &["-o", "json"]).start();
+    let told = Told::new();
     let kills = fill_ring(machine, &scene, &watcher);
     let others = scene.make("others");
     others.limit(LIMIT_BYTES);
@@ -106,15 +111,14 @@ fn going_on(machine: &Machine) {
                 Hog::plain().start(&others, machine.patience).killed();
             }
         });
-        let checked = attempt(|| check_at_end(&kills, watcher));
+        let checked = attempt(|| check_at_end(&kills, watcher, told));
         has_ended.store(true, Ordering::Relaxed);
         checked.map_or_else(|why| panic!("{why}"), drop);
     });
 }
 
-fn check_at_end(kills: &[Expected], watcher: Watcher) -> Told {
+fn check_at_end(kills: &[Expected], watcher: Watcher, mut told: Told) -> Told {
     let ended = watcher.interrupt();
-    let mut told = Told::default();
     ended.lines.iter().for_each(|line| told.take(line));
     check(kills, &told, &ended);
     told
@@ -124,8 +128,8 @@ fn check_at_end(kills: &[Expected], watcher: Watcher) -> Told {
 fn without_device(machine: &Machine) {
     let scene = machine.scene("without-device");
     let mut watcher = Watch::new(machine, &["-o", "json", "--kmsg", NO_KMSG]).start();
+    let mut told = Told::new();
     let kills = fill_ring(machine, &scene, &watcher);
-    let mut told = Told::default();
     while told.kills() + told.unidentified < KILLS as u64 {
         told.take(&watcher.line());
     }
@@ -134,9 +138,9 @@ fn without_device(machine: &Machine) {
     check(&kills, &told, &ended);
 }
 
-/// What the command has told.
-#[derive(Default)]
+/// What the command has told of kills since it was ready.
 struct Told {
+    ready_boot_time_ns: u64,
     /// How often, by process.
     pids: HashMap<u32, u64>,
     /// Kills from the log.
@@ -145,8 +149,19 @@ struct Told {
 }
 
 impl Told {
+    fn new() -> Self {
+        Self {
+            ready_boot_time_ns: boot_time_ns(),
+            pids: HashMap::new(),
+            filled: 0,
+            unidentified: 0,
+        }
+    }
+
     fn take(&mut self, line: &[u8]) {
         match Line::parse(line) {
+            // It belongs to no sum.
+            Line::Kill(report) if report.number("/boot_time_ns") < self.ready_boot_time_ns => {}
             Line::Kill(report) => {
                 self.filled += u64::from(!report.is_complete());
                 *self.pids.entry(report.pid()).or_default() += 1;
