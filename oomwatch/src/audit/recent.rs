@@ -84,7 +84,11 @@ impl Recent {
     pub fn restored(kills: impl IntoIterator<Item = (u64, Known)>) -> Self {
         let mut kills: Vec<_> = kills.into_iter().collect();
         kills.sort_by_key(|(number, _)| *number);
+        let is_full = kills.len() >= MOST;
+        let oldest = kills.first().filter(|_| is_full);
         Self {
+            // Before the oldest there may have been more.
+            crowded_out_boot_time_ns: oldest.map_or(0, |(_, known)| known.boot_time_ns),
             next: kills.last().map_or(0, |(number, _)| number + 1),
             kills: kills.into(),
             ..Self::default()

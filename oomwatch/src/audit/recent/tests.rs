@@ -95,6 +95,8 @@ fn kills_are_bounded() {
     }
     assert_eq!(recent.kills.len(), MOST);
     assert_eq!(told(&recent)[0].0, 4);
+    let restored = Recent::restored(recent.kills.iter().copied());
+    assert_eq!(restored.whole_since(), recent.whole_since() + 1);
     let forgotten = recent.take_changes();
     assert_eq!(
         forgotten
