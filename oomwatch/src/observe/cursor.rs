@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Losses;
+use crate::incident::Memory;
 
 /// A place in the records of the kernel's rings, and what the ring had refused by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct Cursor {
     pub position: u64,
     /// How many records the ring had refused, since it was made.
     pub dropped: u64,
+    /// What is remembered of the incident that may not be over.
+    #[serde(default)]
+    pub incident: Memory,
 }
 
 /// What was handed over, and what can never be. Both belong together: a loss is told once if they are kept together.

@@ -27,7 +27,7 @@ use crate::{
     cli::KernelArgs,
     decode::decode,
     host,
-    incident::{Incidents, Outcome},
+    incident::{Incidents, Memory, Outcome},
     probe::{Probe, ProbeError, Ring, Rung, describe, pin::Pins, ready::Ready, symbols::Symbols},
 };
 
@@ -165,7 +165,9 @@ impl RingSource {
             decoder: Decoder {
                 page_bytes: rustix::param::page_size() as u64,
                 symbols,
-                incidents: Incidents::default(),
+                incidents: cursor
+                    .map_or_else(Memory::default, |cursor| cursor.incident.clone())
+                    .into(),
             },
             addition: Addition::new(args, log),
             held: VecDeque::new(),
@@ -246,6 +248,7 @@ impl RingSource {
                 generation: generation.to_string(),
                 position,
                 dropped: refused,
+                incident: self.memory(),
             }),
             losses: Losses {
                 dropped: lost,
@@ -282,6 +285,16 @@ impl RingSource {
                 self.look = Look::Now;
             }
         }
+    }
+
+    /// What is known of the last incident without what is still to be handed over.
+    fn memory(&self) -> Memory {
+        let first = self.held.iter().find_map(|held| match &held.what {
+            What::Seen(Seen::Kill(kill)) => kill.boot_time_ns,
+            What::Seen(Seen::Aside(aside)) => aside.boot_time_ns,
+            What::Seen(_) | What::Lost(_) => None,
+        });
+        self.decoder.incidents.memory(first.unwrap_or(u64::MAX))
     }
 
     /// How full one's own ring is.

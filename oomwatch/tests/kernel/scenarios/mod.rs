@@ -16,6 +16,8 @@ mod names;
 mod namespaces;
 /// Pods and containers, and whose limit was hit.
 mod pods;
+/// Over the end of one agent and the start of another.
+mod restart;
 /// The same kills on every rung.
 mod rungs;
 /// One process and one limit.
@@ -43,6 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         command::ALL,
         terminal::ALL,
         storm::ALL,
+        restart::ALL,
         rungs::ALL,
         ladder::ALL,
         system::ALL,
