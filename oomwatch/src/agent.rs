@@ -61,6 +61,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         cmdline,
         events,
         names,
+        pins: _,
         kernel,
     } = args;
     let host = host::host(&kernel.proc_root, node)?;

@@ -1,6 +1,7 @@
 //! What the user typed.
 
 mod agent;
+mod cleanup;
 
 use std::path::PathBuf;
 
@@ -14,7 +15,10 @@ use crate::{
     resolve::sockets::SocketChoice,
 };
 
-pub use self::agent::{AgentArgs, EventArgs, NameArgs, Switch};
+pub use self::{
+    agent::{AgentArgs, EventArgs, NameArgs, Switch},
+    cleanup::{CleanupArgs, PinArgs},
+};
 
 /// Every OOM kill, once, with the right owner and the right limit.
 #[derive(Debug, Parser)]
@@ -40,6 +44,9 @@ pub enum Command {
     /// Say what this machine can give, and what to do about the rest
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    /// Remove what the agent has left on this machine
+    #[command(after_long_help = cleanup::HELP)]
+    Cleanup(CleanupArgs),
     /// Print the OOM kills in a saved kernel log; needs no privileges
     #[command(after_long_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
@@ -324,6 +331,9 @@ pub struct DoctorArgs {
     /// When to colour the lines
     #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
     pub color: ColourChoice,
+    /// Where an agent pins.
+    #[command(flatten)]
+    pub pins: PinArgs,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,

@@ -17,6 +17,7 @@ pub mod admin;
 pub mod agent;
 pub mod audit;
 pub mod cgroup;
+pub mod cleanup;
 pub mod cli;
 pub mod clock;
 pub mod cmdline;

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use oomwatch::{
-    agent,
+    agent, cleanup,
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
     doctor,
     exit::Exit,
@@ -28,6 +28,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Watch(args) => runtime()?.block_on(watch::run(*args)),
         Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args)),
         Command::Report(args) => report_file::run(*args),
         Command::Completions { shell } => {
             let mut command = Cli::command();

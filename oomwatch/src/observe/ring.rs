@@ -2,6 +2,7 @@
 //! theirs.
 
 mod addition;
+mod decoder;
 mod older;
 mod start;
 
@@ -11,10 +12,11 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::error;
 
 use self::{
-    addition::Addition,
+    addition::{Addition, additions},
+    decoder::{Decoder, What},
     older::{Older, Unread, is_of},
     start::{Start, remove, start},
 };
@@ -25,10 +27,9 @@ use super::{
 };
 use crate::{
     cli::KernelArgs,
-    decode::decode,
     host,
-    incident::{Incidents, Memory, Outcome},
-    probe::{Probe, ProbeError, Ring, Rung, describe, pin::Pins, ready::Ready, symbols::Symbols},
+    incident::Memory,
+    probe::{Probe, ProbeError, Ring, Rung, pin::Pins, ready::Ready},
 };
 
 pub(super) use self::start::remove_earlier;
@@ -95,26 +96,12 @@ enum Look {
     WhenTold,
 }
 
-/// Records to outcomes.
-struct Decoder {
-    page_bytes: u64,
-    /// Where the kernel's stacks are needed and can be read.
-    symbols: Option<Symbols>,
-    incidents: Incidents,
-}
-
 /// What was read, in its order.
 struct Held {
     what: What,
     place: Place,
     /// A kill that waits for the log, and until when.
     due: Option<Instant>,
-}
-
-enum What {
-    Seen(Seen),
-    /// So many records that cannot be read.
-    Lost(u64),
 }
 
 /// Where a record begins.
@@ -133,14 +120,14 @@ impl RingSource {
         args: &KernelArgs,
         keeping: &Keeping<'_>,
     ) -> Result<Self, ObserveError> {
-        let ring = probe.ring()?;
-        let ready = Ready::new(&ring).map_err(ProbeError::Wait)?;
+        let records = probe.ring()?;
+        let ready = Ready::new(&records).map_err(ProbeError::Wait)?;
         let (pins, cursor, is_deferred) = match keeping {
             Keeping::Nothing => (None, None, false),
             Keeping::Records { bpffs, cursor } => (Some(Pins::open(bpffs)), *cursor, true),
         };
         let Start { name, older, pins } = match pins {
-            Some(pins) => start(&mut probe, &ring, attaching, pins, cursor)?,
+            Some(pins) => start(&mut probe, &records, attaching, pins, cursor)?,
             None => Start::alone(attaching),
         };
         // Kills wait in the ring meanwhile.
@@ -154,7 +141,7 @@ impl RingSource {
             own: Own {
                 probe,
                 name: name.to_string().into(),
-                ring,
+                ring: records,
                 ready,
                 counts: name.since_boot_time_ns..u64::MAX,
             },
@@ -162,13 +149,10 @@ impl RingSource {
             read_out: 0,
             settled: Instant::now() + SETTLED,
             is_deferred,
-            decoder: Decoder {
-                page_bytes: rustix::param::page_size() as u64,
+            decoder: Decoder::new(
                 symbols,
-                incidents: cursor
-                    .map_or_else(Memory::default, |cursor| cursor.incident.clone())
-                    .into(),
-            },
+                cursor.map_or_else(Memory::default, |cursor| cursor.incident.clone()),
+            ),
             addition: Addition::new(args, log),
             held: VecDeque::new(),
             undecoded: 0,
@@ -235,19 +219,18 @@ impl RingSource {
                 break;
             }
         }
-        let refused = match refused {
-            Some(refused) => refused,
-            None => {
-                let own = self.own.probe.dropped()?;
-                lost += own;
-                own
-            }
+        let dropped = if let Some(refused) = refused {
+            refused
+        } else {
+            let own = self.own.probe.dropped()?;
+            lost += own;
+            own
         };
         Ok(Progress {
             cursor: Some(Cursor {
                 generation: generation.to_string(),
                 position,
-                dropped: refused,
+                dropped,
                 incident: self.memory(),
             }),
             losses: Losses {
@@ -278,12 +261,11 @@ impl RingSource {
             self.dropped += older.lost;
             remove(&older.generation);
         }
-        match self.older.front_mut() {
-            Some(older) => older.ring.release(cursor.position),
-            None => {
-                self.own.ring.release(cursor.position);
-                self.look = Look::Now;
-            }
+        if let Some(older) = self.older.front_mut() {
+            older.ring.release(cursor.position);
+        } else {
+            self.own.ring.release(cursor.position);
+            self.look = Look::Now;
         }
     }
 
@@ -456,44 +438,6 @@ impl RingSource {
         }
         ControlFlow::Continue(())
     }
-}
-
-impl Decoder {
-    fn decode(&mut self, record: &[u8]) -> Option<What> {
-        let observation = match decode(record, self.page_bytes) {
-            Ok(observation) => observation,
-            Err(error) => {
-                error!(%error, "a record from the kernel was lost: are the programs of this version?");
-                return Some(What::Lost(1));
-            }
-        };
-        let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
-        match self.incidents.observe(observation, explain) {
-            Outcome::Kill(kill) => Some(What::Seen(Seen::Kill(kill))),
-            Outcome::Aside(aside) => Some(What::Seen(Seen::Aside(aside))),
-            Outcome::Nothing => None,
-        }
-    }
-}
-
-/// The kernel's symbols and its log: either tells what ran out.
-fn additions(args: &KernelArgs) -> (Option<Symbols>, Option<Log>) {
-    let symbols = host::symbols(&args.proc_root);
-    let log = Log::open(&args.kmsg);
-    match (&symbols, &log) {
-        (Ok(_), Ok(_)) => {}
-        (Ok(_), Err(error)) => {
-            debug!(
-                error = describe(error),
-                "constraint and allocation will not be known"
-            );
-        }
-        (Err(error), Ok(_)) => {
-            debug!(%error, "what ran out of memory is taken from the kernel log");
-        }
-        (Err(error), Err(_)) => warn!(%error, "what ran out of memory will not be known"),
-    }
-    (symbols.ok(), log.ok())
 }
 
 async fn readable(log: Option<&Log>) -> io::Result<()> {

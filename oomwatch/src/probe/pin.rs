@@ -21,10 +21,11 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    process,
     str::FromStr,
 };
 
-use aya::maps::{Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use oomwatch_ebpf::record::ABI_VERSION;
 use rustix::fs::statfs;
 use tracing::debug;
@@ -88,6 +89,21 @@ pub enum PinError {
 /// Whether a BPF file system is mounted there.
 pub fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(u64::try_from(statfs(path)?.f_type).is_ok_and(|kind| kind == BPF_FS_MAGIC))
+}
+
+/// Pins something there, and removes it again.
+pub fn try_pin(bpffs: &Path) -> Result<(), PinError> {
+    if !is_bpffs(bpffs).unwrap_or(false) {
+        return Err(PinError::NoBpffs(bpffs.to_owned()));
+    }
+    super::raise_memlock();
+    let map = Array::<MapData, u32>::create(1, 0).map_err(|source| ProbeError::Map {
+        map: "on trial",
+        source,
+    })?;
+    let path = bpffs.join(format!("{FOLDER}-trial-{}", process::id()));
+    map.pin(&path).map_err(refused(&path))?;
+    fs::remove_file(&path).map_err(file_error("remove", &path))
 }
 
 /// The name of a generation. In the order of their times they were made.
@@ -326,24 +342,18 @@ impl Generation {
 
     fn pin(&self, probe: &mut Probe, ring: &Ring) -> Result<(), PinError> {
         let Probe { ebpf, attached, .. } = probe;
-        let refused = |path: PathBuf| {
-            |source| PinError::Pin {
-                path,
-                source: Box::new(source),
-            }
-        };
         let dropped = self.folder.join(DROPPED);
         let counters = ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
-        counters.pin(&dropped).map_err(refused(dropped))?;
+        counters.pin(&dropped).map_err(refused(&dropped))?;
         for Attached { program, link } in attached {
             let path = self.folder.join(format!("{LINK_PREFIX}{}", program.name));
             // A link that cannot be pinned is gone.
             if let Link::Own(own) = std::mem::replace(link, Link::Lost) {
-                *link = Link::Own(own.pin(&path).map_err(refused(path))?.into());
+                *link = Link::Own(own.pin(&path).map_err(refused(&path))?.into());
             }
         }
         let records = self.folder.join(RECORDS);
-        ring.pin(&records).map_err(refused(records))
+        ring.pin(&records).map_err(refused(&records))
     }
 }
 
@@ -366,6 +376,13 @@ fn file_error(what: &'static str, path: &Path) -> impl Fn(io::Error) -> PinError
         what,
         path: path.to_owned(),
         source,
+    }
+}
+
+fn refused(path: &Path) -> impl FnOnce(aya::pin::PinError) -> PinError {
+    |source| PinError::Pin {
+        path: path.to_owned(),
+        source: Box::new(source),
     }
 }
 

@@ -133,7 +133,7 @@ async fn keep(orders: &HashMap<String, String>) {
         };
         let ControlFlow::Continue(()) = drained.expect("read the ring");
         let progress = observer.progress().expect("read the counters");
-        kept.cursor = progress.cursor.clone();
+        kept.cursor.clone_from(&progress.cursor);
         kept.dropped = before.dropped + progress.losses.dropped;
         kept.undecoded = before.undecoded + progress.losses.undecoded;
         if saves {

@@ -3,13 +3,15 @@
 use std::{error::Error, io, time::Duration};
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     cli::KernelArgs,
+    host,
     kill::{Attribution, Cgroup, Hooks, Kill, Limit, Scope},
     kmsg::join::{Joiner, OomGroup, Told},
     observe::log::Log,
+    probe::{describe, symbols::Symbols},
     resolve::proc::Victims,
 };
 
@@ -125,4 +127,24 @@ fn oom_group(kill: &Kill) -> OomGroup {
         }
         None => OomGroup::Unset,
     }
+}
+
+/// The kernel's symbols and its log: either tells what ran out.
+pub(super) fn additions(args: &KernelArgs) -> (Option<Symbols>, Option<Log>) {
+    let symbols = host::symbols(&args.proc_root);
+    let log = Log::open(&args.kmsg);
+    match (&symbols, &log) {
+        (Ok(_), Ok(_)) => {}
+        (Ok(_), Err(error)) => {
+            debug!(
+                error = describe(error),
+                "constraint and allocation will not be known"
+            );
+        }
+        (Err(error), Ok(_)) => {
+            debug!(%error, "what ran out of memory is taken from the kernel log");
+        }
+        (Err(error), Err(_)) => warn!(%error, "what ran out of memory will not be known"),
+    }
+    (symbols.ok(), log.ok())
 }

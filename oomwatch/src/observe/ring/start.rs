@@ -70,7 +70,7 @@ pub(super) fn start(
         quiet_moment(ring)
     });
     let mut older: VecDeque<_> = earlier
-        .into_iter()
+        .iter()
         .filter_map(|generation| open(generation, cursor))
         .collect();
     let is_pinned = match pins.keep(probe, ring, name) {
@@ -155,7 +155,7 @@ pub(in crate::observe) fn remove_earlier(bpffs: &Path) {
     }
 }
 
-fn open(generation: Generation, cursor: Option<&Cursor>) -> Option<Older> {
+fn open(generation: &Generation, cursor: Option<&Cursor>) -> Option<Older> {
     match Older::open(generation.clone(), cursor) {
         Ok(older) => Some(older),
         Err(error) => {
@@ -164,7 +164,7 @@ fn open(generation: Generation, cursor: Option<&Cursor>) -> Option<Older> {
                 error = describe(&error),
                 "what an earlier agent has seen cannot be read, and is lost"
             );
-            remove(&generation);
+            remove(generation);
             None
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn name_says_abi_and_time() {
     let name = Name {
-        since_boot_time_ns: 0x1a2b3c,
+        since_boot_time_ns: 0x001a_2b3c,
         abi_version: 2,
     };
     assert_eq!(name.to_string(), "2-00000000001a2b3c");

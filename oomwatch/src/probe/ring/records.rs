@@ -54,7 +54,7 @@ impl<'a> Records<'a> {
         let length = u64::from(header & !DISCARDED);
         let end = (position + WORD_BYTES + length).next_multiple_of(WORD_BYTES);
         let size = WORD_BYTES * self.0.len() as u64;
-        if position % WORD_BYTES != 0 || end > producer || end - position > size {
+        if !position.is_multiple_of(WORD_BYTES) || end > producer || end - position > size {
             return Found::Broken;
         }
         if header & DISCARDED != 0 {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use oomwatch::probe::{
-    Probe, ProbeError, Rung, offsets,
+    Probe, ProbeError, RING_BYTES, Rung, offsets,
     pin::{Name, Pins},
 };
 
@@ -34,6 +34,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
         "every_kill_is_told_once_while_agents_are_killed_and_follow_each_other",
         one_after_another,
+    )
+    .needing(pins_work),
+    Scenario::new(
+        "kills_that_two_agents_have_seen_are_told_once",
+        two_attached,
     )
     .needing(pins_work),
     Scenario::new(
@@ -197,6 +202,19 @@ fn one_after_another(machine: &Machine) {
     assert!(kills.is_sorted_by_key(|kill| kill.boot_time_ns));
 }
 
+/// As after a SIGKILL between the pinning of an agent's programs and the detaching of its predecessor's.
+fn two_attached(machine: &Machine) {
+    let node = Node::new(machine, "two-attached");
+    let keeper = node.keeper();
+    drop(keeper.start(Saves::Yes));
+    let by_one = node.kill(2);
+    leave_a_ring_of(RING_BYTES, &node.bpffs);
+    let by_both = node.kill(3);
+    let kept = keeper.catch_up();
+    node.check(&kept, &[&by_one, &by_both]);
+    assert_eq!(kept.rekills, 0);
+}
+
 fn another_layout(machine: &Machine) {
     let node = Node::new(machine, "another-layout");
     let keeper = node.keeper();
@@ -241,7 +259,7 @@ fn half_made(machine: &Machine) {
     node.check(&keeper.kept(), &[&after]);
 }
 
-/// Attaches and pins, with a ring of another size than ours, and dies.
+/// Attaches and pins, with a ring of this size, and dies before anything is read or detached.
 fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
     let kernel = offsets::load(Path::new("/sys/kernel/btf/vmlinux")).expect("the kernel's types");
     let pins = Pins::open(bpffs.path()).expect("lock the pins");

@@ -21,8 +21,8 @@ impl Writer {
 
     fn put(&mut self, position: u64, bytes: &[u8]) {
         for (position, byte) in (position..).zip(bytes) {
-            let [index, place] =
-                [position % SIZE / WORD_BYTES, position % WORD_BYTES].map(|n| n as usize);
+            let [index, place] = [position % SIZE / WORD_BYTES, position % WORD_BYTES]
+                .map(|number| usize::try_from(number).expect("small"));
             let word = self.words[index].get_mut();
             let mut all = word.to_ne_bytes();
             all[place] = *byte;
@@ -33,8 +33,8 @@ impl Writer {
     /// Appends a record; where it begins.
     fn write(&mut self, bytes: &[u8], flags: u32) -> u64 {
         let begin = self.producer;
-        let header = (bytes.len() as u32 | flags).to_ne_bytes();
-        self.put(begin, &header);
+        let length = u32::try_from(bytes.len()).expect("small");
+        self.put(begin, &(length | flags).to_ne_bytes());
         self.put(begin + 4, &[7; 4]);
         self.put(begin + WORD_BYTES, bytes);
         self.producer = (begin + WORD_BYTES + bytes.len() as u64).next_multiple_of(WORD_BYTES);
