@@ -1,5 +1,7 @@
 //! What is claimed of kills, one file a concern.
 
+/// What is left behind.
+mod cleanup;
 /// The command itself: how it ends, what it shows, how it prints.
 mod command;
 /// What `docs/compatibility.md` says.
@@ -46,6 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         terminal::ALL,
         storm::ALL,
         restart::ALL,
+        cleanup::ALL,
         rungs::ALL,
         ladder::ALL,
         system::ALL,

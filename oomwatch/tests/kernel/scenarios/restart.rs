@@ -9,7 +9,7 @@ use std::{
 };
 
 use oomwatch::probe::{
-    Probe, ProbeError, RING_BYTES, Rung, offsets,
+    self, Probe, ProbeError, RING_BYTES, offsets,
     pin::{Name, Pins},
 };
 
@@ -22,6 +22,8 @@ use crate::{
     kernel::oom_kill_count,
     machine::{Machine, boot_time_ns},
     process::{Hog, Victim},
+    rung::Rung,
+    rungs::try_rung,
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -50,6 +52,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("what_the_ring_had_no_room_for_is_counted_once", full_ring).needing(pins_work),
     Scenario::new("what_no_agent_has_pinned_is_left_alone", not_ours).needing(pins_work),
     Scenario::new("agent_beside_another_pins_nothing", second_agent).needing(pins_work),
+    Scenario::new("every_rung_takes_over_from_every_other", other_rung).needing(pins_work),
     Scenario::new(
         "without_bpffs_kills_are_told_and_nothing_is_pinned",
         no_bpffs,
@@ -263,7 +266,7 @@ fn half_made(machine: &Machine) {
 fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
     let kernel = offsets::load(Path::new("/sys/kernel/btf/vmlinux")).expect("the kernel's types");
     let pins = Pins::open(bpffs.path()).expect("lock the pins");
-    let is_pinned = |rung: &Rung| -> Result<(), ProbeError> {
+    let is_pinned = |rung: &probe::Rung| -> Result<(), ProbeError> {
         let name = Name::new(boot_time_ns());
         let mut probe = Probe::load(*rung, Some(&kernel), Path::new("/"), size_bytes)?;
         for program in rung.programs() {
@@ -273,7 +276,7 @@ fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
         let kept = pins.keep(&mut probe, &ring, name);
         kept.map(drop).map_err(|error| panic!("{rung:?}: {error}"))
     };
-    let rungs = [Rung::Fentry, Rung::Tracepoint];
+    let rungs = [probe::Rung::Fentry, probe::Rung::Tracepoint];
     assert!(rungs.iter().any(|rung| is_pinned(rung).is_ok()));
 }
 
@@ -331,6 +334,38 @@ fn second_agent(machine: &Machine) {
     }
     for keeper in [first, second] {
         node.check(&keeper.kept(), &[&deaths]);
+    }
+}
+
+/// Those that this machine has. Where a program cannot be pinned nothing is kept, and that is said.
+fn other_rung(machine: &Machine) {
+    let rungs = [Rung::Fentry, Rung::Kprobe, Rung::Tracepoint];
+    let rungs: Vec<_> = rungs
+        .into_iter()
+        .filter(|rung| try_rung(machine, *rung).is_ok())
+        .collect();
+    let pairs = rungs
+        .iter()
+        .flat_map(|from| rungs.iter().map(move |to| (*from, *to)));
+    for (from, to) in pairs {
+        let node = Node::new(machine, "other-rung");
+        let keeper = node.keeper();
+        let mut running = keeper.start_on(from.name(), Saves::Yes);
+        let first = node.kill(1);
+        wait_until_kept(&keeper, &mut running, &node.scene, 1);
+        drop(running);
+        let is_pinned = !node.bpffs.generations().is_empty();
+        let second = node.kill(1);
+
+        let mut running = keeper.start_on(to.name(), Saves::Yes);
+        let third = node.kill(1);
+        let count = if is_pinned { 3 } else { 2 };
+        wait_until_kept(&keeper, &mut running, &node.scene, count);
+        running.end();
+        let seen = if is_pinned { &second[..] } else { &[] };
+        let kept = keeper.kept();
+        node.check(&kept, &[&first, seen, &third]);
+        assert_eq!(kept.rekills, 0, "{from:?} to {to:?}");
     }
 }
 
