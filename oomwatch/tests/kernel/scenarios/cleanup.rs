@@ -11,7 +11,7 @@ use std::{
 
 use aya::programs::loaded_links;
 
-use super::restart::pins_work;
+use super::restart::{pins_work, pins_work_and_no_guest};
 use crate::{
     Scenario,
     bpffs::Bpffs,
@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("cleanup_leaves_nothing_attached", nothing_attached).needing(pins_work),
-    Scenario::new("cleanup_refuses_while_an_agent_runs", refuses).needing(pins_work),
+    Scenario::new("cleanup_refuses_while_an_agent_runs", refuses).needing(pins_work_and_no_guest),
 ];
 
 /// Between two looks at what is still attached.

@@ -32,7 +32,7 @@ pub(super) const ALL: &[Scenario] = &[
         nobody_runs,
     )
     .needing(pins_work),
-    Scenario::new("what_was_not_saved_is_told_again", not_saved).needing(pins_work),
+    Scenario::new("what_was_not_saved_is_told_again", not_saved).needing(pins_work_and_no_guest),
     Scenario::new(
         "every_kill_is_told_once_while_agents_are_killed_and_follow_each_other",
         one_after_another,
@@ -47,12 +47,15 @@ pub(super) const ALL: &[Scenario] = &[
         "records_of_another_layout_are_counted_and_removed",
         another_layout,
     )
-    .needing(pins_work),
-    Scenario::new("start_that_was_not_completed_is_removed", half_made).needing(pins_work),
+    .needing(pins_work_and_no_guest),
+    Scenario::new("start_that_was_not_completed_is_removed", half_made)
+        .needing(pins_work_and_no_guest),
     Scenario::new("what_the_ring_had_no_room_for_is_counted_once", full_ring).needing(pins_work),
-    Scenario::new("what_no_agent_has_pinned_is_left_alone", not_ours).needing(pins_work),
-    Scenario::new("agent_beside_another_pins_nothing", second_agent).needing(pins_work),
-    Scenario::new("every_rung_takes_over_from_every_other", other_rung).needing(pins_work),
+    Scenario::new("what_no_agent_has_pinned_is_left_alone", not_ours)
+        .needing(pins_work_and_no_guest),
+    Scenario::new("agent_beside_another_pins_nothing", second_agent)
+        .needing(pins_work_and_no_guest),
+    Scenario::new("one_rung_takes_over_from_another", other_rung).needing(pins_work),
     Scenario::new(
         "without_bpffs_kills_are_told_and_nothing_is_pinned",
         no_bpffs,
@@ -68,6 +71,14 @@ const FILLING: usize = 60;
 
 pub(super) fn pins_work(_: &Machine) -> Result<(), Skip> {
     bpffs::can_be_mounted()
+}
+
+/// For what no kernel has anything to do with: an emulated machine starts an agent in seconds.
+pub(super) fn pins_work_and_no_guest(machine: &Machine) -> Result<(), Skip> {
+    if machine.is_guest {
+        return Err(Skip("the same on every kernel, and slow here".to_owned()));
+    }
+    pins_work(machine)
 }
 
 /// A process that was killed, and when.
@@ -181,11 +192,12 @@ fn one_after_another(machine: &Machine) {
     let node = Node::new(machine, "one-after-another");
     let keeper = node.keeper();
     let count = machine.storm.min(300);
+    let agents = if machine.is_guest { 3 } else { AGENTS };
     let victims = thread::scope(|scope| {
         let mut running = keeper.start(Saves::Yes);
         let victims = scope.spawn(|| kill_many(machine, &node.scene, count));
-        for agent in 1..AGENTS {
-            wait_until_kept(&keeper, &mut running, &node.scene, agent * count / AGENTS);
+        for agent in 1..agents {
+            wait_until_kept(&keeper, &mut running, &node.scene, agent * count / agents);
             // By SIGKILL, wherever it is.
             drop(running);
             running = keeper.start(Saves::Yes);
@@ -337,36 +349,32 @@ fn second_agent(machine: &Machine) {
     }
 }
 
-/// Those that this machine has. Where a program cannot be pinned nothing is kept, and that is said.
+/// Each that this machine has in its turn, and the first once more. Where a program cannot be pinned nothing is kept.
 fn other_rung(machine: &Machine) {
-    let rungs = [Rung::Fentry, Rung::Kprobe, Rung::Tracepoint];
-    let rungs: Vec<_> = rungs
+    let node = Node::new(machine, "other-rung");
+    let keeper = node.keeper();
+    let mut rungs: Vec<_> = [Rung::Fentry, Rung::Kprobe, Rung::Tracepoint]
         .into_iter()
         .filter(|rung| try_rung(machine, *rung).is_ok())
         .collect();
-    let pairs = rungs
-        .iter()
-        .flat_map(|from| rungs.iter().map(move |to| (*from, *to)));
-    for (from, to) in pairs {
-        let node = Node::new(machine, "other-rung");
-        let keeper = node.keeper();
-        let mut running = keeper.start_on(from.name(), Saves::Yes);
-        let first = node.kill(1);
-        wait_until_kept(&keeper, &mut running, &node.scene, 1);
+    rungs.push(rungs[0]);
+    let mut deaths = Vec::new();
+    for rung in rungs {
+        let earlier = node.bpffs.generations();
+        let mut running = keeper.start_on(rung.name(), Saves::Yes);
+        let now = node.bpffs.generations();
+        let is_pinned = now.iter().any(|found| !earlier.contains(found));
+        deaths.extend(node.kill(1));
+        wait_until_kept(&keeper, &mut running, &node.scene, deaths.len());
         drop(running);
-        let is_pinned = !node.bpffs.generations().is_empty();
-        let second = node.kill(1);
-
-        let mut running = keeper.start_on(to.name(), Saves::Yes);
-        let third = node.kill(1);
-        let count = if is_pinned { 3 } else { 2 };
-        wait_until_kept(&keeper, &mut running, &node.scene, count);
-        running.end();
-        let seen = if is_pinned { &second[..] } else { &[] };
-        let kept = keeper.kept();
-        node.check(&kept, &[&first, seen, &third]);
-        assert_eq!(kept.rekills, 0, "{from:?} to {to:?}");
+        let while_nobody_runs = node.kill(1);
+        if is_pinned {
+            deaths.extend(while_nobody_runs);
+        }
     }
+    let kept = keeper.catch_up();
+    node.check(&kept, &[&deaths]);
+    assert_eq!(kept.rekills, 0);
 }
 
 fn no_bpffs(machine: &Machine) {
