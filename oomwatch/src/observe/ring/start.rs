@@ -64,15 +64,17 @@ pub(super) fn start(
             return Ok(Start::alone(attaching));
         }
     };
-    let mut name = Name::new(if earlier.is_empty() {
+    let moment = if earlier.is_empty() {
         attaching
     } else {
         quiet_moment(ring)
-    });
+    };
     let mut older: VecDeque<_> = earlier
         .iter()
         .filter_map(|generation| open(generation, cursor))
         .collect();
+    // What nobody else can tell is one's own to tell.
+    let mut name = Name::new(if older.is_empty() { attaching } else { moment });
     let is_pinned = match pins.keep(probe, ring, name) {
         Ok(generation) => {
             info!(
