@@ -115,7 +115,11 @@ async fn keep(orders: &HashMap<String, String>) {
                 Seen::Kill(kill) => kept.kills.push(Kill {
                     pid: kill.victim.pid,
                     boot_time_ns: kill.boot_time_ns.expect("a time"),
-                    cgroup: kill.victim.cgroup.expect("a cgroup").path,
+                    // Others on this machine may be killed too deep for a path.
+                    cgroup: kill
+                        .victim
+                        .cgroup
+                        .map_or_else(Vec::new, |cgroup| cgroup.path),
                 }),
                 Seen::Aside(aside) => {
                     kept.rekills += u64::from(aside.kind == AsideKind::Rekill);
