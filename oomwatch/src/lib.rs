@@ -38,6 +38,8 @@ pub mod report_file;
 pub mod resolve;
 pub mod signals;
 pub mod sink;
+pub mod state;
+pub mod stored;
 #[cfg(test)]
 mod testing;
 pub mod verdict;

@@ -1,8 +1,10 @@
 //! A kill with its meaning: when by the calendar, whose limit, whose container; and kills that were only counted. Their
-//! JSON is in [`crate::sink::json`].
+//! JSON is in [`crate::sink::json`]; what `serde` makes of them is how the journal keeps them ([`crate::stored`]).
+
+use std::ops::Not;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::{CgroupOwner, Qos, Runtime},
@@ -10,6 +12,7 @@ use crate::{
     counters::Gap,
     kill::{Cgroup, Kill, Limit},
     kmsg::assemble::LogKill,
+    stored,
     verdict::{self, LimitOwner, LimitSource},
 };
 
@@ -30,7 +33,7 @@ impl Host {
 }
 
 /// What is reported of a kill.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The facts.
     pub kill: Kill,
@@ -55,13 +58,15 @@ pub struct Report {
     /// The victim's systemd unit, where it is in no container.
     pub unit: Option<String>,
     /// Whether it happened in a pod's sandbox that never became a container.
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub sandbox: bool,
     /// Arguments of the victim, where they were asked for and could still be read.
+    #[serde(default, with = "stored::optional_list")]
     pub cmdline: Option<Vec<Vec<u8>>>,
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Its runtime, where the cgroup path tells.
     pub runtime: Option<Runtime>,
@@ -76,7 +81,7 @@ pub struct Container {
 }
 
 /// What a container is in its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
     /// One of `spec.containers`.
@@ -90,7 +95,7 @@ pub enum ContainerKind {
 }
 
 /// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Option<String>,
@@ -101,11 +106,12 @@ pub struct Pod {
     /// Its QoS class, as the cgroup path tells.
     pub qos: Qos,
     /// Whether it asks for no Events of its own.
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub events_off: bool,
 }
 
 /// What is reported of kills that were only counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapReport {
     /// How many, and where.
     pub gap: Gap,

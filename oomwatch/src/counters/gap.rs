@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::stored;
+
 /// OOM kills that the kernel counted; who was killed is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// How many: processes, and those again that were killed once more.
     pub kills: u64,
@@ -15,13 +19,15 @@ pub struct Gap {
     pub boot_time_ns: u64,
     /// Where they were, as far as the counts of the cgroups tell. Kills that come while those are read one after the
     /// other may be told with the next gap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cgroups: Vec<GapCgroup>,
 }
 
 /// A cgroup in which processes were killed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapCgroup {
     /// From the root of the hierarchy that has the memory controller; any bytes but NUL.
+    #[serde(with = "stored::bytes")]
     pub path: Vec<u8>,
     /// How many.
     pub kills: u64,
@@ -30,7 +36,8 @@ pub struct GapCgroup {
 }
 
 /// Where in a cgroup a process was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Place {
     /// In the cgroup itself.
     Here,
