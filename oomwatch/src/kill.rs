@@ -57,6 +57,17 @@ pub enum Source {
     Kmsg,
 }
 
+impl Source {
+    /// The word for it in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bpf => "bpf",
+            Self::Kmsg => "kmsg",
+        }
+    }
+}
+
 /// The rung of the hook ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

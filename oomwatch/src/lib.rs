@@ -29,6 +29,7 @@ pub mod exit;
 pub mod filter;
 pub mod host;
 pub mod incident;
+pub mod journal;
 pub mod kill;
 pub mod kmsg;
 pub mod observe;
