@@ -1,6 +1,7 @@
 //! What the user typed.
 
 mod agent;
+mod history;
 
 use std::path::PathBuf;
 
@@ -14,7 +15,10 @@ use crate::{
     resolve::sockets::SocketChoice,
 };
 
-pub use self::agent::{AgentArgs, EventArgs, NameArgs, Switch};
+pub use self::{
+    agent::{AgentArgs, EventArgs, NameArgs, Switch},
+    history::{HistoryArgs, Moment},
+};
 
 /// Every OOM kill, once, with the right owner and the right limit.
 #[derive(Debug, Parser)]
@@ -43,6 +47,9 @@ pub enum Command {
     /// Print the OOM kills in a saved kernel log; needs no privileges
     #[command(after_long_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Print the OOM kills that an agent's journal holds; needs no privileges but to read it
+    #[command(after_long_help = HISTORY_EXAMPLES)]
+    History(Box<HistoryArgs>),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -104,6 +111,18 @@ Examples:
 
 Reads dmesg, journalctl -k, syslog and /dev/kmsg, each line by its own form. A log tells less than
 watch does: above ten kills in five seconds the kernel leaves out whose they were.
+
+Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  oomwatch history                                  the newest thousand kills, newest last
+  oomwatch history --since 24h -n shop              a day of one namespace
+  oomwatch history --pod cart-0 -o json --limit 0   all of one pod as JSON
+  oomwatch history --dir ./oomwatch.db              a copy of the file
+
+Reads while the agent writes. A container that loses many processes within a minute has one line for
+those beyond twenty, with their number. Kills that were only counted are shown whatever the filters.
 
 Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
 

@@ -27,6 +27,7 @@ pub mod doctor;
 pub mod escape;
 pub mod exit;
 pub mod filter;
+pub mod history;
 pub mod host;
 pub mod incident;
 pub mod journal;

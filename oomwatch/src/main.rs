@@ -9,7 +9,7 @@ use oomwatch::{
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
     doctor,
     exit::Exit,
-    report_file, watch,
+    history, report_file, watch,
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
@@ -29,6 +29,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Doctor(args) => doctor::run(&args),
         Command::Report(args) => report_file::run(*args),
+        Command::History(args) => history::run(*args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();

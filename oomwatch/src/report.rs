@@ -110,6 +110,17 @@ pub struct Pod {
     pub events_off: bool,
 }
 
+/// Kills of one container that have one report together: that of the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Many {
+    /// How many.
+    pub kills: u64,
+    /// How many calls of the OOM killer they were, without those that other reports tell of.
+    pub incidents: u64,
+    /// When the first of them was marked.
+    pub since: Timestamp,
+}
+
 /// What is reported of kills that were only counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapReport {

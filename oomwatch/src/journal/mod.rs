@@ -16,6 +16,7 @@ mod kills;
 mod meta;
 mod pending;
 mod place;
+pub mod read;
 mod row;
 pub mod schema;
 mod store;
