@@ -1,6 +1,6 @@
 //! The journal: every kill, and what the agent must know after a restart, in one SQLite file.
 //!
-//! A thread of its own writes it ([`writer`]); the runtime never waits for a disk. Whoever writes gets a [`Ticket`], and later
+//! A thread of its own writes it; the runtime never waits for a disk. Whoever writes gets a [`Ticket`], and later
 //! an [`Answer`]. What came while a transaction was under way goes into the next one. What cannot be written is kept, within
 //! bounds, and tried again: the answers say so, and nothing else stops.
 //!

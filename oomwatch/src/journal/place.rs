@@ -20,6 +20,8 @@ const BESIDE: [&str; 3] = ["", "-wal", "-shm"];
 /// How a database begins, and how long that is (SQLite, "Database File Format").
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER: u64 = 100;
+const WRITE_VERSION: usize = 18;
+const READ_VERSION: usize = 19;
 /// Damaged files that are kept, newest first.
 const MAX_DAMAGED: usize = 2;
 
@@ -66,7 +68,7 @@ impl Lock {
             path: path.clone(),
             source,
         };
-        prepare(folder).map_err(failed)?;
+        make(folder).map_err(failed)?;
         let mut file = private().open(&path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -91,11 +93,13 @@ impl Lock {
 }
 
 /// Makes the folder, for its owner alone. One that is there stays as it is.
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Likewise, and tells if others may write into it.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    make(folder)?;
     let mode = fs::metadata(folder)?.mode();
     if mode & 0o022 != 0 {
         warn!(
@@ -123,7 +127,14 @@ pub(super) fn is_database(path: &Path) -> io::Result<bool> {
     let has_log = || fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0);
     Ok(match header.as_slice() {
         [] => !has_log(),
-        header => header.len() as u64 == HEADER && header.starts_with(MAGIC),
+        header => {
+            // What SQLite does not know it takes for newer, and then only reads it.
+            let is_known = |version: Option<&u8>| matches!(version, Some(1 | 2));
+            header.len() as u64 == HEADER
+                && header.starts_with(MAGIC)
+                && is_known(header.get(WRITE_VERSION))
+                && is_known(header.get(READ_VERSION))
+        }
     })
 }
 

@@ -343,7 +343,7 @@ fn read_state(
 impl Counters {
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let turn = number("SELECT coalesce(max(turn), 0) FROM kills WHERE state = 1")?;
+        let turn = number("SELECT coalesce(max(turn), 0) FROM kills WHERE state < 2")?;
         let merged = number("SELECT count(*) FROM merged")?;
         let mut parts = connection.prepare("SELECT part, count(*) FROM state GROUP BY part")?;
         let parts = parts.query_map([], |row| {

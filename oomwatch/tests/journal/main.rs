@@ -5,7 +5,6 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stderr,
-    clippy::print_stdout,
     reason = "a test says what it expects, and fails by panicking"
 )]
 

@@ -81,10 +81,12 @@ fn damaged_files_go_in_order_even_if_the_calendar_is_set_back() {
 fn what_has_no_header_is_no_database() {
     let folder = tempfile::tempdir().expect("make a folder");
     let path = folder.path().join(FILE);
-    let header = [MAGIC, &[0; 84]].concat();
+    let header = [MAGIC, &[16, 0, 2, 2], &[0; 80]].concat();
+    let newer = [MAGIC, &[16, 0, 3, 2], &[0; 80]].concat();
     for (bytes, is_one) in [
         (&b""[..], true),
         (&header, true),
+        (&newer, false),
         (&header[..99], false),
         (&[b'x'; 100], false),
     ] {
