@@ -27,6 +27,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -117,7 +118,7 @@ pub async fn serve(
     metrics: Metrics,
     health: watch::Receiver<Health>,
 ) -> Infallible {
-    serve_within(listener, Pages { metrics, health }, CONNECTION_TIME).await
+    serve_within(listener, Pages::new(metrics, health), CONNECTION_TIME).await
 }
 
 async fn serve_within(listener: TcpListener, pages: Pages, time: Duration) -> Infallible {
@@ -151,18 +152,28 @@ impl Connections {
             debug!("too many connections to the metrics port: the oldest is closed");
             oldest.abort();
         }
-        let handle = self.tasks.spawn(async move {
-            match timeout(time, answer(stream, pages)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "answer at the metrics port"),
-                Err(_) => debug!("a connection to the metrics port took too long"),
-            }
-        });
+        let handle = self.tasks.spawn(answer_within(stream, pages, time));
         self.handles.push_back(handle);
     }
 }
 
-async fn answer(stream: TcpStream, pages: Pages) -> Result<(), hyper::Error> {
+/// Answers on a connection, and ends it after its time.
+pub async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, pages: Pages) {
+    answer_within(stream, pages, CONNECTION_TIME).await;
+}
+
+async fn answer_within(stream: impl AsyncRead + AsyncWrite + Unpin, pages: Pages, time: Duration) {
+    match timeout(time, converse(stream, pages)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "answer at the metrics port"),
+        Err(_) => debug!("a connection to the metrics port took too long"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    pages: Pages,
+) -> Result<(), hyper::Error> {
     let service = service_fn(|request| {
         let response = pages.respond(&request);
         async { Ok::<_, Infallible>(response) }
@@ -178,12 +189,18 @@ async fn answer(stream: TcpStream, pages: Pages) -> Result<(), hyper::Error> {
 
 /// What there is to be seen.
 #[derive(Clone)]
-struct Pages {
+pub struct Pages {
     metrics: Metrics,
     health: watch::Receiver<Health>,
 }
 
 impl Pages {
+    /// As they are at each request.
+    #[must_use]
+    pub fn new(metrics: Metrics, health: watch::Receiver<Health>) -> Self {
+        Self { metrics, health }
+    }
+
     /// Whatever the body of the request may be, it is not read.
     fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let is_read = [Method::GET, Method::HEAD].contains(request.method());

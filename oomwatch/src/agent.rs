@@ -2,7 +2,6 @@
 //! metrics and the API server, and nobody in that row waits for the one behind.
 
 mod api;
-mod auditor;
 mod lines;
 
 use std::{convert::Infallible, ops::ControlFlow, time::Instant};
@@ -16,19 +15,17 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::{
-    api::Api,
-    auditor::{Audited, Auditor},
-    lines::Lines,
-};
+use self::{api::Api, lines::Lines};
 use crate::{
     admin::{self, Health, State},
+    auditor::{Audited, Auditor, Filled, Rhythm},
     cli::{AgentArgs, Switch},
     cmdline,
     counters::Gap,
     exit::Exit,
     host,
     observe::{Observer, Seen},
+    privileges,
     report::{GapReport, Host, Report},
     resolve::{
         facts::PodName,
@@ -37,7 +34,7 @@ use crate::{
     },
     signals::Signals,
     sink::{
-        event::{Delivery, Events},
+        event::{Delivery, Events, Undelivered},
         metrics::Metrics,
     },
 };
@@ -61,6 +58,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         cmdline,
         events,
         names,
+        pins: _,
         kernel,
     } = args;
     let host = host::host(&kernel.proc_root, node)?;
@@ -76,7 +74,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     tasks.spawn(admin::serve(listener, metrics.clone(), receiver));
 
     let mut observer = Observer::open(&kernel)?;
-    let mut auditor = Auditor::start(&kernel.proc_root)?;
+    let mut auditor = Auditor::start(&kernel, &host.boot_id, Rhythm::Steady)?;
     metrics.hooks(observer.way());
     health.send_modify(|health| health.hooks = State::Ok);
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
@@ -88,6 +86,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     );
 
     let mut api = Api::find(events, names.pod_watch, &host, &metrics).await?;
+    // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
+    privileges::give_up(|| observer.losses());
     let mut resolver = Names::new(Sources {
         runtimes: Runtimes {
             cri: names.runtimes.cri_socket,
@@ -121,7 +121,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             }
             () = agent.names.ready() => agent.tell(&mut lines),
             never = &mut delivering => match never {},
-            () = auditor.due() => agent.audit(&mut auditor, &observer, &mut lines)?,
+            () = auditor.due() => agent.audit(&mut auditor, &mut observer, &mut lines)?,
             _ = look.tick() => agent.look(&api),
             () = signals.any() => break,
         }
@@ -132,17 +132,14 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     drop(delivering);
     info!("ending by a signal; another one ends it at once");
     let end = async {
-        let ControlFlow::Continue(()) = observer.drain_now(|one| {
-            agent.take(one, &mut auditor, &mut lines);
-            ControlFlow::<Infallible>::Continue(())
-        })?;
+        agent.take_all(&mut auditor, &mut observer, &mut lines)?;
         while agent.names.is_waiting() {
             agent.names.ready().await;
             agent.tell(&mut lines);
         }
-        agent.audit(&mut auditor, &observer, &mut lines)?;
+        agent.audit(&mut auditor, &mut observer, &mut lines)?;
         if let Some(delivery) = &mut delivery {
-            delivery.drain(PATIENCE).await;
+            delivery.drain(PATIENCE, Undelivered::Abandoned).await;
         }
         anyhow::Ok(())
     };
@@ -175,12 +172,14 @@ impl Agent {
     fn take(&self, seen: Seen, auditor: &mut Auditor, lines: &mut Lines) {
         match seen {
             Seen::Kill(kill) => {
-                auditor.kill(kill.boot_time_ns);
-                self.kill(Report::new(*kill, &self.host));
+                if auditor.kill(&kill) {
+                    self.kill(Report::new(*kill, &self.host));
+                }
             }
             Seen::Logged(kill) => {
-                auditor.kill(kill.kill.boot_time_ns);
-                self.kill(Report::from_live_log(*kill, &self.host));
+                if auditor.kill(&kill.kill) {
+                    self.kill(Report::from_live_log(*kill, &self.host));
+                }
             }
             Seen::Aside(aside) => {
                 auditor.aside(&aside);
@@ -220,14 +219,65 @@ impl Agent {
     fn audit(
         &self,
         auditor: &mut Auditor,
-        observer: &Observer,
+        observer: &mut Observer,
         lines: &mut Lines,
     ) -> anyhow::Result<()> {
+        let before = auditor.count()?;
+        let ControlFlow::Continue(()) = observer.drain_ready(|one| {
+            self.take(one, auditor, lines);
+            ControlFlow::<Infallible>::Continue(())
+        })?;
+        let before = (!observer.is_holding()).then_some(before);
         let losses = observer.losses()?;
         self.metrics.losses(observer.way(), losses);
-        let Audited { kernel_count, gap } = auditor.compare(losses)?;
+        let Audited {
+            kernel_count,
+            missing,
+        } = auditor.compare(before, losses)?;
         self.metrics.kernel_kills(kernel_count);
         self.metrics.audit(Timestamp::now());
+        if missing > 0 {
+            self.fill(auditor, observer, lines)?;
+        }
+        Ok(())
+    }
+
+    /// Takes all that was recorded.
+    fn take_all(
+        &self,
+        auditor: &mut Auditor,
+        observer: &mut Observer,
+        lines: &mut Lines,
+    ) -> anyhow::Result<()> {
+        let ControlFlow::Continue(()) = observer.drain_now(|one| {
+            self.take(one, auditor, lines);
+            ControlFlow::<Infallible>::Continue(())
+        })?;
+        Ok(())
+    }
+
+    /// Tells what is missing from the kernel log, and what is not there either.
+    fn fill(
+        &self,
+        auditor: &mut Auditor,
+        observer: &mut Observer,
+        lines: &mut Lines,
+    ) -> anyhow::Result<()> {
+        let before = auditor.count()?;
+        let log = auditor.read_log();
+        // What was recorded of the log's kills is in the ring by now.
+        self.take_all(auditor, observer, lines)?;
+        let Filled {
+            kills,
+            rekills,
+            gap,
+        } = auditor.fill(before, log)?;
+        for kill in kills {
+            self.kill(Report::from_live_log(*kill, &self.host));
+        }
+        for rekill in &rekills {
+            self.metrics.aside(rekill);
+        }
         if let Some(gap) = gap {
             self.gap(gap, lines);
         }

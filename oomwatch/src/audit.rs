@@ -1,9 +1,15 @@
 //! Proof that no kill is missing: what was seen against the kernel's own count. Pure.
 
+pub mod fill;
+pub mod recent;
+
+use serde::{Deserialize, Serialize};
+
 use crate::kill::{Aside, AsideKind};
 
 /// What came out of the ring, and what did not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Kills.
     pub kills: u64,
@@ -22,7 +28,7 @@ pub struct Counts {
 }
 
 /// What was seen since the hooks were attached, and what the kernel had counted by then: only what came later can be compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     since_boot_time_ns: u64,
     kernel_count: u64,
@@ -82,11 +88,28 @@ pub enum Verdict {
     Excess(u64),
 }
 
+impl Verdict {
+    /// How many are missing.
+    #[must_use]
+    pub fn missing(self) -> u64 {
+        match self {
+            Self::Unobserved(missing) | Self::Lost(missing) => missing,
+            Self::Complete | Self::Excess(_) => 0,
+        }
+    }
+}
+
 impl Counts {
+    /// What the kernel has counted, as far as it is known.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.kills + self.rekills + self.unidentified
+    }
+
     /// Compares with the growth of `/proc/vmstat`'s `oom_kill` in the same time. Records that were lost may have been kills.
     #[must_use]
     pub fn verdict(&self, growth: u64) -> Verdict {
-        let seen = self.kills + self.rekills + self.unidentified;
+        let seen = self.told();
         let lost = self.dropped + self.undecoded;
         let missing = growth.saturating_sub(seen);
         match missing {

@@ -1,6 +1,8 @@
 //! What the user typed.
 
 mod agent;
+mod cleanup;
+mod history;
 
 use std::path::PathBuf;
 
@@ -14,7 +16,11 @@ use crate::{
     resolve::sockets::SocketChoice,
 };
 
-pub use self::agent::{AgentArgs, EventArgs, NameArgs, Switch};
+pub use self::{
+    agent::{AgentArgs, EventArgs, NameArgs, Switch},
+    cleanup::{CleanupArgs, PinArgs},
+    history::{HistoryArgs, Moment},
+};
 
 /// Every OOM kill, once, with the right owner and the right limit.
 #[derive(Debug, Parser)]
@@ -40,9 +46,15 @@ pub enum Command {
     /// Say what this machine can give, and what to do about the rest
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    /// Remove what the agent has left on this machine
+    #[command(after_long_help = cleanup::HELP)]
+    Cleanup(CleanupArgs),
     /// Print the OOM kills in a saved kernel log; needs no privileges
     #[command(after_long_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Print the OOM kills that an agent's journal holds; needs no privileges but to read it
+    #[command(after_long_help = HISTORY_EXAMPLES)]
+    History(Box<HistoryArgs>),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -104,6 +116,18 @@ Examples:
 
 Reads dmesg, journalctl -k, syslog and /dev/kmsg, each line by its own form. A log tells less than
 watch does: above ten kills in five seconds the kernel leaves out whose they were.
+
+Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  oomwatch history                                  the newest thousand kills, newest last
+  oomwatch history --since 24h -n shop              a day of one namespace
+  oomwatch history --pod cart-0 -o json --limit 0   all of one pod as JSON
+  oomwatch history --state-dir ./oomwatch.db        a copy of the file
+
+Reads while the agent writes. A container that loses many processes within a minute has one line for
+those beyond twenty, with their number. Kills that were only counted are shown whatever the filters.
 
 Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
 
@@ -324,6 +348,9 @@ pub struct DoctorArgs {
     /// When to colour the lines
     #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
     pub color: ColourChoice,
+    /// Where an agent pins.
+    #[command(flatten)]
+    pub pins: PinArgs,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,

@@ -5,6 +5,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::state::clock::Reading;
+
 /// A moment by the clocks that place a record of the kernel log.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -41,6 +43,16 @@ pub fn time_of(boot_time_ns: u64) -> Timestamp {
 #[must_use]
 pub fn since_boot_ns() -> u64 {
     u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).unwrap_or(0)
+}
+
+/// This moment, for the journal's clock.
+#[must_use]
+pub fn reading() -> Reading {
+    let read = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
+    Reading {
+        boot_time_ns: read(ClockId::Boottime),
+        unix_ns: read(ClockId::Realtime),
+    }
 }
 
 fn nanoseconds(time: Timespec) -> i128 {

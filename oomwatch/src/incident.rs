@@ -1,9 +1,13 @@
 //! Observations to kills: which mark was a kill, what ran out, which kills are one incident, which are not the first. Pure.
 
+mod memory;
+
 use std::collections::VecDeque;
 
 use oomwatch_ebpf::record::MAX_LEVELS;
+use serde::{Deserialize, Serialize};
 
+pub use self::memory::Memory;
 use crate::{
     decode::{Call, LevelState, Mark, Observation, RanOut, Relation, Sigkill, Signal},
     kill::{Aside, AsideKind, Attribution, Constraint, Kill, Scope, Source},
@@ -53,7 +57,7 @@ pub struct Incidents {
 }
 
 /// The incident that the last kill belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Incident {
     boot_time_ns: u64,
     /// When its latest victim was marked.

@@ -1,9 +1,13 @@
 //! One OOM kill as it was found: facts, without any meaning that Kubernetes or a container runtime would add.
+//!
+//! What `serde` makes of it is how the journal keeps it ([`crate::stored`]), not the JSON of the reports.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::stored;
 
 /// A process that the OOM killer sent SIGKILL, in one incident.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kill {
     /// When the victim was marked: nanoseconds since boot, suspend included; from a saved kernel log, suspend not included.
     /// Absent in one that does not tell.
@@ -32,17 +36,19 @@ pub struct Kill {
     pub oom_group_level: Option<usize>,
     /// The victim's memory cgroup and its ancestors without the root, innermost first. From the kernel log only the
     /// victim's, or else the group's, and the one that ran out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
     /// Who was killed.
     pub victim: Victim,
     /// Whose allocation invoked the killer.
     pub trigger: Option<Trigger>,
     /// Facts that could not be read, by their names in the report.
+    #[serde(default, with = "stored::facts", skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<&'static str>,
 }
 
 /// Who told of the kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The BPF programs.
@@ -51,8 +57,19 @@ pub enum Source {
     Kmsg,
 }
 
+impl Source {
+    /// The word for it in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bpf => "bpf",
+            Self::Kmsg => "kmsg",
+        }
+    }
+}
+
 /// The rung of the hook ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hooks {
     /// Functions of the OOM killer, by fentry or kprobes.
@@ -66,7 +83,7 @@ pub enum Hooks {
 }
 
 /// Where the victim's cgroup comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attribution {
     /// The kernel's own structures, at the kill.
@@ -90,7 +107,7 @@ impl Attribution {
 }
 
 /// What ran out of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// A memory cgroup reached its limit.
@@ -114,7 +131,7 @@ impl Scope {
 }
 
 /// `enum oom_constraint` of `include/linux/oom.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
     /// `CONSTRAINT_NONE`: the whole machine.
@@ -128,7 +145,7 @@ pub enum Constraint {
 }
 
 /// The allocation that invoked the killer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocation {
     /// Power of two of pages; -1 where sysrq asked for a kill.
     pub order: i32,
@@ -139,7 +156,7 @@ pub struct Allocation {
 }
 
 /// Whether the victim was the process that its container lives and dies with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MainProcess {
     /// It was.
@@ -151,7 +168,7 @@ pub enum MainProcess {
 }
 
 /// A process, and what it held when it was killed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victim {
     /// The process (thread group), in the initial PID namespace. From the kernel log it is the thread's number where
     /// nothing tells the process's, which is the same unless the first thread is gone.
@@ -161,6 +178,7 @@ pub struct Victim {
     /// The process in its own PID namespace.
     pub ns_pid: Option<u32>,
     /// Name of the process; any bytes but NUL.
+    #[serde(default, with = "stored::optional_bytes")]
     pub comm: Option<Vec<u8>>,
     /// User in the initial user namespace.
     pub uid: Option<u32>,
@@ -201,29 +219,31 @@ impl Victim {
 }
 
 /// The task whose allocation invoked the killer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// The process, in the initial PID namespace.
     pub pid: Option<u32>,
     /// The thread, in the initial PID namespace.
     pub tid: Option<u32>,
     /// Name of the thread; any bytes but NUL.
+    #[serde(default, with = "stored::optional_bytes")]
     pub comm: Option<Vec<u8>>,
     /// Its memory cgroup.
     pub cgroup: Option<Cgroup>,
 }
 
 /// A cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
     /// From the root of its hierarchy, `/` itself for the root; any bytes but NUL.
+    #[serde(with = "stored::bytes")]
     pub path: Vec<u8>,
     /// `kernfs_node.id`: on 64-bit machines the inode number of its directory.
     pub id: Option<u64>,
 }
 
 /// A memory cgroup with what was used and allowed at the kill.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// The cgroup.
     pub cgroup: Cgroup,

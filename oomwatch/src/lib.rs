@@ -9,14 +9,17 @@
 //! ```
 //!
 //! The kernel log goes another way to the same kills: [`kmsg`]. The kernel's counts tell how many there were: [`counters`].
+//! Whether any is missing, and which, [`auditor`] finds out.
 //!
-//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit`, `resolve::directory`, and `kmsg` without
-//! `reader` and `live`, are pure: no clock, no file, no async.
+//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit`, `resolve::directory`, `state`, and `kmsg`
+//! without `reader`, `live` and `whole`, are pure: no clock, no file, no async.
 
 pub mod admin;
 pub mod agent;
 pub mod audit;
+pub mod auditor;
 pub mod cgroup;
+pub mod cleanup;
 pub mod cli;
 pub mod clock;
 pub mod cmdline;
@@ -27,17 +30,22 @@ pub mod doctor;
 pub mod escape;
 pub mod exit;
 pub mod filter;
+pub mod history;
 pub mod host;
 pub mod incident;
+pub mod journal;
 pub mod kill;
 pub mod kmsg;
 pub mod observe;
+pub mod privileges;
 pub mod probe;
 pub mod report;
 pub mod report_file;
 pub mod resolve;
 pub mod signals;
 pub mod sink;
+pub mod state;
+pub mod stored;
 #[cfg(test)]
 mod testing;
 pub mod verdict;

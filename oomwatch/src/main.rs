@@ -5,11 +5,11 @@ use std::io;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use oomwatch::{
-    agent,
+    agent, cleanup,
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
     doctor,
     exit::Exit,
-    report_file, watch,
+    history, report_file, watch,
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
@@ -28,7 +28,9 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Watch(args) => runtime()?.block_on(watch::run(*args)),
         Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args)),
         Command::Report(args) => report_file::run(*args),
+        Command::History(args) => history::run(*args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let mut script = Vec::new();

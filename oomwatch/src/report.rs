@@ -1,8 +1,10 @@
 //! A kill with its meaning: when by the calendar, whose limit, whose container; and kills that were only counted. Their
-//! JSON is in [`crate::sink::json`].
+//! JSON is in [`crate::sink::json`]; what `serde` makes of them is how the journal keeps them ([`crate::stored`]).
+
+use std::ops::Not;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::{CgroupOwner, Qos, Runtime},
@@ -10,6 +12,7 @@ use crate::{
     counters::Gap,
     kill::{Cgroup, Kill, Limit},
     kmsg::assemble::LogKill,
+    stored,
     verdict::{self, LimitOwner, LimitSource},
 };
 
@@ -24,13 +27,14 @@ pub struct Host {
 
 impl Host {
     /// What ids begin with.
-    fn boot(&self) -> &str {
+    #[must_use]
+    pub fn boot(&self) -> &str {
         self.boot_id.get(..8).unwrap_or(&self.boot_id)
     }
 }
 
 /// What is reported of a kill.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The facts.
     pub kill: Kill,
@@ -55,13 +59,15 @@ pub struct Report {
     /// The victim's systemd unit, where it is in no container.
     pub unit: Option<String>,
     /// Whether it happened in a pod's sandbox that never became a container.
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub sandbox: bool,
     /// Arguments of the victim, where they were asked for and could still be read.
+    #[serde(default, with = "stored::optional_list")]
     pub cmdline: Option<Vec<Vec<u8>>>,
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Its runtime, where the cgroup path tells.
     pub runtime: Option<Runtime>,
@@ -76,7 +82,7 @@ pub struct Container {
 }
 
 /// What a container is in its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
     /// One of `spec.containers`.
@@ -90,7 +96,7 @@ pub enum ContainerKind {
 }
 
 /// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Option<String>,
@@ -101,11 +107,23 @@ pub struct Pod {
     /// Its QoS class, as the cgroup path tells.
     pub qos: Qos,
     /// Whether it asks for no Events of its own.
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub events_off: bool,
 }
 
+/// Kills of one container that have one report together: that of the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Many {
+    /// How many.
+    pub kills: u64,
+    /// How many calls of the OOM killer they were, without those that other reports tell of.
+    pub incidents: u64,
+    /// When the first of them was marked.
+    pub since: Timestamp,
+}
+
 /// What is reported of kills that were only counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapReport {
     /// How many, and where.
     pub gap: Gap,
@@ -245,6 +263,12 @@ impl Report {
             cmdline: None,
             kill,
         }
+    }
+
+    /// On which boot it was, as [`Host::boot`] tells it.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        self.id.split('-').next().unwrap_or_default()
     }
 
     /// The memory cgroup that ran out.

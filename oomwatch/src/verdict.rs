@@ -1,6 +1,6 @@
 //! Whose limit was hit: pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cgroup::{self, Level},
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Whose limit it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitOwner {
     /// The victim's container's own.
@@ -26,7 +26,7 @@ pub enum LimitOwner {
 }
 
 /// Where the limit of a pod's cgroup comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
     /// It is the sum of its containers' limits.

@@ -1,6 +1,6 @@
 //! `oomwatch watch`: kills on stdout as they happen. Wiring only.
 
-use std::{io, ops::ControlFlow, path::Path, time::Instant};
+use std::{io, ops::ControlFlow, time::Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
@@ -8,7 +8,8 @@ use tokio::time::{Duration, sleep};
 use tracing::{debug, info, warn};
 
 use crate::{
-    audit::{Counts, Tally, Verdict},
+    audit::{Counts, Verdict},
+    auditor::{Audited, Auditor, Filled, Rhythm},
     cli::WatchArgs,
     clock, cmdline,
     counters::Gap,
@@ -16,7 +17,8 @@ use crate::{
     filter::Filter,
     host,
     kill::Aside,
-    observe::{Losses, Observer, Seen},
+    observe::{Observer, Seen},
+    privileges,
     report::{GapReport, Host, Report},
     resolve::{
         names::{Names, Sources},
@@ -60,10 +62,8 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         debug!(%error, "raise the priority");
     }
     let mut observer = Observer::open(&kernel)?;
-    let tally = Tally::new(
-        clock::since_boot_ns(),
-        host::oom_kill_count(&kernel.proc_root)?,
-    );
+    let auditor = Auditor::start(&kernel, &host.boot_id, Rhythm::AfterKills)?;
+    privileges::give_up(|| observer.losses());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         hooks = observer.way().as_str(),
@@ -85,7 +85,8 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
         left: count,
         shown: 0,
-        tally,
+        ended_boot_time_ns: None,
+        auditor,
     };
     let end = async {
         match timeout {
@@ -102,11 +103,13 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         Err(error) => Err(error),
     };
     // Later kills are not shown, but belong to the sum. It is told even if stdout has failed.
-    watch.left = Some(0);
-    watch
-        .audit(&mut observer, &names, &kernel.proc_root)
-        .await?;
-    match ended {
+    watch.ended_boot_time_ns = Some(clock::since_boot_ns());
+    if ended.is_err() {
+        watch.left = Some(0);
+    }
+    let (verdict, settled) = watch.settle(&mut observer, &names).await?;
+    watch.say_what_was_seen(verdict);
+    match ended.and_then(|exit| settled.map(|()| exit)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         ended => ended.context("write to stdout"),
     }
@@ -119,7 +122,9 @@ struct Watch {
     /// Kills still to be shown; absent without a bound.
     left: Option<u64>,
     shown: u64,
-    tally: Tally,
+    /// Once it has ended: later kills are not shown.
+    ended_boot_time_ns: Option<u64>,
+    auditor: Auditor,
 }
 
 impl Watch {
@@ -133,9 +138,11 @@ impl Watch {
     ) -> anyhow::Result<io::Result<Exit>> {
         tokio::pin!(end);
         let exit = loop {
+            let due = self.auditor.due();
             let shown = tokio::select! {
                 taken = observer.drain(|seen| self.take(seen, names)) => taken?,
                 () = names.ready() => self.show(names),
+                () = due => self.audit(observer, names)?,
                 () = signals.any() => break Exit::Interrupted,
                 () = &mut end => break Exit::Done,
             };
@@ -163,12 +170,22 @@ impl Watch {
     /// Takes what was seen; breaks when no more is to be shown.
     fn take(&mut self, seen: Seen, names: &Names) -> ControlFlow<io::Result<()>> {
         let shown = match seen {
-            Seen::Kill(kill) => return self.kill(Report::new(*kill, &self.host), names),
-            Seen::Logged(kill) => {
+            Seen::Kill(kill) if self.auditor.kill(&kill) => {
+                return self.kill(Report::new(*kill, &self.host), names);
+            }
+            Seen::Logged(kill) if self.auditor.kill(&kill.kill) => {
                 return self.kill(Report::from_live_log(*kill, &self.host), names);
             }
-            Seen::Aside(aside) => self.aside(&aside),
-            Seen::Gap(gap) => self.gap(gap),
+            // Told already.
+            Seen::Kill(_) | Seen::Logged(_) => Ok(()),
+            Seen::Aside(aside) => {
+                self.auditor.aside(&aside);
+                self.aside(&aside)
+            }
+            Seen::Gap(gap) => {
+                self.auditor.gap(gap.kills);
+                self.gap(gap)
+            }
         };
         self.is_enough(shown)
     }
@@ -183,10 +200,12 @@ impl Watch {
 
     fn kill(&mut self, mut report: Report, names: &Names) -> ControlFlow<io::Result<()>> {
         let kill = &report.kill;
-        self.tally.kill(kill.boot_time_ns);
         debug!(pid = kill.victim.pid, "kill");
         if self.left == Some(0) {
             return ControlFlow::Break(Ok(()));
+        }
+        if self.is_too_late(kill.boot_time_ns) {
+            return ControlFlow::Continue(());
         }
         // While they can still be read.
         if let Some(arguments) = &self.arguments {
@@ -211,8 +230,7 @@ impl Watch {
     }
 
     fn aside(&mut self, aside: &Aside) -> io::Result<()> {
-        self.tally.aside(aside);
-        if self.left == Some(0) {
+        if self.left == Some(0) || self.is_too_late(aside.boot_time_ns) {
             return Ok(());
         }
         self.printer
@@ -221,7 +239,6 @@ impl Watch {
 
     fn gap(&mut self, gap: Gap) -> io::Result<()> {
         let kills = gap.kills;
-        self.tally.counts.unidentified += kills;
         if self.left == Some(0) {
             return Ok(());
         }
@@ -231,30 +248,117 @@ impl Watch {
         Ok(())
     }
 
-    /// Says at the end whether the kernel counted kills that were not seen.
-    async fn audit(
+    /// Whether it was after the end.
+    fn is_too_late(&self, boot_time_ns: Option<u64>) -> bool {
+        let ended = self.ended_boot_time_ns;
+        ended.is_some_and(|ended| boot_time_ns > Some(ended))
+    }
+
+    /// Compares with the kernel's count, and shows what has been missing for a while.
+    fn audit(
         &mut self,
         observer: &mut Observer,
         names: &Names,
-        proc_root: &Path,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
+        let before = self.auditor.count()?;
+        let taken = observer.drain_ready(|seen| self.take(seen, names))?;
+        if taken.is_break() {
+            return Ok(taken);
+        }
+        let before = (!observer.is_holding()).then_some(before);
+        let Audited { missing, .. } = self.auditor.compare(before, observer.losses()?)?;
+        if missing == 0 {
+            return Ok(taken);
+        }
+        self.fill(observer, names)
+    }
+
+    /// Shows what is missing from the kernel log, and what is not there either.
+    fn fill(
+        &mut self,
+        observer: &mut Observer,
+        names: &Names,
+    ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
+        let before = self.auditor.count()?;
+        let log = self.auditor.read_log();
+        // What was recorded of the log's kills is in the ring by now.
+        let taken = self.take_all(observer, names)?;
+        let Filled {
+            kills,
+            rekills,
+            gap,
+        } = self.auditor.fill(before, log)?;
+        // All of it is counted; it is shown as long as more is to be.
+        Ok((|| {
+            taken?;
+            for kill in kills {
+                self.kill(Report::from_live_log(*kill, &self.host), names)?;
+            }
+            let rekills = rekills.iter().try_for_each(|aside| self.aside(aside));
+            let gap = gap.map_or(Ok(()), |gap| self.gap(gap));
+            self.is_enough(rekills.and(gap))
+        })())
+    }
+
+    /// Takes all that was recorded, to its end though no more is to be shown.
+    fn take_all(
+        &mut self,
+        observer: &mut Observer,
+        names: &Names,
+    ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
+        let mut first = ControlFlow::Continue(());
+        loop {
+            let taken = observer.drain_now(|seen| self.take(seen, names))?;
+            if taken.is_continue() {
+                return Ok(first);
+            }
+            if first.is_continue() {
+                // No more of it is shown: neither where there is enough, nor to a stdout that fails.
+                self.left = Some(0);
+                first = taken;
+            }
+        }
+    }
+
+    /// At the end: waits for what is late, and shows what is missing. Gives what the sum says then.
+    async fn settle(
+        &mut self,
+        observer: &mut Observer,
+        names: &Names,
+    ) -> anyhow::Result<(Verdict, io::Result<()>)> {
+        let mut shown = ControlFlow::Continue(());
         let mut verdict = Verdict::Complete;
-        for _ in 0..AUDITS {
-            while observer
-                .drain_now(|seen| self.take(seen, names))?
-                .is_break()
-            {}
-            let kernel_count = host::oom_kill_count(proc_root)?;
-            let Losses { dropped, undecoded } = observer.losses()?;
-            self.tally.counts.dropped = dropped;
-            self.tally.counts.undecoded = undecoded;
-            verdict = self.tally.verdict(kernel_count);
+        for tries in 1..=2 * AUDITS {
+            let taken = self.take_all(observer, names)?;
+            verdict = self.auditor.compare_at_end(observer.losses()?)?;
+            let filled = if tries >= AUDITS && verdict.missing() > 0 {
+                self.fill(observer, names)?
+            } else {
+                ControlFlow::Continue(())
+            };
+            if shown.is_continue() {
+                shown = taken;
+            }
+            if shown.is_continue() {
+                shown = filled;
+            }
             if verdict == Verdict::Complete {
                 break;
             }
             sleep(AUDIT_PAUSE).await;
         }
+        while shown.is_continue() && names.is_waiting() {
+            names.ready().await;
+            shown = self.show(names);
+        }
+        let shown = shown.break_value().unwrap_or(Ok(()));
+        Ok((verdict, shown.and_then(|()| self.printer.flush())))
+    }
+
+    /// Says whether the kernel counted kills of which nothing is known.
+    fn say_what_was_seen(&self, verdict: Verdict) {
         let shown = self.shown;
+        let filled = self.auditor.filled();
         let Counts {
             kills,
             rekills,
@@ -263,40 +367,50 @@ impl Watch {
             unidentified,
             dropped,
             undecoded,
-        } = self.tally.counts;
-        match verdict {
-            Verdict::Complete if unidentified > 0 => warn!(
-                shown,
-                unidentified,
-                "every OOM kill that the kernel counted was seen, but not who was killed"
-            ),
-            Verdict::Complete => info!(
-                shown,
-                kills, rekills, marks, sharers, "every OOM kill that the kernel counted was seen"
-            ),
-            Verdict::Excess(excess) => warn!(
+        } = self.auditor.counts();
+        let missing = verdict.missing();
+        if let Verdict::Excess(excess) = verdict {
+            warn!(
                 kills,
                 rekills,
                 excess,
                 "more OOM kills were seen than the kernel counted: what is missing cannot be told"
-            ),
-            Verdict::Lost(missing) => warn!(
+            );
+        } else if missing > 0 {
+            warn!(
                 kills,
                 rekills,
-                dropped,
-                undecoded,
+                filled,
+                unidentified,
                 missing,
-                "OOM kills were lost: the ring was full or unreadable"
-            ),
-            Verdict::Unobserved(missing) => warn!(
+                "the kernel counted OOM kills that were not seen, while others went on"
+            );
+        } else if unidentified > 0 {
+            warn!(
+                shown,
                 kills,
                 rekills,
+                filled,
+                unidentified,
                 dropped,
                 undecoded,
-                missing,
-                "the kernel counted OOM kills that were not seen"
-            ),
+                "every OOM kill that the kernel counted is told, but not of all who was killed"
+            );
+        } else if filled > 0 {
+            info!(
+                shown,
+                kills,
+                rekills,
+                marks,
+                sharers,
+                filled,
+                "every OOM kill that the kernel counted was seen, some in its log alone"
+            );
+        } else {
+            info!(
+                shown,
+                kills, rekills, marks, sharers, "every OOM kill that the kernel counted was seen"
+            );
         }
-        Ok(())
     }
 }

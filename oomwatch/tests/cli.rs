@@ -293,6 +293,17 @@ fn doctor_is_coloured_only_if_asked_or_on_a_terminal() {
 }
 
 #[test]
+fn cleanup_with_nothing_to_remove_is_done() {
+    let nowhere = ["--bpffs", "/nonexistent", "--state-dir", "/nonexistent"];
+    for more in [&[][..], &["--journal"]] {
+        run(&[&["cleanup"], &nowhere[..], more].concat())
+            .ended_with(0)
+            .said(&["nothing to remove"])
+            .printed_nothing();
+    }
+}
+
+#[test]
 fn watch_as_an_ordinary_user_says_how_to_get_what_is_missing() {
     for arguments in [&["watch"][..], &["watch", "--btf", "/nonexistent"]] {
         run_as_nobody(arguments)

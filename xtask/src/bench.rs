@@ -7,6 +7,7 @@ mod figure;
 mod footprint;
 pub(crate) mod hog;
 mod interrupt;
+mod journal;
 mod observe;
 mod programs;
 mod readers;
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     eprintln!("time in the programs");
     rows.extend(programs::measure(&oomwatch, &ground)?);
     rows.push(footprint::size(&oomwatch)?);
+    rows.extend(journal::measure(&workspace, &oomwatch)?);
 
     let rows: Vec<_> = rows.iter().map(figure::Row::cells).collect();
     print!(

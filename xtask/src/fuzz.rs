@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: every parser on input that nobody wrote, found by libFuzzer.
 //!
 //! Plain cargo and the pinned compiler do. What libFuzzer needs the parsers to be compiled with are passes of LLVM's that
-//! stable Rust hands on; the address sanitizer, which it does not, would watch code that has no `unsafe`. Findings, and
-//! inputs that reached new code, are kept below the target folder: a run begins with the latter and the committed seeds.
+//! stable Rust hands on; the address sanitizer, which it does not, would watch code that has no `unsafe`, and SQLite's C, which
+//! its authors fuzz. Findings, and inputs that reached new code, are kept below the target folder: a run begins with the
+//! latter and the committed seeds.
 
 mod log;
 

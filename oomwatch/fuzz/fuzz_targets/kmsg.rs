@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use jiff::{Timestamp, tz::Offset};
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
+    audit::{
+        fill::{Filling, Wanted, fill},
+        recent::Recent,
+    },
     clock::Moment,
     kill::{Kill, Scope},
     kmsg::{
@@ -15,6 +19,7 @@ use oomwatch::{
         lines::Lines,
         record::Record,
         saved::Saved,
+        whole::Whole,
     },
     report::{Host, Report},
     sink::json,
@@ -23,6 +28,7 @@ use oomwatch::{
 fuzz_target!(|bytes: &[u8]| {
     read_saved(bytes);
     follow(bytes);
+    fill_from(bytes);
 });
 
 fn read_saved(bytes: &[u8]) {
@@ -76,6 +82,34 @@ fn follow(bytes: &[u8]) {
             check(&Report::from_live_log(*found, &host));
         }
     }
+}
+
+/// As `syslog(2)` gives it: never more is found than is missing, and nothing twice.
+fn fill_from(bytes: &[u8]) {
+    let now = Moment {
+        instant: Instant::now(),
+        raw_ns: 5_000_000_000_000,
+        boot_time_ns: 6_000_000_000_000,
+    };
+    let all = Wanted {
+        missing: u64::MAX,
+        since_boot_time_ns: 0,
+        offset_ns: None,
+    };
+    let mut recent = Recent::default();
+    for missing in [2, u64::MAX, u64::MAX] {
+        let wanted = Wanted { missing, ..all };
+        let Filling { kills, rekills, .. } = fill(Whole::of_text(bytes, now), &recent, wanted);
+        let found = (kills.len() + rekills.len()) as u64;
+        assert!(found <= missing);
+        for found in kills {
+            assert!(found.kill.boot_time_ns <= Some(now.boot_time_ns));
+            recent.filled(&found.kill);
+        }
+        rekills.iter().for_each(|aside| recent.rekill(aside));
+    }
+    let left = fill(Whole::of_text(bytes, now), &recent, all);
+    assert!(left.kills.is_empty() && left.rekills.is_empty());
 }
 
 /// What the log told is joined with the same kill as a program would have seen it.

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::{
     admin::State,
     cli::{EventArgs, Switch},
+    clock,
     probe::describe,
     report::Host,
     resolve::names::Names,
@@ -22,6 +23,7 @@ use crate::{
         event::{Cause, Delivery, Events, Notice, Outcome, Policy, Reporter},
         metrics::Metrics,
     },
+    state::clock::JournalClock,
 };
 
 /// How long a request may take.
@@ -29,8 +31,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// What is known of the API server, and what is done with it.
 pub(super) struct Api {
-    /// Why there is none.
-    client: Result<Client, String>,
+    /// Absent if none can be made, or none was asked for.
+    client: Option<Client>,
     events: Events,
     delivery: Option<Delivery>,
     is_pod_watch_on: bool,
@@ -76,17 +78,19 @@ impl Api {
         let is_event_on = policy.node_events || policy.pod_events;
         let is_pod_watch_on = pod_watch == Switch::On;
         let client = if is_event_on || is_pod_watch_on {
-            client().await.inspect_err(|error| {
+            let made = client().await.inspect_err(|error| {
                 warn!(
                     error,
                     "no API server: Events are not recorded, and pods are named by the runtime and their logs"
                 );
-            })
+            });
+            made.ok()
         } else {
-            Err("not asked for".to_owned())
+            None
         };
         let trouble = Trouble::default();
-        let events = Events::new(policy, {
+        let clock = JournalClock::restore(&[], host, clock::reading());
+        let events = Events::new(policy, clock, &[], {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
                 metrics.notice(notice);
@@ -95,7 +99,6 @@ impl Api {
         });
         let delivery = client
             .as_ref()
-            .ok()
             .filter(|_| is_event_on)
             .map(|client| events.delivery(client.clone(), REQUEST_TIME));
         Ok(Self {
@@ -115,25 +118,25 @@ impl Api {
 
     /// Has the node's pods watched, if that was asked for.
     pub(super) fn watch_pods(&self, names: &mut Names, node: &str) {
-        if let Ok(client) = &self.client
+        if let Some(client) = &self.client
             && self.is_pod_watch_on
         {
             names.watch_pods(client.clone(), node);
         }
     }
 
-    /// What can be said of it.
+    /// What can be said of it, to anyone: not what a file of the operator's has in it.
     pub(super) fn state(&self, is_watch_up: Option<bool>) -> State {
         match (&self.client, self.trouble.get()) {
             _ if !self.is_event_on && !self.is_pod_watch_on => State::Off,
-            (Err(error), _) => State::Failed(error.clone()),
-            (Ok(_), Some(cause)) => {
+            (None, _) => State::Failed("no client for it: the agent's log says why".to_owned()),
+            (Some(_), Some(cause)) => {
                 State::Failed(format!("Events are delayed: {}", cause.as_str()))
             }
-            (Ok(_), None) if is_watch_up == Some(false) => {
+            (Some(_), None) if is_watch_up == Some(false) => {
                 State::Failed("the watch of this node's pods is down".to_owned())
             }
-            (Ok(_), None) => State::Ok,
+            (Some(_), None) => State::Ok,
         }
     }
 
@@ -166,7 +169,11 @@ impl Trouble {
 
 /// As `KUBECONFIG` says, else as its pod is told. Requests are repeated by who makes them.
 async fn client() -> Result<Client, String> {
-    let told = |error: &(dyn Error + 'static)| describe(error);
+    // Behind its first line an error shows what stands in the file, which may be a token.
+    let told = |error: &(dyn Error + 'static)| {
+        let text = describe(error);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
     let mut config = Config::infer().await.map_err(|error| told(&error))?;
     config.default_retry = false;
     Client::try_from(config).map_err(|error| told(&error))

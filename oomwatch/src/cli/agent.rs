@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use crate::sink::event::NodeUid;
 
-use super::{KernelArgs, RuntimeArgs, parse_duration};
+use super::{KernelArgs, PinArgs, RuntimeArgs, parse_duration};
 
 /// `oomwatch agent`.
 #[derive(Debug, Args)]
@@ -30,6 +30,9 @@ pub struct AgentArgs {
     /// Names.
     #[command(flatten)]
     pub names: NameArgs,
+    /// What outlives it.
+    #[command(flatten)]
+    pub pins: PinArgs,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,

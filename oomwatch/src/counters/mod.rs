@@ -3,17 +3,23 @@
 //! `/proc/vmstat` counts the whole machine's, each cgroup its own (`memory.events.local`; `memory.oom_control` of v1) and,
 //! on v2, those of all below it too (`memory.events`): a cgroup that is gone has left its kills with those above it.
 
+mod explained;
 mod gap;
+mod since;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-pub use self::gap::{Gap, GapCgroup, Place};
 use self::{
+    explained::Explained,
     gap::{Snapshot, grown},
-    tree::Tree,
+    tree::{MAX_CGROUPS, Tree},
+};
+pub use self::{
+    gap::{Earlier, Gap, GapCgroup, Place},
+    since::Since,
 };
 use crate::{
     clock,
@@ -30,7 +36,7 @@ pub struct Counters {
     /// Absent where no memory controller can be seen.
     tree: Option<Tree>,
     last: Count,
-    cgroups: Snapshot,
+    cgroups: Earlier,
 }
 
 /// The kernel's count.
@@ -52,15 +58,13 @@ impl Counters {
                 "no memory cgroups here: kills will be counted without theirs"
             );
         }
-        let last = read(proc_root)?;
-        let mut counters = Self {
+        let (last, cgroups) = look(tree.as_ref(), proc_root)?;
+        Ok(Self {
             proc_root: proc_root.to_owned(),
             tree,
             last,
-            cgroups: Snapshot::default(),
-        };
-        (counters.last, counters.cgroups) = counters.look(last)?;
-        Ok(counters)
+            cgroups: Earlier::of(&cgroups, MAX_CGROUPS),
+        })
     }
 
     /// What has been counted since the last time. Nothing but `/proc/vmstat` is read where that is nothing.
@@ -70,35 +74,37 @@ impl Counters {
             self.last = count;
             return Ok(None);
         }
-        let (count, cgroups) = self.look(count)?;
+        let (count, cgroups) = look(self.tree.as_ref(), &self.proc_root)?;
         let gap = Gap {
             kills: count.kills.saturating_sub(self.last.kills),
             kernel_count: count.kills,
             since_boot_time_ns: self.last.boot_time_ns,
             boot_time_ns: clock::since_boot_ns(),
-            cgroups: grown(&self.cgroups, &cgroups),
+            cgroups: grown(&self.cgroups, &cgroups, &Explained::default()),
         };
-        (self.last, self.cgroups) = (count, cgroups);
+        self.last = count;
+        self.cgroups = Earlier::of(&cgroups, MAX_CGROUPS);
         Ok(Some(gap))
     }
+}
 
-    /// The cgroups' counts, and the kernel's at the same time as nearly as can be had. It was `count` just now.
-    fn look(&self, mut count: Count) -> Result<(Count, Snapshot), HostError> {
-        let mut cgroups = Snapshot::default();
-        let Some(tree) = &self.tree else {
-            return Ok((count, cgroups));
-        };
-        for _ in 0..TRIES {
-            cgroups = tree.read();
-            let before = count.kills;
-            count = read(&self.proc_root)?;
-            cgroups.is_of_one_moment = count.kills == before;
-            if cgroups.is_of_one_moment {
-                break;
-            }
+/// The cgroups' counts, and the kernel's at the same time as nearly as can be had.
+fn look(tree: Option<&Tree>, proc_root: &Path) -> Result<(Count, Snapshot), HostError> {
+    let mut count = read(proc_root)?;
+    let mut cgroups = Snapshot::default();
+    let Some(tree) = tree else {
+        return Ok((count, cgroups));
+    };
+    for _ in 0..TRIES {
+        cgroups = tree.read();
+        let before = count.kills;
+        count = read(proc_root)?;
+        cgroups.is_of_one_moment = count.kills == before;
+        if cgroups.is_of_one_moment {
+            break;
         }
-        Ok((count, cgroups))
     }
+    Ok((count, cgroups))
 }
 
 fn read(proc_root: &Path) -> Result<Count, HostError> {

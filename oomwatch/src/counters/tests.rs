@@ -96,6 +96,11 @@ impl Machine {
     }
 }
 
+fn since(machine: &Machine) -> Since {
+    let folder = machine.folder.path();
+    Since::now(&folder.join("proc"), &folder.join("cgroup")).expect("read the counts")
+}
+
 fn poll(counters: &mut Counters) -> Option<Gap> {
     counters.poll().expect("read the counts")
 }
@@ -274,7 +279,7 @@ fn paths_that_are_too_long_are_left_out_and_nothing_is_made_of_that() {
     let deepest = [&path[..], b"/behind-that-bound"].concat();
     machine.make(&deepest);
     let mut counters = machine.counters();
-    assert!(!counters.cgroups.is_whole);
+    assert_ne!(counters.cgroups, Earlier::nothing());
     machine.count(12);
     machine.all(&path, 2);
     let gap = poll(&mut counters).expect("a gap");
@@ -306,4 +311,32 @@ fn count_that_cannot_be_read_is_an_error() {
     assert!(counters.poll().is_err());
     machine.count(11);
     assert_eq!(poll(&mut counters).expect("a gap").kills, 1);
+}
+
+#[test]
+fn what_nobody_told_is_told_of_the_time_since_it_was_looked_at() {
+    let machine = Machine::v2();
+    machine.make(b"/a");
+    machine.own(b"/a", 5);
+    machine.all(b"/a", 5);
+    let mut since = since(&machine);
+    assert!(!since.has_aged());
+    machine.own(b"/a", 8);
+    machine.all(b"/a", 8);
+    since.kill(Some(&crate::kill::Cgroup {
+        path: b"/a".to_vec(),
+        id: None,
+    }));
+    assert!(since.has_aged());
+    // Also where another has left off, who knew of one kill.
+    let (proc_root, cgroup_root) = ["proc", "cgroup"]
+        .map(|name| machine.folder.path().join(name))
+        .into();
+    let mut then = Since::then(&proc_root, &cgroup_root, since.before().clone(), 1);
+    for since in [&mut since, &mut then] {
+        let cgroups = since.unexplained().expect("read the counts");
+        assert_eq!(cgroups, [cgroup("/a", 2, Place::Here)]);
+        assert_eq!(since.unexplained().expect("read the counts"), []);
+        assert!(!since.has_aged());
+    }
 }

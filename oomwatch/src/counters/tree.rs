@@ -16,7 +16,7 @@ use super::gap::{Cgroup, Kills, Snapshot};
 use crate::host;
 
 /// Cgroups that are looked at, those nearest to the root first.
-const MAX_CGROUPS: usize = 16_384;
+pub(super) const MAX_CGROUPS: usize = 16_384;
 
 /// Longest path that is looked at, the mount's included: with a file's name behind it the kernel takes no more.
 const MAX_PATH: usize = 4000;

@@ -33,7 +33,7 @@ use self::{
     way::Way,
 };
 use crate::{
-    cli::{DoctorArgs, DoctorOutput, HooksChoice, KernelArgs},
+    cli::{DoctorArgs, DoctorOutput, HooksChoice, KernelArgs, PinArgs},
     colour::Colour,
     exit::Exit,
 };
@@ -43,6 +43,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let DoctorArgs {
         output,
         color,
+        pins: PinArgs { bpffs },
         kernel:
             KernelArgs {
                 hooks,
@@ -56,6 +57,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
         proc: proc_root,
         cgroup: cgroup_root,
         btf,
+        bpffs,
         system: Path::new("/"),
     };
     let diagnosis = judge(&Facts::gather(roots, *hooks));
@@ -86,6 +88,8 @@ struct Roots<'a> {
     cgroup: &'a Path,
     /// The kernel's BTF.
     btf: &'a Path,
+    /// Where an agent pins.
+    bpffs: &'a Path,
     /// Above `/sys`, `/dev` and `/run`.
     system: &'a Path,
 }
@@ -175,6 +179,7 @@ mod tests {
             proc: nowhere,
             cgroup: nowhere,
             btf: nowhere,
+            bpffs: nowhere,
             system: nowhere,
         };
         let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));
@@ -227,6 +232,7 @@ mod tests {
             proc: &root.path().join("proc"),
             cgroup: &root.path().join("cgroup"),
             btf: &root.path().join("vmlinux"),
+            bpffs: &root.path().join("sys/fs/bpf"),
             system: root.path(),
         };
         let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));

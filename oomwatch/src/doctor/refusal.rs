@@ -43,6 +43,7 @@ impl From<ProbeError> for Refusal {
             ProbeError::Functions(_)
             | ProbeError::Object(_)
             | ProbeError::Map { .. }
+            | ProbeError::Ring(_)
             | ProbeError::Wait(_) => Step::Object,
             ProbeError::Load { .. } => Step::Load,
             ProbeError::Attach { .. } => Step::Attach,

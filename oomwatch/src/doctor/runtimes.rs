@@ -125,6 +125,7 @@ mod tests {
             proc: root.path(),
             cgroup: root.path(),
             btf: root.path(),
+            bpffs: root.path(),
             system: root.path(),
         }));
         let told: Vec<_> = checks
@@ -191,6 +192,7 @@ mod tests {
             proc: nowhere,
             cgroup: nowhere,
             btf: nowhere,
+            bpffs: nowhere,
             system: nowhere,
         }));
         assert_eq!(checks.len(), 1);

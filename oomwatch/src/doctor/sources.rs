@@ -1,11 +1,9 @@
 //! The files that facts come from, beside the hooks.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
-
-use rustix::fs::statfs;
 
 use super::{
     Roots,
@@ -16,12 +14,12 @@ use super::{
 };
 use crate::{
     host::{self, HostError},
-    probe::symbols::{Symbols, SymbolsError},
+    probe::{
+        pin::{self, PinError},
+        symbols::{Symbols, SymbolsError},
+    },
     report::Host,
 };
-
-/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
-const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -34,8 +32,8 @@ pub(super) struct Facts {
     /// Where tracefs is mounted.
     tracefs: Vec<PathBuf>,
     bpffs: PathBuf,
-    /// `f_type` of what is mounted there.
-    bpffs_type: io::Result<u64>,
+    /// What came of pinning something there.
+    pinned: Result<(), PinError>,
 }
 
 impl Facts {
@@ -47,7 +45,6 @@ impl Facts {
         let mounts = fs::read(roots.proc.join("self/mountinfo"))
             .map(|text| mountinfo::parse(&text))
             .unwrap_or_default();
-        let bpffs = roots.system.join("sys/fs/bpf");
         Self {
             proc_root: roots.proc.to_owned(),
             count: host::oom_kill_count(roots.proc),
@@ -59,8 +56,8 @@ impl Facts {
                 .filter(|mount| mount.kind == "tracefs")
                 .map(|mount| mount.point)
                 .collect(),
-            bpffs_type: file_system_type(&bpffs),
-            bpffs,
+            pinned: pin::try_pin(roots.bpffs),
+            bpffs: roots.bpffs.to_owned(),
         }
     }
 
@@ -75,11 +72,6 @@ fn needs_symbols(stand: Stand) -> bool {
     stand.way.is_none_or(Way::needs_symbols)
 }
 
-fn file_system_type(path: &Path) -> io::Result<u64> {
-    let found = statfs(path)?.f_type;
-    u64::try_from(found).map_err(io::Error::other)
-}
-
 /// `stand`: what `watch` takes.
 pub(super) fn judge(facts: &Facts, stand: Stand) -> Vec<Check> {
     let Facts {
@@ -90,14 +82,14 @@ pub(super) fn judge(facts: &Facts, stand: Stand) -> Vec<Check> {
         kptr_restrict,
         tracefs,
         bpffs,
-        bpffs_type,
+        pinned,
     } = facts;
     vec![
         kill_count(count, proc_root),
         boot_id(host, proc_root),
         kernel_symbols(symbols, kptr_restrict.as_deref(), proc_root, stand),
         tracefs_mount(tracefs),
-        bpffs_mount(bpffs, bpffs_type),
+        bpffs_mount(bpffs, pinned),
     ]
 }
 
@@ -178,23 +170,30 @@ fn tracefs_mount(places: &[PathBuf]) -> Check {
     }
 }
 
-fn bpffs_mount(path: &Path, found: &io::Result<u64>) -> Check {
+/// Only an agent pins.
+fn bpffs_mount(path: &Path, pinned: &Result<(), PinError>) -> Check {
+    const NAME: &str = "bpffs";
+    const COST: &str =
+        "watch pins nothing, and an agent looks in the kernel log for kills while it does not run";
     let place = path.display();
-    match found {
-        Ok(BPF_FS_MAGIC) => check("bpffs", Status::Ok, format!("mounted at {place}")),
-        Ok(_) => check(
-            "bpffs",
-            Status::Info,
-            format!("not mounted at {place}: watch pins nothing"),
+    match pinned {
+        Ok(()) => check(
+            NAME,
+            Status::Ok,
+            format!("mounted at {place}, and pins work: kills are kept while no agent runs"),
         ),
+        Err(PinError::NoBpffs(_)) => check(
+            NAME,
+            Status::Info,
+            format!("not mounted at {place}: {COST}"),
+        )
+        .remedy("mount -t bpf bpf /sys/fs/bpf, or say with --bpffs where it is"),
         Err(error) => check(
-            "bpffs",
+            NAME,
             Status::Info,
-            format!(
-                "not mounted at {place} ({}): watch pins nothing",
-                check::answer(error)
-            ),
-        ),
+            format!("{}: {COST}", check::chain(error)),
+        )
+        .remedy("give CAP_BPF, and be root to write there"),
     }
 }
 
@@ -262,10 +261,13 @@ mod tests {
         for (check, status) in [
             (tracefs_mount(&[]), Status::Info),
             (tracefs_mount(&["/sys/kernel/tracing".into()]), Status::Ok),
-            (bpffs_mount(Path::new("/x"), &Ok(BPF_FS_MAGIC)), Status::Ok),
-            (bpffs_mount(Path::new("/x"), &Ok(0x6265_6572)), Status::Info),
+            (bpffs_mount(Path::new("/x"), &Ok(())), Status::Ok),
             (
-                bpffs_mount(Path::new("/x"), &Err(Errno::NOENT.into())),
+                bpffs_mount(Path::new("/x"), &Err(PinError::NoBpffs("/x".into()))),
+                Status::Info,
+            ),
+            (
+                bpffs_mount(Path::new("/x"), &Err(PinError::Locked("/x".into()))),
                 Status::Info,
             ),
         ] {

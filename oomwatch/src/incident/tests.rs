@@ -1,5 +1,6 @@
 mod function;
 mod limits;
+mod memory;
 
 use super::*;
 use crate::{

@@ -5,12 +5,14 @@
 //! /dev/kmsg:  reader -------Record--> follow ---LogKill--> report     where no program can be loaded
 //!                                       |
 //!                                       +-------Told-----> join       to the kill that a program saw
+//! all there is: whole --Record--> assemble --LogKill--> audit::fill   to kills that nobody saw
 //! ```
 //!
 //! `assemble` puts together what `line` says of each line; `follow` uses it, has `times` put the kills on the clock of all
-//! others, and `news` keep what a line says at once. `live` is `reader` and `follow` for an event loop.
+//! others, and `news` keep what a line says at once. `live` is `reader` and `follow` for an event loop. `whole` reads all
+//! that is there, by the device or by `syslog(2)`, and `past` dates it.
 //!
-//! All but [`reader`] and [`live`] is pure and total: any bytes are answered, in bounded memory.
+//! All but [`reader`], [`live`] and [`whole`] is pure and total: any bytes are answered, in bounded memory.
 //!
 //! What the log cannot tell, whatever is done with it: the cgroup, the trigger and the allocation of a kill whose header
 //! the kernel withheld (10 headers in 5 s, `oom_kill_process` of `mm/oom_kill.c`); processes killed for sharing the
@@ -23,12 +25,14 @@ pub mod line;
 pub mod lines;
 pub mod live;
 mod news;
+pub mod past;
 pub mod reader;
 pub mod record;
 pub mod saved;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod times;
+pub mod whole;
 
 /// Longest line and longest record that is looked at. A record's text is at most 2048 bytes (`PRINTK_MESSAGE_MAX`), four
 /// times as much where `/dev/kmsg` escapes every one (`CONSOLE_EXT_LOG_MAX` of older kernels: 8192).

@@ -29,6 +29,15 @@ pub struct ReadError {
     source: io::Error,
 }
 
+impl ReadError {
+    /// Whether the log is not to be had here at all, or not by its device: a container may be without, or not be allowed it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let kinds = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+        kinds.contains(&self.source.kind())
+    }
+}
+
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

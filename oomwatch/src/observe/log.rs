@@ -83,6 +83,20 @@ impl LogSource {
         Ok(hand_over(found, &mut take))
     }
 
+    pub(super) fn drain_ready<B>(
+        &mut self,
+        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        let Self { log, found } = self;
+        log.live.flush(|kill| found.push_back(kill))?;
+        Ok(hand_over(found, &mut take))
+    }
+
+    /// Whether a kill is held back that may be the first of a group.
+    pub(super) fn is_holding(&self) -> bool {
+        self.log.live.flush_due().is_some() || !self.found.is_empty()
+    }
+
     /// Also the kill that is held back: nobody waits for its group any more.
     pub(super) fn drain_now<B>(
         &mut self,

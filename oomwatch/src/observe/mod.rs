@@ -11,17 +11,24 @@
 //! A rung is chosen by attaching it, never by the kernel's version.
 
 mod count;
+pub mod cursor;
 mod log;
 mod ring;
 
-use std::{io, ops::ControlFlow};
+use std::{io, ops::ControlFlow, path::Path};
 
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use self::{count::CountSource, log::LogSource, ring::RingSource};
+use self::{
+    count::CountSource,
+    cursor::{Cursor, Filling, Progress},
+    log::LogSource,
+    ring::{Keeping, RingSource, remove_earlier},
+};
 use crate::{
     cli::{HooksChoice, KernelArgs},
+    clock::since_boot_ns,
     counters::Gap,
     host::HostError,
     kill::{Aside, Kill},
@@ -140,13 +147,29 @@ enum Source {
 }
 
 impl Observer {
-    /// Takes the best way that is allowed and that works. Needs a tokio runtime.
+    /// Takes the best way that is allowed and that works, for as long as this lives: nothing is pinned, and records are
+    /// given up when they are read. Needs a tokio runtime.
     pub fn open(args: &KernelArgs) -> Result<Self, ObserveError> {
+        Self::take(args, &Keeping::Nothing)
+    }
+
+    /// As [`Self::open`], but goes on where an earlier one was: records stay in the kernel until they are
+    /// [released](Self::release), also while nobody runs, if they can be pinned in the BPF file system at `bpffs`. What
+    /// earlier ones have left there is handed over first, from the cursor on, and then removed.
+    pub fn resume(
+        args: &KernelArgs,
+        bpffs: &Path,
+        cursor: Option<&Cursor>,
+    ) -> Result<Self, ObserveError> {
+        Self::take(args, &Keeping::Records { bpffs, cursor })
+    }
+
+    fn take(args: &KernelArgs, keeping: &Keeping<'_>) -> Result<Self, ObserveError> {
         let mut refused: Vec<Refusal> = Vec::new();
         let mut types = None;
         for &way in ways(args.hooks) {
             let source = match way {
-                Way::Programs(rung) => attach(rung, args, &mut types),
+                Way::Programs(rung) => attach(rung, args, keeping, &mut types),
                 Way::Log => LogSource::open(&args.kmsg).map(|log| Source::Log(Box::new(log))),
                 Way::Counters => {
                     CountSource::open(&args.proc_root, &args.cgroup_root).map(Source::Count)
@@ -155,6 +178,11 @@ impl Observer {
             match source {
                 Ok(source) => {
                     tell(way, &refused);
+                    if let (Way::Log | Way::Counters, Keeping::Records { bpffs, .. }) =
+                        (way, keeping)
+                    {
+                        remove_earlier(bpffs);
+                    }
                     return Ok(Self { way, source });
                 }
                 // Whoever may not load programs is told so, and not served less instead.
@@ -179,7 +207,8 @@ impl Observer {
         self.way
     }
 
-    /// Waits until there is something, and hands over all that is there until `take` breaks. Cancel safe.
+    /// Waits until there is something, and hands over all that is there until `take` breaks. After [`Self::resume`] it may
+    /// also return when there was nothing to hand over, but something to be released. Cancel safe.
     pub async fn drain<B>(
         &mut self,
         take: impl FnMut(Seen) -> ControlFlow<B>,
@@ -188,6 +217,28 @@ impl Observer {
             Source::Ring(ring) => ring.drain(take).await,
             Source::Log(log) => log.drain(take).await,
             Source::Count(count) => count.drain(take).await,
+        }
+    }
+
+    /// Hands over what is there, without waiting for any, but not what is held back for what the kernel log may tell of it.
+    pub fn drain_ready<B>(
+        &mut self,
+        take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        match &mut self.source {
+            Source::Ring(ring) => Ok(ring.drain_ready(take)),
+            Source::Log(log) => log.drain_ready(take),
+            Source::Count(count) => count.drain_now(take),
+        }
+    }
+
+    /// Whether something is held back.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        match &self.source {
+            Source::Ring(ring) => ring.is_holding(),
+            Source::Log(log) => log.is_holding(),
+            Source::Count(_) => false,
         }
     }
 
@@ -205,10 +256,36 @@ impl Observer {
 
     /// What could not be told so far.
     pub fn losses(&self) -> Result<Losses, ObserveError> {
+        Ok(self.progress()?.losses)
+    }
+
+    /// How far all was handed over, and what could not be told by then.
+    pub fn progress(&self) -> Result<Progress, ObserveError> {
+        let losses = match &self.source {
+            Source::Ring(ring) => return ring.progress(),
+            Source::Log(log) => log.losses(),
+            Source::Count(_) => Losses::default(),
+        };
+        Ok(Progress {
+            cursor: None,
+            losses,
+        })
+    }
+
+    /// Lets the kernel forget all before a cursor of this observer's. Then it has to be drained once more.
+    pub fn release(&mut self, cursor: &Cursor) {
+        match &mut self.source {
+            Source::Ring(ring) => ring.release(cursor),
+            Source::Log(_) | Source::Count(_) => {}
+        }
+    }
+
+    /// How full the ring is; absent where there is none.
+    #[must_use]
+    pub fn filling(&self) -> Option<Filling> {
         match &self.source {
-            Source::Ring(ring) => ring.losses(),
-            Source::Log(log) => Ok(log.losses()),
-            Source::Count(_) => Ok(Losses::default()),
+            Source::Ring(ring) => Some(ring.filling()),
+            Source::Log(_) | Source::Count(_) => None,
         }
     }
 }
@@ -216,7 +293,12 @@ impl Observer {
 /// The kernel's types, once they were asked for.
 type Types = Option<Result<offsets::Kernel, String>>;
 
-fn attach(rung: Rung, args: &KernelArgs, types: &mut Types) -> Result<Source, ObserveError> {
+fn attach(
+    rung: Rung,
+    args: &KernelArgs,
+    keeping: &Keeping<'_>,
+    types: &mut Types,
+) -> Result<Source, ObserveError> {
     let known = if rung.needs_types() {
         let types = match types {
             Some(types) => types,
@@ -229,8 +311,10 @@ fn attach(rung: Rung, args: &KernelArgs, types: &mut Types) -> Result<Source, Ob
     } else {
         None
     };
+    let attaching = since_boot_ns();
     let probe = probe::attach(rung, known)?;
-    Ok(Source::Ring(Box::new(RingSource::new(rung, probe, args)?)))
+    let source = RingSource::new(rung, probe, attaching, args, keeping)?;
+    Ok(Source::Ring(Box::new(source)))
 }
 
 /// Says which better ways could not be gone: loudly where much is lost by it.

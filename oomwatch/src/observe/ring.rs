@@ -1,92 +1,165 @@
-//! Kills from the programs' ring, with what the kernel log adds to them.
+//! Kills from the programs' ring, with what the kernel log adds to them; before them those that earlier agents have left in
+//! theirs.
+
+mod addition;
+mod decoder;
+mod older;
+mod start;
 
 use std::{
-    collections::VecDeque, convert::Infallible, error::Error, io, ops::ControlFlow, time::Duration,
+    collections::VecDeque, convert::Infallible, io, ops::ControlFlow, ops::Range, path::Path,
+    sync::Arc, time::Duration,
 };
 
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::error;
 
+use self::{
+    addition::{Addition, additions},
+    decoder::{Decoder, What},
+    older::{Older, Unread, is_of},
+    start::{Start, remove, start},
+};
 use super::{
     Losses, ObserveError, Seen,
+    cursor::{Cursor, Filling, Progress},
     log::{Log, until},
 };
 use crate::{
     cli::KernelArgs,
-    decode::decode,
     host,
-    incident::{Incidents, Outcome},
-    kill::{Attribution, Cgroup, Hooks, Kill, Limit, Scope},
-    kmsg::join::{Joiner, OomGroup, Told},
-    probe::{Probe, Ring, Rung, describe, symbols::Symbols},
-    resolve::proc::Victims,
+    incident::Memory,
+    probe::{Probe, ProbeError, Ring, Rung, pin::Pins, ready::Ready},
 };
 
-/// How long a kill may wait for the log: its line is written microseconds after the mark.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) use self::start::remove_earlier;
+
+/// How long after its links are gone a program may still be about to write a record: microseconds, but more than 10 ms were
+/// seen where a hypervisor stops the CPU in between.
+const SETTLED: Duration = Duration::from_millis(200);
+/// How long a record that was begun may stay so, after that: it is written with interrupts off.
+const GIVEN_UP: Duration = Duration::from_secs(5);
+/// How often a ring is looked at of which the kernel tells nothing.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What becomes of records that were read.
+pub(super) enum Keeping<'a> {
+    /// Their room is given back at once.
+    Nothing,
+    /// They stay until they are released, also while nobody runs, if they can be pinned here.
+    Records {
+        bpffs: &'a Path,
+        /// Up to where those of an earlier agent were handed over.
+        cursor: Option<&'a Cursor>,
+    },
+}
 
 /// Attached programs, and what their records are turned into.
 pub(super) struct RingSource {
-    probe: Probe,
-    records: Ring,
+    own: Own,
+    /// Earlier generations that are not removed yet.
+    older: VecDeque<Older>,
+    /// How many of those are read to their end.
+    read_out: usize,
+    /// When no program of theirs can be about to write any more.
+    settled: Instant,
+    is_deferred: bool,
     decoder: Decoder,
     addition: Addition,
-    /// What was seen and not handed over yet.
+    /// What was read and not handed over yet.
     held: VecDeque<Held>,
-}
-
-/// Records to outcomes.
-struct Decoder {
-    page_bytes: u64,
-    /// Where the kernel's stacks are needed and can be read.
-    symbols: Option<Symbols>,
-    incidents: Incidents,
+    /// Records that could not be read, among those that were handed over.
     undecoded: u64,
+    /// What the rings of removed generations had refused.
+    dropped: u64,
+    /// Whether to look at the rings although the kernel has not said so: now, or at a time.
+    look: Look,
+    /// Whether something was passed since the last time something was handed over.
+    has_passed: bool,
+    _pins: Option<Pins>,
 }
 
-/// What is added to kills of which the programs do not tell all.
-struct Addition {
-    /// Absent where the log is not needed or cannot be read.
-    log: Option<Log>,
-    joiner: Joiner,
-    /// Where a victim is known by its thread alone.
-    victims: Victims,
+/// One's own generation.
+struct Own {
+    probe: Probe,
+    name: Arc<str>,
+    ring: Ring,
+    ready: Ready,
+    /// Boot times of the records that count: an older generation has seen the earlier ones.
+    counts: Range<u64>,
 }
 
-/// What was seen, in its order.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    Now,
+    At(Instant),
+    WhenTold,
+}
+
+/// What was read, in its order.
 struct Held {
-    seen: Seen,
+    what: What,
+    place: Place,
     /// A kill that waits for the log, and until when.
     due: Option<Instant>,
 }
 
+/// Where a record begins.
+#[derive(Clone)]
+struct Place {
+    generation: Arc<str>,
+    position: u64,
+}
+
 impl RingSource {
+    /// `attaching` is a time before the programs were attached.
     pub(super) fn new(
         rung: Rung,
         mut probe: Probe,
+        attaching: u64,
         args: &KernelArgs,
+        keeping: &Keeping<'_>,
     ) -> Result<Self, ObserveError> {
         let records = probe.ring()?;
+        let ready = Ready::new(&records).map_err(ProbeError::Wait)?;
+        let (pins, cursor, is_deferred) = match keeping {
+            Keeping::Nothing => (None, None, false),
+            Keeping::Records { bpffs, cursor } => (Some(Pins::open(bpffs)), *cursor, true),
+        };
+        let Start { name, older, pins } = match pins {
+            Some(pins) => start(&mut probe, &records, attaching, pins, cursor)?,
+            None => Start::alone(attaching),
+        };
         // Kills wait in the ring meanwhile.
         let (symbols, log) = match rung {
-            Rung::Fentry | Rung::Kprobe => (None, None),
+            Rung::Fentry | Rung::Kprobe if older.is_empty() => (None, None),
+            // Earlier generations may have stood on another rung.
+            Rung::Fentry | Rung::Kprobe => (host::symbols(&args.proc_root).ok(), None),
             Rung::Tracepoint | Rung::Format => additions(args),
         };
         Ok(Self {
-            probe,
-            records,
-            decoder: Decoder {
-                page_bytes: rustix::param::page_size() as u64,
+            own: Own {
+                probe,
+                name: name.to_string().into(),
+                ring: records,
+                ready,
+                counts: name.since_boot_time_ns..u64::MAX,
+            },
+            older,
+            read_out: 0,
+            settled: Instant::now() + SETTLED,
+            is_deferred,
+            decoder: Decoder::new(
                 symbols,
-                incidents: Incidents::default(),
-                undecoded: 0,
-            },
-            addition: Addition {
-                log,
-                joiner: Joiner::default(),
-                victims: Victims::new(&args.proc_root),
-            },
+                cursor.map_or_else(Memory::default, |cursor| cursor.incident.clone()),
+            ),
+            addition: Addition::new(args, log),
             held: VecDeque::new(),
+            undecoded: 0,
+            dropped: 0,
+            look: Look::Now,
+            has_passed: false,
+            _pins: pins,
         })
     }
 
@@ -94,18 +167,39 @@ impl RingSource {
         &mut self,
         mut take: impl FnMut(Seen) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        while !self.is_ready() {
+        if matches!(self.look, Look::Now) {
+            self.read();
+        }
+        while !self.has_news() {
             let due = self.held.front().and_then(|held| held.due);
+            let look = match self.look {
+                Look::At(time) => Some(time),
+                Look::Now | Look::WhenTold => None,
+            };
             tokio::select! {
-                readable = self.records.readable() => readable?,
+                readable = self.own.ready.readable() => readable.map_err(ProbeError::Wait)?,
                 readable = readable(self.addition.log.as_ref()) => {
                     self.addition.log_is_readable(readable);
                 }
                 () = until(due) => self.held.iter_mut().take(1).for_each(|held| held.due = None),
+                () = until(look) => {}
             }
             self.read();
         }
         Ok(self.hand_over(&mut take))
+    }
+
+    pub(super) fn drain_ready<B>(
+        &mut self,
+        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.read();
+        self.hand_over(&mut take)
+    }
+
+    /// Whether something waits for the log.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Also what waits for the log.
@@ -120,184 +214,243 @@ impl RingSource {
         self.hand_over(&mut take)
     }
 
-    pub(super) fn losses(&self) -> Result<Losses, ObserveError> {
-        Ok(Losses {
-            dropped: self.probe.dropped()?,
-            undecoded: self.decoder.undecoded,
+    /// What was handed over, and what was lost by then.
+    pub(super) fn progress(&self) -> Result<Progress, ObserveError> {
+        let Place {
+            generation,
+            position,
+        } = match self.held.front() {
+            Some(held) => held.place.clone(),
+            None => self.place(),
+        };
+        let mut lost = self.dropped;
+        let mut refused = None;
+        for older in self.older.iter().take(self.read_out + 1) {
+            lost += older.lost;
+            if older.name == generation {
+                refused = Some(older.dropped);
+                break;
+            }
+        }
+        let dropped = if let Some(refused) = refused {
+            refused
+        } else {
+            let own = self.own.probe.dropped()?;
+            lost += own;
+            own
+        };
+        Ok(Progress {
+            cursor: Some(Cursor {
+                generation: generation.to_string(),
+                position,
+                dropped,
+                incident: self.memory(),
+            }),
+            losses: Losses {
+                dropped: lost,
+                undecoded: self.undecoded,
+            },
         })
+    }
+
+    /// Gives back the room of all before a cursor, and removes the generations that end before it.
+    pub(super) fn release(&mut self, cursor: &Cursor) {
+        let is_own = *self.own.name == *cursor.generation;
+        let index = match self
+            .older
+            .iter()
+            .position(|older| *older.name == *cursor.generation)
+        {
+            Some(index) => index,
+            None if is_own => self.older.len(),
+            // Not one of this start's.
+            None => return,
+        };
+        if index > self.read_out {
+            return;
+        }
+        self.read_out -= index;
+        for older in self.older.drain(..index) {
+            self.dropped += older.lost;
+            remove(&older.generation);
+        }
+        if let Some(older) = self.older.front_mut() {
+            older.ring.release(cursor.position);
+        } else {
+            self.own.ring.release(cursor.position);
+            self.look = Look::Now;
+        }
+    }
+
+    /// What is known of the last incident without what is still to be handed over.
+    fn memory(&self) -> Memory {
+        let first = self.held.iter().find_map(|held| match &held.what {
+            What::Seen(Seen::Kill(kill)) => kill.boot_time_ns,
+            What::Seen(Seen::Aside(aside)) => aside.boot_time_ns,
+            What::Seen(_) | What::Lost(_) => None,
+        });
+        self.decoder.incidents.memory(first.unwrap_or(u64::MAX))
+    }
+
+    /// How full one's own ring is.
+    pub(super) fn filling(&self) -> Filling {
+        Filling {
+            used_bytes: self.own.ring.used_bytes(),
+            size_bytes: self.own.ring.size_bytes(),
+        }
     }
 
     /// Takes all records that are there, and gives the kills that wait what the log has told by now.
     fn read(&mut self) {
-        let Self {
-            records,
-            decoder,
-            addition,
-            held,
-            ..
-        } = self;
-        let ControlFlow::Continue(()) = records.drain(|record| {
-            held.extend(decoder.decode(record).map(|seen| addition.complete(seen)));
-            ControlFlow::<Infallible>::Continue(())
-        });
-        for Held { seen, due } in held.iter_mut().filter(|held| held.due.is_some()) {
-            if let Seen::Kill(kill) = seen
-                && addition.scope_of(kill)
+        let before = self.place();
+        self.read_older();
+        if self.read_out == self.older.len() {
+            self.read_own();
+        }
+        let after = self.place();
+        let has_moved = after.position != before.position || after.generation != before.generation;
+        self.has_passed |= self.is_deferred && has_moved && self.held.is_empty();
+        let is_untold = self.read_out < self.older.len()
+            || self.own.ring.released() != self.own.ring.position();
+        self.look = if is_untold {
+            Look::At(Instant::now() + LOOK)
+        } else {
+            Look::WhenTold
+        };
+        for Held { what, due, .. } in self.held.iter_mut().filter(|held| held.due.is_some()) {
+            if let What::Seen(Seen::Kill(kill)) = what
+                && self.addition.scope_of(kill)
             {
                 *due = None;
             }
         }
     }
 
-    /// Whether the next in turn waits for nothing.
+    /// Goes on from one older generation to the next when nothing can come any more.
+    fn read_older(&mut self) {
+        let Self {
+            older,
+            read_out,
+            decoder,
+            held,
+            ..
+        } = self;
+        let now = Instant::now();
+        while let Some(older) = older.get_mut(*read_out) {
+            let Older {
+                name,
+                ring,
+                counts,
+                unread,
+                ..
+            } = older;
+            let hold = |what, position| Held {
+                what,
+                place: Place {
+                    generation: name.clone(),
+                    position,
+                },
+                // The log of that time is not read, and the victim is no more.
+                due: None,
+            };
+            if let Some(Unread { position, records }) = unread.take() {
+                held.push_back(hold(What::Lost(records), position));
+            } else if older.generation.is_of_this_layout() {
+                let ControlFlow::Continue(()) = ring.drain(|position, record| {
+                    if is_of(counts, record) {
+                        held.extend(decoder.decode(record).map(|what| hold(what, position)));
+                    }
+                    ControlFlow::<Infallible>::Continue(())
+                });
+                if now < self.settled || ring.has_unread() && now < self.settled + GIVEN_UP {
+                    return;
+                }
+                if ring.has_unread() {
+                    error!(
+                        generation = &**name,
+                        "the end of a ring was never written, and is lost"
+                    );
+                    held.push_back(hold(What::Lost(1), ring.position()));
+                }
+            }
+            *read_out += 1;
+        }
+    }
+
+    fn read_own(&mut self) {
+        let Self {
+            own: Own {
+                name, ring, counts, ..
+            },
+            is_deferred,
+            decoder,
+            addition,
+            held,
+            ..
+        } = self;
+        loop {
+            let before = ring.position();
+            let ControlFlow::Continue(()) = ring.drain(|position, record| {
+                if is_of(counts, record)
+                    && let Some(mut what) = decoder.decode(record)
+                {
+                    let due = match &mut what {
+                        What::Seen(Seen::Kill(kill)) => addition.complete(kill),
+                        What::Seen(_) | What::Lost(_) => None,
+                    };
+                    let generation = name.clone();
+                    held.push_back(Held {
+                        what,
+                        place: Place {
+                            generation,
+                            position,
+                        },
+                        due,
+                    });
+                }
+                ControlFlow::<Infallible>::Continue(())
+            });
+            if *is_deferred || ring.position() == before {
+                return;
+            }
+            // What came meanwhile has told nobody.
+            ring.release(ring.position());
+        }
+    }
+
+    /// Up to where was read.
+    fn place(&self) -> Place {
+        let (name, ring) = match self.older.get(self.read_out) {
+            Some(older) => (&older.name, &older.ring),
+            None => (&self.own.name, &self.own.ring),
+        };
+        Place {
+            generation: name.clone(),
+            position: ring.position(),
+        }
+    }
+
+    /// Whether the next in turn waits for nothing, or there is nothing to hand over but that others may forget.
+    fn has_news(&self) -> bool {
+        self.has_passed || self.is_ready()
+    }
+
     fn is_ready(&self) -> bool {
         self.held.front().is_some_and(|held| held.due.is_none())
     }
 
     fn hand_over<B>(&mut self, take: &mut impl FnMut(Seen) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.has_passed = false;
         while self.is_ready()
-            && let Some(Held { seen, .. }) = self.held.pop_front()
+            && let Some(Held { what, .. }) = self.held.pop_front()
         {
-            take(seen)?;
+            match what {
+                What::Seen(seen) => take(seen)?,
+                What::Lost(records) => self.undecoded += records,
+            }
         }
         ControlFlow::Continue(())
     }
-}
-
-impl Decoder {
-    fn decode(&mut self, record: &[u8]) -> Option<Seen> {
-        let observation = match decode(record, self.page_bytes) {
-            Ok(observation) => observation,
-            Err(error) => {
-                self.undecoded += 1;
-                error!(%error, "a record from the kernel was lost: are the programs of this version?");
-                return None;
-            }
-        };
-        let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
-        match self.incidents.observe(observation, explain) {
-            Outcome::Kill(kill) => Some(Seen::Kill(kill)),
-            Outcome::Aside(aside) => Some(Seen::Aside(aside)),
-            Outcome::Nothing => None,
-        }
-    }
-}
-
-impl Addition {
-    /// Adds what is known already. The header of a kill is in the log before its victim is marked; if the kernel withheld
-    /// it, the line of the kill, which comes after, still tells what ran out.
-    fn complete(&mut self, mut seen: Seen) -> Held {
-        let mut due = None;
-        if let Seen::Kill(kill) = &mut seen
-            && kill.hooks != Hooks::Function
-        {
-            self.read_log();
-            let told = self.log.as_mut().and_then(|log| log.live.take_header(kill));
-            if kill.hooks == Hooks::Format {
-                if let Some(told) = &told {
-                    place(kill, told);
-                }
-                self.victims.fill(kill);
-            }
-            self.joiner.join(kill, told, oom_group(kill));
-            let is_open = kill.scope == Scope::Unknown && self.log.is_some();
-            due = is_open.then(|| Instant::now() + PATIENCE);
-        }
-        Held { seen, due }
-    }
-
-    /// Takes what ran out from the line of a kill; false if it has not been written yet.
-    fn scope_of(&mut self, kill: &mut Kill) -> bool {
-        let told = self
-            .log
-            .as_mut()
-            .and_then(|log| log.live.take_killed(&kill.victim));
-        let is_told = told.is_some();
-        self.joiner.join(kill, told, oom_group(kill));
-        is_told
-    }
-
-    fn log_is_readable(&mut self, readable: io::Result<()>) {
-        match readable {
-            Ok(()) => self.read_log(),
-            Err(error) => self.lose_log(&error),
-        }
-    }
-
-    /// The log's own kills are not needed: these are seen already.
-    fn read_log(&mut self) {
-        if let Some(log) = &mut self.log
-            && let Err(error) = log.drain(drop)
-        {
-            self.lose_log(&error);
-        }
-    }
-
-    fn lose_log(&mut self, error: &(dyn Error + 'static)) {
-        warn!(
-            error,
-            "the kernel log cannot be read any more: it adds nothing from now on"
-        );
-        self.log = None;
-    }
-}
-
-/// Puts a victim of which the thread alone is known into the cgroup that the log names, below the one that ran out.
-fn place(kill: &mut Kill, told: &Told) {
-    let Some(path) = &told.victim_path else {
-        return;
-    };
-    let cgroup = |path: &Vec<u8>| Cgroup {
-        path: path.clone(),
-        id: None,
-    };
-    kill.victim.cgroup = Some(cgroup(path));
-    kill.attribution = Attribution::Kmsg;
-    kill.missing
-        .retain(|name| !matches!(*name, "cgroup" | "limits"));
-    let above = told.oom_path.as_ref().filter(|oom| *oom != path);
-    kill.limits = [Some(path), above]
-        .into_iter()
-        .flatten()
-        .map(|path| Limit {
-            cgroup: cgroup(path),
-            usage_bytes: None,
-            limit_bytes: None,
-            swap_usage_bytes: None,
-            swap_limit_bytes: None,
-        })
-        .collect();
-}
-
-/// Which of a kill's cgroups kill as a whole.
-fn oom_group(kill: &Kill) -> OomGroup {
-    match kill.oom_group_level {
-        Some(level) => OomGroup::At(level),
-        None if kill.hooks == Hooks::Format || kill.missing.contains(&"limits") => {
-            OomGroup::Unknown
-        }
-        None => OomGroup::Unset,
-    }
-}
-
-/// The kernel's symbols and its log: either tells what ran out.
-fn additions(args: &KernelArgs) -> (Option<Symbols>, Option<Log>) {
-    let symbols = host::symbols(&args.proc_root);
-    let log = Log::open(&args.kmsg);
-    match (&symbols, &log) {
-        (Ok(_), Ok(_)) => {}
-        (Ok(_), Err(error)) => {
-            debug!(
-                error = describe(error),
-                "constraint and allocation will not be known"
-            );
-        }
-        (Err(error), Ok(_)) => {
-            debug!(%error, "what ran out of memory is taken from the kernel log");
-        }
-        (Err(error), Err(_)) => warn!(%error, "what ran out of memory will not be known"),
-    }
-    (symbols.ok(), log.ok())
 }
 
 async fn readable(log: Option<&Log>) -> io::Result<()> {

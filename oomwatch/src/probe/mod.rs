@@ -6,17 +6,19 @@ pub mod btf;
 pub mod features;
 pub mod format;
 pub mod offsets;
+pub mod pin;
 pub mod ready;
 mod ring;
 mod rung;
 pub mod symbols;
+pub mod syslog;
 
 use std::{error::Error, io, iter, path::Path};
 
 use aya::{
     Btf, BtfError, Ebpf, EbpfError, EbpfLoader,
-    maps::{MapError, PerCpuArray},
-    programs::ProgramError,
+    maps::{Map, MapError, PerCpuArray},
+    programs::{ProgramError, links::FdLink},
 };
 use oomwatch_ebpf::record::{ABSENT, Formats, Offsets};
 use rustix::{
@@ -101,16 +103,38 @@ pub enum ProbeError {
         #[source]
         source: MapError,
     },
+    /// The ring cannot be shared with the kernel.
+    #[error("map the ring buffer")]
+    Ring(#[source] io::Error),
     /// The ring cannot be waited for.
     #[error("wait for the ring")]
     Wait(#[source] io::Error),
 }
 
-/// Attached programs. Dropping them detaches.
+/// Attached programs. Dropping them detaches those that are not pinned.
 #[derive(Debug)]
 pub struct Probe {
     ebpf: Ebpf,
     functions: Btf,
+    attached: Vec<Attached>,
+}
+
+/// An attached program.
+#[derive(Debug)]
+struct Attached {
+    program: Program,
+    link: Link,
+}
+
+/// What keeps a program attached.
+#[derive(Debug)]
+enum Link {
+    /// A link of ours, which can be pinned.
+    Own(FdLink),
+    /// Something of the program's, where the kernel has no links of this kind.
+    OfProgram,
+    /// Nothing any more: it was lost when it should have been pinned.
+    Lost,
 }
 
 impl Probe {
@@ -150,15 +174,32 @@ impl Probe {
             debug!(functions = ?kernel.functions, "ids of the functions to hook");
         }
         let functions = rung::functions(rung, kernel)?;
-        Ok(Self { ebpf, functions })
+        Ok(Self {
+            ebpf,
+            functions,
+            attached: Vec::new(),
+        })
     }
 
     /// Loads and attaches one of the rung's programs.
     pub fn attach(&mut self, program: Program) -> Result<(), ProbeError> {
-        rung::attach(&mut self.ebpf, &self.functions, program)
+        rung::load(&mut self.ebpf, &self.functions, program)?;
+        let link = rung::attach(&mut self.ebpf, program)?;
+        self.attached.push(Attached { program, link });
+        Ok(())
     }
 
-    /// The ring. Needs a tokio runtime.
+    /// Attaches again what has lost its link.
+    fn attach_lost(&mut self) -> Result<(), ProbeError> {
+        for Attached { program, link } in &mut self.attached {
+            if matches!(link, Link::Lost) {
+                *link = rung::attach(&mut self.ebpf, *program)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ring, once.
     pub fn ring(&mut self) -> Result<Ring, ProbeError> {
         let map = self
             .ebpf
@@ -169,18 +210,22 @@ impl Probe {
 
     /// How many records a full ring has refused since the programs were loaded.
     pub fn dropped(&self) -> Result<u64, ProbeError> {
-        let wrong = |source| ProbeError::Map {
+        let map = self.ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
+        sum(map).map_err(|source| ProbeError::Map {
             map: "DROPPED",
             source,
-        };
-        let map = self.ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
-        let counters = PerCpuArray::<_, u64>::try_from(map).map_err(wrong)?;
-        let mut sum = 0;
-        for kind in 0..counters.len() {
-            sum += counters.get(&kind, 0).map_err(wrong)?.iter().sum::<u64>();
-        }
-        Ok(sum)
+        })
     }
+}
+
+/// The sum of the counters of all kinds and CPUs.
+fn sum(counters: &Map) -> Result<u64, MapError> {
+    let counters = PerCpuArray::<_, u64>::try_from(counters)?;
+    let mut sum = 0;
+    for kind in 0..counters.len() {
+        sum += counters.get(&kind, 0)?.iter().sum::<u64>();
+    }
+    Ok(sum)
 }
 
 /// Loads and attaches all programs of a rung.

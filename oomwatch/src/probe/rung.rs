@@ -2,13 +2,13 @@
 
 use aya::{
     Btf, Ebpf, Endianness,
-    programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, TracePoint},
+    programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, TracePoint, links::FdLink},
 };
 use oomwatch_ebpf::record::{
     ABSENT, HOOKS_FORMAT, HOOKS_FUNCTION, HOOKS_TRACEPOINT, MARK_PID, MARK_TASK,
 };
 
-use super::{Kernel, ProbeError, btf::skeleton::skeleton, refused};
+use super::{Kernel, Link, ProbeError, btf::skeleton::skeleton, refused};
 use crate::kill::Hooks;
 
 /// A way to see kills with BPF, best first.
@@ -176,17 +176,61 @@ pub(super) fn functions(rung: Rung, kernel: Option<&Kernel>) -> Result<Btf, Prob
         .map_err(|error| ProbeError::Functions(Box::new(error)))
 }
 
-/// Loads and attaches one program.
-pub(super) fn attach(
+/// Loads one program.
+pub(super) fn load(
     ebpf: &mut Ebpf,
     functions: &Btf,
     Program { name, hook }: Program,
 ) -> Result<(), ProbeError> {
-    let load = |error: ProgramError| refused(name, error);
-    let attach = |error: ProgramError| ProbeError::Attach {
+    let loaded = match hook {
+        Hook::Fentry(function) => found::<FEntry>(ebpf, name)?.load(function, functions),
+        Hook::Fexit(function) => found::<FExit>(ebpf, name)?.load(function, functions),
+        Hook::Kprobe(_) | Hook::Kretprobe(_) => found::<KProbe>(ebpf, name)?.load(),
+        Hook::RawTracepoint(_) => found::<RawTracePoint>(ebpf, name)?.load(),
+        Hook::Tracepoint(..) => found::<TracePoint>(ebpf, name)?.load(),
+    };
+    loaded.map_err(|error| refused(name, error))
+}
+
+/// Attaches one program that was loaded.
+pub(super) fn attach(ebpf: &mut Ebpf, program: Program) -> Result<Link, ProbeError> {
+    let Program { name, hook } = program;
+    let refused = |error| ProbeError::Attach {
         program: name,
         source: Box::new(error),
     };
+    /// Takes the link out of its program, or, if it is none that can be pinned (perf events before 5.15), attaches anew.
+    macro_rules! attach {
+        ($program:expr, $($argument:expr),*) => {{
+            let program = $program;
+            let id = program.attach($($argument),*).map_err(refused)?;
+            let link = program.take_link(id).map_err(refused)?;
+            match FdLink::try_from(link) {
+                Ok(link) => Link::Own(link),
+                Err(_) => {
+                    program.attach($($argument),*).map_err(refused)?;
+                    Link::OfProgram
+                }
+            }
+        }};
+    }
+    Ok(match hook {
+        Hook::Fentry(_) => attach!(found::<FEntry>(ebpf, name)?,),
+        Hook::Fexit(_) => attach!(found::<FExit>(ebpf, name)?,),
+        Hook::Kprobe(function) | Hook::Kretprobe(function) => {
+            attach!(found::<KProbe>(ebpf, name)?, function, 0)
+        }
+        Hook::RawTracepoint(tracepoint) => attach!(found::<RawTracePoint>(ebpf, name)?, tracepoint),
+        Hook::Tracepoint(category, tracepoint) => {
+            attach!(found::<TracePoint>(ebpf, name)?, category, tracepoint)
+        }
+    })
+}
+
+fn found<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
     let found = ebpf.program_mut(name).ok_or_else(|| {
         refused(
             name,
@@ -195,35 +239,5 @@ pub(super) fn attach(
             },
         )
     })?;
-    let wrong = |error| refused(name, error);
-    match hook {
-        Hook::Fentry(function) => {
-            let program: &mut FEntry = found.try_into().map_err(wrong)?;
-            program.load(function, functions).map_err(load)?;
-            program.attach().map(drop).map_err(attach)
-        }
-        Hook::Fexit(function) => {
-            let program: &mut FExit = found.try_into().map_err(wrong)?;
-            program.load(function, functions).map_err(load)?;
-            program.attach().map(drop).map_err(attach)
-        }
-        Hook::Kprobe(function) | Hook::Kretprobe(function) => {
-            let program: &mut KProbe = found.try_into().map_err(wrong)?;
-            program.load().map_err(load)?;
-            program.attach(function, 0).map(drop).map_err(attach)
-        }
-        Hook::RawTracepoint(tracepoint) => {
-            let program: &mut RawTracePoint = found.try_into().map_err(wrong)?;
-            program.load().map_err(load)?;
-            program.attach(tracepoint).map(drop).map_err(attach)
-        }
-        Hook::Tracepoint(category, tracepoint) => {
-            let program: &mut TracePoint = found.try_into().map_err(wrong)?;
-            program.load().map_err(load)?;
-            program
-                .attach(category, tracepoint)
-                .map(drop)
-                .map_err(attach)
-        }
-    }
+    found.try_into().map_err(|error| refused(name, error))
 }

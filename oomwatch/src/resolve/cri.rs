@@ -6,6 +6,7 @@ mod tests;
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
+use prost::Message as _;
 use serde::Deserialize;
 use thiserror::Error;
 use tonic::{
@@ -93,10 +94,7 @@ pub(super) enum Found {
 impl Cri {
     /// Connects, and asks who it is.
     pub(super) async fn connect(socket: &Path) -> Result<(Self, Option<Runtime>), CriError> {
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
-            .map_err(CriError::Connect)?
-            .connect_timeout(CALL)
-            .timeout(CALL);
+        let endpoint = endpoint(socket).map_err(CriError::Connect)?;
         let channel = endpoint.connect().await.map_err(CriError::Connect)?;
         let mut cri = Self {
             calls: Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
@@ -226,6 +224,32 @@ impl Cri {
         let answer = self.calls.unary(Request::new(request), path, codec).await;
         answer.map(tonic::Response::into_inner).map_err(refused)
     }
+}
+
+/// Where a socket is connected to.
+pub(super) fn endpoint(socket: &Path) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
+    Ok(endpoint.connect_timeout(CALL).timeout(CALL))
+}
+
+/// The containers in a message that is a list or a status, whichever it can be.
+pub(super) fn read_containers(message: &[u8]) -> Vec<(String, Instance)> {
+    let list = ListContainersResponse::decode(message).unwrap_or_default();
+    let listed = list.containers.into_iter();
+    let status = ContainerStatusResponse::decode(message).unwrap_or_default();
+    let id = status.status.as_ref().map(|status| status.id.clone());
+    let instance = status.into_instance().map(|(instance, _)| instance);
+    listed
+        .filter_map(messages::Container::into_instance)
+        .chain(id.zip(instance))
+        .collect()
+}
+
+/// The sandboxes in a list.
+pub(super) fn read_sandboxes(message: &[u8]) -> Vec<Sandbox> {
+    let list = ListPodSandboxResponse::decode(message).unwrap_or_default();
+    let sandboxes = list.items.into_iter();
+    sandboxes.filter_map(PodSandbox::into_sandbox).collect()
 }
 
 impl messages::Container {

@@ -1,14 +1,17 @@
 //! Who is who: what the sources tell of pods and containers, to names in a report. Pure, with the clock handed in.
 //!
 //! A kill finds its pod by the UID in its cgroup's path, or by the hash of a static pod's configuration, and its container
-//! by the id. Who is gone is remembered for minutes: a pod may be deleted together with the kill.
+//! by the id. Who is gone is remembered for minutes: a pod may be deleted together with the kill. Whoever was there before
+//! the start, or a little before, is remembered until the source that told of it has told who is there now.
 //!
 //! What is believed: the API's word on a pod's specification, the runtime's on a process and on what it runs. An id that
 //! nobody knows is called a sandbox's only if a runtime that has this pod was asked after the kill, soon after it, and
 //! answered that it has no such container; else it is merely not known.
 
+mod find;
 mod known;
 mod limits;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -118,7 +121,7 @@ pub struct Directory {
 }
 
 /// What a runtime was asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
     at: Instant,
     reply: Reply,
@@ -216,6 +219,7 @@ impl Directory {
     pub fn end_pods(&mut self, now: Instant) {
         let before: Vec<String> = self.pods.there().map(|(uid, _)| uid.to_owned()).collect();
         self.pods.end_listing(now);
+        self.statuses.forget_restored(now);
         for uid in before {
             if !self.pods.is_there(&uid) {
                 self.forget_ids(&uid, &[], now);
@@ -237,7 +241,8 @@ impl Directory {
                 self.statuses.insert(id.clone(), named);
             }
         }
-        self.pods.insert(pod.uid.clone(), pod)
+        let bytes = pod.bytes();
+        self.pods.insert_sized(pod.uid.clone(), pod, bytes)
     }
 
     /// A pod is gone.
@@ -356,62 +361,6 @@ impl Directory {
             Answer::Unknown if is_sandbox && known.pod_name.is_some() => Answer::Complete,
             wait => wait,
         }
-    }
-
-    fn find(&self, report: &Report) -> Known<'_> {
-        let id = report
-            .container
-            .as_ref()
-            .map(|container| container.id.as_str());
-        let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
-        let status = id.and_then(|id| self.statuses.get(id));
-        let instance = id.and_then(|id| self.instances.get(id));
-        let sandbox = id.and_then(|id| self.sandboxes.get(id));
-        let pod = uid.and_then(|uid| self.pod(uid));
-        let told = uid.and_then(|uid| self.names.get(uid));
-        // The name of its log, if that was looked up.
-        let logged = report
-            .container
-            .as_ref()
-            .and_then(|container| container.name.as_deref());
-        let container_name = status
-            .map(|(_, name)| name)
-            .or(instance.map(|instance| &instance.name))
-            .map(String::as_str);
-        Known {
-            pod,
-            pod_name: pod
-                .map(|pod| &pod.name)
-                .or(told)
-                .or(instance.and_then(|instance| Some(&instance.pod.as_ref()?.1)))
-                .or(sandbox.map(|(_, name)| name)),
-            instance,
-            container_name,
-            container: pod.zip(container_name.or(logged)).and_then(|(pod, name)| {
-                pod.containers
-                    .iter()
-                    .find(|container| container.name == name)
-            }),
-            is_sandbox: sandbox.is_some(),
-        }
-    }
-
-    /// The pod with this UID in its cgroup's path.
-    fn pod(&self, uid: &str) -> Option<&Pod> {
-        self.pods.get(uid).or_else(|| self.static_pod(uid))
-    }
-
-    /// The mirror of the static pod whose configuration has this hash. Anyone may give his pod such an annotation: where
-    /// several have it, the one that the runtime names.
-    fn static_pod(&self, hash: &str) -> Option<&Pod> {
-        let has_it = |pod: &&Pod| pod.config_hash.as_deref() == Some(hash);
-        let there = || self.pods.there().map(|(_, pod)| pod).filter(has_it);
-        let one = there().next().or_else(|| self.pods.all().find(has_it))?;
-        if there().all(|other| other.name == one.name) {
-            return Some(one);
-        }
-        let told = self.names.get(hash)?;
-        there().find(|pod| pod.name == *told)
     }
 
     /// What there is to wait for.

@@ -95,7 +95,8 @@ async fn ask(socket: &Path, id: &str) -> Result<Found, DockerError> {
     }
 }
 
-fn read(body: &[u8]) -> Result<Found, DockerError> {
+/// Reads its answer.
+pub(super) fn read(body: &[u8]) -> Result<Found, DockerError> {
     let Inspected {
         name,
         state,

@@ -128,11 +128,27 @@ async fn watch(
     }
 }
 
+/// Takes what the server has sent in one watch, a line each; what is none is left out.
+pub(super) fn read(lines: &[u8], directory: &mut Directory, now: Instant) {
+    let mut cursor = Cursor::default();
+    cursor.begin(directory);
+    for line in lines.split(|&byte| byte == b'\n') {
+        let Ok(event) = serde_json::from_slice(line) else {
+            continue;
+        };
+        if let Err(error) = cursor.take(event, directory, now) {
+            cursor.failed(&error);
+        }
+    }
+}
+
 /// Where the watch is in the history of the pods.
 #[derive(Debug, Default)]
 struct Cursor {
     /// The version to go on from: known once a bookmark said that all before it was told.
     resume: Option<String>,
+    /// Whether it was said that there are too many pods: whoever makes them does not fill the log, too.
+    is_full_told: bool,
 }
 
 impl Cursor {
@@ -166,8 +182,9 @@ impl Cursor {
                 self.pass(pod.resource_version());
                 let pod = pod.into_facts();
                 let name = pod.name.clone();
-                if !directory.insert_pod(pod, now) {
-                    warn!(pod = %name, "leave out a pod: there are too many");
+                if !directory.insert_pod(pod, now) && !self.is_full_told {
+                    self.is_full_told = true;
+                    warn!(pod = %name, "leave out pods: there are too many, or too large ones; this is the first");
                 }
             }
             WatchEvent::Deleted(pod) => {

@@ -5,6 +5,7 @@ mod cri;
 pub mod directory;
 mod docker;
 pub mod facts;
+pub mod fuzzing;
 mod kubernetes;
 mod memory;
 pub mod names;

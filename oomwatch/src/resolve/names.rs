@@ -26,6 +26,7 @@ use crate::{
         sockets::SocketChoice,
         waiting::WaitingRoom,
     },
+    state::{Change, Entry},
 };
 
 /// Where names come from, besides the API.
@@ -72,6 +73,25 @@ impl Names {
         }
     }
 
+    /// Takes what was saved, before anything else: who was there then, and who was just gone. Whoever tells of them now is
+    /// believed instead.
+    pub fn restore(&self, saved: &[Entry]) {
+        self.shared
+            .keep(|directory| directory.restore(saved, Instant::now()));
+    }
+
+    /// What differs from what was saved, of all who are known. To be saved now and then rather than each time that something
+    /// happens: pods that come and go in between are then not written at all.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        self.shared.keep(Directory::changes)
+    }
+
+    /// What was saved is lost: all of it is a change again.
+    pub fn save_anew(&self) {
+        self.shared.keep(Directory::save_anew);
+    }
+
     /// Watches the pods of a node as well.
     pub fn watch_pods(&mut self, client: Client, node: &str) {
         self.shared
@@ -102,17 +122,24 @@ impl Names {
         self.shared.read(Directory::pod_names)
     }
 
-    /// Takes a kill, to be named. Never waits.
+    /// Takes a kill of this boot, to be named. Never waits.
     pub fn push(&self, report: Report) {
         let now = Instant::now();
         let age = report
             .kill
             .boot_time_ns
             .map(|ns| Duration::from_nanos(clock::since_boot_ns().saturating_sub(ns)));
-        let arrival = Arrival {
-            at: now,
-            killed: age.and_then(|age| now.checked_sub(age)),
-        };
+        let killed = age.and_then(|age| now.checked_sub(age));
+        self.enter(report, Arrival { at: now, killed });
+    }
+
+    /// Takes a kill that was seen before the start, on whichever boot: what a runtime says now tells nothing of then.
+    pub fn push_again(&self, report: Report) {
+        let at = Instant::now();
+        self.enter(report, Arrival { at, killed: None });
+    }
+
+    fn enter(&self, report: Report, arrival: Arrival) {
         self.know_pod(&report);
         lock(&self.room).push(report, arrival, |report, arrival| {
             name(&self.shared, report, arrival)

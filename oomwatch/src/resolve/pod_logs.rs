@@ -70,7 +70,7 @@ fn find<T>(folder: &Path, read: impl Fn(&str) -> Option<T>) -> Option<T> {
 }
 
 /// Namespace and name in `NAMESPACE_POD_UID`; Kubernetes allows no `_` in either.
-fn pod_of(entry: &str, uid: &str) -> Option<PodName> {
+pub(super) fn pod_of(entry: &str, uid: &str) -> Option<PodName> {
     let (namespace, name) = entry
         .strip_suffix(uid)?
         .strip_suffix('_')?
@@ -83,7 +83,7 @@ fn pod_of(entry: &str, uid: &str) -> Option<PodName> {
 }
 
 /// Container in `POD_NAMESPACE_CONTAINER-ID.log`.
-fn container_of(entry: &str, id: &str) -> Option<String> {
+pub(super) fn container_of(entry: &str, id: &str) -> Option<String> {
     let names = entry
         .strip_suffix(".log")?
         .strip_suffix(id)?

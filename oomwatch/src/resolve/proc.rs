@@ -102,7 +102,7 @@ impl Found {
 }
 
 /// `Tgid:` of `/proc/PID/status`.
-fn process_id(status: &[u8]) -> Option<u32> {
+pub(super) fn process_id(status: &[u8]) -> Option<u32> {
     let line = status
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(b"Tgid:"))?;
@@ -113,7 +113,7 @@ fn process_id(status: &[u8]) -> Option<u32> {
 ///
 /// Of lines like `4:cpu,memory:/a/b` and `0::/a/b` a path is all behind the second colon. One of v2 that was removed has
 /// ` (deleted)` behind it, as a name might: it is left out.
-fn memory_cgroup(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn memory_cgroup(text: &[u8]) -> Option<Vec<u8>> {
     let mut unified = None;
     for line in text.split(|&byte| byte == b'\n') {
         let mut parts = line.splitn(3, |&byte| byte == b':');

@@ -40,6 +40,11 @@ impl Shared {
         told
     }
 
+    /// Tells the directory what nobody waits for.
+    pub(super) fn keep<T>(&self, keep: impl FnOnce(&mut Directory) -> T) -> T {
+        keep(&mut lock(&self.directory))
+    }
+
     /// Asks the directory.
     pub(super) fn read<T>(&self, ask: impl FnOnce(&Directory) -> T) -> T {
         ask(&lock(&self.directory))

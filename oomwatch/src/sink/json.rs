@@ -16,7 +16,7 @@ use crate::{
         Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
         Source, Trigger, Victim,
     },
-    report::{ContainerKind, Report},
+    report::{ContainerKind, Many, Report},
     verdict::{LimitOwner, LimitSource},
 };
 
@@ -28,6 +28,31 @@ const SCHEMA: &str = "oomwatch/v1";
 /// One line of JSON, without its newline; printable on a terminal.
 pub fn to_json(report: &Report) -> Result<String, serde_json::Error> {
     serde_json::to_string(&ReportJson::from(report)).map(|json| escape_json(&json))
+}
+
+/// Likewise, for many kills by the last one's report.
+pub fn many_to_json(report: &Report, many: &Many) -> Result<String, serde_json::Error> {
+    let Many {
+        kills,
+        incidents,
+        since,
+    } = *many;
+    let json = ManyJson {
+        report: ReportJson::from(report),
+        since: rfc3339(since),
+        kills,
+        incidents,
+    };
+    serde_json::to_string(&json).map(|json| escape_json(&json))
+}
+
+#[derive(Serialize)]
+struct ManyJson<'a> {
+    #[serde(flatten)]
+    report: ReportJson<'a>,
+    since: String,
+    kills: u64,
+    incidents: u64,
 }
 
 #[derive(Serialize)]

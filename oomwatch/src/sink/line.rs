@@ -9,7 +9,7 @@ use crate::{
     counters::{GapCgroup, Place},
     escape::escape,
     kill::{Aside, AsideKind, Cgroup, Kill, MainProcess, Scope},
-    report::{GapReport, Report},
+    report::{GapReport, Many, Report},
     verdict::LimitOwner,
 };
 
@@ -18,6 +18,8 @@ use crate::{
 pub enum Detail {
     /// What fits a terminal.
     Text,
+    /// The same, and the date.
+    Dated,
     /// All that is worth a column, and what is not a kill too.
     Wide,
 }
@@ -40,6 +42,16 @@ enum Align {
 
 const TEXT: &[Column] = &[
     Column("TIME", 13, Align::Left),
+    Column("PID", 7, Align::Right),
+    Column("COMM", 15, Align::Left),
+    Column("HELD", 9, Align::Right),
+    Column("LIMIT", 9, Align::Right),
+    Column("OF", 9, Align::Left),
+    Column("WHERE", 0, Align::Left),
+];
+
+const DATED: &[Column] = &[
+    Column("TIME", 24, Align::Left),
     Column("PID", 7, Align::Right),
     Column("COMM", 15, Align::Left),
     Column("HELD", 9, Align::Right),
@@ -85,10 +97,35 @@ pub fn header(detail: Detail) -> String {
 /// A kill.
 #[must_use]
 pub fn kill(report: &Report, detail: Detail, colour: Colour) -> String {
-    let line = match detail {
-        Detail::Text => text(report),
-        Detail::Wide => wide(report),
+    coloured(plain(report, detail), report, colour)
+}
+
+/// Many kills, by the last one's report.
+#[must_use]
+pub fn many(report: &Report, many: &Many, detail: Detail, colour: Colour) -> String {
+    let Many {
+        kills,
+        incidents,
+        since,
+    } = *many;
+    let incidents = match incidents {
+        1 => "1 incident".to_owned(),
+        incidents => format!("{incidents} incidents"),
     };
+    let since = brief_time(since);
+    let line = plain(report, detail);
+    let line = format!("{line}, the last of {kills} kills since {since}, {incidents}");
+    coloured(line, report, colour)
+}
+
+fn plain(report: &Report, detail: Detail) -> String {
+    match detail {
+        Detail::Text | Detail::Dated => text(report, detail),
+        Detail::Wide => wide(report),
+    }
+}
+
+fn coloured(line: String, report: &Report, colour: Colour) -> String {
     let style = match (report.kill.scope, report.kill.victim.main_process) {
         _ if colour == Colour::Never => return line,
         (Scope::System, _) => RED,
@@ -142,9 +179,9 @@ pub fn gap(report: &GapReport, detail: Detail) -> String {
         .iter()
         .map(|Column(title, ..)| match (*title, detail) {
             ("TIME", Detail::Text) => brief_time(*time),
-            ("TIME", Detail::Wide) => full_time(Some(*time), None),
+            ("TIME", Detail::Dated | Detail::Wide) => full_time(Some(*time), None),
             ("WHAT", _) => "gap".to_owned(),
-            ("WHERE", Detail::Text) if !gap.cgroups.is_empty() => {
+            ("WHERE", Detail::Text | Detail::Dated) if !gap.cgroups.is_empty() => {
                 format!("{counted}: {}", places(&gap.cgroups))
             }
             ("WHERE", _) => counted.clone(),
@@ -176,14 +213,14 @@ fn places(cgroups: &[GapCgroup]) -> String {
     told.join(", ")
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, detail: Detail) -> String {
     let Kill { victim, .. } = &report.kill;
     row(
-        TEXT,
+        columns(detail),
         [
             match report.time {
-                Some(time) => brief_time(time),
-                None => since_boot(report.kill.boot_time_ns),
+                Some(time) if detail == Detail::Text => brief_time(time),
+                time => full_time(time, report.kill.boot_time_ns),
             },
             victim.pid.to_string(),
             name(victim.comm.as_deref()),
@@ -329,6 +366,7 @@ pub fn size(bytes: Option<u64>) -> String {
 fn columns(detail: Detail) -> &'static [Column] {
     match detail {
         Detail::Text => TEXT,
+        Detail::Dated => DATED,
         Detail::Wide => WIDE,
     }
 }

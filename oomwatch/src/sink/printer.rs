@@ -13,7 +13,7 @@ use crate::{
     colour::Colour,
     filter::Filter,
     kill::Aside,
-    report::{GapReport, Report},
+    report::{GapReport, Many, Report},
 };
 
 /// Writes reports.
@@ -23,6 +23,7 @@ pub struct Printer<W = StdoutLock<'static>> {
     output: Output,
     colour: Colour,
     has_header: bool,
+    is_dated: bool,
     filter: Filter,
 }
 
@@ -49,7 +50,17 @@ impl<W: Write> Printer<W> {
             output,
             colour: Colour::new(color, is_terminal),
             has_header: !no_header,
+            is_dated: false,
             filter,
+        }
+    }
+
+    /// With the date in every line, since the kills are not of today alone.
+    #[must_use]
+    pub fn dated(self) -> Self {
+        Self {
+            is_dated: true,
+            ..self
         }
     }
 
@@ -72,6 +83,15 @@ impl<W: Write> Printer<W> {
         let line = match self.detail() {
             Some(detail) => line::kill(report, detail, self.colour),
             None => json::to_json(report)?,
+        };
+        writeln!(self.out, "{line}")
+    }
+
+    /// Many kills by the last one's report, whether it passes the filters or not.
+    pub fn many(&mut self, report: &Report, many: &Many) -> io::Result<()> {
+        let line = match self.detail() {
+            Some(detail) => line::many(report, many, detail, self.colour),
+            None => json::many_to_json(report, many)?,
         };
         writeln!(self.out, "{line}")
     }
@@ -101,6 +121,7 @@ impl<W: Write> Printer<W> {
     /// How much a line says; absent for JSON.
     fn detail(&self) -> Option<Detail> {
         match self.output {
+            Output::Text if self.is_dated => Some(Detail::Dated),
             Output::Text => Some(Detail::Text),
             Output::Wide => Some(Detail::Wide),
             Output::Json => None,

@@ -128,3 +128,23 @@ pub(crate) async fn drain_gives_up_in_time() {
     assert_eq!(agent.events.pending(), 0);
     assert_eq!(server.asked().len(), 2);
 }
+
+pub(crate) async fn drain_can_keep_what_is_left_for_the_next_start() {
+    let server = Scripted::start(vec![Reply::Silence]);
+    let mut agent = Agent::new(server.client());
+    agent.take(&in_pod("shop", "cart-0", 1));
+    agent.take(&in_pod("shop", "cart-1", 1));
+    let saved = agent.save_within(Duration::from_secs(1)).await;
+    assert_eq!(agent.settled(Outcome::Accepted), 1);
+    assert_eq!(agent.settled(Outcome::Abandoned), 0);
+    let mut agent = Agent::restored(server.client(), PATIENCE, NodeUid::Real, &saved);
+    assert_eq!(agent.events.pending(), 1);
+    agent.until(Outcome::Accepted, 1).await;
+    let asked = server.asked();
+    let bodies: Vec<_> = asked.iter().map(|asked| &asked.body).collect();
+    let [silenced, other, again] = bodies.as_slice() else {
+        panic!("three requests: {bodies:?}");
+    };
+    assert_eq!(silenced, again);
+    assert_ne!(silenced, other);
+}

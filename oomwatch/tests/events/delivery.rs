@@ -8,10 +8,16 @@ use std::{
 
 use kube::Client;
 use oomwatch::{
+    clock,
     report::Report,
-    sink::event::{Cause, Delivery, Events, NodeUid, Notice, Outcome, Policy, Reporter},
+    sink::event::{
+        Cause, Delivery, Events, NodeUid, Notice, Outcome, Policy, Reporter, Undelivered,
+    },
+    state::{Change, Entry, clock::JournalClock},
 };
 use tokio::{sync::Notify, time::timeout};
+
+use crate::kills::host;
 
 /// The node of all tests.
 pub(crate) const NODE: &str = "node-1";
@@ -37,6 +43,16 @@ impl Agent {
     }
 
     pub(crate) fn with(client: Client, request_timeout: Duration, node_uid: NodeUid) -> Self {
+        Self::restored(client, request_timeout, node_uid, &[])
+    }
+
+    /// As it was saved.
+    pub(crate) fn restored(
+        client: Client,
+        request_timeout: Duration,
+        node_uid: NodeUid,
+        saved: &[Entry],
+    ) -> Self {
         let policy = Policy {
             reporter: Reporter {
                 component: "oomwatch".to_owned(),
@@ -51,7 +67,8 @@ impl Agent {
         };
         let seen = Arc::new(Seen::default());
         let told = seen.clone();
-        let events = Events::new(policy, move |notice| {
+        let clock = JournalClock::restore(saved, &host(), clock::reading());
+        let events = Events::new(policy, clock, saved, move |notice| {
             told.notices.lock().expect("no panic").push(*notice);
             told.more.notify_one();
         });
@@ -103,12 +120,29 @@ impl Agent {
 
     /// Ends it.
     pub(crate) async fn drain(&mut self) {
-        self.delivery.drain(PATIENCE).await;
+        self.delivery.drain(PATIENCE, Undelivered::Abandoned).await;
     }
 
     /// Ends it, with no more than this for what is left.
     pub(crate) async fn drain_within(&mut self, patience: Duration) {
-        self.delivery.drain(patience).await;
+        self.delivery.drain(patience, Undelivered::Abandoned).await;
+    }
+
+    /// Ends it, with no more than this for what is left, and saves all.
+    pub(crate) async fn save_within(&mut self, patience: Duration) -> Vec<Entry> {
+        self.delivery.drain(patience, Undelivered::Kept).await;
+        self.save()
+    }
+
+    /// Saves all of it.
+    pub(crate) fn save(&self) -> Vec<Entry> {
+        self.events.save_anew();
+        let changes = self.events.changes().into_iter();
+        let entry = |Change { part, key, value }| {
+            let part = part.to_owned();
+            value.map(|value| Entry { part, key, value })
+        };
+        changes.filter_map(entry).collect()
     }
 
     /// How many incidents had this outcome.

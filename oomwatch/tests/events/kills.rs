@@ -63,11 +63,15 @@ pub(crate) fn of_system(pid: u32) -> Report {
 }
 
 fn report(kill: Kill) -> Report {
-    let host = Host {
+    Report::new(kill, &host())
+}
+
+/// Where and on which boot they are.
+pub(crate) fn host() -> Host {
+    Host {
         node: NODE.to_owned(),
-        boot_id: "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0".to_owned(),
-    };
-    Report::new(kill, &host)
+        boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+    }
 }
 
 fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {

@@ -95,6 +95,8 @@ fn main() -> ExitCode {
         event_that_is_too_large_is_refused_and_blocks_nobody,
         server_that_is_killed_and_comes_back_is_told_all,
         storm_of_pods_is_told_within_the_budget,
+        agent_that_was_killed_goes_on_with_the_same_events,
+        agent_that_has_lost_its_journal_lowers_no_count,
     ));
     trials.extend(on_scripted_server!(
         server_that_asks_for_time_is_given_it,
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         answer_that_was_lost_is_no_second_event,
         invalid_event_is_refused_once,
         drain_gives_up_in_time,
+        drain_can_keep_what_is_left_for_the_next_start,
     ));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

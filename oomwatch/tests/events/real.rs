@@ -337,3 +337,68 @@ pub(crate) async fn storm_of_pods_is_told_within_the_budget(server: &ApiServer) 
         assert_eq!(one(server, "shop", &format!("storm-{pod}"))["count"], 10);
     }
 }
+
+pub(crate) async fn agent_that_was_killed_goes_on_with_the_same_events(server: &ApiServer) {
+    forget_node_events(server);
+    let mut before = agent(server).await;
+    let kills: Vec<_> = (151..160)
+        .flat_map(|pid| [in_pod("shop", "killed", pid), of_system(pid % 3)])
+        .collect();
+    let (told, untold) = kills.split_at(6);
+    for kill in told {
+        before.take(kill);
+    }
+    let saved = before.save();
+    // What happens from here on its journal does not know.
+    for kill in untold {
+        before.take(kill);
+    }
+    before.drain().await;
+    assert_eq!(before.settled(Outcome::Accepted), 18);
+    let events = || {
+        let mut events = server.events("shop", "killed");
+        events.extend(server.events("default", NODE));
+        events
+    };
+    let left = events();
+
+    let client = server.client(AGENT).await;
+    let mut after = Agent::restored(client, PATIENCE, NodeUid::Real, &saved);
+    for kill in untold {
+        after.take(kill);
+    }
+    after.take(&in_pod("shop", "killed", 161));
+    after.drain().await;
+    let mut expected = left.clone();
+    expected[0]["count"] = json!(10);
+    let told = |events: &[Value]| {
+        let told = events.iter().map(|event| {
+            let name = event["metadata"]["name"].as_str().map(str::to_owned);
+            (name, event["count"].as_u64())
+        });
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&events()), told(&expected));
+}
+
+pub(crate) async fn agent_that_has_lost_its_journal_lowers_no_count(server: &ApiServer) {
+    let first = in_pod("shop", "forgotten", 171);
+    let mut before = agent(server).await;
+    before.take(&first);
+    for pid in 172..=175 {
+        before.take(&in_pod("shop", "forgotten", pid));
+    }
+    before.drain().await;
+    assert_eq!(one(server, "shop", "forgotten")["count"], 5);
+
+    let mut after = agent(server).await;
+    after.take(&first);
+    after.until(Outcome::Accepted, 1).await;
+    after.take(&in_pod("shop", "forgotten", 176));
+    after.take(&in_pod("shop", "forgotten", 177));
+    after.drain().await;
+    let events = server.events("shop", "forgotten");
+    let mut counts: Vec<_> = events.iter().map(|event| event["count"].as_u64()).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [Some(2), Some(5)]);
+}

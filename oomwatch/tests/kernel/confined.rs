@@ -26,7 +26,7 @@ use crate::machine::Machine;
 /// What a user without privileges may lock, by default of kernels before 5.16.
 const MEMLOCK_BYTES: u64 = 64 << 10;
 /// `nobody`.
-const OTHER_USER: u32 = 65534;
+pub(crate) const OTHER_USER: u32 = 65534;
 
 const TRACEFS: &CStr = c"tracefs";
 /// Where it is looked for; debugfs has it, too.
@@ -168,6 +168,11 @@ impl Running {
             assert!(read > 0, "{arguments:?} did not get ready: {told}");
         }
         running
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as Ctrl-C does.

@@ -6,6 +6,8 @@ use crate::report::{Line, Report};
 
 /// What it says at the end if nothing is missing.
 const COMPLETE: &str = "every OOM kill that the kernel counted was seen";
+/// What it says if it does not know of all who was killed.
+const COUNTED: &str = "every OOM kill that the kernel counted is told";
 
 /// The command after its end.
 #[derive(Debug)]
@@ -76,19 +78,12 @@ impl Ended {
 
     /// What it counted: it says that nothing is missing, and it counted nothing that the kernel did not.
     pub(crate) fn sum(&self) -> Sum {
-        let line = self
-            .told
-            .iter()
-            .find_map(|line| line.split_once(COMPLETE).map(|(_, counts)| counts))
+        let counts = self
+            .said(COMPLETE)
             .unwrap_or_else(|| panic!("no word that every kill was seen: {:#?}", self.told));
-        let counts: HashMap<_, u64> = line
-            .split_ascii_whitespace()
-            .filter_map(|count| count.split_once('='))
-            .map(|(name, count)| (name, count.parse().expect("a count")))
-            .collect();
         let count = |name| {
             let count = counts.get(name);
-            *count.unwrap_or_else(|| panic!("no count of {name}: {line}"))
+            *count.unwrap_or_else(|| panic!("no count of {name}: {counts:?}"))
         };
         let sum = Sum {
             kills: count("kills"),
@@ -98,6 +93,34 @@ impl Ended {
         };
         self.check_growth(sum.kills + sum.rekills);
         sum
+    }
+
+    /// Kills, re-kills, and of how many it does not know who was killed, whether it says that it knows of all or not.
+    pub(crate) fn counted(&self) -> (u64, u64, u64) {
+        let counts = self.said(COMPLETE).or_else(|| self.said(COUNTED));
+        let counts = counts.unwrap_or_else(|| panic!("no word of what was seen: {:#?}", self.told));
+        let count = |name| counts.get(name).copied().unwrap_or_default();
+        (count("kills"), count("rekills"), count("unidentified"))
+    }
+
+    /// Kills that it found in the kernel log.
+    pub(crate) fn filled(&self) -> u64 {
+        let counts = self.said(COMPLETE).or_else(|| self.said(COUNTED));
+        let filled = counts.and_then(|counts| counts.get("filled").copied());
+        filled.unwrap_or_default()
+    }
+
+    /// The counts behind these words of its.
+    fn said(&self, words: &str) -> Option<HashMap<&str, u64>> {
+        let line = self
+            .told
+            .iter()
+            .find_map(|line| line.split_once(words).map(|(_, counts)| counts))?;
+        let counts = line
+            .split_ascii_whitespace()
+            .filter_map(|count| count.split_once('='))
+            .map(|(name, count)| (name, count.parse().expect("a count")));
+        Some(counts.collect())
     }
 
     fn check_growth(&self, counted: u64) {

@@ -27,6 +27,8 @@
 
 /// Whether the rungs agree.
 mod agreement;
+/// A place to pin.
+mod bpffs;
 /// Making, limiting and removing cgroups.
 mod cgroups;
 /// Two reports of one kill.
@@ -42,6 +44,8 @@ mod ended;
 mod expected;
 /// The victims.
 mod hog;
+/// An observer that is started again and again.
+mod keeper;
 /// The kernel's own words and counts.
 mod kernel;
 /// What this machine gives.
@@ -106,6 +110,12 @@ fn main() -> ExitCode {
         .is_some()
     {
         return hog::run(arguments);
+    }
+    if arguments
+        .next_if(|word| word == OsStr::new("keeper"))
+        .is_some()
+    {
+        return keeper::run(arguments);
     }
     let mut arguments = Arguments::from_args();
     // Each watcher sees the whole machine's kills, and the kernel's count is compared.

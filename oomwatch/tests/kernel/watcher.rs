@@ -1,6 +1,7 @@
 //! The command under test: started, read while it runs, and ended.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{self, BufRead as _, BufReader, Read},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
@@ -22,14 +23,18 @@ use crate::{
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
+/// The same of the agent, which has more to do first, at level debug.
+const AGENT_READY: &str = "were given up";
 /// Exit code of a command that was told what it does not know.
 const USAGE: i32 = 2;
 
 /// How to start it.
 pub(crate) struct Watch<'a> {
     machine: &'a Machine,
+    command: &'static str,
+    ready: &'static str,
     arguments: Vec<String>,
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl<'a> Watch<'a> {
@@ -37,8 +42,19 @@ impl<'a> Watch<'a> {
     pub(crate) fn new(machine: &'a Machine, arguments: &[&str]) -> Self {
         Self {
             machine,
+            command: "watch",
+            ready: READY,
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             environment: Vec::new(),
+        }
+    }
+
+    /// `oomwatch agent` with these arguments.
+    pub(crate) fn agent(machine: &'a Machine, arguments: &[&str]) -> Self {
+        Self {
+            command: "agent",
+            ready: AGENT_READY,
+            ..Self::new(machine, arguments)
         }
     }
 
@@ -55,8 +71,8 @@ impl<'a> Watch<'a> {
     }
 
     /// With a variable of the environment.
-    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -96,7 +112,7 @@ impl<'a> Watch<'a> {
         // SAFETY: one system call with numbers, which is safe between fork and exec.
         unsafe { command.pre_exec(end_with_parent) };
         let mut child = command
-            .arg("watch")
+            .arg(self.command)
             .args(&self.arguments)
             .args(chosen)
             .env_remove("NODE_NAME")
@@ -116,6 +132,7 @@ impl<'a> Watch<'a> {
             child,
             talk: lines_of(stderr),
             told: Vec::new(),
+            ready: self.ready,
             patience: self.machine.patience,
             counted,
             ended: false,
@@ -136,6 +153,7 @@ pub(crate) struct Watcher {
     stdout: Stdout,
     talk: Receiver<Vec<u8>>,
     told: Vec<String>,
+    ready: &'static str,
     patience: Duration,
     /// The kernel's count before it was started.
     counted: u64,
@@ -153,7 +171,11 @@ impl Watcher {
     /// Waits until it sees kills; if it ends instead, this is what it says of it.
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + self.patience;
-        while !self.told.last().is_some_and(|line| line.contains(READY)) {
+        while !self
+            .told
+            .last()
+            .is_some_and(|line| line.contains(self.ready))
+        {
             match next(&self.talk, deadline) {
                 Ok(line) => self.told.push(String::from_utf8_lossy(&line).into_owned()),
                 Err(RecvTimeoutError::Timeout) => panic!("the command did not get ready"),
@@ -178,6 +200,11 @@ impl Watcher {
             .and_then(|line| line.split_once("hooks=\""))
             .unwrap_or_else(|| panic!("no word about hooks: {:?}", self.told));
         hooks_of(hooks.split('"').next().unwrap_or_default())
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Reads its stdout from now on.

@@ -54,7 +54,8 @@ fn image_is_the_one_that_is_built() {
     };
     let images: Vec<_> = documents
         .iter()
-        .filter_map(|(_, document)| container(document)?["image"].as_str())
+        .flat_map(|(_, document)| containers(document))
+        .filter_map(|container| container["image"].as_str())
         .collect();
     assert!(!images.is_empty());
     let built = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
@@ -71,10 +72,9 @@ fn every_volume_is_mounted() {
         return skip("no kubectl with kustomize 5");
     };
     for (folder, document) in documents {
-        let Some(container) = container(&document) else {
-            continue;
-        };
-        let mut mounted = strings(&container["volumeMounts"], "name");
+        let mut mounted: Vec<_> = containers(&document)
+            .flat_map(|container| strings(&container["volumeMounts"], "name"))
+            .collect();
         let mut volumes = strings(&document["spec"]["template"]["spec"]["volumes"], "name");
         mounted.sort_unstable();
         volumes.sort_unstable();
@@ -96,23 +96,17 @@ fn every_flag_is_one_of_the_commands() {
         String::from_utf8(output.stdout).expect("help in UTF-8")
     };
     for (folder, document) in documents {
-        let Some(container) = container(&document) else {
-            continue;
-        };
-        let arguments: Vec<&str> = container["args"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        let (command, flags) = arguments.split_first().expect("a command");
-        let help = help(&[command]);
-        for flag in flags {
-            let name = flag.split('=').next().unwrap_or(flag);
-            let is_known = help
-                .split_whitespace()
-                .any(|word| word.trim_end_matches(',') == name);
-            assert!(is_known, "{folder}: {flag} is not in `{command} --help`");
+        for container in containers(&document) {
+            let arguments = arguments(container);
+            let (command, flags) = arguments.split_first().expect("a command");
+            let help = help(&[command]);
+            for flag in flags {
+                let name = flag.split('=').next().unwrap_or(flag);
+                let is_known = help
+                    .split_whitespace()
+                    .any(|word| word.trim_end_matches(',') == name);
+                assert!(is_known, "{folder}: {flag} is not in `{command} --help`");
+            }
         }
     }
 }
@@ -131,6 +125,12 @@ fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
         "oomwatch/tests/node/hardened"
     };
     server.kubectl(&["apply", "--dry-run=server", "-k", hardened]);
+    server.kubectl(&[
+        "apply",
+        "--dry-run=server",
+        "-k",
+        "deploy/overlays/uninstall",
+    ]);
 
     server.kubectl(&["apply", "-k", "deploy/base"]);
     let agent = "--as=system:serviceaccount:oomwatch:oomwatch";
@@ -180,12 +180,105 @@ fn hardened_differs_by_what_it_says() {
         assert_eq!(pod[host], Value::Null, "{host}");
     }
     for mount in container["volumeMounts"].as_array().expect("mounts") {
-        assert_eq!(mount["readOnly"], true, "{mount}");
-        assert_eq!(mount["recursiveReadOnly"], "IfPossible", "{mount}");
+        let name = mount["name"].as_str().expect("a name");
+        // What is to outlive the pod has to be written.
+        let is_written = ["bpf", "state"].contains(&name);
+        assert_eq!(mount["readOnly"] == true, !is_written, "{mount}");
+        let is_tree = name == "cgroup";
+        assert_eq!(
+            mount["recursiveReadOnly"] == "IfPossible",
+            is_tree,
+            "{mount}"
+        );
     }
 }
 
-/// The only container of a `DaemonSet`.
+#[test]
+fn agents_keep_what_outlives_them_where_uninstalling_removes_it() {
+    let folders = [
+        "deploy/base",
+        "deploy/overlays/hardened",
+        "deploy/overlays/uninstall",
+    ];
+    let Some(rendered) = folders.map(render).into_iter().collect::<Option<Vec<_>>>() else {
+        return skip("no kubectl with kustomize 5");
+    };
+    for (folder, documents) in folders.into_iter().zip(rendered) {
+        let daemon = documents
+            .iter()
+            .find(|document| document["kind"] == "DaemonSet")
+            .expect("a DaemonSet");
+        let volumes = &daemon["spec"]["template"]["spec"]["volumes"];
+        // The one that has something to do, or the only one.
+        let container = containers(daemon).next().expect("a container");
+        for (name, on_the_node, in_the_pod) in [
+            ("bpf", "/sys/fs/bpf", "/host/bpf"),
+            ("state", "/var/lib/oomwatch", "/var/lib/oomwatch"),
+        ] {
+            let find = |list: &Value| {
+                let mut list = list.as_array().expect("a list").iter();
+                list.find(|one| one["name"] == name).cloned()
+            };
+            let volume = find(volumes).expect(name);
+            assert_eq!(volume["hostPath"]["path"], on_the_node, "{folder}");
+            let mount = find(&container["volumeMounts"]).expect(name);
+            assert_eq!(mount["mountPath"], in_the_pod, "{folder}");
+            assert_eq!(mount["readOnly"], Value::Null, "{folder}");
+        }
+        assert!(
+            arguments(container).contains(&"--bpffs=/host/bpf"),
+            "{folder}"
+        );
+    }
+}
+
+#[test]
+fn uninstalling_cleans_up_and_then_does_nothing() {
+    let Some(documents) = render("deploy/overlays/uninstall") else {
+        return skip("no kubectl with kustomize 5");
+    };
+    let daemon = documents
+        .iter()
+        .find(|document| document["kind"] == "DaemonSet")
+        .expect("a DaemonSet");
+    let [cleanup, stay] = &containers(daemon).collect::<Vec<_>>()[..] else {
+        panic!("not two containers: {daemon}");
+    };
+    assert_eq!(
+        arguments(cleanup),
+        ["cleanup", "--bpffs=/host/bpf", "--journal"]
+    );
+    assert_eq!(arguments(stay), ["cleanup", "--stay"]);
+    for container in [cleanup, stay] {
+        let context = &container["securityContext"];
+        assert_eq!(context["privileged"], false);
+        assert_eq!(
+            context["capabilities"],
+            serde_json::json!({ "drop": ["ALL"] })
+        );
+        for probe in ["livenessProbe", "readinessProbe", "ports", "env"] {
+            assert_eq!(container[probe], Value::Null, "{probe}");
+        }
+    }
+    assert_eq!(stay["volumeMounts"], Value::Null);
+}
+
+/// The only container of the agent's `DaemonSet`.
 fn container(document: &Value) -> Option<&Value> {
     document["spec"]["template"]["spec"]["containers"].get(0)
+}
+
+/// All containers of a `DaemonSet`, in the order in which they begin.
+fn containers(document: &Value) -> impl Iterator<Item = &Value> {
+    let pod = &document["spec"]["template"]["spec"];
+    [&pod["initContainers"], &pod["containers"]]
+        .into_iter()
+        .filter_map(Value::as_array)
+        .flatten()
+}
+
+/// The words after the program's name.
+fn arguments(container: &Value) -> Vec<&str> {
+    let words = container["args"].as_array().into_iter().flatten();
+    words.filter_map(Value::as_str).collect()
 }

@@ -9,9 +9,10 @@ use std::{
 use serde_json::Value;
 
 /// What there is to deploy, and what tests deploy.
-const DEPLOYED: [&str; 4] = [
+const DEPLOYED: [&str; 5] = [
     "deploy/base",
     "deploy/overlays/hardened",
+    "deploy/overlays/uninstall",
     "oomwatch/tests/node/base",
     "oomwatch/tests/node/hardened",
 ];

@@ -5,7 +5,10 @@ use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use oomwatch::report::ContainerKind;
+use oomwatch::{
+    report::ContainerKind,
+    state::{Change, Entry},
+};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,11 +20,15 @@ use crate::{
 
 const NODE: &str = "node-1";
 
-pub(crate) const ALL: [Scenario<ApiServer>; 7] = [
+pub(crate) const ALL: [Scenario<ApiServer>; 8] = [
     ("containers_are_named_with_their_kind", kinds),
     ("restarted_container_is_named_by_both_ids", restarted),
     ("static_pod_is_named_by_its_hash", static_pod),
     ("deleted_pod_is_still_named", deleted),
+    (
+        "pod_that_was_deleted_while_the_agent_was_down_is_named",
+        deleted_while_down,
+    ),
     ("pods_of_other_nodes_are_nobodys", other_node),
     (
         "whoever_may_not_watch_is_told_and_waits_for_nothing",
@@ -193,6 +200,39 @@ fn deleted(server: &ApiServer) {
         .await;
         let report = named(&names, &pod.uid, &id('f')).await;
         assert_eq!(all_names(&report), expected);
+    });
+}
+
+fn deleted_while_down(server: &ApiServer) {
+    runtime().block_on(async {
+        let client = server.client(ADMIN).await;
+        let pod = Made::new(&client, "down", json!({}), json!({})).await;
+        pod.status(json!({"containerStatuses": [status("app", &id('e'))]}))
+            .await;
+        let mut before = names();
+        before.watch_pods(client.clone(), NODE);
+        let expected = [Some("default"), Some("down"), Some("app")];
+        named_so(&before, &pod.uid, &id('e'), |report| {
+            all_names(report) == expected
+        })
+        .await;
+        let saved = before.changes().into_iter().filter_map(|change| {
+            let Change { part, key, value } = change;
+            let part = part.to_owned();
+            value.map(|value| Entry { part, key, value })
+        });
+        let saved: Vec<_> = saved.collect();
+        drop(before);
+        pod.delete().await;
+        let mut after = names();
+        after.restore(&saved);
+        after.watch_pods(client, NODE);
+        // Neither a watch that is yet to come up nor one that knows no such pod takes the name away.
+        for _ in 0..2 {
+            let report = named(&after, &pod.uid, &id('e')).await;
+            assert_eq!(all_names(&report), expected);
+            until_watch_is(&after, true).await;
+        }
     });
 }
 

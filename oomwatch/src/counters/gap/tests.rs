@@ -30,7 +30,15 @@ fn snapshot(rows: &[Row]) -> Snapshot {
 }
 
 fn told(before: &Snapshot, now: &Snapshot) -> Vec<(String, u64, Place)> {
-    grown(before, now)
+    told_beyond(before, now, &Explained::default())
+}
+
+fn told_beyond(
+    before: &Snapshot,
+    now: &Snapshot,
+    explained: &Explained,
+) -> Vec<(String, u64, Place)> {
+    grown(&Earlier::of(before, usize::MAX), now, explained)
         .into_iter()
         .map(|cgroup| {
             let path = String::from_utf8(cgroup.path).expect("a plain path");
@@ -121,10 +129,18 @@ fn cgroup_without_the_controller_counts_in_the_one_above_it() {
 }
 
 #[test]
-fn nothing_is_made_of_counts_that_went_back_or_are_not_known() {
-    let before = [ROOT, ("/a", Some(9), Some(9)), ("/b", None, None)];
-    let now = [ROOT, ("/a", Some(1), Some(1)), ("/b", Some(5), Some(5))];
+fn nothing_is_made_of_counts_that_went_back() {
+    let before = [ROOT, ("/a", Some(9), Some(9))];
+    let now = [ROOT, ("/a", Some(1), Some(1))];
     assert_eq!(told(&snapshot(&before), &snapshot(&now)), []);
+}
+
+/// The controller was enabled there meanwhile.
+#[test]
+fn cgroup_that_begins_to_count_has_counted_since() {
+    let before = [ROOT, ("/b", None, None)];
+    let now = [ROOT, ("/b", Some(5), Some(5))];
+    assert_eq!(told(&snapshot(&before), &snapshot(&now)), [here("/b", 5)]);
 }
 
 #[test]
@@ -157,4 +173,59 @@ fn kill_between_two_cgroups_is_not_taken_for_one_in_a_cgroup_that_is_gone() {
         };
         assert_eq!(told(&with(before(), 0), &with(now(), 1)), []);
     }
+}
+
+#[test]
+fn what_is_known_is_taken_off() {
+    let before = [ROOT, ("/a", Some(1), Some(1)), ("/a/b", Some(0), Some(0))];
+    let now = [ROOT, ("/a", Some(4), Some(9))];
+    let mut explained = Explained::default();
+    for path in [&b"/a"[..], b"/a", b"/a/b"] {
+        explained.add(Some(&crate::kill::Cgroup {
+            path: path.to_vec(),
+            id: None,
+        }));
+    }
+    let told = told_beyond(&snapshot(&before), &snapshot(&now), &explained);
+    assert_eq!(told, [here("/a", 1), below("/a", 4)]);
+}
+
+#[test]
+fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
+    let before = snapshot(&[
+        ROOT,
+        ("/a", Some(0), Some(2)),
+        ("/b", Some(3), Some(3)),
+        ("/idle", Some(0), Some(0)),
+        ("/none", None, None),
+    ]);
+    let kept = Earlier::of(&before, 2);
+    assert_eq!(kept.cgroups.len(), 2);
+    let text = serde_json::to_string(&kept).expect("serialize");
+    let kept: Earlier = serde_json::from_str(&text).expect("read back");
+    let now = snapshot(&[
+        ROOT,
+        ("/a", Some(1), Some(3)),
+        ("/b", Some(3), Some(3)),
+        ("/idle", Some(5), Some(5)),
+        ("/none", None, None),
+        ("/new", Some(7), Some(7)),
+    ]);
+    let all = [here("/a", 1), here("/idle", 5), here("/new", 7)];
+    let paths = |grown: Vec<GapCgroup>| -> Vec<_> {
+        let path = |cgroup: GapCgroup| String::from_utf8(cgroup.path).expect("a plain path");
+        grown.into_iter().map(path).collect()
+    };
+    let told = grown(&kept, &now, &Explained::default());
+    assert_eq!(paths(told), all.map(|(path, _, _)| path));
+    // What was left out is not taken for new.
+    let some = Earlier::of(&before, 1);
+    assert_eq!(paths(grown(&some, &now, &Explained::default())), ["/a"],);
+}
+
+#[test]
+fn at_boot_nothing_had_been_counted() {
+    let now = snapshot(&[ROOT, ("/a", Some(1), Some(3))]);
+    let told = grown(&Earlier::nothing(), &now, &Explained::default());
+    assert_eq!(told.len(), 2);
 }

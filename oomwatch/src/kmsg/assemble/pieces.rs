@@ -32,14 +32,15 @@ impl OpenLine {
         if is_late || record.caller != self.caller {
             return false;
         }
-        let is_piece = PIECES.iter().any(|start| record.text.starts_with(start));
         record.part == Part::Continuation
-            || record.sequence.is_none() && (is_piece || self.is_broken_by_newline(record))
+            || record.sequence.is_none() && (is_piece(record) || self.is_broken_by_newline(record))
     }
 
-    /// In text a newline in a name breaks the line, and what follows has no time.
+    /// In text a newline in a name breaks the line, and what follows has no time; from `syslog(2)` it has the very same.
     fn is_broken_by_newline(&self, record: &Record<'_>) -> bool {
-        record.stamp == Stamp::default() && self.stamp != Stamp::default()
+        let has_time = self.stamp != Stamp::default();
+        let has_none = record.stamp == Stamp::default();
+        has_time && (has_none || record.stamp == self.stamp && !is_piece(record))
     }
 
     pub(super) fn joined(mut self, record: &Record<'_>) -> Self {
@@ -51,4 +52,9 @@ impl OpenLine {
         self.text.extend_from_slice(piece);
         self
     }
+}
+
+/// Whether it begins as the kernel's own pieces do.
+fn is_piece(record: &Record<'_>) -> bool {
+    PIECES.iter().any(|start| record.text.starts_with(start))
 }

@@ -1,4 +1,5 @@
 mod kill;
+mod restart;
 
 use super::*;
 use crate::{

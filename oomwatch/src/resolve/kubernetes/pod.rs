@@ -8,6 +8,14 @@ use crate::{
     resolve::facts::{self, PodName},
 };
 
+/// Containers of a pod that are known by its specification; of the rest the runtime tells the name. The API server knows
+/// no bound but its own of a megabyte and a half for an object, and whoever may make pods may have many of those.
+pub(super) const CONTAINERS_MAX: usize = 128;
+/// Longest image that is taken: a runtime can have none whose name is longer (255, a tag of 128, a digest).
+const IMAGE_MAX: usize = 512;
+/// Longest hash of a static pod's configuration: the kubelet's has 32 characters, and anyone may annotate his pod.
+const HASH_MAX: usize = 64;
+
 /// A pod, as the API writes it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Pod {
@@ -129,7 +137,8 @@ impl Pod {
             },
             uid: metadata.uid,
             config_hash: annotation(|all| &all.config_mirror)
-                .or_else(|| annotation(|all| &all.config_hash)),
+                .or_else(|| annotation(|all| &all.config_hash))
+                .filter(|hash| hash.len() <= HASH_MAX),
             events_off: annotation(|all| &all.events).as_deref() == Some("off"),
             shares_pids: spec.host_pid == Some(true) || spec.share_process_namespace == Some(true),
             memory_limit_bytes: memory_limit_bytes(spec.resources.as_ref()),
@@ -139,6 +148,7 @@ impl Pod {
                     let containers = containers.unwrap_or_default().into_iter();
                     containers.map(move |container| (container, kind))
                 })
+                .take(CONTAINERS_MAX)
                 .map(|(container, kind)| container.into_facts(kind, &statuses))
                 .collect(),
         }
@@ -171,7 +181,7 @@ impl Container {
         }
         facts::Container {
             kind,
-            image: image.filter(|image| !image.is_empty()),
+            image: image.filter(|image| (1..=IMAGE_MAX).contains(&image.len())),
             memory_limit_bytes: memory_limit_bytes(resources.as_ref()),
             ids,
             name,

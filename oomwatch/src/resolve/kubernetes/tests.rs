@@ -68,6 +68,54 @@ fn malformed_pods_are_errors_and_nothing_worse() {
     }
 }
 
+/// As large as a pod can be, made by someone who wants to fill the agent's memory.
+#[test]
+fn hostile_pod_is_small() {
+    let large = "x".repeat(100_000);
+    let container = format!(r#"{{"name":"a","image":"{large}"}},"#);
+    let many = r#"{"name":"b","image":"i"},"#.repeat(20_000);
+    let pod = facts(&format!(
+        r#"{{"metadata":{{"namespace":"a","name":"b","uid":"c","annotations":{{"kubernetes.io/config.hash":"{large}"}}}},
+            "spec":{{"containers":[{container}{many}{container}{{"name":"last"}}],"initContainers":[{many}{{"name":"last"}}]}}}}"#
+    ));
+    assert_eq!(pod.config_hash, None);
+    assert_eq!(pod.containers[0].image, None);
+    assert_eq!(pod.containers.len(), pod::CONTAINERS_MAX);
+    assert!(pod.bytes() < 32 << 10, "{}", pod.bytes());
+}
+
+#[test]
+fn pods_that_are_too_large_together_are_left_out() {
+    let mut directory = Directory::default();
+    directory.set_kubernetes(Standing::Up);
+    let mut cursor = Cursor::default();
+    cursor.begin(&mut directory);
+    let image = "i".repeat(500);
+    let containers = format!(r#"{{"name":"a","image":"{image}"}},"#).repeat(127);
+    let pod = |uid: u32| {
+        format!(
+            r#"{{"type":"ADDED","object":{{"metadata":{{"namespace":"shop","name":"p{uid}","uid":"{uid}"}},
+                "spec":{{"containers":[{containers}{{"name":"z"}}]}}}}}}"#
+        )
+    };
+    for uid in 0..200 {
+        take(&mut cursor, &mut directory, &pod(uid)).expect("taken");
+    }
+    let kept = directory.pod_names().map_or(0, |names| names.len());
+    assert!((50..150).contains(&kept), "{kept}");
+    assert!(cursor.is_full_told);
+    // Others are gone, and so there is room.
+    let now = Instant::now();
+    for uid in 0..50 {
+        directory.remove_pod(&uid.to_string(), now);
+    }
+    let later = now + Duration::from_hours(1);
+    directory.remove_pod("0", later);
+    let event = serde_json::from_str(&pod(1000)).expect("an event");
+    cursor.take(event, &mut directory, later).expect("taken");
+    assert!(directory.knows_pod("1000"));
+}
+
 /// What the server sends, taken by a cursor.
 fn take(cursor: &mut Cursor, directory: &mut Directory, json: &str) -> Result<(), WatchError> {
     let event = serde_json::from_str(json).expect("an event");
@@ -150,6 +198,7 @@ fn pods_that_a_new_watch_does_not_tell_are_gone_at_its_first_bookmark() {
 fn interrupted_watch_does_not_begin_anew() {
     let mut cursor = Cursor {
         resume: Some("100".to_owned()),
+        ..Cursor::default()
     };
     cursor.failed(&WatchError::Silent);
     assert_eq!(cursor.version(), "100");

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::{Bucket, Rate},
-    object::{Event, MAX_COUNT, Metadata, Seconds},
+    object::{Event, Metadata},
     recent::Recent,
+    tally::{Lesson, Origin, Tally},
 };
+use crate::state::{Change, Entry};
 
 /// `maxLruCacheEntries`, of each of three caches.
 const CAPACITY: usize = 4096;
@@ -27,10 +29,10 @@ const SPAM: Rate = Rate {
 const COMBINED: &str = "(combined from similar events): ";
 
 /// What was recorded before.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Correlator {
     alike: Recent<Alike>,
-    counted: Recent<Counted>,
+    counted: Recent<Tally>,
     buckets: Recent<Bucket>,
     /// Objects with a count that is yet to be written, longest first.
     held: VecDeque<Held>,
@@ -43,15 +45,7 @@ struct Alike {
     last_ns: u64,
 }
 
-/// What an object has been told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Counted {
-    object: Metadata,
-    first: Seconds,
-    count: u32,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Held {
     bucket: String,
     object: Metadata,
@@ -62,6 +56,8 @@ struct Held {
 pub struct Correlated {
     /// With the name, the first time and the count of its object: with a count of 1 it is new.
     pub event: Event,
+    /// Whether the API server can have the object from before.
+    pub origin: Origin,
     /// Whether it may be written now.
     pub verdict: Verdict,
 }
@@ -75,47 +71,53 @@ pub enum Verdict {
     Hold,
 }
 
-impl Default for Correlator {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Correlator {
-    /// Nothing was recorded before.
+    /// What was saved of it; but for [`Correlator::hold`].
     #[must_use]
-    pub fn new() -> Self {
+    pub fn restore(saved: &[Entry]) -> Self {
         Self {
-            alike: Recent::new(CAPACITY),
-            counted: Recent::new(CAPACITY),
-            buckets: Recent::new(CAPACITY),
+            alike: Recent::restore("alike", CAPACITY, saved),
+            counted: Recent::restore("counted", CAPACITY, saved),
+            buckets: Recent::restore("buckets", CAPACITY, saved),
             held: VecDeque::new(),
         }
     }
 
-    /// Takes an Event with a name of its own. `now_ns` is a clock that never goes back.
-    pub fn take(&mut self, event: Event, now_ns: u64) -> Correlated {
+    /// Takes an Event with a name of its own, of a kill at `time_ns`. It is the kill's own time that decides, so that the same
+    /// kills make the same objects whenever they are taken.
+    pub fn take(&mut self, event: Event, origin: Origin, time_ns: u64) -> Correlated {
         let bucket_key = bucket_key(&event);
-        let (key, event) = self.combine(event, now_ns);
-        let event = self.count(&key, event);
+        let (key, event) = self.combine(event, time_ns);
+        let tally = self.counted.entry(&key, || Tally::of(&event, origin));
+        let event = tally.add(event, origin);
+        let origin = tally.origin();
         let bucket = self
             .buckets
-            .entry(&bucket_key, || Bucket::full(SPAM, now_ns));
-        let object = &event.metadata;
-        let verdict = if bucket.take(SPAM, now_ns) {
-            self.held.retain(|held| held.object != *object);
+            .entry(&bucket_key, || Bucket::full(SPAM, time_ns));
+        let verdict = if bucket.take(SPAM, time_ns) {
+            self.written(&event.metadata);
             Verdict::Write
         } else {
-            if !self.held.iter().any(|held| held.object == *object) {
-                self.held.push_back(Held {
-                    bucket: bucket_key,
-                    object: object.clone(),
-                });
-                self.held.truncate(CAPACITY);
-            }
+            self.hold(&event);
             Verdict::Hold
         };
-        Correlated { event, verdict }
+        Correlated {
+            event,
+            origin,
+            verdict,
+        }
+    }
+
+    /// The count of this Event's object is not to be written until [`Correlator::release`] names it.
+    pub fn hold(&mut self, event: &Event) {
+        let object = &event.metadata;
+        if !self.held.iter().any(|held| held.object == *object) {
+            self.held.push_back(Held {
+                bucket: bucket_key(event),
+                object: object.clone(),
+            });
+            self.held.truncate(CAPACITY);
+        }
     }
 
     /// The object whose count may be written now, if there is one.
@@ -145,18 +147,43 @@ impl Correlator {
         self.held.retain(|held| held.object != *object);
     }
 
+    /// Takes what was learnt of an object.
+    pub(super) fn learn(&mut self, about: &Metadata, lesson: &Lesson) {
+        if let Some(tally) = self.counted.find_mut(|tally| tally.is_of(about)) {
+            tally.learn(lesson);
+        }
+    }
+
+    /// What has changed since the last call.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let Self {
+            alike,
+            counted,
+            buckets,
+            held: _,
+        } = self;
+        [alike.changes(), counted.changes(), buckets.changes()].concat()
+    }
+
+    /// All of it is to be saved anew.
+    pub fn save_anew(&mut self) {
+        self.alike.save_anew();
+        self.counted.save_anew();
+        self.buckets.save_anew();
+    }
+
     /// `EventAggregate`: the key of the object to be counted, and the Event for it.
-    fn combine(&mut self, event: Event, now_ns: u64) -> (String, Event) {
+    fn combine(&mut self, event: Event, time_ns: u64) -> (String, Event) {
         let key = alike_key(&event);
         let fresh = || Alike {
             messages: VecDeque::new(),
-            last_ns: now_ns,
+            last_ns: time_ns,
         };
         let alike = self.alike.entry(&key, fresh);
-        if now_ns.saturating_sub(alike.last_ns) > ALIKE_WITHIN_NS {
+        if time_ns.saturating_sub(alike.last_ns) > ALIKE_WITHIN_NS {
             *alike = fresh();
         }
-        alike.last_ns = now_ns;
+        alike.last_ns = alike.last_ns.max(time_ns);
         if !alike.messages.contains(&event.message) {
             alike.messages.push_back(event.message.clone());
         }
@@ -171,29 +198,6 @@ impl Correlator {
             ..event
         };
         (key, combined)
-    }
-
-    /// `eventObserve`: how often it has happened, and the name of its object.
-    fn count(&mut self, key: &str, event: Event) -> Event {
-        let mut is_new = false;
-        let counted = self.counted.entry(key, || {
-            is_new = true;
-            Counted {
-                object: event.metadata.clone(),
-                first: event.first_timestamp,
-                count: 1,
-            }
-        });
-        if is_new {
-            return event;
-        }
-        counted.count = counted.count.saturating_add(1).min(MAX_COUNT);
-        Event {
-            metadata: counted.object.clone(),
-            first_timestamp: counted.first,
-            count: counted.count,
-            ..event
-        }
     }
 }
 
@@ -220,7 +224,7 @@ fn bucket_key(event: &Event) -> String {
     join(event, &[])
 }
 
-/// What all keys begin with, and more. NUL is in none of it.
+/// What all keys begin with, and more. A line break is in none of it.
 fn join(event: &Event, more: &[&str]) -> String {
     let about = &event.involved_object;
     let common = [
@@ -233,7 +237,7 @@ fn join(event: &Event, more: &[&str]) -> String {
         &about.api_version,
         &event.kind,
     ];
-    [&common, more].concat().join("\0")
+    [&common, more].concat().join("\n")
 }
 
 #[cfg(test)]

@@ -23,10 +23,14 @@ use super::{
     bucket::SECOND_NS,
     notice::{Notice, Outcome},
     object::Metadata,
-    outbox::Next,
+    outbox::{Next, Undelivered},
     record::{Now, Policy, Recorder},
 };
-use crate::{clock, report::Report};
+use crate::{
+    clock,
+    report::Report,
+    state::{Change, Entry, clock::JournalClock},
+};
 
 /// The same trouble is told once in so long.
 const TOLD_FOR_NS: u64 = 300 * SECOND_NS;
@@ -38,6 +42,7 @@ pub struct Events {
 }
 
 struct Shared {
+    clock: JournalClock,
     inner: Mutex<Inner>,
     /// There may be something to do.
     woken: Notify,
@@ -66,25 +71,38 @@ enum Done {
 }
 
 impl Events {
-    /// Nothing is recorded yet. `observe` is told what becomes of each incident, at once and wherever that is: it must be
-    /// quick.
-    pub fn new(policy: Policy, observe: impl FnMut(&Notice) + Send + 'static) -> Self {
+    /// Goes on from what was saved, if anything was. `observe` is told what becomes of each incident, at once and wherever that
+    /// is: it must be quick.
+    ///
+    /// Nothing is recorded twice if [`Events::changes`] is saved before the first kill is handed over; and what was handed over
+    /// and is not in `saved` is handed over again, in the same order, before anything is delivered.
+    pub fn new(
+        policy: Policy,
+        clock: JournalClock,
+        saved: &[Entry],
+        observe: impl FnMut(&Notice) + Send + 'static,
+    ) -> Self {
+        let now_ns = clock.at_ns(clock::since_boot_ns());
         let inner = Inner {
-            recorder: Recorder::new(policy, clock::since_boot_ns()),
+            recorder: Recorder::restore(policy, saved, now_ns),
             observe: Box::new(observe),
             told: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
+            clock,
             inner: Mutex::new(inner),
             woken: Notify::new(),
         });
         Self { shared }
     }
 
-    /// Takes a kill. It takes microseconds, and never waits.
+    /// Takes a kill, of this boot or an earlier one. It takes microseconds, and never waits.
     pub fn take(&self, report: &Report) {
+        let reading = clock::reading();
+        let journal = &self.shared.clock;
         let now = Now {
-            boot_time_ns: clock::since_boot_ns(),
+            clock_ns: journal.at_ns(reading.boot_time_ns),
+            kill_ns: journal.of_kill_ns(report, reading),
             time: Timestamp::now(),
         };
         self.with(|recorder| recorder.take(report, now));
@@ -95,6 +113,27 @@ impl Events {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.with(|recorder| recorder.pending())
+    }
+
+    /// Whether anything is to be sent, or is under way.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        self.with(|recorder| recorder.is_trying())
+    }
+
+    /// What differs from what was saved: to be saved in one transaction with the fact that the kills taken so far are told.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        let mut changes = self.with(Recorder::changes);
+        if !changes.is_empty() {
+            changes.push(self.shared.clock.change(clock::reading()));
+        }
+        changes
+    }
+
+    /// What was saved is lost: all of it is a change again.
+    pub fn save_anew(&self) {
+        self.with(Recorder::save_anew);
     }
 
     /// Delivers to an API server, with so much time for each request. The client must not retry by itself
@@ -124,6 +163,21 @@ impl Events {
             inner.tell(&notice, clock::since_boot_ns());
         }
         result
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.shared.clock.at_ns(clock::since_boot_ns())
+    }
+
+    /// Until a time by the journal's clock; for ever without one.
+    async fn wait_until(&self, clock_ns: Option<u64>) {
+        match clock_ns {
+            Some(time_ns) => {
+                let left_ns = time_ns.saturating_sub(self.now_ns());
+                sleep_until(Instant::now() + Duration::from_nanos(left_ns)).await;
+            }
+            None => std::future::pending().await,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -191,19 +245,26 @@ impl Delivery {
         }
     }
 
-    /// Delivers what was handed over, each with one more try at most, and gives up what is left after `patience`.
-    pub async fn drain(&mut self, patience: Duration) {
+    /// Delivers what was handed over, each with one more try at most, for no longer than `patience`. What is left then may be
+    /// saved by [`Events::changes`].
+    pub async fn drain(&mut self, patience: Duration, undelivered: Undelivered) {
         let deadline = Instant::now() + patience;
-        let now_ns = clock::since_boot_ns();
-        self.events.with(|recorder| recorder.close(now_ns));
-        while self.events.pending() > 0 {
+        let now_ns = self.events.now_ns();
+        self.events
+            .with(|recorder| recorder.close(undelivered, now_ns));
+        while self.events.is_trying() {
             if timeout_at(deadline, self.step()).await.is_err() {
                 break;
             }
         }
         self.requests.shutdown().await;
-        let now_ns = clock::since_boot_ns();
-        self.events.with(|recorder| recorder.abandon(now_ns));
+        match undelivered {
+            Undelivered::Abandoned => {
+                let now_ns = self.events.now_ns();
+                self.events.with(|recorder| recorder.abandon(now_ns));
+            }
+            Undelivered::Kept => {}
+        }
     }
 
     /// Sends what is due, and waits until something has happened. It may be dropped at any time.
@@ -212,14 +273,14 @@ impl Delivery {
         tokio::select! {
             Some(done) = self.requests.join_next_with_id() => self.take_answer(done),
             () = self.events.shared.woken.notified() => {}
-            () = wait_until(wake) => {}
+            () = self.events.wait_until(wake) => {}
         }
     }
 
     /// When there is more to do.
     fn send_due(&mut self) -> Option<u64> {
         loop {
-            let now_ns = clock::since_boot_ns();
+            let now_ns = self.events.now_ns();
             match self.events.with(|recorder| recorder.next(now_ns)) {
                 Next::Wait(wake) => return wake,
                 Next::Send(request) => {
@@ -247,20 +308,9 @@ impl Delivery {
         let Some(name) = self.names.remove(&id) else {
             return;
         };
-        let now_ns = clock::since_boot_ns();
+        let now_ns = self.events.now_ns();
         self.events
             .with(|recorder| recorder.answered(&name, &answer, now_ns, random()));
-    }
-}
-
-/// Until a time since boot; for ever without one.
-async fn wait_until(boot_time_ns: Option<u64>) {
-    match boot_time_ns {
-        Some(time_ns) => {
-            let left_ns = time_ns.saturating_sub(clock::since_boot_ns());
-            sleep_until(Instant::now() + Duration::from_nanos(left_ns)).await;
-        }
-        None => std::future::pending().await,
     }
 }
 

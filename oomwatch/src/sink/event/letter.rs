@@ -3,7 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Method, bucket::SECOND_NS, notice::Object, object::Event, outbox::Request, retry,
+    answer::Method,
+    bucket::SECOND_NS,
+    notice::Object,
+    object::Event,
+    outbox::{Request, Undelivered},
+    retry,
+    tally::Origin,
     waiting::Waiting,
 };
 
@@ -11,7 +17,7 @@ use super::{
 const COUNT_YIELDS_NS: u64 = 300 * SECOND_NS;
 const RETRY_YIELDS_NS: u64 = 600 * SECOND_NS;
 
-/// What is to be told of one object.
+/// What is to be told of one object. What is not saved does not outlive the agent: pauses after a failure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Letter {
     pub(super) object: Object,
@@ -19,22 +25,27 @@ pub(super) struct Letter {
     pub(super) event: Event,
     /// Whether the API server has it, as far as is known; of one that is not new it is tried.
     pub(super) exists: bool,
+    pub(super) origin: Origin,
     pub(super) waiting: Waiting,
     /// Nothing waits but what the correlator holds back.
     pub(super) held: bool,
+    #[serde(skip)]
     pub(super) sent: Option<Sent>,
     pub(super) pace_ns: u64,
     pub(super) last_sent_ns: Option<u64>,
     /// Absent if nothing is to be sent.
+    #[serde(skip)]
     pub(super) due_ns: Option<u64>,
     /// Since the last success.
+    #[serde(skip)]
     pub(super) failures: u32,
     /// The last failure was the server's.
+    #[serde(skip)]
     pub(super) outage: bool,
 }
 
 /// A request under way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub(super) count: u32,
     pub(super) waiting: Waiting,
@@ -42,11 +53,12 @@ pub(super) struct Sent {
 
 impl Letter {
     /// Nothing is told yet.
-    pub(super) fn new(object: Object, event: Event) -> Self {
+    pub(super) fn new(object: Object, event: Event, origin: Origin) -> Self {
         Self {
             object,
-            exists: event.count > 1,
+            exists: event.count > 1 && origin == Origin::Ours,
             event,
+            origin,
             waiting: Waiting::default(),
             held: false,
             sent: None,
@@ -56,6 +68,15 @@ impl Letter {
             failures: 0,
             outage: false,
         }
+    }
+
+    /// As it is saved: of a request under way it is not known what comes of it.
+    pub(super) fn to_saved(&self) -> Self {
+        let mut saved = self.clone();
+        if let Some(Sent { waiting, .. }) = saved.sent.take() {
+            saved.put_back(waiting);
+        }
+        saved
     }
 
     /// Incidents that are yet to be told.
@@ -68,12 +89,12 @@ impl Letter {
     }
 
     /// What waits is to be sent, at the object's own pace; unless it is due already, after a failure above all.
-    pub(super) fn make_due(&mut self, earliest_ns: u64, closing: bool) {
+    pub(super) fn make_due(&mut self, earliest_ns: u64, closing: Option<Undelivered>) {
         let is_idle = self.waiting.is_empty() || self.held || self.sent.is_some();
         if is_idle || self.due_ns.is_some() {
             return;
         }
-        let paced = self.last_sent_ns.filter(|_| !closing);
+        let paced = self.last_sent_ns.filter(|_| closing.is_none());
         let paced = paced.map_or(0, |last| last.saturating_add(self.pace_ns));
         self.due_ns = Some(earliest_ns.max(paced));
     }

@@ -25,6 +25,7 @@ mod recent;
 mod record;
 mod retry;
 mod series;
+mod tally;
 mod waiting;
 
 pub use self::{
@@ -34,7 +35,8 @@ pub use self::{
     node::node_event,
     notice::{Notice, Object, Outcome},
     object::{Event, Metadata, ObjectReference, Reporter, Seconds, Source},
-    outbox::{Next, Request},
+    outbox::{Next, Request, Undelivered},
     pod::{WithoutEvent, pod_event},
     record::{NodeUid, Now, Policy, Recorder},
+    tally::Origin,
 };

@@ -140,6 +140,17 @@ impl Event {
         }
     }
 
+    /// A name for what it tells beyond the first incident, where another object has its name: made of that, and so the same
+    /// whenever it is made.
+    pub(super) fn next_name(&self) -> Metadata {
+        let Metadata { namespace, name } = &self.metadata;
+        let digits = name::digits(name);
+        Metadata {
+            namespace: namespace.clone(),
+            name: name::event_name(&self.involved_object.name, digits),
+        }
+    }
+
     /// The body of a POST.
     #[must_use]
     pub fn to_create(&self) -> Vec<u8> {

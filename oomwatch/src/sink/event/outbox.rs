@@ -1,22 +1,27 @@
 //! When which Event is sent to the API server, and what comes of its answer.
 //!
 //! Each object has at most one request under way, and waits for nobody but itself; what happens meanwhile is one more count
-//! of its next request. All of it is plain data: written down and read back it goes on where it was.
+//! of its next request. What is saved of it goes on where it was; a request under way at that time counts as not sent, as its
+//! answer is not known.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+mod answered;
 
 use super::{
-    answer::{Answer, Method, Refusal},
+    answer::Method,
     bucket::{Bucket, Rate},
     correlate::Verdict,
-    letter::{Letter, Sent},
+    letter::Letter,
     notice::{Notice, Object, Outcome},
     object::{Event, Metadata},
-    retry,
+    tally::Origin,
     waiting::{Run, Waiting},
 };
+use crate::state::{self, Change, Entry, table::Table};
+
+pub(super) use self::answered::Learnt;
+
+/// Of the journal.
+const PART: &str = "outbox";
 
 /// Objects with something to be told, or told a moment ago.
 pub(super) const CAPACITY: usize = 1024;
@@ -55,6 +60,7 @@ pub(super) struct Incident {
     pub(super) object: Object,
     /// With the count of all so far.
     pub(super) event: Event,
+    pub(super) origin: Origin,
     pub(super) verdict: Verdict,
     /// When it happened.
     pub(super) time_ns: u64,
@@ -64,28 +70,47 @@ pub(super) struct Incident {
     pub(super) pace_ns: u64,
 }
 
+/// What becomes of what cannot be delivered before the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// It is given up.
+    Abandoned,
+    /// It waits for the next start, as it is saved.
+    Kept,
+}
+
 /// All that is to be told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Outbox {
     max_age_ns: u64,
     /// By namespace and name of the Event.
-    letters: BTreeMap<String, Letter>,
+    letters: Table<Letter>,
     budget: Bucket,
-    /// No more is taken, and each gets one more try.
-    closing: bool,
-    #[serde(skip)]
+    /// Each gets one more try.
+    closing: Option<Undelivered>,
     notices: Vec<Notice>,
 }
 
 impl Outbox {
-    pub(super) fn new(max_age_ns: u64, now_ns: u64) -> Self {
-        Self {
+    /// What was saved of it, nothing of which is sent before `not_before_ns`.
+    pub(super) fn restore(
+        saved: &[Entry],
+        max_age_ns: u64,
+        now_ns: u64,
+        not_before_ns: u64,
+    ) -> Self {
+        let letters: Table<Letter> = Table::restore(state::read(saved, PART, ""));
+        let mut outbox = Self {
             max_age_ns,
-            letters: BTreeMap::new(),
+            letters,
             budget: Bucket::full(BUDGET, now_ns),
-            closing: false,
+            closing: None,
             notices: Vec::new(),
+        };
+        for letter in outbox.letters.values_unsaved_mut() {
+            letter.make_due(not_before_ns, outbox.closing);
         }
+        outbox
     }
 
     /// Takes one more incident.
@@ -93,19 +118,30 @@ impl Outbox {
         let Incident {
             object,
             event,
+            origin,
             verdict,
             time_ns,
             not_before_ns,
             pace_ns,
         } = incident;
         let key = event.metadata.key();
-        if !self.letters.contains_key(&key) && !self.has_room() {
-            self.settle(object, Outcome::Overflow, 1, now_ns.saturating_sub(time_ns));
+        let age_ns = now_ns.saturating_sub(time_ns);
+        if age_ns > self.max_age_ns {
+            // It is part of what is told of others.
+            if let Some(letter) = self.letters.get_mut(&key) {
+                letter.event = event;
+            }
+            self.settle(object, Outcome::Expired, 1, age_ns);
             return;
         }
-        let letter = self.letters.entry(key);
-        let letter = letter.or_insert_with(|| Letter::new(object, event.clone()));
+        if self.letters.get(&key).is_none() && !self.has_room() {
+            self.settle(object, Outcome::Overflow, 1, age_ns);
+            return;
+        }
+        let new = || Letter::new(object, event.clone(), origin);
+        let letter = self.letters.entry(&key, new);
         letter.event = event;
+        letter.origin = origin;
         letter.pace_ns = pace_ns;
         letter.held = verdict == Verdict::Hold && (letter.held || letter.waiting.is_empty());
         letter.waiting.add(time_ns);
@@ -123,16 +159,17 @@ impl Outbox {
     /// What to do now.
     pub(super) fn next(&mut self, now_ns: u64) -> Next {
         self.expire(now_ns);
-        self.letters.retain(|_, letter| !letter.is_over(now_ns));
+        self.letters.retain(|letter| !letter.is_over(now_ns));
         let sent = || self.letters.values().filter(|letter| letter.sent.is_some());
         if sent().count() >= MAX_REQUESTS {
             return Next::Wait(None);
         }
         let may_retry = sent().filter(|letter| letter.failures > 0).count() < MAX_RETRIES;
         let may_go = |letter: &Letter| may_retry || letter.failures == 0;
-        let due = self.letters.values_mut().filter(|letter| may_go(letter));
-        let due = due.filter(|letter| letter.due_ns.is_some_and(|due| due <= now_ns));
-        let Some(letter) = due.min_by_key(|letter| letter.precedence_ns()) else {
+        let due = self.letters.iter().filter(|(_, letter)| may_go(letter));
+        let due = due.filter(|(_, letter)| letter.due_ns.is_some_and(|due| due <= now_ns));
+        let first = due.min_by_key(|(_, letter)| letter.precedence_ns());
+        let Some(key) = first.map(|(key, _)| key.to_owned()) else {
             let letters = || self.letters.values();
             let expires = letters().filter_map(|letter| letter.waiting.expires_ns(self.max_age_ns));
             let due = letters().filter(|letter| may_go(letter));
@@ -142,92 +179,33 @@ impl Outbox {
         if !self.budget.take(BUDGET, now_ns) {
             return Next::Wait(Some(self.budget.ready_ns(BUDGET, now_ns)));
         }
-        Next::Send(Box::new(letter.send(now_ns)))
-    }
-
-    /// Takes the answer to a request. `random` is at least 0 and less than 1. True if the server has all of the object now.
-    pub(super) fn answered(
-        &mut self,
-        name: &Metadata,
-        answer: &Answer,
-        now_ns: u64,
-        random: f64,
-    ) -> bool {
-        let Some(letter) = self.letters.get_mut(&name.key()) else {
-            return false;
-        };
-        let Some(Sent { count, waiting }) = letter.sent.take() else {
-            return false;
-        };
-        let object = letter.object;
-        let (mut settled, mut outage) = (None, false);
-        match answer {
-            Answer::Accepted => {
-                letter.exists = true;
-                settled = Some((Outcome::Accepted, waiting));
-            }
-            // The first of a series is all there: any more may not be.
-            Answer::AlreadyExists if count == 1 => {
-                letter.exists = true;
-                settled = Some((Outcome::Accepted, waiting));
-            }
-            Answer::AlreadyExists => {
-                letter.exists = true;
-                letter.again(waiting, now_ns, random);
-            }
-            Answer::NoSuchEvent => {
-                letter.exists = false;
-                letter.again(waiting, now_ns, random);
-            }
-            Answer::Refused(refusal) => {
-                let outcome = match refusal {
-                    Refusal::Invalid => Outcome::Refused,
-                    Refusal::NoNamespace => Outcome::NoNamespace,
-                };
-                settled = Some((outcome, waiting));
-            }
-            Answer::Later { cause, after } => {
-                outage = cause.is_outage();
-                letter.failures = letter.failures.saturating_add(1);
-                letter.outage = outage;
-                letter.put_back(waiting);
-                letter.due_ns = Some(retry::due_ns(now_ns, letter.failures, *after, random));
-                let cause = *cause;
-                self.notices.push(Notice::Delayed { object, cause });
-                if self.closing {
-                    settled = Some((Outcome::Abandoned, letter.waiting.take()));
-                }
-            }
+        match self.letters.get_mut(&key) {
+            Some(letter) => Next::Send(Box::new(letter.send(now_ns))),
+            None => Next::Wait(None),
         }
-        let is_done = settled.is_some() && letter.waiting.is_empty();
-        if settled.is_some() {
-            letter.failures = 0;
-            letter.outage = false;
-            letter.due_ns = None;
-            letter.make_due(now_ns, self.closing);
-        }
-        if let Some((outcome, waiting)) = settled {
-            self.settle_runs(object, outcome, waiting.into_runs(), now_ns);
-        }
-        if !outage {
-            self.outage_is_over(now_ns);
-        }
-        is_done
     }
 
     /// From now on each has one more try, at once.
-    pub(super) fn close(&mut self, now_ns: u64) {
-        self.closing = true;
+    pub(super) fn close(&mut self, undelivered: Undelivered, now_ns: u64) {
+        self.closing = Some(undelivered);
         for letter in self.letters.values_mut() {
             letter.held = false;
             letter.due_ns = None;
-            letter.make_due(now_ns, true);
+            letter.make_due(now_ns, self.closing);
         }
+    }
+
+    /// Whether anything is under way, or is to be sent at a time.
+    pub(super) fn is_trying(&self) -> bool {
+        let mut letters = self.letters.values();
+        letters.any(|letter| letter.sent.is_some() || letter.due_ns.is_some())
     }
 
     /// Gives up what is left.
     pub(super) fn abandon(&mut self, now_ns: u64) {
-        for letter in std::mem::take(&mut self.letters).into_values() {
+        let keys: Vec<String> = self.letters.iter().map(|(key, _)| key.to_owned()).collect();
+        let letters = keys.iter().filter_map(|key| self.letters.remove(key));
+        for letter in letters.collect::<Vec<_>>() {
             let sent = letter.sent.map(|sent| sent.waiting);
             let runs = sent.into_iter().chain([letter.waiting]);
             let runs = runs.flat_map(Waiting::into_runs);
@@ -251,6 +229,38 @@ impl Outbox {
         });
     }
 
+    /// What is held back until the correlator releases it.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Event> {
+        let held = self.letters.values().filter(|letter| letter.held);
+        held.map(|letter| &letter.event)
+    }
+
+    /// Forgets what is not `wanted` any more.
+    pub(super) fn keep(&mut self, is_wanted: impl Fn(Object, &Event) -> bool, now_ns: u64) {
+        let all = self.letters.iter();
+        let unwanted = all.filter(|(_, letter)| !is_wanted(letter.object, &letter.event));
+        let unwanted: Vec<String> = unwanted.map(|(key, _)| key.to_owned()).collect();
+        for key in unwanted {
+            if let Some(letter) = self.letters.remove(&key) {
+                let runs = letter.waiting.into_runs();
+                self.settle_runs(letter.object, Outcome::Excluded, runs, now_ns);
+            }
+        }
+    }
+
+    /// What has changed since the last call.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
+        self.letters.changes(usize::MAX, |key, letter| {
+            let saved = letter.map(Letter::to_saved);
+            Change::new(PART, key.to_owned(), saved.as_ref())
+        })
+    }
+
+    /// All of it is to be saved anew.
+    pub(super) fn save_anew(&mut self) {
+        self.letters.save_anew();
+    }
+
     /// What happened since the last call.
     pub(super) fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
@@ -270,16 +280,23 @@ impl Outbox {
     }
 
     fn expire(&mut self, now_ns: u64) {
-        let mut expired = Vec::new();
-        for letter in self.letters.values_mut() {
-            let runs = letter.waiting.expire(self.max_age_ns, now_ns);
+        let age_ns = self.max_age_ns;
+        let is_old = |letter: &Letter| {
+            let expires = letter.waiting.expires_ns(age_ns);
+            expires.is_some_and(|expires| expires <= now_ns)
+        };
+        let old = self.letters.iter().filter(|(_, letter)| is_old(letter));
+        let old: Vec<String> = old.map(|(key, _)| key.to_owned()).collect();
+        for key in old {
+            let Some(letter) = self.letters.get_mut(&key) else {
+                continue;
+            };
+            let object = letter.object;
+            let runs = letter.waiting.expire(age_ns, now_ns);
             if letter.waiting.is_empty() {
                 letter.due_ns = None;
             }
-            expired.extend(runs.into_iter().map(|run| (letter.object, run)));
-        }
-        for (object, run) in expired {
-            self.settle_runs(object, Outcome::Expired, std::iter::once(run), now_ns);
+            self.settle_runs(object, Outcome::Expired, runs.into_iter(), now_ns);
         }
     }
 
@@ -292,18 +309,10 @@ impl Outbox {
             .letters
             .iter()
             .find(|(_, letter)| letter.pending() == 0);
-        let Some(name) = idle.map(|(name, _)| name.clone()) else {
+        let Some(name) = idle.map(|(name, _)| name.to_owned()) else {
             return false;
         };
         self.letters.remove(&name).is_some()
-    }
-
-    /// Whatever waits because the server could not answer need wait no longer.
-    fn outage_is_over(&mut self, now_ns: u64) {
-        for letter in self.letters.values_mut().filter(|letter| letter.outage) {
-            letter.outage = false;
-            letter.due_ns = letter.due_ns.map(|due| due.min(now_ns));
-        }
     }
 }
 

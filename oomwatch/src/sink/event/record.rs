@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{
     answer::Answer,
@@ -11,11 +10,22 @@ use super::{
     node::node_event,
     notice::{Notice, Object, Outcome},
     object::{Event, Metadata, Reporter},
-    outbox::{Incident, Next, Outbox},
+    outbox::{Incident, Learnt, Next, Outbox, Undelivered},
     pod::{WithoutEvent, pod_event},
     series::{Counted, Incidents, Series},
+    tally::Origin,
 };
-use crate::report::Report;
+use crate::{
+    report::Report,
+    state::{self, Change, Entry, table::Table},
+};
+
+/// Of the journal; and the only key of one.
+const INCIDENTS: &str = "incidents";
+const BORN: &str = "born";
+/// Incidents that are each told once, by their first victim: system OOMs, and those without an Event.
+const SYSTEM: &str = "system";
+const WITHOUT: &str = "without";
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -45,48 +55,76 @@ pub enum NodeUid {
     Name,
 }
 
-/// A moment by the clocks that are handed in.
+/// When a report is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// Nanoseconds since boot, suspend included.
-    pub boot_time_ns: u64,
-    /// The same by the calendar.
+    /// By the journal's clock, which never goes back.
+    pub clock_ns: u64,
+    /// When the kill was, by the same.
+    pub kill_ns: u64,
+    /// By the calendar.
     pub time: Timestamp,
 }
 
 /// Reports become requests here.
+///
+/// Names and counts of Events follow from the reports and their order alone. So a recorder that is restored as it was at some
+/// time, and is handed again what it was handed after that, before it sends anything, asks for nothing that would make an
+/// Event twice or a count less.
 #[derive(Debug)]
 pub struct Recorder {
     policy: Policy,
     started_ns: u64,
+    /// Kills before that may have been told by an agent that is not remembered.
+    born_ns: u64,
     state: State,
 }
 
-/// All that is to be remembered, as plain data.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct State {
+/// All that is to be remembered.
+#[derive(Debug)]
+struct State {
     correlator: Correlator,
     series: Series,
     outbox: Outbox,
-    /// System OOMs, and incidents without an Event: each is told once, by its first victim.
-    system: Incidents,
-    without: Incidents,
+    incidents: Table<Incidents>,
+    born: Table<u64>,
 }
 
 impl Recorder {
-    /// Nothing was recorded before; it starts at `now_ns` since boot.
+    /// What was saved, if anything was, at a start at `now_ns` of the journal's clock. What cannot be read, or is not wanted any
+    /// more, is left out.
     #[must_use]
-    pub fn new(policy: Policy, now_ns: u64) -> Self {
+    pub fn restore(policy: Policy, saved: &[Entry], now_ns: u64) -> Self {
+        let not_before_ns = now_ns.saturating_add(nanoseconds(policy.start_delay));
         let max_age_ns = nanoseconds(policy.max_age);
+        let mut born = Table::restore(state::read(saved, BORN, BORN));
+        let born_ns = match born.get("") {
+            Some(born_ns) => *born_ns,
+            None => *born.entry("", || now_ns),
+        };
+        let mut outbox = Outbox::restore(saved, max_age_ns, now_ns, not_before_ns);
+        let is_wanted = |object, event: &Event| match object {
+            Object::Node => policy.node_events,
+            Object::Pod => {
+                let namespace = &event.metadata.namespace;
+                policy.pod_events && !policy.excluded_namespaces.contains(namespace)
+            }
+        };
+        outbox.keep(is_wanted, now_ns);
+        let mut correlator = Correlator::restore(saved);
+        for event in outbox.held() {
+            correlator.hold(event);
+        }
         Self {
             policy,
             started_ns: now_ns,
+            born_ns,
             state: State {
-                correlator: Correlator::new(),
-                series: Series::new(),
-                outbox: Outbox::new(max_age_ns, now_ns),
-                system: Incidents::default(),
-                without: Incidents::default(),
+                correlator,
+                series: Series::restore(saved),
+                outbox,
+                incidents: Table::restore(state::read(saved, INCIDENTS, "")),
+                born,
             },
         }
     }
@@ -125,16 +163,30 @@ impl Recorder {
     /// Takes the answer to the request for an Event. `random` is at least 0 and less than 1.
     pub fn answered(&mut self, name: &Metadata, answer: &Answer, now_ns: u64, random: f64) {
         let State {
-            correlator, outbox, ..
+            correlator,
+            series,
+            outbox,
+            ..
         } = &mut self.state;
-        if outbox.answered(name, answer, now_ns, random) {
+        let Learnt { is_done, lesson } = outbox.answered(name, answer, now_ns, random);
+        if is_done {
             correlator.written(name);
+        }
+        if let Some(lesson) = lesson {
+            correlator.learn(name, &lesson);
+            series.learn(name, &lesson);
         }
     }
 
     /// From now on each object has one more try, at once.
-    pub fn close(&mut self, now_ns: u64) {
-        self.state.outbox.close(now_ns);
+    pub fn close(&mut self, undelivered: Undelivered, now_ns: u64) {
+        self.state.outbox.close(undelivered, now_ns);
+    }
+
+    /// Whether there is more to come of what is to be told: nothing is, at the end, when each had its try.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        self.state.outbox.is_trying()
     }
 
     /// Gives up what is left.
@@ -153,24 +205,65 @@ impl Recorder {
         self.state.outbox.notices()
     }
 
+    /// What differs from what was told by the last call, or restored: to be saved, all at once.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let State {
+            correlator,
+            series,
+            outbox,
+            incidents,
+            born,
+        } = &mut self.state;
+        let incidents = incidents.changes(usize::MAX, |key, last| {
+            Change::new(INCIDENTS, key.to_owned(), last)
+        });
+        let born = born.changes(usize::MAX, |_, born| {
+            Change::new(BORN, BORN.to_owned(), born)
+        });
+        let (correlator, series) = (correlator.changes(), series.changes());
+        [correlator, series, outbox.changes(), incidents, born].concat()
+    }
+
+    /// What was saved is lost: all of it is a change again.
+    pub fn save_anew(&mut self) {
+        let State {
+            correlator,
+            series,
+            outbox,
+            incidents,
+            born,
+        } = &mut self.state;
+        correlator.save_anew();
+        series.save_anew();
+        outbox.save_anew();
+        incidents.save_anew();
+        born.save_anew();
+    }
+
     fn take_for_node(&mut self, report: &Report, now: Now) {
         let time = report.time.unwrap_or(now.time);
         let Some(event) = node_event(report, &self.policy.reporter, time) else {
             return;
         };
-        if !self.state.system.is_new(&report.incident) {
+        if !self.is_new(SYSTEM, &report.incident) {
             return;
         }
-        let Correlated { event, verdict } = self.state.correlator.take(event, now.boot_time_ns);
+        let origin = self.origin(now);
+        let Correlated {
+            event,
+            origin,
+            verdict,
+        } = self.state.correlator.take(event, origin, now.kill_ns);
         let incident = Incident {
             object: Object::Node,
             event,
+            origin,
             verdict,
-            time_ns: time_ns(report, now),
-            not_before_ns: self.not_before_ns(report, now),
+            time_ns: now.kill_ns,
+            not_before_ns: self.not_before_ns(now),
             pace_ns: 0,
         };
-        self.state.outbox.put(incident, now.boot_time_ns);
+        self.state.outbox.put(incident, now.clock_ns);
     }
 
     fn take_for_pod(&mut self, report: &Report, now: Now) {
@@ -178,50 +271,62 @@ impl Recorder {
         let excluded = &self.policy.excluded_namespaces;
         let outcome = match pod_event(report, &self.policy.reporter, time) {
             Ok(event) if excluded.contains(&event.metadata.namespace) => Outcome::Excluded,
-            Ok(event) => return self.put_for_pod(event, report, now),
+            Ok(event) => return self.put_for_pod(event, &report.incident, now),
             Err(WithoutEvent::NoPod) => return,
             Err(WithoutEvent::Unnamed) => Outcome::Unnamed,
             Err(WithoutEvent::OptedOut) => Outcome::OptedOut,
         };
-        let State {
-            without, outbox, ..
-        } = &mut self.state;
-        if without.is_new(&report.incident) {
-            let age_ns = now.boot_time_ns.saturating_sub(time_ns(report, now));
-            outbox.settle(Object::Pod, outcome, 1, age_ns);
+        if self.is_new(WITHOUT, &report.incident) {
+            let age_ns = now.clock_ns.saturating_sub(now.kill_ns);
+            self.state.outbox.settle(Object::Pod, outcome, 1, age_ns);
         }
     }
 
-    fn put_for_pod(&mut self, event: Event, report: &Report, now: Now) {
-        let series = &mut self.state.series;
-        let Some(counted) = series.take(event, &report.incident, now.boot_time_ns) else {
+    fn put_for_pod(&mut self, event: Event, incident: &str, now: Now) {
+        let origin = self.origin(now);
+        let counted = self.state.series.take(event, incident, origin, now.kill_ns);
+        let Some(counted) = counted else {
             return;
         };
-        let Counted { event, pace_ns } = counted;
+        let Counted {
+            event,
+            origin,
+            pace_ns,
+        } = counted;
         let incident = Incident {
             object: Object::Pod,
             event,
+            origin,
             verdict: Verdict::Write,
-            time_ns: time_ns(report, now),
-            not_before_ns: self.not_before_ns(report, now),
+            time_ns: now.kill_ns,
+            not_before_ns: self.not_before_ns(now),
             pace_ns,
         };
-        self.state.outbox.put(incident, now.boot_time_ns);
+        self.state.outbox.put(incident, now.clock_ns);
     }
 
-    fn not_before_ns(&self, report: &Report, now: Now) -> u64 {
-        if time_ns(report, now) < self.started_ns {
+    fn is_new(&mut self, kind: &str, incident: &str) -> bool {
+        let last = self.state.incidents.entry(kind, Incidents::default);
+        last.is_new(incident)
+    }
+
+    /// Of an object that a kill names.
+    fn origin(&self, now: Now) -> Origin {
+        if now.kill_ns < self.born_ns {
+            Origin::Unknown
+        } else {
+            Origin::Ours
+        }
+    }
+
+    fn not_before_ns(&self, now: Now) -> u64 {
+        if now.kill_ns < self.started_ns {
             let delay_ns = nanoseconds(self.policy.start_delay);
             self.started_ns.saturating_add(delay_ns)
         } else {
             0
         }
     }
-}
-
-/// When the kill was; only a saved log does not tell.
-fn time_ns(report: &Report, now: Now) -> u64 {
-    report.kill.boot_time_ns.unwrap_or(now.boot_time_ns)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -9,9 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::SECOND_NS,
-    object::{Event, MAX_COUNT, Metadata, Seconds},
+    object::{Event, Metadata},
     recent::Recent,
+    tally::{Lesson, Origin, Tally},
 };
+use crate::state::{Change, Entry};
+
+/// Of the journal.
+const PART: &str = "series";
 
 /// Objects that are remembered: several for each pod of the largest nodes.
 const CAPACITY: usize = 1024;
@@ -28,16 +33,14 @@ const LONG_NS: u64 = 300 * SECOND_NS;
 const PAUSE_NS: u64 = 120 * SECOND_NS;
 
 /// What was recorded before.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Series {
     pods: Recent<One>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct One {
-    name: Metadata,
-    first: Seconds,
-    count: u32,
+    tally: Tally,
     incidents: Incidents,
     /// When this stretch of incidents began, and its last one.
     since_ns: u64,
@@ -49,48 +52,70 @@ struct One {
 pub(super) struct Counted {
     /// With the name, the first time and the count of its object.
     pub(super) event: Event,
+    /// Whether the API server can have the object from before.
+    pub(super) origin: Origin,
     /// The time between two writes of it.
     pub(super) pace_ns: u64,
 }
 
 impl Series {
-    pub(super) fn new() -> Self {
+    /// What was saved of it.
+    pub(super) fn restore(saved: &[Entry]) -> Self {
         Self {
-            pods: Recent::new(CAPACITY),
+            pods: Recent::restore(PART, CAPACITY, saved),
         }
     }
 
-    /// Takes an Event with a name of its own; absent if it is of one more victim of the same incident.
-    pub(super) fn take(&mut self, event: Event, incident: &str, now_ns: u64) -> Option<Counted> {
+    /// Takes an Event with a name of its own, of a kill at `time_ns`; absent if it is of one more victim of the same incident.
+    pub(super) fn take(
+        &mut self,
+        event: Event,
+        incident: &str,
+        origin: Origin,
+        time_ns: u64,
+    ) -> Option<Counted> {
         let object = self.pods.entry(&key(&event), || One {
-            name: event.metadata.clone(),
-            first: event.first_timestamp,
-            count: 0,
+            tally: Tally::of(&event, origin),
             incidents: Incidents::default(),
-            since_ns: now_ns,
-            last_ns: now_ns,
+            since_ns: time_ns,
+            last_ns: time_ns,
         });
         if !object.incidents.is_new(incident) {
             return None;
         }
-        object.count = object.count.saturating_add(1).min(MAX_COUNT);
-        if now_ns.saturating_sub(object.last_ns) > PAUSE_NS {
-            object.since_ns = now_ns;
+        if time_ns.saturating_sub(object.last_ns) > PAUSE_NS {
+            object.since_ns = time_ns;
         }
-        object.last_ns = now_ns;
-        let lasts_ns = now_ns.saturating_sub(object.since_ns);
+        object.last_ns = object.last_ns.max(time_ns);
+        let lasts_ns = object.last_ns.saturating_sub(object.since_ns);
         let pace_ns = if lasts_ns > LONG_NS {
             SLOW_PACE_NS
         } else {
             PACE_NS
         };
-        let event = Event {
-            metadata: object.name.clone(),
-            first_timestamp: object.first,
-            count: object.count,
-            ..event
-        };
-        Some(Counted { event, pace_ns })
+        Some(Counted {
+            event: object.tally.add(event, origin),
+            origin: object.tally.origin(),
+            pace_ns,
+        })
+    }
+
+    /// Takes what was learnt of an object.
+    pub(super) fn learn(&mut self, about: &Metadata, lesson: &Lesson) {
+        let object = self.pods.find_mut(|object| object.tally.is_of(about));
+        if let Some(object) = object {
+            object.tally.learn(lesson);
+        }
+    }
+
+    /// What has changed since the last call.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
+        self.pods.changes()
+    }
+
+    /// All of it is to be saved anew.
+    pub(super) fn save_anew(&mut self) {
+        self.pods.save_anew();
     }
 }
 
@@ -103,7 +128,7 @@ fn key(event: &Event) -> String {
         about.field_path.as_deref().unwrap_or_default(),
         &event.reason,
     ]
-    .join("\0")
+    .join("\n")
 }
 
 /// The last incidents, so that each is told once, by its first victim.

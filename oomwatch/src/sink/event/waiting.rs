@@ -22,7 +22,7 @@ pub(super) struct Waiting {
 /// Incidents close to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// When the first one was: nanoseconds since boot.
+    /// When the first one was, by the journal's clock.
     pub(super) first_ns: u64,
     last_ns: u64,
     pub(super) incidents: u32,
@@ -65,6 +65,20 @@ impl Waiting {
         for run in earlier.runs.into_iter().rev() {
             self.runs.push_front(run);
         }
+    }
+
+    /// Takes out the first incident.
+    pub(super) fn take_first(&mut self) -> Option<Run> {
+        let first = self.runs.front_mut()?;
+        let taken = Run {
+            incidents: 1,
+            ..*first
+        };
+        first.incidents = first.incidents.saturating_sub(1);
+        if first.incidents == 0 {
+            self.runs.pop_front();
+        }
+        Some(taken)
     }
 
     /// When the next ones are older than `age_ns`.

@@ -351,3 +351,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn many_kills_are_the_last_ones_report_and_their_number() {
+    let many = Many {
+        kills: 57,
+        incidents: 50,
+        since: testing::timestamp(1_790_000_000, 0),
+    };
+    let report = testing::report();
+    let line = many_to_json(&report, &many).expect("serialize");
+    let own = json(&report);
+    let rest = line.strip_prefix(own.trim_end_matches('}'));
+    assert_eq!(
+        rest,
+        Some(r#","since":"2026-09-21T14:13:20.000000000Z","kills":57,"incidents":50}"#)
+    );
+}

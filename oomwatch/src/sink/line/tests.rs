@@ -320,7 +320,7 @@ fn gap_is_a_line_of_the_table() {
     14:13:20.000Z        -  -                        -          -  -          3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
     14:13:20.000Z        -  -                        -          -  -          11 kills counted since 14:13:19.000Z: 7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
     "),
-            Detail::Wide => insta::assert_snapshot!(table, @r"
+            Detail::Dated | Detail::Wide => insta::assert_snapshot!(table, @r"
     TIME                      WHAT         PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  OF         SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
     2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        1 kill counted since 14:13:19.000Z        -
     2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        3 kills counted since 14:13:19.000Z       2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
@@ -340,4 +340,32 @@ fn names_in_a_gap_move_no_cursor() {
             assert!(line.chars().all(is_printable), "{line:?}");
         }
     }
+}
+
+fn last_of(kills: u64, incidents: u64) -> Many {
+    Many {
+        kills,
+        incidents,
+        since: testing::timestamp(1_790_000_000, 0),
+    }
+}
+
+#[test]
+fn history_has_the_date_and_how_many_a_line_stands_for() {
+    let report = testing::report();
+    let lines = [
+        header(Detail::Dated),
+        kill(&report, Detail::Dated, Colour::Never),
+        many(&report, &last_of(57, 50), Detail::Dated, Colour::Never),
+        gap(&testing::gap_report(), Detail::Dated),
+    ];
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    TIME                          PID  COMM                  HELD      LIMIT  OF         WHERE
+    2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app
+    2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app, the last of 57 kills since 14:13:20.000Z, 50 incidents
+    2026-09-21T14:13:20.000Z        -  -                        -          -  -          3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
+    ");
+    let wide = many(&report, &last_of(2, 1), Detail::Wide, Colour::Always);
+    let end = format!(".scope/leaf, the last of 2 kills since 14:13:20.000Z, 1 incident{RESET}");
+    assert!(wide.ends_with(&end), "{wide}");
 }

@@ -1,5 +1,7 @@
 //! What is claimed of kills, one file a concern.
 
+/// What is left behind.
+mod cleanup;
 /// The command itself: how it ends, what it shows, how it prints.
 mod command;
 /// What `docs/compatibility.md` says.
@@ -10,12 +12,18 @@ mod group;
 mod ladder;
 /// The kernel's lockdown, which lasts until the next boot.
 mod lockdown;
+/// Kills that nobody saw as they happened.
+mod missing;
 /// Names that processes and cgroups choose to do harm.
 mod names;
 /// Who is a container's main process.
 mod namespaces;
 /// Pods and containers, and whose limit was hit.
 mod pods;
+/// What the command may still do, and what others learn from it.
+mod privileges;
+/// Over the end of one agent and the start of another.
+mod restart;
 /// The same kills on every rung.
 mod rungs;
 /// One process and one limit.
@@ -43,8 +51,12 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         command::ALL,
         terminal::ALL,
         storm::ALL,
+        restart::ALL,
+        cleanup::ALL,
+        missing::ALL,
         rungs::ALL,
         ladder::ALL,
+        privileges::ALL,
         system::ALL,
     ]
     .into_iter()

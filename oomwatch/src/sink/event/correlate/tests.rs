@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::sink::event::object::{ObjectReference, Source};
+use crate::{
+    sink::event::object::{ObjectReference, Seconds, Source},
+    state::rows::Rows,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -26,7 +29,7 @@ use Write::{Create, Nothing, Patch};
 impl Trace {
     fn new() -> Self {
         Self {
-            correlator: Correlator::new(),
+            correlator: Correlator::restore(&[]),
             now: 1_000_000 * SECOND,
             names: 0,
         }
@@ -69,7 +72,7 @@ impl Trace {
     }
 
     fn take(&mut self, event: Event) -> Correlated {
-        self.correlator.take(event, self.now)
+        self.correlator.take(event, Origin::Ours, self.now)
     }
 
     fn tell(&mut self, message: &str) -> Correlated {
@@ -82,7 +85,7 @@ impl Trace {
         let mut writes = Vec::new();
         for message in messages {
             self.pass(apart);
-            let Correlated { event, verdict } = self.tell(&message);
+            let Correlated { event, verdict, .. } = self.tell(&message);
             writes.push(match verdict {
                 Verdict::Hold => Nothing,
                 Verdict::Write if event.count == 1 => Create(1),
@@ -378,17 +381,27 @@ fn least_recently_told_of_4096_is_forgotten() {
 }
 
 #[test]
-fn state_reads_back_as_it_was() {
+fn restored_it_goes_on_as_it_was() {
     let mut trace = Trace::new();
     trace.writes(distinct(12), 1);
     trace.tell_often("one", 20, 0);
-    let text = serde_json::to_string(&trace.correlator).expect("plain data");
-    let mut read: Correlator = serde_json::from_str(&text).expect("the same");
+    let mut rows = Rows::default();
+    rows.save(trace.correlator.changes());
+    let mut restored = Correlator::restore(&rows.entries());
     let event = trace.event("one");
+    for held in &trace.correlator.held {
+        restored.hold(&Event {
+            metadata: held.object.clone(),
+            ..event.clone()
+        });
+    }
     let now = trace.now;
-    assert_eq!(read.take(event.clone(), now), trace.take(event));
     assert_eq!(
-        read.next_release_ns(now),
+        restored.take(event.clone(), Origin::Ours, now),
+        trace.take(event)
+    );
+    assert_eq!(
+        restored.next_release_ns(now),
         trace.correlator.next_release_ns(now)
     );
 }

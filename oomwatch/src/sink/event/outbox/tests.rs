@@ -4,7 +4,12 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    sink::event::{answer::Cause, bucket::SECOND_NS, object::Reporter, pod::pod_event},
+    sink::event::{
+        answer::{Answer, Cause, Refusal},
+        bucket::SECOND_NS,
+        object::Reporter,
+        pod::pod_event,
+    },
     testing,
 };
 
@@ -40,7 +45,7 @@ fn later(cause: Cause) -> Answer {
 impl Post {
     fn new() -> Self {
         Self {
-            outbox: Outbox::new(HOUR * SECOND_NS, START * SECOND_NS),
+            outbox: Outbox::restore(&[], HOUR * SECOND_NS, START * SECOND_NS, 0),
             now: START,
         }
     }
@@ -53,6 +58,7 @@ impl Post {
         let incident = Incident {
             object: Object::Pod,
             event,
+            origin: Origin::Ours,
             verdict,
             time_ns: self.now_ns(),
             not_before_ns: 0,
@@ -398,6 +404,7 @@ fn kills_from_before_the_start_wait_for_it() {
     let incident = Incident {
         object: Object::Pod,
         event: event("a", 1),
+        origin: Origin::Ours,
         verdict: Verdict::Write,
         time_ns: (START - 60) * SECOND_NS,
         not_before_ns: (START + 20) * SECOND_NS,
@@ -423,7 +430,7 @@ fn at_the_end_each_is_tried_once_more_whatever_its_pace() {
     assert_eq!(post.sent(), None);
 
     let now_ns = post.now_ns();
-    post.outbox.close(now_ns);
+    post.outbox.close(Undelivered::Abandoned, now_ns);
     let mut requests: Vec<_> = std::iter::from_fn(|| post.sent()).collect();
     requests.sort_by(|one, other| one.1.cmp(&other.1));
     let expected = [create("failed", 1), count("held", 30), count("paced", 2)];

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::{
     kill::{Constraint, Scope},
@@ -6,6 +8,10 @@ use crate::{
     testing,
     verdict::LimitOwner,
 };
+
+mod crash;
+mod restart;
+mod server;
 
 const START: u64 = 5000 * SECOND_NS;
 
@@ -25,14 +31,22 @@ fn policy() -> Policy {
 }
 
 fn recorder() -> Recorder {
-    Recorder::new(policy(), START)
+    Recorder::restore(policy(), &[], START)
 }
 
-fn now(second: u64) -> Now {
-    Now {
-        boot_time_ns: START + second * SECOND_NS,
+/// So many seconds after the start.
+fn at(second: u64) -> u64 {
+    START + second * SECOND_NS
+}
+
+/// Takes it at that second. Its own time is the clock's.
+fn take(recorder: &mut Recorder, report: &Report, second: u64) {
+    let now = Now {
+        clock_ns: at(second),
+        kill_ns: report.kill.boot_time_ns.expect("a time"),
         time: testing::timestamp(1_790_000_000, 0),
-    }
+    };
+    recorder.take(report, now);
 }
 
 /// A kill of its own, so many seconds after the start.
@@ -42,7 +56,7 @@ fn kill(number: u32, incident: &str, second: u64) -> Report {
     report.incident = incident.to_owned();
     report.kill.victim.pid = number;
     report.kill.victim.tid = number;
-    report.kill.boot_time_ns = Some(now(second).boot_time_ns);
+    report.kill.boot_time_ns = Some(at(second));
     report
 }
 
@@ -56,7 +70,7 @@ fn system(report: Report) -> Report {
 
 /// All that is sent at a second, each accepted: method, reason, count and what the message ends in.
 fn send_all(recorder: &mut Recorder, second: u64) -> Vec<(Method, String, u32)> {
-    let now_ns = now(second).boot_time_ns;
+    let now_ns = at(second);
     let mut sent = Vec::new();
     while let Next::Send(request) = recorder.next(now_ns) {
         let Request { method, event, .. } = *request;
@@ -81,7 +95,7 @@ fn outcomes(recorder: &mut Recorder) -> Vec<(Object, Outcome)> {
 #[test]
 fn system_oom_in_a_pod_is_told_on_both() {
     let mut recorder = recorder();
-    recorder.take(&system(kill(1, "a", 1)), now(1));
+    take(&mut recorder, &system(kill(1, "a", 1)), 1);
     assert_eq!(recorder.pending(), 2);
     let sent = send_all(&mut recorder, 1);
     assert_eq!(
@@ -102,9 +116,9 @@ fn system_oom_in_a_pod_is_told_on_both() {
 fn group_of_many_victims_is_one_incident_told_by_the_first() {
     let mut recorder = recorder();
     for number in 1..=5 {
-        recorder.take(&system(kill(number, "a", 1)), now(1));
+        take(&mut recorder, &system(kill(number, "a", 1)), 1);
     }
-    let now_ns = now(1).boot_time_ns;
+    let now_ns = at(1);
     for _ in 0..2 {
         let Next::Send(request) = recorder.next(now_ns) else {
             panic!("two Events");
@@ -128,7 +142,7 @@ fn fifty_kills_a_second_are_few_requests_with_the_right_count() {
         for number in 0..50 {
             let number = second * 50 + number + 1;
             let report = kill(number, &format!("i-{number}"), second.into());
-            recorder.take(&report, now(second.into()));
+            take(&mut recorder, &report, second.into());
         }
         let sent = send_all(&mut recorder, second.into());
         requests += sent.len();
@@ -137,7 +151,7 @@ fn fifty_kills_a_second_are_few_requests_with_the_right_count() {
     assert!(requests <= 31 + 6, "{requests}");
     send_all(&mut recorder, 700);
     assert_eq!(recorder.pending(), 0);
-    recorder.take(&kill(90_000, "last", 800), now(800));
+    take(&mut recorder, &kill(90_000, "last", 800), 800);
     let sent = send_all(&mut recorder, 800);
     assert_eq!(
         sent,
@@ -151,7 +165,7 @@ fn what_the_bucket_holds_back_is_written_when_it_has_room() {
     let told = |recorder: &mut Recorder, number: u32| {
         let mut report = system(kill(7, &format!("i-{number}"), 1));
         report.pod = None;
-        recorder.take(&report, now(1));
+        take(recorder, &report, 1);
         send_all(recorder, 1)
     };
     for number in 1..=25 {
@@ -160,14 +174,14 @@ fn what_the_bucket_holds_back_is_written_when_it_has_room() {
     for number in 26..=30 {
         assert_eq!(told(&mut recorder, number), [], "{number}");
     }
-    let now_ns = now(1).boot_time_ns;
+    let now_ns = at(1);
     let Next::Wait(Some(wake)) = recorder.next(now_ns) else {
         panic!("it waits for the bucket");
     };
     assert_eq!((wake - now_ns) / SECOND_NS, 300);
     let sent = send_all(&mut recorder, 302);
     assert_eq!(sent, [(Method::Count, "SystemOOM".to_owned(), 30)]);
-    assert_eq!(recorder.next(now(303).boot_time_ns), Next::Wait(None));
+    assert_eq!(recorder.next(at(303)), Next::Wait(None));
 }
 
 fn pod(report: &mut Report) -> &mut Pod {
@@ -181,9 +195,9 @@ fn kill_without_an_event_is_counted_once_an_incident() {
         for number in 1..=2 {
             let mut report = kill(number, "a", 1);
             change(&mut report);
-            recorder.take(&report, now(1));
+            take(&mut recorder, &report, 1);
         }
-        assert_eq!(recorder.next(now(1).boot_time_ns), Next::Wait(None));
+        assert_eq!(recorder.next(at(1)), Next::Wait(None));
         outcomes(&mut recorder)
     };
     assert_eq!(
@@ -209,8 +223,8 @@ fn each_kind_of_event_can_be_switched_off() {
             pod_events,
             ..policy()
         };
-        let mut recorder = Recorder::new(policy, START);
-        recorder.take(&system(kill(1, "a", 1)), now(1));
+        let mut recorder = Recorder::restore(policy, &[], START);
+        take(&mut recorder, &system(kill(1, "a", 1)), 1);
         let sent = send_all(&mut recorder, 1);
         let reasons = sent.into_iter().map(|(_, reason, _)| reason);
         reasons.collect::<Vec<_>>().join(" ")
@@ -226,12 +240,12 @@ fn kill_from_before_the_start_waits_for_the_delay_and_a_later_one_does_not() {
     let mut recorder = recorder();
     let mut old = kill(1, "a", 0);
     old.kill.boot_time_ns = Some(START - SECOND_NS);
-    recorder.take(&old, now(1));
+    take(&mut recorder, &old, 1);
     assert_eq!(send_all(&mut recorder, 19), []);
     assert_eq!(send_all(&mut recorder, 20).len(), 1);
     let mut new = kill(2, "b", 1);
     new.pod.as_mut().expect("a pod").uid = "another".to_owned();
-    recorder.take(&new, now(1));
+    take(&mut recorder, &new, 1);
     assert_eq!(send_all(&mut recorder, 1).len(), 1);
 }
 
@@ -240,26 +254,7 @@ fn kill_that_is_too_old_has_no_event() {
     let mut recorder = recorder();
     let mut old = kill(1, "a", 0);
     old.kill.boot_time_ns = Some(START - 3601 * SECOND_NS);
-    recorder.take(&old, now(0));
+    take(&mut recorder, &old, 0);
     assert_eq!(recorder.next(START), Next::Wait(None));
     assert_eq!(outcomes(&mut recorder), [(Object::Pod, Outcome::Expired)]);
-}
-
-#[test]
-fn state_reads_back_and_goes_on_counting() {
-    let mut recorder = recorder();
-    recorder.take(&system(kill(1, "a", 1)), now(1));
-    send_all(&mut recorder, 1);
-    recorder.take(&system(kill(2, "b", 2)), now(2));
-    let text = serde_json::to_string(&recorder.state).expect("plain data");
-    recorder.state = serde_json::from_str(&text).expect("the same");
-    assert_eq!(recorder.pending(), 2);
-    let sent = send_all(&mut recorder, 20);
-    assert_eq!(
-        sent,
-        [
-            (Method::Count, "ContainerOOMKilled".to_owned(), 2),
-            (Method::Create, "SystemOOM".to_owned(), 1)
-        ]
-    );
 }

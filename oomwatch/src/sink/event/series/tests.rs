@@ -28,7 +28,12 @@ fn take_at(series: &mut Series, seconds: &[u64]) -> Vec<Counted> {
     let take = |&second: &u64| {
         let number = u32::try_from(second).expect("a small number");
         series
-            .take(event(number), &format!("i-{second}"), second * SECOND_NS)
+            .take(
+                event(number),
+                &format!("i-{second}"),
+                Origin::Ours,
+                second * SECOND_NS,
+            )
             .expect("an incident of its own")
     };
     seconds.iter().map(take).collect()
@@ -36,7 +41,7 @@ fn take_at(series: &mut Series, seconds: &[u64]) -> Vec<Counted> {
 
 #[test]
 fn incidents_are_counted_on_one_object_with_the_newest_message() {
-    let told = take_at(&mut Series::new(), &[1, 2, 3]);
+    let told = take_at(&mut Series::restore(&[]), &[1, 2, 3]);
     let counts: Vec<u32> = told.iter().map(|counted| counted.event.count).collect();
     assert_eq!(counts, [1, 2, 3]);
     let [first, .., last] = told.as_slice() else {
@@ -50,9 +55,9 @@ fn incidents_are_counted_on_one_object_with_the_newest_message() {
 
 #[test]
 fn further_victims_of_an_incident_are_not_counted() {
-    let mut series = Series::new();
+    let mut series = Series::restore(&[]);
     let mut take = |number, incident: &str| {
-        let counted = series.take(event(number), incident, SECOND_NS);
+        let counted = series.take(event(number), incident, Origin::Ours, SECOND_NS);
         counted.map(|counted| counted.event.count)
     };
     assert_eq!(take(1, "a"), Some(1));
@@ -64,7 +69,7 @@ fn further_victims_of_an_incident_are_not_counted() {
 
 #[test]
 fn pods_containers_and_reasons_are_counted_apart() {
-    let mut series = Series::new();
+    let mut series = Series::restore(&[]);
     let mut events = vec![event(1)];
     let mut other = |change: fn(&mut Event)| {
         let mut event = event(1);
@@ -78,7 +83,7 @@ fn pods_containers_and_reasons_are_counted_apart() {
     other(|event| event.involved_object.name = "cart-1".to_owned());
     other(|event| event.metadata.namespace = "other".to_owned());
     for (number, event) in events.into_iter().enumerate() {
-        let counted = series.take(event, &number.to_string(), SECOND_NS);
+        let counted = series.take(event, &number.to_string(), Origin::Ours, SECOND_NS);
         assert_eq!(counted.map(|counted| counted.event.count), Some(1));
     }
 }
@@ -86,7 +91,7 @@ fn pods_containers_and_reasons_are_counted_apart() {
 #[test]
 fn what_goes_on_for_long_is_written_less_often() {
     let pace = |seconds: &[u64]| {
-        let told = take_at(&mut Series::new(), seconds);
+        let told = take_at(&mut Series::restore(&[]), seconds);
         told.last().expect("some").pace_ns / SECOND_NS
     };
     assert_eq!(pace(&[0]), 10);

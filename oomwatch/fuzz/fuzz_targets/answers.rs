@@ -1,0 +1,119 @@
+//! What API server and runtimes answer: pods, containers, files beside them, and what becomes of Events. The first byte
+//! says which of these.
+#![no_main]
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use libfuzzer_sys::fuzz_target;
+use oomwatch::{
+    report::Report,
+    resolve::{
+        directory::{Arrival, Directory, Standing},
+        fuzzing,
+    },
+    sink::{
+        event::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, judge},
+        json,
+    },
+};
+use oomwatch_fuzz::{CONTAINER_ID, POD_UID};
+
+static REPORT: LazyLock<Report> = LazyLock::new(oomwatch_fuzz::report);
+
+fuzz_target!(|input: &[u8]| {
+    let Some((kind, bytes)) = input.split_first() else {
+        return;
+    };
+    match kind {
+        b'p' => named(|directory, now| fuzzing::pods(bytes, directory, now)),
+        b'c' => named(|directory, now| fuzzing::containers(bytes, directory, now)),
+        b'd' => named(|directory, now| fuzzing::docker(bytes, CONTAINER_ID, directory, now)),
+        b'f' => fuzzing::files(bytes, POD_UID, CONTAINER_ID),
+        b'e' => events(bytes),
+        _ => {}
+    }
+});
+
+/// Whatever was told, a kill gets names or none, and can be shown.
+fn named(tell: impl FnOnce(&mut Directory, Instant)) {
+    let mut directory = Directory::default();
+    directory.use_cri();
+    directory.use_docker();
+    directory.set_kubernetes(Standing::Up);
+    let now = Instant::now();
+    tell(&mut directory, now);
+    let mut report = REPORT.clone();
+    let killed = Some(now);
+    let _ = directory.name(&mut report, Arrival { at: now, killed });
+    assert_eq!(report.id, REPORT.id);
+    let _ = directory.pod_names();
+    let text = json::to_json(&report).expect("serialize");
+    assert!(!text.contains(char::is_control), "{text}");
+    let reporter = Reporter {
+        component: "oomwatch".to_owned(),
+        node: "node-7".to_owned(),
+    };
+    let _ = oomwatch::sink::event::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
+}
+
+/// A line for each answer: two bytes of a status, `Retry-After` up to a space, and the body. Of one incident that is to
+/// be told one at most is pending, and after a day none.
+fn events(bytes: &[u8]) {
+    let mut report = REPORT.clone();
+    if let Some(pod) = &mut report.pod {
+        pod.namespace = Some("shop".to_owned());
+        pod.name = Some("cart".to_owned());
+    }
+    let mut recorder = Recorder::new(policy(), 0);
+    let time = Timestamp::UNIX_EPOCH;
+    let mut now_ns = 1;
+    let boot_time_ns = now_ns;
+    recorder.take(&report, Now { boot_time_ns, time });
+    for line in bytes.split(|&byte| byte == b'\n') {
+        let request = match recorder.next(now_ns) {
+            Next::Send(request) => request,
+            Next::Wait(None) => break,
+            Next::Wait(Some(wake)) => {
+                now_ns = now_ns.max(wake);
+                continue;
+            }
+        };
+        let (head, rest) = line.split_at(line.len().min(2));
+        let status = head
+            .iter()
+            .fold(0, |status, byte| status << 8 | u16::from(*byte));
+        let mut parts = rest.splitn(2, |&byte| byte == b' ');
+        let retry_after = parts.next().and_then(|text| str::from_utf8(text).ok());
+        let body = parts.next().unwrap_or_default();
+        for method in [Method::Create, Method::Count] {
+            let _ = judge(method, status, retry_after, body);
+        }
+        let answer = judge(request.method, status, retry_after, body);
+        recorder.answered(&request.event.metadata, &answer, now_ns, 0.5);
+        assert!(recorder.pending() <= 1);
+    }
+    let day_ns = u64::try_from(Duration::from_hours(24).as_nanos()).expect("a day");
+    let _ = recorder.next(now_ns.saturating_add(day_ns));
+    if let Next::Send(request) = recorder.next(now_ns.saturating_add(2 * day_ns)) {
+        panic!("a day later: {request:?}");
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        reporter: Reporter {
+            component: "oomwatch".to_owned(),
+            node: "node-7".to_owned(),
+        },
+        node_events: true,
+        node_uid: NodeUid::Real,
+        pod_events: true,
+        excluded_namespaces: [].into(),
+        max_age: Duration::from_hours(1),
+        start_delay: Duration::ZERO,
+    }
+}

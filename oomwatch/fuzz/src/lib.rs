@@ -1,0 +1,40 @@
+//! What several targets begin with.
+
+use jiff::{Timestamp, tz::Offset};
+use oomwatch::{
+    kmsg::{
+        assemble::{Assembler, Found, Trust},
+        lines::Lines,
+        saved::Saved,
+    },
+    report::Report,
+};
+
+/// UID of the pod of [`report`].
+pub const POD_UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";
+/// Id of its container.
+pub const CONTAINER_ID: &str = "3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a190817263544536271809";
+
+const LOG: &[u8] = include_bytes!("../../tests/logs/journal-of-a-node.log");
+
+/// A kill in a container of a pod, neither of which has a name.
+///
+/// # Panics
+///
+/// If the log has none.
+#[must_use]
+pub fn report() -> Report {
+    let mut lines = Lines::new(LOG);
+    let mut saved = Saved::new(Offset::UTC, Timestamp::MAX);
+    let mut assembler = Assembler::new(Trust::Kernel);
+    while let Some(line) = lines.next_line().expect("memory can be read") {
+        if let Some(Found::Kill(kill)) = assembler.push(&saved.parse(line)) {
+            let report = Report::from_log(*kill, None);
+            let id = report.container.as_ref().map(|container| &*container.id);
+            assert_eq!(id, Some(CONTAINER_ID));
+            assert_eq!(report.pod.as_ref().map(|pod| &*pod.uid), Some(POD_UID));
+            return report;
+        }
+    }
+    panic!("no kill in the log");
+}

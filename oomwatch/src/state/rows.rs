@@ -1,0 +1,42 @@
+//! For tests: a journal's rows, without a journal.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Entry};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    /// By part and key.
+    rows: BTreeMap<(String, String), String>,
+}
+
+impl Rows {
+    pub(crate) fn save(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for Change { part, key, value } in changes {
+            let key = (part.to_owned(), key);
+            match value {
+                Some(value) => self.rows.insert(key, value),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let rows = self.rows.iter();
+        let entries = rows.map(|((part, key), value)| Entry {
+            part: part.clone(),
+            key: key.clone(),
+            value: value.clone(),
+        });
+        entries.collect()
+    }
+
+    /// Spoils the rows of a part.
+    pub(crate) fn spoil(&mut self, spoilt: &str) {
+        for ((part, _), value) in &mut self.rows {
+            if part == spoilt {
+                value.truncate(value.len() / 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use std::{path::Path, process::Command};
+
+use jiff::Timestamp;
+use oomwatch::{
+    journal::{Answer, Answers, Batch, Config, FILE, Identity, Journal, Outcome, Restored, Ticket},
+    report::Report,
+    stored,
+};
+use rusqlite::{Connection, types::FromSql};
+
+/// 2026-09-21T14:14:00Z, which begins a minute.
+const SECOND: i64 = 1_790_000_040;
+
+/// One of many kills: ten a second, each an incident of its own, all in one container.
+pub(crate) fn kill(number: u64) -> Report {
+    let mut report = stored::to_report(include_str!("kill.json")).expect("a report");
+    report.id = format!("0f1e2d3c-{number:x}-7");
+    report.incident = format!("0f1e2d3c-{number:x}");
+    let tenths = i64::try_from(number).expect("few");
+    let nanosecond = i32::try_from(tenths % 10).expect("a digit") * 100_000_000;
+    report.time = Timestamp::new(SECOND + tenths / 10, nanosecond).ok();
+    report.kill.victim.pid = u32::try_from(1000 + number).expect("few");
+    report
+}
+
+/// Seen, named and told at once.
+pub(crate) fn told(reports: Vec<Report>) -> Batch {
+    Batch {
+        told: reports.iter().map(|report| report.id.clone()).collect(),
+        named: reports.clone(),
+        kills: reports,
+        ..Batch::default()
+    }
+}
+
+pub(crate) fn open(folder: &Path) -> (Journal, Answers, Restored) {
+    let config = Config {
+        folder: folder.to_owned(),
+        ..Config::default()
+    };
+    let [machine, node, boot] = ["machine", "node-1", "boot"].map(str::to_owned);
+    Journal::open(config, Identity::new(machine, node, boot))
+}
+
+/// Waits until it is on the disk. What was known.
+pub(crate) async fn saved(answers: &mut Answers, ticket: Ticket) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let Answer {
+            ticket: up_to,
+            outcome,
+            known,
+            ..
+        } = answers.next().await;
+        all.extend(known);
+        if outcome == Outcome::Saved && up_to >= ticket {
+            return all;
+        }
+    }
+}
+
+/// A journal with these.
+pub(crate) fn journal(folder: &Path, batch: &Batch) {
+    runtime().block_on(async {
+        let (journal, mut answers, _) = open(folder);
+        let ticket = journal.write(batch);
+        saved(&mut answers, ticket).await;
+        journal.close().await;
+    });
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+}
+
+pub(crate) fn value<T: FromSql>(folder: &Path, sql: &str) -> T {
+    let connection = Connection::open(folder.join(FILE)).expect("open the journal");
+    connection.query_row(sql, [], |row| row.get(0)).expect(sql)
+}
+
+/// This test, as one of its other selves.
+pub(crate) fn itself() -> Command {
+    Command::new(std::env::current_exe().expect("its own path"))
+}
