@@ -371,10 +371,21 @@ impl Auditor {
         })
     }
 
-    /// Looks at the count once more.
-    fn look(&mut self, losses: Losses) -> Result<(), HostError> {
+    /// So much was lost since the start.
+    pub fn lost(&mut self, losses: Losses) {
         self.tally.counts.dropped = self.lost_before.dropped + losses.dropped;
         self.tally.counts.undecoded = self.lost_before.undecoded + losses.undecoded;
+    }
+
+    /// What was saved is lost: all of it is a change again.
+    pub fn save_anew(&mut self) {
+        self.saved = Saved::default();
+        self.recent.save_anew();
+    }
+
+    /// Looks at the count once more.
+    fn look(&mut self, losses: Losses) -> Result<(), HostError> {
+        self.lost(losses);
         self.last = self.count()?;
         let verdict = self.tally.verdict(self.last.kills);
         if let Verdict::Excess(excess) = verdict {

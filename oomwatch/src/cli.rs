@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use self::{
-    agent::{AgentArgs, EventArgs, NameArgs, Switch},
+    agent::{AgentArgs, EventArgs, JournalArgs, NameArgs, Switch},
     cleanup::{CleanupArgs, PinArgs},
     history::{HistoryArgs, Moment},
 };

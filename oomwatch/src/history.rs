@@ -30,7 +30,7 @@ pub fn run(args: HistoryArgs) -> anyhow::Result<Exit> {
         since,
         until,
         limit,
-        dir,
+        state_dir,
         pod,
         filter,
     } = args;
@@ -44,7 +44,7 @@ pub fn run(args: HistoryArgs) -> anyhow::Result<Exit> {
         scope: filter.scope,
     };
     let mut printer = Printer::stdout(&output, Filter::new(filter)).dated();
-    match print(&dir, &query, limit, &mut printer) {
+    match print(&state_dir, &query, limit, &mut printer) {
         Err(Error::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(error).context("tell the history"),
         Ok(unreadable) => {

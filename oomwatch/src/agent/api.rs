@@ -23,7 +23,7 @@ use crate::{
         event::{Cause, Delivery, Events, Notice, Outcome, Policy, Reporter},
         metrics::Metrics,
     },
-    state::clock::JournalClock,
+    state::{Entry, clock::JournalClock},
 };
 
 /// How long a request may take.
@@ -50,6 +50,7 @@ impl Api {
         events: EventArgs,
         pod_watch: Switch,
         host: &Host,
+        saved: &[Entry],
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let EventArgs {
@@ -89,8 +90,8 @@ impl Api {
             None
         };
         let trouble = Trouble::default();
-        let clock = JournalClock::restore(&[], host, clock::reading());
-        let events = Events::new(policy, clock, &[], {
+        let clock = JournalClock::restore(saved, host, clock::reading());
+        let events = Events::new(policy, clock, saved, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
                 metrics.notice(notice);

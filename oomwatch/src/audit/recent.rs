@@ -163,6 +163,12 @@ impl Recent {
         changed.into_iter().map(known).collect()
     }
 
+    /// What was saved is lost: all of them are new.
+    pub fn save_anew(&mut self) {
+        let numbers = self.kills.iter().map(|(number, _)| *number);
+        self.changed.extend(numbers);
+    }
+
     fn push(&mut self, known: Known) {
         if self.kills.len() == MOST
             && let Some((number, known)) = self.kills.pop_front()

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::sink::event::NodeUid;
+use crate::{journal, sink::event::NodeUid};
 
 use super::{KernelArgs, PinArgs, RuntimeArgs, parse_duration};
 
@@ -30,12 +30,45 @@ pub struct AgentArgs {
     /// Names.
     #[command(flatten)]
     pub names: NameArgs,
-    /// What outlives it.
+    /// The journal.
+    #[command(flatten)]
+    pub journal: JournalArgs,
+    /// What outlives the agent in the kernel.
     #[command(flatten)]
     pub pins: PinArgs,
     /// Where the kernel is asked.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// What outlives the agent, so that the next one goes on where it was.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Journal")]
+pub struct JournalArgs {
+    /// Folder of the journal, which `oomwatch history` reads
+    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR", default_value = journal::FOLDER)]
+    pub state_dir: PathBuf,
+    /// Size of the journal in MiB; its oldest kills make room
+    #[arg(
+        long,
+        env = "OOMWATCH_JOURNAL_MAX_SIZE",
+        value_name = "MIB",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(4..=65_536)
+    )]
+    pub journal_max_size: u64,
+    /// Keep no kill in the journal that is older
+    #[arg(
+        long,
+        env = "OOMWATCH_JOURNAL_MAX_AGE",
+        value_name = "DURATION",
+        default_value = "720h",
+        value_parser = parse_duration
+    )]
+    pub journal_max_age: SignedDuration,
+    /// The host's id: a journal of another machine is not gone on from
+    #[arg(long, value_name = "FILE", default_value = "/etc/machine-id")]
+    pub machine_id: PathBuf,
 }
 
 /// What is told to the API server.

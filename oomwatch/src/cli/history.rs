@@ -24,8 +24,8 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: usize,
     /// The journal: its folder or its file, or a copy of the file
-    #[arg(long, value_name = "DIR|FILE", default_value = journal::FOLDER)]
-    pub dir: PathBuf,
+    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR|FILE", default_value = journal::FOLDER)]
+    pub state_dir: PathBuf,
     /// Only pods with this name
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     pub pod: Option<String>,

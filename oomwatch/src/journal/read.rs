@@ -77,7 +77,7 @@ pub enum Order {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is none.
-    #[error("there is no journal {}: an agent that keeps one makes it, and --dir says where it is", .0.display())]
+    #[error("there is no journal {}: an agent that keeps one makes it, and --state-dir says where it is", .0.display())]
     Missing(PathBuf),
     /// It may not be read.
     #[error("{} may not be read by this user: try sudo", .0.display())]

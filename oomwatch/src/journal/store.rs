@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Config, Identity, Restored, RowState, Standing,
@@ -176,6 +176,34 @@ impl Store {
             is_blank: is_new,
         };
         Ok((store, restored))
+    }
+
+    /// What a journal holds that can be read but not opened to be written: a disk that is full has no room for what `SQLite` keeps
+    /// beside it for those who read along. So nobody else can, for as long as this takes.
+    #[must_use]
+    pub fn restore_alone(config: &Config, identity: &Identity) -> Option<Restored> {
+        let read = || -> Result<Restored, StoreError> {
+            let path = config.folder.join(place::FILE);
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_row| Ok(()))?;
+            let known = schema::read_version(&connection)?;
+            let meta = Meta::read(&connection)?;
+            let (standing, takeover) = meta.stand(identity, Purpose::Start, config.boot_parts);
+            if known != schema::VERSION || takeover == Some(Takeover::All) {
+                return Err(StoreError::Damaged("it holds nothing to go on from".into()));
+            }
+            Ok(Restored {
+                standing,
+                open: read_open(&connection)?,
+                state: read_state(&connection, takeover.as_ref())?,
+            })
+        };
+        read()
+            .inspect_err(|error| {
+                debug!(error = chain(error), "read the journal alone");
+            })
+            .ok()
     }
 
     /// Whether its file is still where it was: it may have been removed or replaced by hand.

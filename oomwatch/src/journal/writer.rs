@@ -19,7 +19,7 @@ use super::{
     row::nanoseconds,
     store::{Purpose, Store, Written},
 };
-use crate::clock;
+use crate::{clock, privileges};
 
 /// How often it is tried again to write.
 const RETRY: Duration = Duration::from_secs(1);
@@ -83,16 +83,18 @@ impl Journal {
             }
             Err(error) => {
                 writer.fail(&error);
-                Restored {
+                let read = Store::restore_alone(&writer.config, &writer.identity);
+                read.unwrap_or(Restored {
                     standing: Standing::Unusable,
                     open: Vec::new(),
                     state: Vec::new(),
-                }
+                })
             }
         };
         let spawned = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
+                privileges::give_up_all();
                 writer.run();
                 // Nobody may wait for it.
                 let _ = end.send(());

@@ -41,7 +41,7 @@ fn made(batch: &Batch) -> TempDir {
 
 fn history(path: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oomwatch"));
-    command.arg("history").arg("--dir").arg(path);
+    command.arg("history").arg("--state-dir").arg(path);
     command.args(arguments).env_remove("NO_COLOR");
     command.stdin(Stdio::null());
     command
@@ -177,7 +177,7 @@ fn run_as_nobody(path: &Path) -> (Option<i32>, String, String) {
     command
         .arg0("oomwatch")
         .arg("history")
-        .arg("--dir")
+        .arg("--state-dir")
         .arg(path);
     command.stdin(Stdio::null()).current_dir("/");
     ended(command.uid(NOBODY).gid(NOBODY))
@@ -239,7 +239,7 @@ pub(crate) fn unusable() {
     };
     check(
         folder.path().join("nothing"),
-        &["there is no journal", "--dir"],
+        &["there is no journal", "--state-dir"],
     );
     let other = folder.path().join("other.db");
     fs::write(&other, "no database".repeat(100)).expect("write it");

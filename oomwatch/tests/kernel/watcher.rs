@@ -23,8 +23,6 @@ use crate::{
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
-/// The same of the agent, which has more to do first, at level debug.
-const AGENT_READY: &str = "were given up";
 /// Exit code of a command that was told what it does not know.
 const USAGE: i32 = 2;
 
@@ -32,7 +30,6 @@ const USAGE: i32 = 2;
 pub(crate) struct Watch<'a> {
     machine: &'a Machine,
     command: &'static str,
-    ready: &'static str,
     arguments: Vec<String>,
     environment: Vec<(&'static str, OsString)>,
 }
@@ -43,7 +40,6 @@ impl<'a> Watch<'a> {
         Self {
             machine,
             command: "watch",
-            ready: READY,
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             environment: Vec::new(),
         }
@@ -53,7 +49,6 @@ impl<'a> Watch<'a> {
     pub(crate) fn agent(machine: &'a Machine, arguments: &[&str]) -> Self {
         Self {
             command: "agent",
-            ready: AGENT_READY,
             ..Self::new(machine, arguments)
         }
     }
@@ -132,7 +127,6 @@ impl<'a> Watch<'a> {
             child,
             talk: lines_of(stderr),
             told: Vec::new(),
-            ready: self.ready,
             patience: self.machine.patience,
             counted,
             ended: false,
@@ -153,7 +147,6 @@ pub(crate) struct Watcher {
     stdout: Stdout,
     talk: Receiver<Vec<u8>>,
     told: Vec<String>,
-    ready: &'static str,
     patience: Duration,
     /// The kernel's count before it was started.
     counted: u64,
@@ -171,11 +164,7 @@ impl Watcher {
     /// Waits until it sees kills; if it ends instead, this is what it says of it.
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + self.patience;
-        while !self
-            .told
-            .last()
-            .is_some_and(|line| line.contains(self.ready))
-        {
+        while !self.told.last().is_some_and(|line| line.contains(READY)) {
             match next(&self.talk, deadline) {
                 Ok(line) => self.told.push(String::from_utf8_lossy(&line).into_owned()),
                 Err(RecvTimeoutError::Timeout) => panic!("the command did not get ready"),

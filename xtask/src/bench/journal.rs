@@ -94,7 +94,7 @@ fn history(oomwatch: &Path, folder: &Path, arguments: &[&str]) -> Result<Duratio
         let mut command = Command::new(oomwatch);
         command
             .arg("history")
-            .arg("--dir")
+            .arg("--state-dir")
             .arg(folder)
             .args(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null());

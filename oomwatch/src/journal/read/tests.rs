@@ -285,7 +285,7 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
     let newer = error(&fs::read(place.path()).expect("read it"));
     assert!(newer.contains("1 is its version"), "{newer}");
     let missing = Reader::open(&place.folder.path().join("nothing")).expect_err("nothing is there");
-    assert!(missing.to_string().contains("--dir"), "{missing}");
+    assert!(missing.to_string().contains("--state-dir"), "{missing}");
     if !rustix::process::geteuid().is_root() {
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o000)).expect("close it");
         let denied = Reader::open(&copy).expect_err("closed").to_string();

@@ -17,7 +17,7 @@ use rustix::{
     },
 };
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::MIB;
 use crate::{
@@ -200,6 +200,7 @@ struct Agent {
     watcher: Watcher,
     address: SocketAddr,
     patience: Duration,
+    _state: TempDir,
 }
 
 impl Agent {
@@ -209,12 +210,16 @@ impl Agent {
         file.write_all(kubeconfig.as_bytes()).expect("write it");
         let address = free_address();
         let listen = format!("--listen={address}");
-        let arguments = [&ALONE[..], &["--cmdline", &listen]].concat();
+        let state = tempfile::tempdir().expect("make a folder");
+        let own = |flag: &str, name: &str| format!("{flag}={}", state.path().join(name).display());
+        let (journal, pins) = (own("--state-dir", "journal"), own("--bpffs", "none"));
+        let arguments = [&ALONE[..], &["--cmdline", &listen, &journal, &pins]].concat();
         let agent = Watch::agent(machine, &arguments).with("KUBECONFIG", file.path());
         Self {
             watcher: agent.start(),
             address,
             patience: machine.patience,
+            _state: state,
         }
     }
 

@@ -1,0 +1,197 @@
+//! What goes into the journal, and what may go on once it is there.
+//!
+//! A kill is written down when it is seen, and again when it has its names; only then is it told. What has been handed over
+//! by the kernel is let go when all of it is written down. A journal that cannot be written holds nothing up: then kills are
+//! told all the same, and the kernel keeps what it has room for.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::{
+    journal::{Answer, Answers, Batch, Journal, Outcome, Status, Ticket},
+    observe::cursor::Cursor,
+    report::{GapReport, Report},
+    state::{Change, Entry},
+};
+
+/// Of the state: up to where the records of the kernel's ring are in the journal. It holds for a boot.
+pub(super) const PART: &str = "ring";
+const CURSOR: &str = "cursor";
+
+/// The journal, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    journal: Journal,
+    answers: Answers,
+    /// What is written next, all at once.
+    batch: Batch,
+    /// Kills with their names, until the journal has them.
+    named: VecDeque<(Ticket, Report)>,
+    /// Up to where the ring was read, until the journal has all of it.
+    read: VecDeque<(Ticket, Cursor)>,
+    /// The last of these.
+    cursor: Option<Cursor>,
+    /// Kills that the journal had already.
+    known: HashSet<String>,
+    is_saving: bool,
+}
+
+/// What may go on.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Kills to be told, in this order.
+    pub(super) kills: Vec<Report>,
+    /// Up to where the ring is in the journal.
+    pub(super) saved: Option<Cursor>,
+    /// Up to where it is not, and can only be kept by the kernel.
+    pub(super) unsaved: Option<Cursor>,
+    /// All state has to be written anew.
+    pub(super) is_fresh: bool,
+}
+
+/// Where the last agent was in the ring.
+pub(super) fn cursor(saved: &[Entry]) -> Option<Cursor> {
+    let is_it = |entry: &&Entry| entry.part == PART && entry.key == CURSOR;
+    serde_json::from_str(&saved.iter().find(is_it)?.value).ok()
+}
+
+impl Ledger {
+    pub(super) fn new(journal: Journal, answers: Answers) -> Self {
+        Self {
+            journal,
+            answers,
+            batch: Batch::default(),
+            named: VecDeque::new(),
+            read: VecDeque::new(),
+            cursor: None,
+            known: HashSet::new(),
+            is_saving: false,
+        }
+    }
+
+    /// A kill was seen.
+    pub(super) fn seen(&mut self, report: &Report) {
+        self.batch.kills.push(report.clone());
+    }
+
+    /// Kills were only counted.
+    pub(super) fn gap(&mut self, report: GapReport) {
+        self.batch.gaps.push(report);
+    }
+
+    /// A kill has its names.
+    pub(super) fn named(&mut self, report: Report) {
+        self.batch.named.push(report);
+    }
+
+    /// A kill was told.
+    pub(super) fn told(&mut self, id: String) {
+        self.batch.told.push(id);
+    }
+
+    /// What has changed.
+    pub(super) fn state(&mut self, changes: Vec<Change>) {
+        self.batch.state.extend(changes);
+    }
+
+    /// The ring was read up to here, and all that was in it before is part of this.
+    pub(super) fn read(&mut self, cursor: Option<Cursor>) {
+        if cursor == self.cursor {
+            return;
+        }
+        let change = cursor.as_ref();
+        self.batch
+            .state
+            .push(Change::new(PART, CURSOR.to_owned(), change));
+        self.cursor = cursor;
+    }
+
+    /// Hands all of it on, in one transaction. Never waits.
+    pub(super) fn write(&mut self) {
+        let Batch {
+            kills,
+            named,
+            told,
+            gaps,
+            state,
+        } = &self.batch;
+        if kills.is_empty()
+            && named.is_empty()
+            && told.is_empty()
+            && gaps.is_empty()
+            && state.is_empty()
+        {
+            return;
+        }
+        let ticket = self.journal.write(&self.batch);
+        let batch = std::mem::take(&mut self.batch);
+        let named = batch.named.into_iter().map(|report| (ticket, report));
+        self.named.extend(named);
+        let last = self.read.back().map(|(_, cursor)| cursor);
+        if let Some(cursor) = &self.cursor
+            && last != Some(cursor)
+        {
+            self.read.push_back((ticket, cursor.clone()));
+        }
+    }
+
+    /// What has become of what was written. Dropping this future loses none.
+    pub(super) async fn answer(&mut self) -> Answer {
+        self.answers.next().await
+    }
+
+    /// What may go on after an answer.
+    pub(super) fn settle(&mut self, answer: Answer) -> Settled {
+        let Answer {
+            ticket,
+            outcome,
+            known,
+            is_fresh,
+        } = answer;
+        self.known.extend(known);
+        let mut settled = Settled {
+            is_fresh,
+            ..Settled::default()
+        };
+        while let Some((_, report)) = self.named.pop_front_if(|(named, _)| *named <= ticket) {
+            if !self.known.remove(&report.id) {
+                settled.kills.push(report);
+            }
+        }
+        self.is_saving = outcome == Outcome::Saved;
+        if self.is_saving {
+            while let Some((_, cursor)) = self.read.pop_front_if(|(read, _)| *read <= ticket) {
+                settled.saved = Some(cursor);
+            }
+        } else {
+            let before = self.read.iter().rev().find(|(read, _)| *read <= ticket);
+            settled.unsaved = before.map(|(_, cursor)| cursor.clone());
+        }
+        settled
+    }
+
+    /// Forgets where the ring was, so that it is written again.
+    pub(super) fn save_anew(&mut self) {
+        self.cursor = None;
+    }
+
+    /// Whether kills wait for it.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// Whether what was last written is on the disk.
+    pub(super) fn is_saving(&self) -> bool {
+        self.is_saving
+    }
+
+    /// How the journal is.
+    pub(super) fn status(&self) -> Status {
+        self.journal.status()
+    }
+
+    /// Writes what is left.
+    pub(super) async fn close(mut self) {
+        self.write();
+        self.journal.close().await;
+    }
+}
