@@ -39,6 +39,8 @@ pub(crate) enum Tier {
     Container,
     /// Names and Events with a real API server, from `KUBEBUILDER_ASSETS`
     Api,
+    /// The agent killed at any moment, its API server away, its disk full: nothing is lost and nothing told twice
+    Faults,
     /// The manifests on a real node of `OOMWATCH_KUBE_NODE`, and pods that are killed
     Node,
     /// The manifests, rendered, and before a real API server where `KUBEBUILDER_ASSETS` has one
@@ -126,6 +128,16 @@ fn run_tier(tier: Tier, workspace: &Workspace) -> Outcome {
         },
         Tier::Api => match kube::assets() {
             Ok(assets) => passed_or_failed(api(workspace, &assets)),
+            Err(error) => Outcome::Skipped(one_line(&error)),
+        },
+        Tier::Faults => match kube::assets() {
+            Ok(assets) => {
+                let environment = [
+                    ("KUBEBUILDER_ASSETS", assets.as_os_str()),
+                    ("OOMWATCH_REQUIRE", OsStr::new("faults")),
+                ];
+                as_root(workspace, "faults", &environment)
+            }
             Err(error) => Outcome::Skipped(one_line(&error)),
         },
         Tier::Node => match kube::Node::found() {
@@ -340,7 +352,7 @@ mod tests {
         for odd in ["", "ALL", "vms", "kernel,vm"] {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
-                "the tiers are unit, rules, object, kernel, container, api, node, manifests, vm, fuzz, or all"
+                "the tiers are unit, rules, object, kernel, container, api, faults, node, manifests, vm, fuzz, or all"
             );
         }
     }

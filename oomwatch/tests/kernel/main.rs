@@ -25,6 +25,9 @@
     reason = "a test says what it expects, and fails by panicking"
 )]
 
+/// The agent.
+#[path = "../agent/mod.rs"]
+mod agent;
 /// Whether the rungs agree.
 mod agreement;
 /// A place to pin.

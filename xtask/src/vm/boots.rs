@@ -49,6 +49,13 @@ const SAME_ON_EACH_VERSION: &[&str] = &[
     "doctor_says_of_each_rung",
     "files_that_the_document_says",
     "kernels_symbols_where_the_document",
+    "kills_while_nobody_runs",
+    "agents_are_killed_and_follow",
+    "two_agents_have_seen",
+    "had_no_room_for",
+    "one_rung_takes_over",
+    "cleanup_leaves_nothing",
+    "agent_keeps_its_record",
 ];
 
 pub(crate) static MATRIX: [Boot; 8] = [

@@ -1,5 +1,7 @@
 //! What is claimed of kills, one file a concern.
 
+/// The agent and its journal.
+mod agent;
 /// What is left behind.
 mod cleanup;
 /// The command itself: how it ends, what it shows, how it prints.
@@ -58,6 +60,7 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         ladder::ALL,
         privileges::ALL,
         system::ALL,
+        agent::ALL,
     ]
     .into_iter()
     .chain(compatibility::ALL.iter().copied())

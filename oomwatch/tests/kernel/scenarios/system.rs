@@ -22,6 +22,8 @@ pub(super) const ALL: &[Scenario] = &[
         .needing(has_two_nodes),
 ];
 
+/// How often all memory is taken in a storm.
+const STORM: usize = 5;
 /// The node that runs out while the other does not.
 const NODE: u64 = 1;
 const SYSRQ: &str = "/proc/sysrq-trigger";
@@ -139,6 +141,16 @@ fn take_all(machine: &Machine, cgroup: &Cgroup) -> [Kill; 2] {
     let victim = hog(1000).start(cgroup, machine.patience).killed();
     let kill = Expected::of_system(&victim, cgroup, of_all_memory(None), held_bytes);
     [kill.into(), spare.kill(of_all_memory(None))]
+}
+
+/// Takes all memory there is, a few times, each time by another process.
+pub(super) fn hogs_until_all_are_killed(machine: &Machine, cgroup: &Cgroup) {
+    let _never = never_these_tests();
+    let spare = Spare::start(machine, cgroup);
+    for _ in 0..STORM {
+        hog(900).start(cgroup, machine.patience).killed();
+    }
+    drop(spare);
 }
 
 fn system(machine: &Machine) {
