@@ -107,19 +107,7 @@ impl Ledger {
 
     /// Hands all of it on, in one transaction. Never waits.
     pub(super) fn write(&mut self) {
-        let Batch {
-            kills,
-            named,
-            told,
-            gaps,
-            state,
-        } = &self.batch;
-        if kills.is_empty()
-            && named.is_empty()
-            && told.is_empty()
-            && gaps.is_empty()
-            && state.is_empty()
-        {
+        if self.batch.is_empty() {
             return;
         }
         let ticket = self.journal.write(&self.batch);

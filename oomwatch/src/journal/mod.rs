@@ -149,6 +149,25 @@ pub struct Batch {
     pub state: Vec<Change>,
 }
 
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            kills,
+            named,
+            told,
+            gaps,
+            state,
+        } = self;
+        kills.is_empty()
+            && named.is_empty()
+            && told.is_empty()
+            && gaps.is_empty()
+            && state.is_empty()
+    }
+}
+
 /// A batch; later ones have greater numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
