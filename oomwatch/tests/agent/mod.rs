@@ -92,6 +92,18 @@ impl Home {
         self.mount_bpffs();
     }
 
+    /// Has the agent that was here have been of another version, whose records nobody else can read.
+    pub(crate) fn change_layout(&self, version: u32) {
+        let pins = self.bpffs().join("oomwatch");
+        for entry in fs::read_dir(&pins).expect("read the pins") {
+            let name = entry.expect("a generation").file_name();
+            let name = name.into_string().expect("a plain name");
+            let (_, time) = name.split_once('-').expect("the name of a generation");
+            let other = pins.join(format!("{version}-{time}"));
+            fs::rename(pins.join(&name), other).expect("rename a generation");
+        }
+    }
+
     /// Has the journal's folder be a disk of its own, with so much room.
     pub(crate) fn mount_disk(&self, bytes: u64) {
         let size = std::ffi::CString::new(format!("size={bytes}")).expect("plain");

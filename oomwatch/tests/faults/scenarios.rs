@@ -19,7 +19,7 @@ use crate::{
 /// A test: its name is what it claims.
 type Scenario = (&'static str, fn(&ApiServer));
 
-pub(crate) const ALL: [Scenario; 6] = [
+pub(crate) const ALL: [Scenario; 7] = [
     (
         "killed_fifty_times_it_loses_nothing_and_tells_nothing_twice",
         killed_fifty_times,
@@ -31,6 +31,10 @@ pub(crate) const ALL: [Scenario; 6] = [
     ),
     ("lost_journal_tells_no_event_twice", lost_journal),
     ("lost_bpffs_is_made_up_for_by_the_kernel_log", lost_bpffs),
+    (
+        "upgrade_and_rollback_over_another_layout_lose_nothing",
+        other_layout,
+    ),
     ("full_disk_holds_nothing_up_and_loses_nothing", full_disk),
 ];
 
@@ -203,6 +207,31 @@ fn lost_bpffs(server: &ApiServer) {
     }
     assert_eq!(Row::kills(&rows) + Row::unidentified(&rows), counted);
     assert_eq!(events(server, "unpinned"), by_pod(&killed));
+}
+
+/// From an older version, and back from a newer one: their rings are not for this one to read, but the kernel log tells, too.
+fn other_layout(server: &ApiServer) {
+    let pods = pods(server, "layout", 1, 3);
+    let home = home(server);
+    let mut agent = home.start();
+    agent.until_all_is_told();
+    let mut killed = Vec::new();
+    for version in [1, 99] {
+        agent.kill();
+        killed.extend(pods.containers().iter().map(Container::kill));
+        home.change_layout(version);
+        agent = home.start();
+        killed.push(pods.containers()[0].kill());
+        // Those of before, and the one of now.
+        agent.until("all of them are told", |metrics| {
+            metrics.get("oomwatch_node_kills_total") >= Some(&4.0)
+        });
+        agent.until_all_is_told();
+    }
+    agent.end();
+    let rows = home.history();
+    each_is_there_once(&rows, &killed);
+    assert_eq!(events(server, "layout"), by_pod(&killed));
 }
 
 fn full_disk(server: &ApiServer) {

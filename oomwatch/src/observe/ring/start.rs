@@ -126,7 +126,9 @@ fn earlier(pins: &Pins, cursor: Option<&Cursor>) -> Result<Vec<Generation>, PinE
     let is_passed = |name: Name| {
         let read: Option<Name> = cursor.and_then(|cursor| cursor.generation.parse().ok());
         // A cursor of another boot may be ahead of all that there is.
-        read.is_some_and(|read| name < read && read.since_boot_time_ns <= now)
+        read.is_some_and(|read| {
+            name.since_boot_time_ns < read.since_boot_time_ns && read.since_boot_time_ns <= now
+        })
     };
     let (earlier, done): (Vec<_>, Vec<_>) = contents
         .generations
