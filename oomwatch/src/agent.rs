@@ -89,7 +89,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
 
     let mut api = Api::find(events, names.pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
-    privileges::give_up(|| observer.losses());
+    privileges::give_up(|| observer.try_counters());
     let mut resolver = Names::new(sources(names, &kernel.proc_root));
     resolver.restore(saved);
     api.watch_pods(&mut resolver, &host.node);

@@ -63,7 +63,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     }
     let mut observer = Observer::open(&kernel)?;
     let auditor = Auditor::start(&kernel, &host.boot_id, Rhythm::AfterKills)?;
-    privileges::give_up(|| observer.losses());
+    privileges::give_up(|| observer.try_counters());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         hooks = observer.way().as_str(),

@@ -259,6 +259,14 @@ impl Observer {
         Ok(self.progress()?.losses)
     }
 
+    /// Reads the counters that are read later on, whatever is still to be handed over before: whether that is allowed.
+    pub fn try_counters(&self) -> Result<(), ObserveError> {
+        match &self.source {
+            Source::Ring(ring) => ring.try_counters(),
+            Source::Log(_) | Source::Count(_) => Ok(()),
+        }
+    }
+
     /// How far all was handed over, and what could not be told by then.
     pub fn progress(&self) -> Result<Progress, ObserveError> {
         let losses = match &self.source {

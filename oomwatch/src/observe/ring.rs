@@ -214,6 +214,12 @@ impl RingSource {
         self.hand_over(&mut take)
     }
 
+    /// Reads one's own counters.
+    pub(super) fn try_counters(&self) -> Result<(), ObserveError> {
+        self.own.probe.dropped()?;
+        Ok(())
+    }
+
     /// What was handed over, and what was lost by then.
     pub(super) fn progress(&self) -> Result<Progress, ObserveError> {
         let Place {
