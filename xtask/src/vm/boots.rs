@@ -37,8 +37,31 @@ pub(crate) enum Hooks {
     Tracepoint,
 }
 
+/// Of what outlives a command or an agent, and others.
+macro_rules! outliving_and {
+    ($($other:literal,)*) => {
+        &[
+            "kills_while_nobody_runs",
+            "agents_are_killed_and_follow",
+            "two_agents_have_seen",
+            "had_no_room_for",
+            "one_rung_takes_over",
+            "cleanup_leaves_nothing",
+            "agent_keeps_its_record",
+            "agent_survives",
+            "agent_has_every_kill",
+            "gives_up_what",
+            "another_user_learns",
+            $($other,)*
+        ]
+    };
+}
+
+/// Tests of what outlives a command or an agent, which take long: the oldest, the newest, and a kernel between them have them.
+const OUTLIVING: &[&str] = outliving_and![];
+
 /// Tests that have nothing to do with the version of cgroups, and take long: another boot of the same kernel has them.
-const SAME_ON_EACH_VERSION: &[&str] = &[
+const SAME_ON_EACH_VERSION: &[&str] = outliving_and![
     "ends_the_command",
     "reader",
     "filters_show",
@@ -49,13 +72,6 @@ const SAME_ON_EACH_VERSION: &[&str] = &[
     "doctor_says_of_each_rung",
     "files_that_the_document_says",
     "kernels_symbols_where_the_document",
-    "kills_while_nobody_runs",
-    "agents_are_killed_and_follow",
-    "two_agents_have_seen",
-    "had_no_room_for",
-    "one_rung_takes_over",
-    "cleanup_leaves_nothing",
-    "agent_keeps_its_record",
 ];
 
 pub(crate) static MATRIX: [Boot; 8] = [
@@ -64,7 +80,7 @@ pub(crate) static MATRIX: [Boot; 8] = [
         release: &kernels::OLD_5_10,
         cgroup: CgroupVersion::V2,
         hooks: Hooks::Tracepoint,
-        without: &[],
+        without: OUTLIVING,
     },
     Boot {
         name: "5.10",
@@ -85,7 +101,7 @@ pub(crate) static MATRIX: [Boot; 8] = [
         release: &kernels::LINUX_6_1,
         cgroup: CgroupVersion::V2,
         hooks: Hooks::Kprobe,
-        without: &[],
+        without: OUTLIVING,
     },
     Boot {
         name: "6.1-v1",
@@ -106,7 +122,7 @@ pub(crate) static MATRIX: [Boot; 8] = [
         release: &kernels::LINUX_6_18,
         cgroup: CgroupVersion::V2,
         hooks: Hooks::Fentry,
-        without: &[],
+        without: OUTLIVING,
     },
     Boot {
         name: "newest",
@@ -171,11 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn boot_leaves_out_only_what_another_of_its_kernel_has() {
-        for boot in MATRIX.iter().filter(|boot| !boot.without.is_empty()) {
-            let whole = |other: &&Boot| other.release == boot.release && other.without.is_empty();
-            assert!(MATRIX.iter().any(|other| whole(&other)), "{}", boot.name);
+    fn boot_leaves_out_only_what_another_of_its_kernel_has_or_what_outlives() {
+        let of_its_kernel = |boot: &&Boot| boot.without == SAME_ON_EACH_VERSION;
+        for boot in MATRIX.iter().filter(of_its_kernel) {
+            let has_rest = |other: &Boot| {
+                other.release == boot.release && other.without != SAME_ON_EACH_VERSION
+            };
+            assert!(MATRIX.iter().any(has_rest), "{}", boot.name);
         }
+        let has_all: Vec<_> = MATRIX
+            .iter()
+            .filter(|boot| boot.without.is_empty())
+            .map(|boot| boot.name)
+            .collect();
+        assert_eq!(has_all, ["5.10", "6.12", "newest"]);
     }
 
     #[test]
