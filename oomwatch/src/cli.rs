@@ -84,7 +84,8 @@ Examples:
   oomwatch agent --pod-events off --listen 127.0.0.1:10137  the node's Events alone, metrics for this machine alone
 
 Without an API server it goes on: kills are counted, logged and, for as long as --events-max-age
-says, kept for it. Only hooks that fail make it end or be not ready.
+says, kept for it. Hooks that fail make it end, and a journal that cannot be written not ready; it
+goes on all the same. A second agent waits for the end of the first.
 
 Exit codes: 0 ended by SIGINT or SIGTERM, 1 failed, 2 wrong usage.";
 

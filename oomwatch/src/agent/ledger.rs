@@ -6,6 +6,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use tokio::time::{Duration, Instant, sleep_until};
+
 use crate::{
     journal::{Answer, Answers, Batch, Journal, Outcome, Status, Ticket},
     observe::cursor::Cursor,
@@ -16,6 +18,8 @@ use crate::{
 /// Of the state: up to where the records of the kernel's ring are in the journal. It holds for a boot.
 pub(super) const PART: &str = "ring";
 const CURSOR: &str = "cursor";
+/// How long an answer is waited for: a disk that hangs is one that cannot be written.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// The journal, and what waits for it.
 #[derive(Debug)]
@@ -32,7 +36,11 @@ pub(super) struct Ledger {
     cursor: Option<Cursor>,
     /// Kills that the journal had already.
     known: HashSet<String>,
-    is_saving: bool,
+    /// The last that was written, and the last that has an answer.
+    written: Ticket,
+    answered: Ticket,
+    /// Since when an answer is waited for.
+    since: Instant,
 }
 
 /// What may go on.
@@ -64,7 +72,9 @@ impl Ledger {
             read: VecDeque::new(),
             cursor: None,
             known: HashSet::new(),
-            is_saving: false,
+            written: Ticket(0),
+            answered: Ticket(0),
+            since: Instant::now(),
         }
     }
 
@@ -111,6 +121,10 @@ impl Ledger {
             return;
         }
         let ticket = self.journal.write(&self.batch);
+        if !self.is_waiting() {
+            self.since = Instant::now();
+        }
+        self.written = ticket;
         let batch = std::mem::take(&mut self.batch);
         let named = batch.named.into_iter().map(|report| (ticket, report));
         self.named.extend(named);
@@ -122,9 +136,25 @@ impl Ledger {
         }
     }
 
-    /// What has become of what was written. Dropping this future loses none.
+    /// What has become of what was written; if nobody says so for long, that it is kept. Dropping this future loses none.
     pub(super) async fn answer(&mut self) -> Answer {
-        self.answers.next().await
+        let (since, is_waiting) = (self.since, self.is_waiting());
+        let slow = async {
+            if is_waiting {
+                sleep_until(since + SLOW).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            answer = self.answers.next() => answer,
+            () = slow => Answer {
+                ticket: self.written,
+                outcome: Outcome::Kept,
+                known: Vec::new(),
+                is_fresh: false,
+            },
+        }
     }
 
     /// What may go on after an answer.
@@ -136,6 +166,8 @@ impl Ledger {
             is_fresh,
         } = answer;
         self.known.extend(known);
+        self.answered = self.answered.max(ticket);
+        self.since = Instant::now();
         let mut settled = Settled {
             is_fresh,
             ..Settled::default()
@@ -145,14 +177,19 @@ impl Ledger {
                 settled.kills.push(report);
             }
         }
-        self.is_saving = outcome == Outcome::Saved;
-        if self.is_saving {
-            while let Some((_, cursor)) = self.read.pop_front_if(|(read, _)| *read <= ticket) {
-                settled.saved = Some(cursor);
+        let mut last = None;
+        while let Some((at, cursor)) = self.read.pop_front_if(|(read, _)| *read <= ticket) {
+            last = Some((at, cursor));
+        }
+        match outcome {
+            Outcome::Saved => settled.saved = last.map(|(_, cursor)| cursor),
+            Outcome::Kept => {
+                settled.unsaved = last.as_ref().map(|(_, cursor)| cursor.clone());
+                // It is saved with what is kept.
+                self.read.extend(last);
+                self.read
+                    .rotate_right(usize::from(settled.unsaved.is_some()));
             }
-        } else {
-            let before = self.read.iter().rev().find(|(read, _)| *read <= ticket);
-            settled.unsaved = before.map(|(_, cursor)| cursor.clone());
         }
         settled
     }
@@ -162,14 +199,14 @@ impl Ledger {
         self.cursor = None;
     }
 
-    /// Whether kills wait for it.
+    /// Whether anything waits for it.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.named.is_empty()
+        self.answered < self.written
     }
 
-    /// Whether what was last written is on the disk.
+    /// Whether it is written, as far as is known.
     pub(super) fn is_saving(&self) -> bool {
-        self.is_saving
+        self.status().failure.is_none()
     }
 
     /// How the journal is.

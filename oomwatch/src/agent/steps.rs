@@ -1,6 +1,6 @@
 //! What is done with each thing that happens: a kill on its way from the hooks to all who are told of it.
 
-use std::{convert::Infallible, ops::ControlFlow};
+use std::{convert::Infallible, ops::ControlFlow, time::Instant};
 
 use jiff::Timestamp;
 use tokio::{
@@ -170,7 +170,7 @@ impl Agent {
         }
         if self.names.is_watch_up() != Some(false) {
             self.record(report);
-        } else if let Some(report) = self.nameless.keep(report) {
+        } else if let Some(report) = self.nameless.keep(report, Instant::now()) {
             self.record(report);
         }
     }
@@ -188,6 +188,9 @@ impl Agent {
             for report in self.nameless.take() {
                 self.names.push_again(report);
             }
+        }
+        while let Some(report) = self.nameless.expire(Instant::now()) {
+            self.record(report);
         }
     }
 

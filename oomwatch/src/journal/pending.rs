@@ -167,12 +167,18 @@ impl Pending {
         }
     }
 
-    /// Gives up what is too much.
+    /// Gives up what is too much: of what is in the journal already, least of all, since it would be told again.
     fn bound(&mut self) -> u64 {
         let mut lost = 0;
-        while self.kills.len() > MAX_KILLS
-            && let Some((_, waiting)) = self.kills.pop_first()
-        {
+        while self.kills.len() > MAX_KILLS {
+            let new = self.kills.iter().find(|(_, waiting)| waiting.is_new);
+            let oldest = new.or_else(|| self.kills.first_key_value());
+            let Some(waiting) = oldest
+                .map(|(turn, _)| *turn)
+                .and_then(|turn| self.kills.remove(&turn))
+            else {
+                break;
+            };
             self.by_id.remove(&waiting.id);
             lost += u64::from(waiting.row.is_some());
         }

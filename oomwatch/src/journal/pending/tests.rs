@@ -157,12 +157,13 @@ fn oldest_are_given_up_and_counted() {
     // They are no longer known, but new.
     assert_eq!(pending.add(3, &seen([0])).lost, 1);
     assert!(pending.known().is_empty());
-    // A mark for a row that was written is no kill that is lost.
+    // A mark for a row that was written stays, or that kill would be told again.
     let mut pending = Pending::default();
     let mark = Batch {
         told: ids(&kills([9])),
         ..Batch::default()
     };
     assert_eq!(pending.add(1, &mark).lost, 0);
-    assert_eq!(pending.add(2, &seen(100..100 + most)).lost, 0);
+    assert_eq!(pending.add(2, &seen(100..100 + most)).lost, 1);
+    assert!(pending.in_order().next().is_some_and(|first| first.is_told));
 }
