@@ -68,11 +68,18 @@ fn events(bytes: &[u8]) {
         pod.namespace = Some("shop".to_owned());
         pod.name = Some("cart".to_owned());
     }
-    let mut recorder = Recorder::new(policy(), 0);
+    let mut recorder = Recorder::restore(policy(), &[], 0);
     let time = Timestamp::UNIX_EPOCH;
     let mut now_ns = 1;
-    let boot_time_ns = now_ns;
-    recorder.take(&report, Now { boot_time_ns, time });
+    let (clock_ns, kill_ns) = (now_ns, now_ns);
+    recorder.take(
+        &report,
+        Now {
+            clock_ns,
+            kill_ns,
+            time,
+        },
+    );
     for line in bytes.split(|&byte| byte == b'\n') {
         let request = match recorder.next(now_ns) {
             Next::Send(request) => request,

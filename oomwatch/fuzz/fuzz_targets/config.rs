@@ -118,10 +118,17 @@ fn agent(args: AgentArgs) {
         start_delay: start_delay.mul_f64(1.0),
     };
     let is_told = policy.pod_events && !policy.excluded_namespaces.contains("shop");
-    let boot_time_ns = 1;
-    let mut recorder = Recorder::new(policy, boot_time_ns);
+    let (clock_ns, kill_ns) = (1, 1);
+    let mut recorder = Recorder::restore(policy, &[], clock_ns);
     let time = Timestamp::UNIX_EPOCH;
-    recorder.take(&REPORT, Now { boot_time_ns, time });
-    let next = recorder.next(boot_time_ns);
+    recorder.take(
+        &REPORT,
+        Now {
+            clock_ns,
+            kill_ns,
+            time,
+        },
+    );
+    let next = recorder.next(clock_ns);
     assert_eq!(matches!(next, Next::Send(_)), is_told, "{next:?}");
 }
