@@ -19,7 +19,6 @@ use crate::{
     bpffs::{self, Bpffs},
     cgroups::{Cgroup, Scene},
     keeper::{Keeper, Kept, Running, Saves},
-    kernel::oom_kill_count,
     machine::{Machine, boot_time_ns},
     process::{Hog, Victim},
     rung::Rung,
@@ -295,24 +294,19 @@ fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
 fn full_ring(machine: &Machine) {
     let node = Node::new(machine, "full-ring");
     let keeper = node.keeper();
-    let counted = oom_kill_count();
     leave_a_ring_of(SMALL_BYTES, &node.bpffs);
     let victims = kill_many(machine, &node.scene, FILLING.max(machine.storm / 5));
-    let growth = oom_kill_count() - counted;
     let kept = keeper.catch_up();
     let (killed, told) = (
         victims.len() as u64,
         kept.below(node.scene.path()).len() as u64,
     );
     let words = format!("{killed} killed, {told} told, {} dropped", kept.dropped);
+    // A record that had no room may be of a task that was dying already: from 6.16 on each of its threads is marked.
     assert!(
         told > 0 && told < killed && told + kept.dropped >= killed,
         "{words}"
     );
-    // Others may kill on this machine, too.
-    if growth == killed {
-        assert_eq!(told + kept.dropped, killed, "{words}");
-    }
     // What is lost is told once.
     assert_eq!(keeper.catch_up().dropped, kept.dropped);
 }
