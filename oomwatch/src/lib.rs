@@ -19,6 +19,7 @@ pub mod agent;
 pub mod audit;
 pub mod auditor;
 pub mod cgroup;
+mod chain;
 pub mod cleanup;
 pub mod cli;
 pub mod clock;

@@ -70,14 +70,3 @@ impl From<Error> for StoreError {
         }
     }
 }
-
-/// An error with all of its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}

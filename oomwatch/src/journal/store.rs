@@ -12,13 +12,13 @@ use tracing::{debug, info, warn};
 use super::{
     Config, Identity, Restored, RowState, Standing,
     age::{AgeClock, Now},
-    error::{StoreError, chain},
+    error::StoreError,
     kills,
     meta::{Meta, Takeover},
     pending::Pending,
     place, schema, told,
 };
-use crate::{state::Entry, stored};
+use crate::{chain::chain, state::Entry, stored};
 
 /// How long another process may keep the file locked.
 const PATIENCE: Duration = Duration::from_secs(5);

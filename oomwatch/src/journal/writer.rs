@@ -14,12 +14,12 @@ use tracing::{debug, error, info, warn};
 use super::{
     Answer, Batch, Config, Identity, Outcome, Restored, Standing, Status, Ticket,
     age::Now,
-    error::{StoreError, chain},
+    error::StoreError,
     pending::{Load, Pending},
     row::nanoseconds,
     store::{Purpose, Store, Written},
 };
-use crate::{clock, privileges};
+use crate::{chain::chain, clock, privileges};
 
 /// How often it is tried again to write.
 const RETRY: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use super::{
     outbox::Request,
     record::NodeUid,
 };
-use crate::{clock, escape::escape};
+use crate::{chain::chain, clock, escape::escape};
 
 /// More than any answer to us: what comes behind is not read.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -216,17 +216,6 @@ fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
 fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<String> {
     let value = headers.get(header::RETRY_AFTER)?;
     value.to_str().ok().map(str::to_owned)
-}
-
-/// An error with its causes, in a line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
