@@ -4,12 +4,15 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::failures::Failures;
 
 /// A program, and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,73 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         .with_context(|| format!("start `{}`", shown(command)))?;
     ensure!(status.success(), "`{}`: {status}", shown(command));
     Ok(())
+}
+
+/// A command of tests that failed, and what its tests said of it.
+#[derive(Debug)]
+pub(crate) struct TestsFailed {
+    why: String,
+    pub(crate) said: Vec<String>,
+}
+
+impl fmt::Display for TestsFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for TestsFailed {}
+
+/// Like `run`, and failing tests are `TestsFailed`. Its stdout is passed on as it comes.
+pub(crate) fn run_tests(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", shown(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{}`", shown(command)))?;
+    let failures = child.stdout.take().map(pass_on).transpose();
+    let status = child.wait();
+    let failures = failures
+        .with_context(|| format!("read what `{}` wrote", shown(command)))?
+        .unwrap_or_default();
+    let status = status.with_context(|| format!("wait for `{}`", shown(command)))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(TestsFailed {
+        why: format!("`{}`: {status}", shown(command)),
+        said: failures.into_lines(),
+    }
+    .into())
+}
+
+/// Byte by byte as it comes: the name of a test that takes long is there before its outcome.
+fn pass_on(mut from: impl io::Read) -> io::Result<Failures> {
+    let mut failures = Failures::default();
+    let mut line = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+            failures.take(&String::from_utf8_lossy(&line));
+            return Ok(failures);
+        };
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()?;
+        for &byte in bytes {
+            if byte == b'\n' {
+                failures.take(&String::from_utf8_lossy(&line));
+                line.clear();
+            } else {
+                line.push(byte);
+            }
+        }
+    }
 }
 
 /// Runs the command silently and returns what it wrote to stdout; its stderr becomes part of the error.
@@ -112,4 +182,19 @@ pub(crate) fn tie_to_us(command: &mut Command, signal: libc::c_int) -> &mut Comm
     };
     // SAFETY: between fork and exec the closure makes one system call and does not allocate.
     unsafe { command.pre_exec(tie) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failing_tests_are_told_with_their_words() {
+        let script = r"printf 'failures:\n\n---- a ----\nodd\n\nfailures:\n    a\n'; exit 101";
+        let error = run_tests(Command::new("sh").args(["-c", script])).unwrap_err();
+        let failed = error.downcast_ref::<TestsFailed>().unwrap();
+        assert!(failed.to_string().ends_with("exit status: 101"), "{failed}");
+        assert_eq!(failed.said, ["---- a ----", "odd"]);
+        run_tests(Command::new("sh").args(["-c", "echo ok"])).unwrap();
+    }
 }

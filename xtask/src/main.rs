@@ -15,6 +15,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod exec;
+mod failures;
 mod fuzz;
 mod image;
 mod kube;

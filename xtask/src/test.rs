@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::apt;
 use crate::cargo::Workspace;
-use crate::exec::{self, Tool};
+use crate::exec::{self, TestsFailed, Tool};
 use crate::{ebpf, fuzz, image, kube, kubectl, rules, table, toolchain, vm};
 
 #[derive(clap::Args)]
@@ -59,8 +59,15 @@ enum Required {
 
 enum Outcome {
     Passed,
-    Failed(String),
+    Failed(Failure),
     Skipped(String),
+}
+
+/// Why a tier failed.
+struct Failure {
+    why: String,
+    /// What its tests said.
+    said: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -68,6 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = Workspace::load()?;
     let mut rows = Vec::new();
     let mut failures = Vec::new();
+    let mut said = Vec::new();
     for tier in Tier::value_variants() {
         if !only.is_empty() && !only.contains(tier) {
             continue;
@@ -78,20 +86,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let outcome = run_tier(*tier, &workspace);
         let outcome = match outcome {
             Outcome::Skipped(why) if is_required(*tier, require) => {
-                Outcome::Failed(format!("required, but cannot run: {why}"))
+                Failure::because(format!("required, but cannot run: {why}"))
             }
             outcome => outcome,
         };
         let told = match outcome {
             Outcome::Passed => "ok".to_owned(),
-            Outcome::Failed(why) => {
+            Outcome::Failed(Failure { why, said: words }) => {
                 failures.push(name.clone());
+                said.extend(words.into_iter().map(|line| format!("{name}: {line}")));
                 format!("failed: {why}")
             }
             Outcome::Skipped(why) => format!("skipped: {why}"),
         };
         eprintln!("== {name}: {told}");
         rows.push([name, format!("{:.1}", start.elapsed().as_secs_f64()), told]);
+    }
+    if !said.is_empty() {
+        println!("\nwhat the failed tests said:\n{}", said.join("\n"));
     }
     print!("\n{}", table::render(["tier", "seconds", "outcome"], &rows));
     ensure!(failures.is_empty(), "failed: {}", failures.join(", "));
@@ -184,7 +196,7 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
         tests.args(["--test", target]);
     }
     // Of the names, what takes no node.
-    exec::run(kube::tell(&mut tests, assets, "api"))
+    exec::run_tests(kube::tell(&mut tests, assets, "api"))
 }
 
 fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
@@ -203,7 +215,7 @@ fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
     ]);
     tests.envs(node.environment.iter().cloned());
     tests.env("OOMWATCH_KUBECTL", kubectl);
-    exec::run(kube::tell(&mut tests, assets, "all"))
+    exec::run_tests(kube::tell(&mut tests, assets, "all"))
 }
 
 fn unit(workspace: &Workspace) -> Result<()> {
@@ -212,8 +224,8 @@ fn unit(workspace: &Workspace) -> Result<()> {
     for target in unit_targets(&workspace.tests) {
         tests.args(["--test", target]);
     }
-    exec::run(&mut tests)?;
-    exec::run(
+    exec::run_tests(&mut tests)?;
+    exec::run_tests(
         workspace
             .cargo()
             .args(["test", "--locked", "--workspace", "--doc"]),
@@ -234,7 +246,7 @@ fn unit_targets(targets: &[String]) -> impl Iterator<Item = &str> {
 }
 
 fn manifests(workspace: &Workspace, kubectl: &Path) -> Result<()> {
-    exec::run(
+    exec::run_tests(
         workspace
             .cargo()
             .args(["test", "--locked", "--package", "oomwatch"])
@@ -250,7 +262,7 @@ fn container(workspace: &Workspace) -> Outcome {
             let environment = [("OOMWATCH_IMAGE", archive.as_os_str())];
             as_root(workspace, "container", &environment)
         }
-        Err(error) => Outcome::Failed(one_line(&error)),
+        Err(error) => Failure::of(&error),
     }
 }
 
@@ -272,7 +284,7 @@ fn as_root(workspace: &Workspace, target: &str, environment: &[(&str, &OsStr)]) 
         "--test",
         target,
     ]);
-    passed_or_failed(exec::run(&mut tests))
+    passed_or_failed(exec::run_tests(&mut tests))
 }
 
 /// Cargo's way of running an executable through another.
@@ -280,10 +292,15 @@ const SUDO_RUNNER: &str = r#"target."cfg(unix)".runner = ["sudo", "-n", "-E", "-
 
 fn vm_outcome(summary: Result<vm::Summary>) -> Outcome {
     match summary {
-        Err(error) => Outcome::Failed(one_line(&error)),
-        Ok(vm::Summary { missing, failed }) => {
+        Err(error) => Failure::of(&error),
+        Ok(vm::Summary {
+            missing,
+            failed,
+            said,
+        }) => {
             if !failed.is_empty() {
-                Outcome::Failed([failed, missing].concat().join("; "))
+                let why = [failed, missing].concat().join("; ");
+                Outcome::Failed(Failure { why, said })
             } else if !missing.is_empty() {
                 Outcome::Skipped(missing.join("; "))
             } else {
@@ -294,10 +311,22 @@ fn vm_outcome(summary: Result<vm::Summary>) -> Outcome {
 }
 
 fn passed_or_failed(result: Result<()>) -> Outcome {
-    result.map_or_else(
-        |error| Outcome::Failed(one_line(&error)),
-        |()| Outcome::Passed,
-    )
+    result.map_or_else(|error| Failure::of(&error), |()| Outcome::Passed)
+}
+
+impl Failure {
+    fn of(error: &anyhow::Error) -> Outcome {
+        let failed = error.downcast_ref::<TestsFailed>();
+        Outcome::Failed(Self {
+            why: one_line(error),
+            said: failed.map(|failed| failed.said.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn because(why: String) -> Outcome {
+        let said = Vec::new();
+        Outcome::Failed(Self { why, said })
+    }
 }
 
 fn one_line(error: &anyhow::Error) -> String {
@@ -364,10 +393,13 @@ mod tests {
             vm_outcome(Ok(vm::Summary {
                 missing: owned(missing),
                 failed: owned(failed),
+                said: vec!["a: odd".to_owned()],
             }))
         };
         assert!(matches!(summary(&[], &[]), Outcome::Passed));
         assert!(matches!(summary(&["a"], &[]), Outcome::Skipped(why) if why == "a"));
-        assert!(matches!(summary(&["a"], &["b"]), Outcome::Failed(why) if why == "b; a"));
+        assert!(
+            matches!(summary(&["a"], &["b"]), Outcome::Failed(failure) if failure.why == "b; a" && failure.said == ["a: odd"])
+        );
     }
 }

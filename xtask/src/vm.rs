@@ -89,6 +89,8 @@ pub(crate) struct Summary {
     pub(crate) missing: Vec<String>,
     /// Booted, or should have, and did not pass.
     pub(crate) failed: Vec<String>,
+    /// What their failed tests said, each line behind the boot's name.
+    pub(crate) said: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -98,7 +100,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     apt::ensure_tools(&TOOLS)?;
-    let Summary { missing, failed } = matrix(&workspace, args)?;
+    let Summary {
+        missing,
+        failed,
+        said,
+    } = matrix(&workspace, args)?;
+    if !said.is_empty() {
+        println!("\nwhat the failed tests said:\n{}", said.join("\n"));
+    }
     let problems = [missing, failed].concat();
     if problems.is_empty() {
         return Ok(());
@@ -136,6 +145,7 @@ fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
     let mut summary = Summary {
         missing,
         failed: Vec::new(),
+        said: Vec::new(),
     };
     if plans.is_empty() {
         return Ok(summary);
@@ -152,6 +162,9 @@ fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
     for (plan, run) in plans.iter().zip(&runs) {
         if let Err(reason) = &run.outcome {
             summary.failed.push(format!("boot {}: {reason}", plan.name));
+            let said = run.said.iter();
+            let said = said.map(|line| format!("{}: {line}", plan.name));
+            summary.said.extend(said);
         }
     }
     if summary.missing.is_empty() && summary.failed.is_empty() {

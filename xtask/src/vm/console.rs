@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::rungs::Rungs;
+use crate::failures::Failures;
 
 /// How the guest's init opens the line that tells the test executable's exit code.
 pub(crate) const VERDICT: &str = "oomwatch-vm: tests ended with exit code ";
@@ -37,6 +38,8 @@ pub(crate) struct Counts {
 pub(crate) struct Console {
     pub(crate) counts: Option<Counts>,
     pub(crate) rungs: Rungs,
+    /// What failed tests said.
+    pub(crate) failures: Failures,
     /// The test executable's exit code.
     pub(crate) verdict: Option<u32>,
     /// The first line of the kernel's that tells of a crash.
@@ -58,6 +61,7 @@ impl Console {
             self.verdict = Some(verdict);
         }
         self.rungs.take(&line);
+        self.failures.take(&line);
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }

@@ -82,7 +82,7 @@ fn init(test_args: &[String]) -> String {
     format!(
         r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root TERM=dumb RUST_BACKTRACE=1 OOMWATCH_BIN={OOMWATCH}
+export PATH=/bin HOME=/root TERM=dumb OOMWATCH_BIN={OOMWATCH}
 export OOMWATCH_REQUIRE=1 OOMWATCH_SYSTEM=1 OOMWATCH_PATIENCE=10 OOMWATCH_STORM=60 OOMWATCH_NAMESPACES=30
 mount_at() {{
     mkdir -p "$2" && mount -t "$1" ${{3:+-o "$3"}} "$1" "$2" || echo "init: cannot mount $1 at $2"

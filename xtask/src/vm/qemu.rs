@@ -63,6 +63,8 @@ pub(crate) struct Run {
     pub(crate) counts: Option<Counts>,
     pub(crate) rungs: Rungs,
     pub(crate) duration: Duration,
+    /// What failed tests said.
+    pub(crate) said: Vec<String>,
     /// An error says what went wrong.
     pub(crate) outcome: Result<(), String>,
 }
@@ -122,6 +124,7 @@ fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> 
     Ok(Run {
         counts: console.counts,
         rungs: console.rungs,
+        said: console.failures.into_lines(),
         duration: start.elapsed(),
         outcome,
     })
