@@ -29,12 +29,19 @@ pub struct Change {
     pub key: String,
     /// JSON; absent if the row is to be removed.
     pub value: Option<String>,
+    /// No earlier change made this row.
+    pub is_new: bool,
 }
 
 impl Change {
     pub(crate) fn new(part: &'static str, key: String, value: Option<&impl Serialize>) -> Self {
         let value = value.map(to_json);
-        Self { part, key, value }
+        Self {
+            part,
+            key,
+            value,
+            is_new: false,
+        }
     }
 }
 

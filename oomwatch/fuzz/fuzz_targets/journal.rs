@@ -173,6 +173,7 @@ fn pending(numbers: std::ops::Range<u32>, is_told: bool) -> Pending {
             part: "cursor",
             key: "ring".to_owned(),
             value: Some("{}".to_owned()),
+            is_new: false,
         }],
         ..Batch::default()
     };

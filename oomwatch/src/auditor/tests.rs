@@ -62,7 +62,10 @@ impl Kernel {
     }
 
     fn save(&mut self, auditor: &mut Auditor) {
-        for Change { part, key, value } in auditor.changes() {
+        for change in auditor.changes() {
+            let Change {
+                part, key, value, ..
+            } = change;
             assert_eq!(part, "audit");
             match value {
                 Some(value) => self.saved.insert(key, value),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use tracing::error;
 
 use super::{Batch, row::Row};
+use crate::state::Change;
 
 /// Kills that wait, at most: the journal of a disk that is full for hours. Beyond that the oldest are given up.
 const MAX_KILLS: usize = 4096;
@@ -21,7 +22,7 @@ pub struct Pending {
     kills: BTreeMap<Turn, Waiting>,
     by_id: HashMap<String, Turn>,
     gaps: VecDeque<Row>,
-    state: BTreeMap<(&'static str, String), Option<String>>,
+    state: BTreeMap<(&'static str, String), Value>,
     known: Vec<String>,
     /// The newest batch.
     ticket: u64,
@@ -39,6 +40,15 @@ pub(super) struct Waiting {
     /// Its place among those with names.
     pub(super) named: Option<Turn>,
     pub(super) is_told: bool,
+}
+
+/// What is to become of a row of the state.
+#[derive(Debug)]
+struct Value {
+    /// JSON; absent if it is to be removed.
+    json: Option<String>,
+    /// It is not in the journal.
+    is_new: bool,
 }
 
 /// What a batch makes of a kill.
@@ -92,9 +102,14 @@ impl Pending {
             self.step((ticket, place), id, step);
         }
         self.gaps.extend(gaps);
-        for change in state {
-            let key = (change.part, change.key.clone());
-            self.state.insert(key, change.value.clone());
+        for change in state.iter().cloned() {
+            let Change {
+                part,
+                key,
+                value: json,
+                is_new,
+            } = change;
+            self.change((part, key), Value { json, is_new });
         }
         self.ticket = self.ticket.max(ticket);
         self.has_batch = true;
@@ -119,6 +134,20 @@ impl Pending {
                 waiting.named = Some(turn);
             }
             Step::Told => waiting.is_told = true,
+        }
+    }
+
+    /// A row that came and went leaves no trace: no more rows wait than there were, and are.
+    fn change(&mut self, key: (&'static str, String), value: Value) {
+        let Value { json, is_new } = value;
+        let is_new = match self.state.get(&key) {
+            Some(before) => before.is_new,
+            None => is_new,
+        };
+        if is_new && json.is_none() {
+            self.state.remove(&key);
+        } else {
+            self.state.insert(key, Value { json, is_new });
         }
     }
 
@@ -157,7 +186,9 @@ impl Pending {
             }
         }
         self.gaps.extend(gaps);
-        self.state.extend(state);
+        for (key, value) in state {
+            self.change(key, value);
+        }
         self.known.extend(known);
         self.ticket = self.ticket.max(ticket);
         self.has_batch |= has_batch;
@@ -226,7 +257,7 @@ impl Pending {
 
     pub(super) fn state(&self) -> impl Iterator<Item = (&'static str, &str, Option<&str>)> {
         let state = self.state.iter();
-        state.map(|((part, key), value)| (*part, key.as_str(), value.as_deref()))
+        state.map(|((part, key), value)| (*part, key.as_str(), value.json.as_deref()))
     }
 
     /// Kills that came a second time.

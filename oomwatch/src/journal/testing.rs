@@ -111,6 +111,7 @@ pub(super) fn change(part: &'static str, key: &str, value: Option<&str>) -> Chan
         part,
         key: key.to_owned(),
         value: value.map(str::to_owned),
+        is_new: false,
     }
 }
 

@@ -12,7 +12,10 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn save(&mut self, changes: impl IntoIterator<Item = Change>) {
-        for Change { part, key, value } in changes {
+        for change in changes {
+            let Change {
+                part, key, value, ..
+            } = change;
             let key = (part.to_owned(), key);
             match value {
                 Some(value) => self.rows.insert(key, value),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Change;
+
 /// Values by key.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<V> {
@@ -142,19 +144,20 @@ impl<V> Table<V> {
 
     /// What differs from what was told before, which is taken to be saved: keys, and their values if there are. Of new ones
     /// no more than make `most` with those that were told before; the others wait until there is room.
-    pub(crate) fn changes<C>(
+    pub(crate) fn changes(
         &mut self,
         most: usize,
-        to_change: impl Fn(&str, Option<&V>) -> C,
-    ) -> Vec<C> {
+        to_change: impl Fn(&str, Option<&V>) -> Change,
+    ) -> Vec<Change> {
         let Self { rows, removed } = self;
         let removed = std::mem::take(removed).into_iter();
         let removed = removed.filter(|key| !rows.contains_key(key));
-        let mut changes: Vec<C> = removed.map(|key| to_change(&key, None)).collect();
+        let mut changes: Vec<Change> = removed.map(|key| to_change(&key, None)).collect();
         let saved = rows.values().filter(|row| row.is_saved).count();
         let mut room = most.saturating_sub(saved);
         for (key, row) in rows.iter_mut().filter(|(_, row)| row.is_touched) {
-            if !row.is_saved {
+            let is_new = !row.is_saved;
+            if is_new {
                 if room == 0 {
                     continue;
                 }
@@ -162,7 +165,8 @@ impl<V> Table<V> {
             }
             row.is_touched = false;
             row.is_saved = true;
-            changes.push(to_change(key, Some(&row.value)));
+            let change = to_change(key, Some(&row.value));
+            changes.push(Change { is_new, ..change });
         }
         changes
     }
@@ -175,7 +179,15 @@ mod tests {
     use super::*;
 
     fn changes(table: &mut Table<u32>) -> Vec<(String, Option<u32>)> {
-        table.changes(usize::MAX, |key, value| (key.to_owned(), value.copied()))
+        let changes = table.changes(usize::MAX, to_change).into_iter();
+        let value = |text: String| text.parse().expect("a number");
+        changes
+            .map(|change| (change.key, change.value.map(value)))
+            .collect()
+    }
+
+    fn to_change(key: &str, value: Option<&u32>) -> Change {
+        Change::new("test", key.to_owned(), value)
     }
 
     #[test]
@@ -208,8 +220,11 @@ mod tests {
     #[test]
     fn no_more_is_saved_than_there_is_room_for() {
         let mut table = Table::default();
-        let told = |table: &mut Table<u32>| {
-            table.changes(2, |key, value| (key.to_owned(), value.is_some()))
+        let told = |table: &mut Table<u32>| -> Vec<_> {
+            let changes = table.changes(2, to_change).into_iter();
+            changes
+                .map(|change| (change.key, change.value.is_some()))
+                .collect()
         };
         for key in ["a", "b", "c"] {
             table.insert(key.to_owned(), 0);
@@ -224,6 +239,24 @@ mod tests {
             told(&mut table),
             [("a".to_owned(), false), ("c".to_owned(), true)]
         );
+    }
+
+    #[test]
+    fn row_is_new_once() {
+        let mut table = Table::restore([("a", Some(1))].into_iter());
+        let told = |table: &mut Table<u32>| -> Vec<bool> {
+            let changes = table.changes(usize::MAX, to_change).into_iter();
+            changes.map(|change| change.is_new).collect()
+        };
+        *table.entry("a", || 0) += 1;
+        table.insert("b".to_owned(), 1);
+        assert_eq!(told(&mut table), [false, true]);
+        table.insert("b".to_owned(), 2);
+        assert_eq!(told(&mut table), [false]);
+        table.remove("b");
+        assert_eq!(told(&mut table), [false]);
+        table.insert("b".to_owned(), 3);
+        assert_eq!(told(&mut table), [true]);
     }
 
     #[derive(Clone, Debug)]

@@ -138,7 +138,9 @@ impl Agent {
     pub(crate) fn save(&self) -> Vec<Entry> {
         self.events.save_anew();
         let changes = self.events.changes().into_iter();
-        let entry = |Change { part, key, value }| {
+        let entry = |Change {
+                         part, key, value, ..
+                     }| {
             let part = part.to_owned();
             value.map(|value| Entry { part, key, value })
         };

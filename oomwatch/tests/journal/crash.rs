@@ -120,6 +120,7 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
                     part: "test",
                     key: "next".to_owned(),
                     value: Some(next.to_string()),
+                    is_new: false,
                 }],
                 ..Batch::default()
             };

@@ -217,7 +217,9 @@ fn deleted_while_down(server: &ApiServer) {
         })
         .await;
         let saved = before.changes().into_iter().filter_map(|change| {
-            let Change { part, key, value } = change;
+            let Change {
+                part, key, value, ..
+            } = change;
             let part = part.to_owned();
             value.map(|value| Entry { part, key, value })
         });

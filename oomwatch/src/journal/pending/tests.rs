@@ -95,6 +95,32 @@ fn names_keep_their_order_and_the_last_of_a_row_wins() {
 }
 
 #[test]
+fn rows_that_come_and_go_while_nothing_is_written_leave_no_trace() {
+    let batch = |key: &str, value, is_new| Batch {
+        state: vec![Change {
+            is_new,
+            ..change("who", key, value)
+        }],
+        ..Batch::default()
+    };
+    let mut pending = Pending::default();
+    for ticket in 1..100 {
+        let key = ticket.to_string();
+        add(&mut pending, ticket, &batch(&key, Some("1"), true));
+        let mut later = Pending::default();
+        add(&mut later, ticket, &batch(&key, Some("2"), false));
+        add(&mut later, ticket, &batch(&key, None, false));
+        assert_eq!(pending.extend(later).lost, 0);
+    }
+    assert_eq!(pending.state().count(), 0);
+    // One that is in the journal is to be removed there, and stays so if it comes anew.
+    add(&mut pending, 100, &batch("a", None, false));
+    add(&mut pending, 101, &batch("a", Some("3"), true));
+    add(&mut pending, 102, &batch("a", None, false));
+    assert_eq!(pending.state().collect::<Vec<_>>(), [("who", "a", None)]);
+}
+
+#[test]
 fn what_came_later_goes_behind_what_could_not_be_written() {
     let state = |value| Batch {
         state: vec![change("who", "a", Some(value))],
