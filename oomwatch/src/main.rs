@@ -13,6 +13,9 @@ use oomwatch::{
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 fn main() -> Exit {
     let Cli { command, log } = Cli::parse();
@@ -70,12 +73,18 @@ fn start_log(
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_target(false);
-    match log_format {
-        LogFormat::Text => log.without_time().with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = match log_format {
+        LogFormat::Text => lines.without_time().with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let mut wanted = Targets::new().with_default(level);
+    if level < LevelFilter::DEBUG {
+        // It tells each failed request, which we tell as often as it is news.
+        wanted = wanted.with_target("kube_client", LevelFilter::OFF);
     }
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(wanted)
+        .init();
 }

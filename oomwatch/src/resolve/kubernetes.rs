@@ -26,10 +26,13 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use self::pod::Pod;
-use crate::resolve::{
-    backoff::Backoff,
-    directory::{Directory, Standing},
-    shared::{Question, Shared},
+use crate::{
+    chain::chain,
+    resolve::{
+        backoff::Backoff,
+        directory::{Directory, Standing},
+        shared::{Question, Shared},
+    },
 };
 
 /// How long the server keeps a watch open.
@@ -60,10 +63,14 @@ pub(super) async fn follow(client: Client, node: String, shared: Arc<Shared>) {
             Err(error) => {
                 cursor.failed(&error);
                 shared.update(|directory| directory.set_kubernetes(Standing::Down));
+                let error = error.told();
                 if is_known_down {
-                    debug!(%error, node, "watch the node's pods");
+                    debug!(error, node, "watch the node's pods");
                 } else {
-                    warn!(%error, node, "watch the node's pods; kills are named by what else there is");
+                    warn!(
+                        error,
+                        node, "watch the node's pods; kills are named by what else there is"
+                    );
                     is_known_down = true;
                 }
             }
@@ -83,6 +90,18 @@ enum WatchError {
     Refused { code: u16, message: String },
     #[error("the server is silent")]
     Silent,
+}
+
+impl WatchError {
+    /// With its causes; what the server answered is told as the server words it.
+    fn told(&self) -> String {
+        match self {
+            Self::Client(kube::Error::Api(status)) => {
+                format!("the server refused: {} {}", status.code, status.message)
+            }
+            error => chain(error),
+        }
+    }
 }
 
 /// One watch, until it ends.

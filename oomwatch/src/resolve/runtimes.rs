@@ -10,13 +10,16 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use crate::resolve::{
-    cri::{self, Cri, CriError},
-    directory::{Directory, Reply},
-    docker,
-    facts::Instance,
-    shared::{Question, Shared},
-    sockets::{self, SocketChoice},
+use crate::{
+    chain::chain,
+    resolve::{
+        cri::{self, Cri, CriError},
+        directory::{Directory, Reply},
+        docker,
+        facts::Instance,
+        shared::{Question, Shared},
+        sockets::{self, SocketChoice},
+    },
 };
 
 /// With so many questions at once all containers are asked for instead.
@@ -164,7 +167,7 @@ impl Worker {
             }
             Ok(docker::Found::Nobody) => Reply::Nobody,
             Err(error) => {
-                debug!(error = %describe(&error), "ask Docker for a container");
+                debug!(error = chain(&error), "ask Docker for a container");
                 self.shared.update(|directory| directory.docker_failed(now));
                 Reply::Failed
             }
@@ -226,14 +229,14 @@ impl Worker {
             && !self.is_known_down
         {
             self.is_known_down = true;
-            let error = describe(&error);
+            let error = chain(&error);
             warn!(error, socket = %socket.display(), "name containers through CRI");
         }
     }
 
     /// It did not tell. If nobody answered, it is connected to anew the next time.
     fn failed(&mut self, error: &CriError) -> Reply {
-        debug!(error = %describe(error), "ask the runtime");
+        debug!(error = chain(error), "ask the runtime");
         if error.is_no_answer() {
             self.cri = None;
             self.shared
@@ -272,15 +275,4 @@ fn is_in(proc_root: &Path, pid: u32, id: &str) -> bool {
     let read =
         File::open(path).and_then(|file| file.take(CGROUP_BYTES_MAX).read_to_end(&mut cgroups));
     read.is_ok() && !id.is_empty() && cgroups.windows(id.len()).any(|part| part == id.as_bytes())
-}
-
-/// An error with all that caused it.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = text + ": " + &error.to_string();
-        cause = error.source();
-    }
-    text
 }

@@ -207,6 +207,7 @@ fn interrupted_watch_does_not_begin_anew() {
         status.code = code;
         WatchError::Client(kube::Error::Api(Box::new(status)))
     };
+    assert_eq!(status(403).told(), "the server refused: 403 no");
     cursor.failed(&status(500));
     assert_eq!(cursor.version(), "100");
     cursor.failed(&status(410));
