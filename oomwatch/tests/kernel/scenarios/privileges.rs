@@ -151,7 +151,7 @@ fn watch(machine: &Machine) {
     scene.limit(16 * MIB);
     let mut watchers = Vec::new();
     for rung in Rung::ALL {
-        match Watch::on(machine, rung).below(&scene).try_start() {
+        match Watch::on(machine, rung).try_start() {
             Ok(watcher) => {
                 let has_programs = !matches!(rung, Rung::Kmsg | Rung::Counters);
                 check(watcher.pid(), kept(has_programs), bounding());
@@ -168,7 +168,9 @@ fn watch(machine: &Machine) {
             assert!(ended.unidentified() >= 1, "{ended:?}");
             continue;
         }
-        assert_eq!(ended.report().pid(), victim.pid, "{ended:?}");
+        // Behind a storm the log names no cgroup: none is asked for.
+        let is_told = |report: &Report| report.pid() == victim.pid;
+        assert!(ended.reports().iter().any(is_told), "{ended:?}");
         assert!(ended.sum().kills >= 1, "{ended:?}");
     }
 }
