@@ -41,6 +41,7 @@ impl Meta {
             node,
             boot_id,
             run,
+            predecessor: _,
         } = identity;
         let rows = [
             (MACHINE, machine_id.clone()),
@@ -93,14 +94,21 @@ impl Meta {
             Some(_) if self.is_boot(identity) => Standing::SameBoot,
             Some(_) => Standing::Rebooted,
         };
+        let predecessor = identity.predecessor.as_deref();
+        let is_followed = predecessor.is_some_and(|run| is(RUN, run));
         let takeover = match standing {
             _ if purpose == Purpose::Resume && is(RUN, &identity.run) => None,
-            _ if purpose == Purpose::Resume => Some(Takeover::All),
+            _ if purpose == Purpose::Resume && !is_followed => Some(Takeover::All),
             Standing::SameBoot => None,
             Standing::Rebooted => Some(Takeover::Parts(boot_parts)),
             _ => Some(Takeover::All),
         };
         (standing, takeover)
+    }
+
+    /// Who wrote it last.
+    pub(super) fn run(&self) -> Option<&str> {
+        self.get(RUN)
     }
 
     /// Whether it was last written on this boot.

@@ -78,6 +78,8 @@ pub struct Identity {
     pub boot_id: String,
     /// Tells this process from others.
     run: String,
+    /// The process whose state this one goes on from although it could not open the journal to be written.
+    predecessor: Option<String>,
 }
 
 impl Identity {
@@ -90,6 +92,7 @@ impl Identity {
             node,
             boot_id,
             run,
+            predecessor: None,
         }
     }
 }

@@ -179,10 +179,11 @@ impl Store {
     }
 
     /// What a journal holds that can be read but not opened to be written: a disk that is full has no room for what `SQLite` keeps
-    /// beside it for those who read along. So nobody else can, for as long as this takes.
+    /// beside it for those who read along. So nobody else can, for as long as this takes. The identity then knows whose state it
+    /// goes on from.
     #[must_use]
-    pub fn restore_alone(config: &Config, identity: &Identity) -> Option<Restored> {
-        let read = || -> Result<Restored, StoreError> {
+    pub fn restore_alone(config: &Config, identity: &mut Identity) -> Option<Restored> {
+        let mut read = || -> Result<Restored, StoreError> {
             let path = config.folder.join(place::FILE);
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
@@ -193,11 +194,13 @@ impl Store {
             if known != schema::VERSION || takeover == Some(Takeover::All) {
                 return Err(StoreError::Damaged("it holds nothing to go on from".into()));
             }
-            Ok(Restored {
+            let restored = Restored {
                 standing,
                 open: read_open(&connection)?,
                 state: read_state(&connection, takeover.as_ref())?,
-            })
+            };
+            identity.predecessor = meta.run().map(str::to_owned);
+            Ok(restored)
         };
         read()
             .inspect_err(|error| {

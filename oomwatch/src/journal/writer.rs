@@ -83,7 +83,7 @@ impl Journal {
             }
             Err(error) => {
                 writer.fail(&error);
-                let read = Store::restore_alone(&writer.config, &writer.identity);
+                let read = Store::restore_alone(&writer.config, &mut writer.identity);
                 read.unwrap_or(Restored {
                     standing: Standing::Unusable,
                     open: Vec::new(),

@@ -4,11 +4,11 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use oomwatch::journal::Outcome;
+use oomwatch::journal::{Outcome, Standing};
 
 use crate::made::{itself, kill, open, runtime, saved, told, value};
 
-/// On a file system of 2 MiB, in a mount namespace that ends with the test.
+/// On a file system of 4 MiB, in a mount namespace that ends with the test.
 pub(crate) fn until_there_is_room() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("mounting a small file system needs root".to_owned());
@@ -34,14 +34,14 @@ pub(crate) fn until_there_is_room() -> Result<(), String> {
 /// Fills the disk, writes kills, and makes room.
 pub(crate) fn agent(folder: &str) -> ExitCode {
     let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs", folder])
+        .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs", folder])
         .status();
     assert!(mounted.is_ok_and(|status| status.success()), "mount");
     let folder = Path::new(folder);
     let filler = folder.join("filler");
     let fill = || {
         // All that there is room for.
-        let _ = fs::write(&filler, vec![7; 4 << 20]);
+        let _ = fs::write(&filler, vec![7; 8 << 20]);
     };
     runtime().block_on(async {
         // From the start: there is not even a table.
@@ -73,6 +73,21 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
         journal.close().await;
         let kills: i64 = value(folder, "SELECT sum(kills) FROM kills");
         assert_eq!(kills, 502);
+        // And from a start that follows another: what it goes on from is never out of the journal.
+        fill();
+        let (journal, mut answers, restored) = open(folder);
+        assert_eq!(restored.standing, Standing::SameBoot);
+        let ticket = journal.write(&told(vec![kill(1001)]));
+        assert_eq!(answers.next().await.outcome, Outcome::Kept);
+        fs::remove_file(&filler).expect("make room");
+        let answer = loop {
+            let answer = answers.next().await;
+            if answer.outcome == Outcome::Saved {
+                break answer;
+            }
+        };
+        assert_eq!((answer.ticket, answer.is_fresh), (ticket, false));
+        journal.close().await;
     });
     ExitCode::SUCCESS
 }

@@ -298,6 +298,36 @@ fn agent_that_comes_to_a_journal_late_goes_on_only_from_its_own() {
 }
 
 #[test]
+fn agent_that_could_only_read_goes_on_from_what_it_read() {
+    let place = left_behind();
+    let mut other = place.identity.clone();
+    other.run.push('x');
+    let read = Store::restore_alone(&place.config, &mut other).expect("read alone");
+    assert_eq!(read.standing, Standing::SameBoot);
+    let open = |identity: &Identity| {
+        Store::open(&place.config, identity, Purpose::Resume, now(2))
+            .expect("open")
+            .0
+    };
+    let mut store = open(&other);
+    assert!(!store.is_fresh());
+    write(&mut store, &Batch::default());
+    let rows = i64::try_from(read.state.len()).expect("few");
+    assert_eq!(count(&mut store, "SELECT count(*) FROM state"), rows);
+    drop(store);
+    // Somebody else wrote meanwhile.
+    let mut third = place.identity.clone();
+    third.run.push('y');
+    let _ = Store::restore_alone(&place.config, &mut third).expect("read alone");
+    write(&mut open(&other), &Batch::default());
+    drop(place.start());
+    let (mut store, _) = place.start();
+    write(&mut store, &Batch::default());
+    drop(store);
+    assert!(open(&third).is_fresh());
+}
+
+#[test]
 fn files_are_for_their_owner_alone() {
     let place = Place::new();
     let (mut store, _) = place.start();
