@@ -261,6 +261,7 @@ impl Agent {
     ) -> anyhow::Result<()> {
         self.take_all(observer)?;
         self.write(observer)?;
+        self.names.close();
         while self.names.is_waiting() {
             self.names.ready().await;
             self.write(observer)?;

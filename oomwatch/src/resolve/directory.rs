@@ -74,6 +74,8 @@ pub enum Answer {
     Complete,
     /// More may be known soon: from the watch of the pods, or if this is asked.
     Wait(Option<Ask>),
+    /// The pod is known, and nothing but its status will say which of its containers it is.
+    WaitForStatus,
     /// No more will be known.
     Unknown,
 }
@@ -404,11 +406,15 @@ impl Directory {
         {
             return Answer::Wait(Some(Ask::Docker));
         }
-        if uid.is_some()
-            && self.kubernetes == Standing::Up
-            && (known.pod.is_none() || !is_named && cri_reply != Some(Reply::Nobody))
-        {
-            return Answer::Wait(None);
+        if uid.is_some() && self.kubernetes == Standing::Up {
+            match (known.pod, cri_reply) {
+                (None, _) => return Answer::Wait(None),
+                (Some(_), None | Some(Reply::Failed)) if !is_named => {
+                    return Answer::WaitForStatus;
+                }
+                (Some(_), Some(Reply::Found)) if !is_named => return Answer::Wait(None),
+                (Some(_), _) => {}
+            }
         }
         if is_named && (uid.is_none() || known.pod_name.is_some()) {
             Answer::Complete

@@ -1,7 +1,8 @@
 //! Names for kills as they come: everything that tells who is who, joined.
 //!
 //! A kill of nobody's container leaves at once; one whose container is known, too. Any other waits for the watch of the pods
-//! and for the runtime, half a second at most, and then leaves with what is known.
+//! and for the runtime, half a second at most, and then leaves with what is known; where there is no runtime to ask, fifteen
+//! seconds for the pod's status.
 
 use std::{
     collections::HashSet,
@@ -180,7 +181,13 @@ impl Names {
         }
     }
 
-    /// Whether kills are on their way: for no longer than half a second.
+    /// At the end: nobody waits for longer than half a second any more.
+    pub fn close(&self) {
+        lock(&self.room).close();
+        self.shared.nudge();
+    }
+
+    /// Whether kills are on their way.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         let room = lock(&self.room);

@@ -13,6 +13,9 @@ use crate::{
 
 /// How long a kill may wait.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long if nothing but the pod's status can name its container: kubelets write that when they come to it, and wait long
+/// for each other's turn when many pods change at once.
+const STATUS_PATIENCE: Duration = Duration::from_secs(15);
 /// How many may wait; then the oldest leaves as it is.
 const WAITING_MAX: usize = 1024;
 
@@ -21,6 +24,7 @@ const WAITING_MAX: usize = 1024;
 pub(super) struct WaitingRoom {
     waiting: VecDeque<Waiting>,
     named: VecDeque<Report>,
+    is_closing: bool,
 }
 
 #[derive(Debug)]
@@ -29,6 +33,7 @@ struct Waiting {
     /// Container, else pod.
     whose: String,
     arrival: Arrival,
+    patience: Duration,
 }
 
 impl WaitingRoom {
@@ -43,7 +48,8 @@ impl WaitingRoom {
         let is_last = !self.waiting.iter().any(|waiting| waiting.whose == whose);
         // Whoever must wait for another asks all the same, so that his answer comes in time.
         let answer = name(&mut report, arrival);
-        if is_last && !matches!(answer, Answer::Wait(_)) {
+        let patience = self.patience(answer);
+        if is_last && patience.is_none() {
             self.named.push_back(report);
             return;
         }
@@ -56,7 +62,25 @@ impl WaitingRoom {
             report: Box::new(report),
             whose,
             arrival,
+            patience: patience.unwrap_or(PATIENCE),
         });
+    }
+
+    /// How long to wait after this answer; absent if not at all.
+    fn patience(&self, answer: Answer) -> Option<Duration> {
+        match answer {
+            Answer::WaitForStatus if !self.is_closing => Some(STATUS_PATIENCE),
+            Answer::Wait(_) | Answer::WaitForStatus => Some(PATIENCE),
+            Answer::Complete | Answer::Unknown => None,
+        }
+    }
+
+    /// From now on nobody waits long.
+    pub(super) fn close(&mut self) {
+        self.is_closing = true;
+        for waiting in &mut self.waiting {
+            waiting.patience = PATIENCE;
+        }
     }
 
     /// Lets those leave whom `name` does not keep waiting, and those who have waited long enough.
@@ -64,8 +88,10 @@ impl WaitingRoom {
         let mut kept: HashSet<String> = HashSet::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
             let answer = name(&mut waiting.report, waiting.arrival);
-            let is_over = now >= waiting.arrival.at + PATIENCE;
-            if !kept.contains(&waiting.whose) && (is_over || !matches!(answer, Answer::Wait(_))) {
+            let patience = self.patience(answer);
+            waiting.patience = patience.unwrap_or(waiting.patience);
+            let is_over = now >= waiting.end();
+            if !kept.contains(&waiting.whose) && (is_over || patience.is_none()) {
                 self.named.push_back(*waiting.report);
             } else {
                 kept.insert(waiting.whose.clone());
@@ -81,14 +107,17 @@ impl WaitingRoom {
 
     /// When somebody will have waited long enough; absent if nobody waits.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting
-            .iter()
-            .map(|waiting| waiting.arrival.at + PATIENCE)
-            .min()
+        self.waiting.iter().map(Waiting::end).min()
     }
 
     pub(super) fn has_named(&self) -> bool {
         !self.named.is_empty()
+    }
+}
+
+impl Waiting {
+    fn end(&self) -> Instant {
+        self.arrival.at + self.patience
     }
 }
 
@@ -165,6 +194,25 @@ mod tests {
         room.look(at + PATIENCE, wait);
         assert_eq!(pids(&mut room), [1]);
         room.look(at + PATIENCE * 2, wait);
+        assert_eq!(pids(&mut room), [2]);
+    }
+
+    #[test]
+    fn what_only_the_pods_status_tells_is_waited_for_longer_but_not_at_the_end() {
+        let at = Instant::now();
+        let mut room = WaitingRoom::default();
+        let wait_for_status = |_: &mut Report, _: Arrival| Answer::WaitForStatus;
+        room.push(report("a", 1), arrival(at), wait);
+        room.look(at, wait_for_status);
+        assert_eq!(room.deadline(), Some(at + STATUS_PATIENCE));
+        room.look(at + PATIENCE, wait_for_status);
+        assert!(pids(&mut room).is_empty());
+        room.look(at + STATUS_PATIENCE, wait_for_status);
+        assert_eq!(pids(&mut room), [1]);
+        room.push(report("a", 2), arrival(at), wait_for_status);
+        room.close();
+        assert_eq!(room.deadline(), Some(at + PATIENCE));
+        room.look(at + PATIENCE, wait_for_status);
         assert_eq!(pids(&mut room), [2]);
     }
 

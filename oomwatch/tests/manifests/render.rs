@@ -9,12 +9,13 @@ use std::{
 use serde_json::Value;
 
 /// What there is to deploy, and what tests deploy.
-const DEPLOYED: [&str; 5] = [
+const DEPLOYED: [&str; 6] = [
     "deploy/base",
     "deploy/overlays/hardened",
     "deploy/overlays/uninstall",
     "oomwatch/tests/node/base",
     "oomwatch/tests/node/hardened",
+    "oomwatch/tests/node/uninstall",
 ];
 
 /// The repository's root.

@@ -17,12 +17,15 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const IMAGE: &str = "localhost/busybox:1";
 
 /// What the environment says of the cluster.
+#[derive(Clone)]
 pub(crate) struct Cluster {
     kubectl: PathBuf,
-    /// Where a manifest becomes a static pod.
-    pub(crate) manifests: PathBuf,
+    /// The node's own folder.
+    folder: PathBuf,
     /// Name of the one node.
     pub(crate) node: String,
+    /// What names of namespaces begin with.
+    prefix: String,
 }
 
 impl Cluster {
@@ -36,9 +39,33 @@ impl Cluster {
         env::var_os("KUBECONFIG").ok_or("KUBECONFIG is not set")?;
         Ok(Self {
             kubectl: folder("KUBEBUILDER_ASSETS")?.join("kubectl"),
-            manifests: folder("KUBE_NODE_DIR")?.join("manifests"),
+            folder: folder("KUBE_NODE_DIR")?,
             node: env::var("KUBE_NODE_NAME").map_err(|error| format!("KUBE_NODE_NAME: {error}"))?,
+            prefix: "oomwatch".to_owned(),
         })
+    }
+
+    /// With namespaces of their own for one who does again what another did.
+    pub(crate) fn for_one(&self, name: &str) -> Self {
+        Self {
+            prefix: format!("{}-{name}", self.prefix),
+            ..self.clone()
+        }
+    }
+
+    /// Where a manifest becomes a static pod.
+    pub(crate) fn manifests(&self) -> PathBuf {
+        self.folder.join("manifests")
+    }
+
+    /// What the overlays for this node take for `/sys/fs/bpf`.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.folder.join("bpf")
+    }
+
+    /// What they take for `/var/lib/oomwatch`.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
     }
 
     /// What kubectl prints.
@@ -122,7 +149,7 @@ impl Cluster {
 
     /// A namespace of a test's own.
     pub(crate) fn namespace(&self, name: &str) -> Namespace<'_> {
-        let name = format!("oomwatch-{name}");
+        let name = format!("{}-{name}", self.prefix);
         self.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         // Pods are refused until it has its account.
         self.until("the namespace's service account", |cluster| {

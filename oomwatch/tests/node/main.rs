@@ -17,7 +17,12 @@ use std::{env, process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Completion, Trial};
 
-use crate::{agent::Agent, cluster::Cluster};
+use crate::{
+    agent::{Agent, Overlay},
+    cluster::Cluster,
+};
+
+type Run = Box<dyn FnOnce(&Cluster, &Agent) + Send>;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -36,24 +41,34 @@ fn main() -> ExitCode {
         }
         eprintln!("skipped: all tests on a real node: {why}");
     }
-    if let Ok((cluster, agent)) = &found {
-        agent.deploy(cluster);
-    }
     let found = Arc::new(found);
-    let trials = scenarios::ALL
-        .iter()
-        .map(|(name, run)| {
-            let found = found.clone();
-            Trial::ignorable_test(*name, move || {
-                Ok(match &*found {
-                    Ok((cluster, _)) => {
-                        run(cluster);
-                        Completion::Completed
-                    }
-                    Err(why) => Completion::ignored_with(format!("skipped: {why}")),
-                })
+    let trial = |name: String, run: Run| {
+        let found = found.clone();
+        Trial::ignorable_test(name, move || {
+            Ok(match &*found {
+                Ok((cluster, agent)) => {
+                    run(cluster, agent);
+                    Completion::Completed
+                }
+                Err(why) => Completion::ignored_with(format!("skipped: {why}")),
             })
         })
-        .collect();
+    };
+    let mut trials = Vec::new();
+    // The second follows the first as after an upgrade.
+    for (overlay, more) in [
+        (Overlay::Base, scenarios::WITH_A_RUNTIME),
+        (Overlay::Hardened, &[]),
+    ] {
+        for (name, run) in scenarios::ALL.iter().chain(more) {
+            let run = move |cluster: &Cluster, agent: &Agent| {
+                agent.deploy(cluster, overlay);
+                run(&cluster.for_one(overlay.name()));
+            };
+            trials.push(trial(format!("{}_{name}", overlay.name()), Box::new(run)));
+        }
+    }
+    let name = "uninstall_leaves_nothing_on_the_node".to_owned();
+    trials.push(trial(name, Box::new(scenarios::uninstalled)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,14 +1,17 @@
 //! What happens to pods, and what their Events say of it.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, Overlay},
     cluster::{Cluster, container},
 };
 
 type Run = fn(&Cluster);
 
+/// What holds for each way in which the agent is deployed.
 pub(crate) const ALL: &[(&str, Run)] = &[
     ("container_at_its_own_limit_is_told_so", own_limit),
     (
@@ -32,6 +35,10 @@ pub(crate) const ALL: &[(&str, Run)] = &[
         memory_volume,
     ),
     ("pod_deleted_with_the_kill_is_named", deleted_pod),
+];
+
+/// What holds where a container runtime can be asked.
+pub(crate) const WITH_A_RUNTIME: &[(&str, Run)] = &[
     ("limit_too_small_to_start_is_told_so", sandbox),
     ("sixty_pods_in_a_storm_are_all_named", storm),
 ];
@@ -168,7 +175,7 @@ fn init_container(cluster: &Cluster) {
 /// Its Events are on the UID that is the hash of its configuration.
 fn static_pod(cluster: &Cluster) {
     let namespace = cluster.namespace("static");
-    let manifest = cluster.manifests.join("oomwatch-static.json");
+    let manifest = cluster.manifests().join("oomwatch-static.json");
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -180,11 +187,11 @@ fn static_pod(cluster: &Cluster) {
             "containers": [container("app", "40Mi", EAT)],
         },
     });
-    std::fs::write(&manifest, pod.to_string()).expect("write a manifest");
+    fs::write(&manifest, pod.to_string()).expect("write a manifest");
     let name = format!("static-{}", cluster.node);
     let event = namespace.event(&name, "ContainerOOMKilled", 1);
     let described = namespace.describe(&name);
-    std::fs::remove_file(&manifest).expect("remove the manifest");
+    fs::remove_file(&manifest).expect("remove the manifest");
     assert!(described.contains(message(&event)), "{described}");
 }
 
@@ -266,4 +273,24 @@ fn storm(cluster: &Cluster) {
     ] {
         assert_eq!(Agent::metric(cluster, series), 0, "{series}");
     }
+}
+
+/// After all others, of an agent that was deployed and has kills in its journal.
+pub(crate) fn uninstalled(cluster: &Cluster, agent: &Agent) {
+    let files = |folder| -> Vec<_> {
+        let entries = fs::read_dir(folder).expect("list a folder");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names.collect()
+    };
+    assert!(cluster.pins().join("oomwatch").exists());
+    assert!(!files(cluster.state()).is_empty());
+    assert!(!agent.new_links().is_empty());
+    agent.deploy(cluster, Overlay::Uninstall);
+    assert!(!cluster.pins().join("oomwatch").exists());
+    let kept: Vec<_> = files(cluster.state());
+    assert!(kept.is_empty(), "{kept:?}");
+    // The kernel takes its time.
+    cluster.until("the end of what was attached", |_| {
+        agent.new_links().is_empty().then_some(())
+    });
 }

@@ -386,7 +386,7 @@ fn status_of_the_pod_is_waited_for_if_the_runtime_fails() {
     let arrival = now();
     directory.cri_replied(CONTAINER_ID, arrival.at, Reply::Failed);
     let mut report = report();
-    assert_eq!(directory.name(&mut report, arrival), Answer::Wait(None));
+    assert_eq!(directory.name(&mut report, arrival), Answer::WaitForStatus);
     let app = container("app", ContainerKind::Main, &[CONTAINER_ID]);
     directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());
     assert_eq!(directory.name(&mut report, arrival), Answer::Complete);
