@@ -211,7 +211,8 @@ impl Args {
     }
 }
 
-/// A few at a time: a guest keeps little more than one processor busy. The results are in the order of the plans.
+/// A few at a time: a guest keeps little more than one processor busy. The longest begin, or the last would run alone. The
+/// results are in the order of the plans.
 fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
     let jobs = match args.jobs {
         Some(jobs) => jobs.get(),
@@ -231,7 +232,9 @@ fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
         };
         qemu::boot(&guest, &prefix, timeout)
     };
-    let waiting = Mutex::new(plans.iter().enumerate());
+    let mut order: Vec<(usize, &Plan)> = plans.iter().enumerate().collect();
+    order.sort_by_key(|(_, plan)| plan.without.len());
+    let waiting = Mutex::new(order.into_iter());
     let next = || waiting.lock().ok()?.next();
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cargo::{self, Workspace};
 use archive::Image;
-use target::Arch;
+
+pub(crate) use target::Arch;
 
 /// The image's name as the manifests in `deploy` have it, so that an import is what they ask for.
 const NAME: &str = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
@@ -63,9 +64,9 @@ fn default_output(workspace: &Workspace, arch: Arch) -> PathBuf {
 }
 
 fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<()> {
-    let executable = build(workspace, arch)?;
+    let built = read(&executable(workspace, arch)?)?;
     let archive = Image {
-        executable: &executable,
+        executable: &built,
         architecture: arch.name(),
         name,
         labels: &LABELS,
@@ -79,23 +80,26 @@ fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<(
         arch.name(),
         path.display(),
         archive.len() >> 10,
-        executable.len() >> 10
+        built.len() >> 10
     );
     Ok(())
 }
 
 /// The executable, known to run in an empty root.
-fn build(workspace: &Workspace, arch: Arch) -> Result<Vec<u8>> {
+pub(crate) fn executable(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
     let target = target::ensure_target(workspace, arch)?;
     let mut build = target.cargo(workspace);
     build.args(["build", "--release", "--locked"]);
     build.args(["--package", "oomwatch", "--bin", "oomwatch"]);
     build.args(["--target", target.triple]);
     let path = cargo::build_executable(&mut build, "bin", "oomwatch")?;
-    let executable = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    elf::ensure_static(&executable, arch.elf_machine())
+    elf::ensure_static(&read(&path)?, arch.elf_machine())
         .with_context(|| format!("put {} into an image", path.display()))?;
-    Ok(executable)
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// A name that containerd takes as it is: a registry or `localhost`, a path, and a tag.

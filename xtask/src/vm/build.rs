@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{boots, guest};
 use crate::cargo::{self, Workspace};
 use crate::exec;
+use crate::image::{self, Arch};
 
 /// Builds it and returns its path.
 pub(crate) fn initramfs(
@@ -16,20 +17,8 @@ pub(crate) fn initramfs(
     folder: &Path,
     test_args: &[String],
 ) -> Result<PathBuf> {
-    let oomwatch = cargo::build_executable(
-        workspace.cargo().args([
-            "build",
-            // The one that users have; unoptimised, emulation takes ten times as long.
-            "--release",
-            "--locked",
-            "--package",
-            "oomwatch",
-            "--bin",
-            "oomwatch",
-        ]),
-        "bin",
-        "oomwatch",
-    )?;
+    // The one that nodes have; unoptimised, emulation takes ten times as long.
+    let oomwatch = image::executable(workspace, Arch::own())?;
     let test = cargo::build_executable(
         workspace.cargo().args([
             "test",
