@@ -18,6 +18,7 @@ mod steps;
 
 use std::{convert::Infallible, ops::ControlFlow, path::Path, time::Instant};
 
+use anyhow::Context as _;
 use rustix::process::setpriority_process;
 use tokio::{
     sync::watch,
@@ -102,7 +103,10 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         events: api.events(),
         auditor,
         ledger,
-        lines: Lines::stdout(log_kills == Switch::On),
+        lines: match log_kills {
+            Switch::On => Lines::stdout().context("start the thread that writes to stdout")?,
+            Switch::Off => Lines::none(),
+        },
         nameless: Nameless::default(),
         journal_errors: 0,
     };

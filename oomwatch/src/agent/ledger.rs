@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     batch: Batch,
     /// Kills with their names, until the journal has them.
     named: VecDeque<(Ticket, Report)>,
+    /// Kills that were only counted, likewise.
+    gaps: VecDeque<(Ticket, GapReport)>,
     /// Up to where the ring was read, until the journal has all of it.
     read: VecDeque<(Ticket, Cursor)>,
     /// The last of these.
@@ -46,6 +48,8 @@ pub(super) struct Ledger {
 /// What may go on.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
+    /// Kills that were only counted, to be told.
+    pub(super) gaps: Vec<GapReport>,
     /// Kills to be told, in this order.
     pub(super) kills: Vec<Report>,
     /// Up to where the ring is in the journal.
@@ -69,6 +73,7 @@ impl Ledger {
             answers,
             batch: Batch::default(),
             named: VecDeque::new(),
+            gaps: VecDeque::new(),
             read: VecDeque::new(),
             cursor: None,
             known: HashSet::new(),
@@ -128,6 +133,8 @@ impl Ledger {
         let batch = std::mem::take(&mut self.batch);
         let named = batch.named.into_iter().map(|report| (ticket, report));
         self.named.extend(named);
+        let gaps = batch.gaps.into_iter().map(|report| (ticket, report));
+        self.gaps.extend(gaps);
         let last = self.read.back().map(|(_, cursor)| cursor);
         if let Some(cursor) = &self.cursor
             && last != Some(cursor)
@@ -176,6 +183,9 @@ impl Ledger {
             if !self.known.remove(&report.id) {
                 settled.kills.push(report);
             }
+        }
+        while let Some((_, report)) = self.gaps.pop_front_if(|(counted, _)| *counted <= ticket) {
+            settled.gaps.push(report);
         }
         let mut last = None;
         while let Some((at, cursor)) = self.read.pop_front_if(|(read, _)| *read <= ticket) {

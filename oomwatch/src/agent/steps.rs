@@ -110,7 +110,6 @@ impl Agent {
     fn gap(&mut self, gap: Gap) {
         let report = GapReport::new(gap, &self.host);
         self.metrics.gap(&report);
-        self.lines.gap(&report);
         self.ledger.gap(report);
     }
 
@@ -130,6 +129,7 @@ impl Agent {
     /// Goes on with what the journal has, or cannot have.
     pub(super) fn answered(&mut self, answer: Answer, observer: &mut Observer) {
         let Settled {
+            gaps,
             kills,
             saved,
             unsaved,
@@ -151,6 +151,9 @@ impl Agent {
             self.names.save_anew();
             self.auditor.save_anew();
             self.ledger.save_anew();
+        }
+        for report in &gaps {
+            self.lines.gap(report);
         }
         let has_told = !kills.is_empty();
         for report in kills {
@@ -287,7 +290,8 @@ impl Agent {
         }
         self.keep_state();
         self.write(observer)?;
-        let Self { ledger, .. } = self;
+        let Self { ledger, lines, .. } = self;
+        lines.close();
         if timeout(DISK_PATIENCE, ledger.close()).await.is_err() {
             warn!("the journal is too slow: it is left as it was a moment ago");
         }
