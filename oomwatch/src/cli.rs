@@ -371,14 +371,22 @@ fn parse_offset(text: &str) -> Result<Offset, &'static str> {
 }
 
 fn parse_duration(text: &str) -> Result<SignedDuration, String> {
+    let duration = parse_pause(text)?;
+    if duration.is_zero() {
+        return Err("must be longer than nothing".to_owned());
+    }
+    Ok(duration)
+}
+
+/// As a duration, and `0s` is none.
+fn parse_pause(text: &str) -> Result<SignedDuration, String> {
     let duration: SignedDuration = text
         .parse()
         .map_err(|_| "not a duration such as 30s, 5m or 1h30m".to_owned())?;
-    if duration.is_positive() {
-        Ok(duration)
-    } else {
-        Err("must be longer than nothing".to_owned())
+    if duration.is_negative() {
+        return Err("must not be negative".to_owned());
     }
+    Ok(duration)
 }
 
 #[cfg(test)]
@@ -412,5 +420,7 @@ mod tests {
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+        assert_eq!(parse_pause("0s"), Ok(SignedDuration::ZERO));
+        assert!(parse_pause("-5s").is_err());
     }
 }

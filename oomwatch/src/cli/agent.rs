@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use crate::{journal, sink::event::NodeUid};
 
-use super::{KernelArgs, PinArgs, RuntimeArgs, parse_duration};
+use super::{KernelArgs, PinArgs, RuntimeArgs, parse_duration, parse_pause};
 
 /// `oomwatch agent`.
 #[derive(Debug, Args)]
@@ -120,7 +120,7 @@ pub struct EventArgs {
         env = "OOMWATCH_START_JITTER",
         value_name = "DURATION",
         default_value = "30s",
-        value_parser = parse_duration
+        value_parser = parse_pause
     )]
     pub start_jitter: SignedDuration,
 }
