@@ -105,9 +105,13 @@ impl WaitingRoom {
         self.named.pop_front()
     }
 
-    /// When somebody will have waited long enough; absent if nobody waits.
+    /// When somebody will have waited long enough, and can leave; absent if nobody waits.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(Waiting::end).min()
+        let mut before = HashSet::new();
+        // The others wait for the first of their container, however long they may wait themselves.
+        let waiting = self.waiting.iter();
+        let first = waiting.filter(|waiting| before.insert(&waiting.whose));
+        first.map(Waiting::end).min()
     }
 
     pub(super) fn has_named(&self) -> bool {
@@ -214,6 +218,17 @@ mod tests {
         assert_eq!(room.deadline(), Some(at + PATIENCE));
         room.look(at + PATIENCE, wait_for_status);
         assert_eq!(pids(&mut room), [2]);
+    }
+
+    #[test]
+    fn whoever_waits_for_another_is_not_the_next_to_leave() {
+        let at = Instant::now();
+        let mut room = WaitingRoom::default();
+        room.push(report("a", 1), arrival(at), |_, _| Answer::WaitForStatus);
+        room.push(report("a", 2), arrival(at), wait);
+        assert_eq!(room.deadline(), Some(at + STATUS_PATIENCE));
+        room.look(at + STATUS_PATIENCE, wait);
+        assert_eq!(pids(&mut room), [1, 2]);
     }
 
     #[test]
