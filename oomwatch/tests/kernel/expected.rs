@@ -40,7 +40,7 @@ pub(crate) enum Usage {
     AtLimit,
     /// More, since a writer lowered the limit.
     AboveLimit,
-    /// Less, since an earlier victim of the incident gave its memory back.
+    /// All of it or less, since an earlier victim gave its memory back.
     Freed,
 }
 

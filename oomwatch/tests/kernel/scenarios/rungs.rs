@@ -110,6 +110,8 @@ fn other_trigger(machine: &Machine, cgroup: &Cgroup) -> [Expected; 2] {
     first.trigger = trigger;
     first.held_bytes = LIMIT_BYTES;
     second.held_bytes = LIMIT_BYTES;
+    // The killer may have come to it while the first one's memory was not given back yet.
+    second.usage = Usage::Freed;
     [first, second]
 }
 
