@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     rows.extend(storm);
     eprintln!("time in the programs");
     rows.extend(programs::measure(&oomwatch, &ground)?);
-    rows.push(footprint::size(&oomwatch)?);
+    rows.push(footprint::executable(&oomwatch)?);
     rows.extend(journal::measure(&workspace, &oomwatch)?);
 
     let rows: Vec<_> = rows.iter().map(figure::Row::cells).collect();

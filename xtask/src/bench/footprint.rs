@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::figure::{Row, Times, time};
+use super::figure::{Row, Times, size, time};
 use super::interrupt;
 use super::watcher::Watcher;
 
@@ -68,6 +68,10 @@ pub(super) fn idle(oomwatch: &Path) -> Result<Vec<Row>> {
             status.resident_bytes,
             BUDGET_RESIDENT,
         ),
+        Row::plain(
+            "  of which neither a file's nor the ring",
+            size(status.own_bytes),
+        ),
         Row::size("  its peak since the start", status.peak_bytes, BUDGET_PEAK),
         Row::number(
             format!("context switches in {} s idle{during}", IDLE.as_secs()),
@@ -77,8 +81,8 @@ pub(super) fn idle(oomwatch: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// The release build, which is stripped.
-pub(super) fn size(oomwatch: &Path) -> Result<Row> {
+/// Its size: the release build, which is stripped.
+pub(super) fn executable(oomwatch: &Path) -> Result<Row> {
     let metadata =
         fs::metadata(oomwatch).with_context(|| format!("look at {}", oomwatch.display()))?;
     Ok(Row::size(

@@ -142,6 +142,8 @@ impl Drop for Watcher {
 pub(super) struct Status {
     /// `VmRSS`.
     pub(super) resident_bytes: u64,
+    /// `RssAnon`: of that what no file backs.
+    pub(super) own_bytes: u64,
     /// `VmHWM`: the highest `VmRSS` so far.
     pub(super) peak_bytes: u64,
     /// Voluntary and involuntary ones, of this thread.
@@ -163,6 +165,7 @@ fn parse_status(text: &str) -> Option<Status> {
     };
     Some(Status {
         resident_bytes: number("VmRSS")?.checked_mul(1024)?,
+        own_bytes: number("RssAnon")?.checked_mul(1024)?,
         peak_bytes: number("VmHWM")?.checked_mul(1024)?,
         context_switches: number("voluntary_ctxt_switches")?
             .checked_add(number("nonvoluntary_ctxt_switches")?)?,
@@ -179,7 +182,7 @@ pub(super) fn logged_number(line: &str, key: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const STATUS: &str = "Name:\toomwatch\nVmHWM:\t    9448 kB\nVmRSS:\t    5864 kB\n\
+    const STATUS: &str = "Name:\toomwatch\nVmHWM:\t    9448 kB\nVmRSS:\t    5864 kB\nRssAnon:\t     772 kB\n\
         voluntary_ctxt_switches:\t3\nnonvoluntary_ctxt_switches:\t26\n";
 
     #[test]
@@ -188,6 +191,7 @@ mod tests {
             parse_status(STATUS),
             Some(Status {
                 resident_bytes: 5864 << 10,
+                own_bytes: 772 << 10,
                 peak_bytes: 9448 << 10,
                 context_switches: 29,
             })
