@@ -15,9 +15,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::api_server::PATIENCE;
 
-/// Names from the API alone.
+/// Names from the API alone. Containers that nobody has are waited for no longer than others.
 pub(crate) fn names() -> Names {
-    Names::new(Sources {
+    let names = Names::new(Sources {
         runtimes: Runtimes {
             cri: SocketChoice::Off,
             docker: SocketChoice::Off,
@@ -25,7 +25,9 @@ pub(crate) fn names() -> Names {
             listing: Listing::Never,
         },
         log_root: Path::new("/nonexistent").into(),
-    })
+    });
+    names.close();
+    names
 }
 
 /// What becomes of a kill in a container.
