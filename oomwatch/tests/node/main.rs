@@ -11,6 +11,13 @@
 
 mod agent;
 mod cluster;
+#[path = "../events/delivery.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod delivery;
+#[path = "../events/kills.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod kills;
+mod kubelet;
 mod scenarios;
 
 use std::{env, process::ExitCode, sync::Arc};
@@ -54,7 +61,11 @@ fn main() -> ExitCode {
             })
         })
     };
-    let mut trials = Vec::new();
+    let name = "system_oom_is_recorded_as_the_kubelet_does".to_owned();
+    let mut trials = vec![trial(
+        name,
+        Box::new(|cluster, _| kubelet::compare(cluster)),
+    )];
     // The second follows the first as after an upgrade.
     for (overlay, more) in [
         (Overlay::Base, scenarios::WITH_A_RUNTIME),

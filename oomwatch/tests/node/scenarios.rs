@@ -257,6 +257,7 @@ fn sandbox(cluster: &Cluster) {
 fn storm(cluster: &Cluster) {
     const PODS: usize = 60;
     let namespace = cluster.namespace("storm");
+    let before = cluster.event_requests();
     for number in 0..PODS {
         let pod = json!({"containers": [container("app", "30Mi", EAT)]});
         namespace.pod(&format!("storm-{number}"), &pod);
@@ -273,6 +274,8 @@ fn storm(cluster: &Cluster) {
     ] {
         assert_eq!(Agent::metric(cluster, series), 0, "{series}");
     }
+    let requests = cluster.event_requests() - before;
+    eprintln!("{PODS} kills: {requests} requests for Events, the kubelet's among them");
 }
 
 /// After all others, of an agent that was deployed and has kills in its journal.
