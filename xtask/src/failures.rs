@@ -54,6 +54,13 @@ impl Failures {
     }
 }
 
+/// Says once more, at the end, what was kept.
+pub(crate) fn tell(said: &[String]) {
+    if !said.is_empty() {
+        println!("\nwhat the failed tests said:\n{}", said.join("\n"));
+    }
+}
+
 fn is_head(line: &str) -> bool {
     line.starts_with("---- ") && line.ends_with(" ----")
 }

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, TestsFailed, Tool};
-use crate::{ebpf, fuzz, image, kube, kubectl, rules, table, toolchain, vm};
+use crate::{ebpf, failures, fuzz, image, kube, kubectl, rules, table, toolchain, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { only, require } = args;
     let workspace = Workspace::load()?;
     let mut rows = Vec::new();
-    let mut failures = Vec::new();
+    let mut failed = Vec::new();
     let mut said = Vec::new();
     for tier in Tier::value_variants() {
         if !only.is_empty() && !only.contains(tier) {
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let told = match outcome {
             Outcome::Passed => "ok".to_owned(),
             Outcome::Failed(Failure { why, said: words }) => {
-                failures.push(name.clone());
+                failed.push(name.clone());
                 said.extend(words.into_iter().map(|line| format!("{name}: {line}")));
                 format!("failed: {why}")
             }
@@ -102,11 +102,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         eprintln!("== {name}: {told}");
         rows.push([name, format!("{:.1}", start.elapsed().as_secs_f64()), told]);
     }
-    if !said.is_empty() {
-        println!("\nwhat the failed tests said:\n{}", said.join("\n"));
-    }
+    failures::tell(&said);
     print!("\n{}", table::render(["tier", "seconds", "outcome"], &rows));
-    ensure!(failures.is_empty(), "failed: {}", failures.join(", "));
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
 

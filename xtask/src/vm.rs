@@ -26,6 +26,7 @@ use anyhow::{Result, bail};
 use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::Tool;
+use crate::failures;
 use crate::table;
 use boots::{Boot, CgroupVersion, Hooks};
 use compatibility::Compatibility;
@@ -105,9 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         failed,
         said,
     } = matrix(&workspace, args)?;
-    if !said.is_empty() {
-        println!("\nwhat the failed tests said:\n{}", said.join("\n"));
-    }
+    failures::tell(&said);
     let problems = [missing, failed].concat();
     if problems.is_empty() {
         return Ok(());

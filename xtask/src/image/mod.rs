@@ -64,7 +64,7 @@ fn default_output(workspace: &Workspace, arch: Arch) -> PathBuf {
 }
 
 fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<()> {
-    let built = read(&executable(workspace, arch)?)?;
+    let (_, built) = build(workspace, arch)?;
     let archive = Image {
         executable: &built,
         architecture: arch.name(),
@@ -85,21 +85,23 @@ fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<(
     Ok(())
 }
 
-/// The executable, known to run in an empty root.
+/// The executable that an image has.
 pub(crate) fn executable(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
-    let target = target::ensure_target(workspace, arch)?;
-    let mut build = target.cargo(workspace);
-    build.args(["build", "--release", "--locked"]);
-    build.args(["--package", "oomwatch", "--bin", "oomwatch"]);
-    build.args(["--target", target.triple]);
-    let path = cargo::build_executable(&mut build, "bin", "oomwatch")?;
-    elf::ensure_static(&read(&path)?, arch.elf_machine())
-        .with_context(|| format!("put {} into an image", path.display()))?;
-    Ok(path)
+    build(workspace, arch).map(|(path, _)| path)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("read {}", path.display()))
+/// The executable, known to run in an empty root: where it is, and its bytes.
+fn build(workspace: &Workspace, arch: Arch) -> Result<(PathBuf, Vec<u8>)> {
+    let target = target::ensure_target(workspace, arch)?;
+    let mut cargo = target.cargo(workspace);
+    cargo.args(["build", "--release", "--locked"]);
+    cargo.args(["--package", "oomwatch", "--bin", "oomwatch"]);
+    cargo.args(["--target", target.triple]);
+    let path = cargo::build_executable(&mut cargo, "bin", "oomwatch")?;
+    let built = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    elf::ensure_static(&built, arch.elf_machine())
+        .with_context(|| format!("put {} into an image", path.display()))?;
+    Ok((path, built))
 }
 
 /// A name that containerd takes as it is: a registry or `localhost`, a path, and a tag.
