@@ -17,9 +17,8 @@ use std::{
 
 use jiff::Timestamp;
 use oomwatch::{
-    journal::{Batch, Config, FILE, Identity, Now, Pending, Purpose, Store},
-    report::Report,
-    stored,
+    model::report::Report,
+    store::{Batch, Config, FILE, Identity, Now, Pending, Purpose, Store, codec},
 };
 use rusqlite::Connection;
 
@@ -86,7 +85,7 @@ fn main() {
 /// How long each transaction took, with the pruning behind it.
 fn fill(config: &Config, load: &Load) -> Vec<Duration> {
     let mut store = open(config, load, 0);
-    let template = stored::to_report(include_str!("../tests/journal/kill.json"));
+    let template = codec::to_report(include_str!("../tests/journal/kill.json"));
     let template = template.expect("a report");
     let mut times = Vec::new();
     let mut next = 0;

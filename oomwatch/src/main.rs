@@ -5,11 +5,8 @@ use std::io;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use oomwatch::{
-    agent, cleanup,
     cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
-    doctor,
-    exit::Exit,
-    history, report_file, watch,
+    commands::{agent, cleanup, doctor, exit::Exit, history, report, watch},
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
@@ -32,7 +29,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Doctor(args) => doctor::run(&args),
         Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args)),
-        Command::Report(args) => report_file::run(*args),
+        Command::Report(args) => report::run(*args),
         Command::History(args) => history::run(*args),
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -11,14 +11,16 @@ use oomwatch_ebpf::record::{
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
-    cgroup::{Qos, Runtime},
-    counters::{Gap, GapCgroup, Place},
-    kill::{
-        Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
-        Source, Trigger, Victim,
+    capture::counters::{Gap, GapCgroup, Place},
+    model::{
+        cgroup::{Qos, Runtime},
+        kill::{
+            Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
+            Source, Trigger, Victim,
+        },
+        limit_owner::{LimitOwner, LimitSource},
+        report::{Container, ContainerKind, GapReport, Pod, Report},
     },
-    report::{Container, ContainerKind, GapReport, Pod, Report},
-    verdict::{LimitOwner, LimitSource},
 };
 
 pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice";

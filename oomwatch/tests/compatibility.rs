@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oomwatch::probe::Rung;
+use oomwatch::capture::bpf::Rung;
 
 use crate::document::{COMPATIBILITY, Table, words};
 

@@ -20,14 +20,18 @@ use std::{
 };
 
 use oomwatch::{
-    clock,
-    counters::{Counters, Gap, Place},
-    kill::{Constraint, Hooks, Kill, Scope, Source},
-    kmsg::{
-        assemble::{Found, LogKill},
-        live::{Drained, Live},
+    capture::{
+        counters::{Counters, Gap, Place},
+        kmsg::{
+            assemble::{Found, LogKill},
+            tail::{Drained, Live},
+        },
     },
-    report::{Host, Report},
+    model::{
+        kill::{Constraint, Hooks, Kill, Scope, Source},
+        report::{Host, Report},
+    },
+    sys::clock,
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},

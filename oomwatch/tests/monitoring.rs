@@ -10,15 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    admin::DEFAULT_PORT,
-    cgroup::Qos,
-    kmsg::{
-        assemble::{Assembler, Found, Trust},
-        saved::Saved,
+    capture::{
+        kmsg::{
+            assemble::{Assembler, Found, Trust},
+            log_file::Saved,
+        },
+        observer::Way,
     },
-    observe::Way,
-    report::{Container, Pod, Report},
-    sink::metrics::{Format, Metrics},
+    deliver::{
+        http::DEFAULT_PORT,
+        metrics::{Format, Metrics},
+    },
+    model::{
+        cgroup::Qos,
+        report::{Container, Pod, Report},
+    },
 };
 
 use crate::document::{Table, words};

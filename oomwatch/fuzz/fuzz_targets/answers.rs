@@ -10,15 +10,15 @@ use std::{
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
-    report::Report,
-    resolve::{
+    deliver::{
+        events::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, judge},
+        json,
+    },
+    identify::{
         directory::{Arrival, Directory, Standing},
         fuzzing,
     },
-    sink::{
-        event::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, judge},
-        json,
-    },
+    model::report::Report,
 };
 use oomwatch_fuzz::{CONTAINER_ID, POD_UID};
 
@@ -57,7 +57,7 @@ fn named(tell: impl FnOnce(&mut Directory, Instant)) {
         component: "oomwatch".to_owned(),
         node: "node-7".to_owned(),
     };
-    let _ = oomwatch::sink::event::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
+    let _ = oomwatch::deliver::events::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
 }
 
 /// A line for each answer: two bytes of a status, `Retry-After` up to a space, and the body. Of one incident that is to

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::probe::{btf::Btf, offsets};
+use oomwatch::capture::bpf::{btf::Btf, offsets};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(btf) = Btf::parse(bytes) {

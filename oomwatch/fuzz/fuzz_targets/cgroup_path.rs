@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::cgroup::{self, CgroupOwner};
+use oomwatch::model::cgroup::{self, CgroupOwner};
 
 fuzz_target!(|path: &[u8]| {
     let owner = CgroupOwner::from_path(path);

@@ -14,12 +14,11 @@ use clap::{CommandFactory as _, Parser as _};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
+    capture::observer::ways,
     cli::{AgentArgs, Cli, Command, FilterArgs, RuntimeArgs, Switch},
-    filter::Filter,
-    observe::ways,
-    report::Report,
-    resolve::fuzzing,
-    sink::event::{Next, Now, Policy, Recorder, Reporter},
+    deliver::events::{Next, Now, Policy, Recorder, Reporter},
+    identify::fuzzing,
+    model::{filter::Filter, report::Report},
 };
 
 static REPORT: LazyLock<Report> = LazyLock::new(|| {

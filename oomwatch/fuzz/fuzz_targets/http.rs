@@ -6,9 +6,9 @@ use std::cell::LazyCell;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use oomwatch::{
-    admin::{self, Health, Pages, State},
-    sink::metrics::Metrics,
+use oomwatch::deliver::{
+    http::{self, Health, Pages, State},
+    metrics::Metrics,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split},
@@ -72,8 +72,7 @@ fuzz_target!(|input: &[u8]| {
                 let _ = answers.read_to_end(&mut answer).await;
                 answer
             };
-            let (_, (), answer) =
-                tokio::join!(admin::answer(server, pages(receiver)), talk, listen);
+            let (_, (), answer) = tokio::join!(http::answer(server, pages(receiver)), talk, listen);
             assert!(started.elapsed() < MAX_TIME, "{:?}", started.elapsed());
             answer
         })

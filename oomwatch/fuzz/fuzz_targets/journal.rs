@@ -11,13 +11,11 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
-    journal::{
-        Batch, Config, FILE, Identity, Now, Pending, Purpose, Standing, Store, StoreError,
+    model::{persist::Change, report::Report},
+    store::{
+        Batch, Config, FILE, Identity, Now, Pending, Purpose, Standing, Store, StoreError, codec,
         read::{Item, Order, Query, ReadError, Reader},
     },
-    report::Report,
-    state::Change,
-    stored,
 };
 
 const NOW: Now = Now {
@@ -161,7 +159,7 @@ fn replace_if(
 
 fn kill(number: u32) -> Report {
     let mut report =
-        stored::to_report(include_str!("../../tests/journal/kill.json")).expect("a report");
+        codec::to_report(include_str!("../../tests/journal/kill.json")).expect("a report");
     report.id = format!("0f1e2d3c-{number:x}-7");
     report
 }

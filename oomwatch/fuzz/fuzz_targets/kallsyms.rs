@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::probe::symbols::Symbols;
+use oomwatch::capture::bpf::symbols::Symbols;
 
 fuzz_target!(|text: &[u8]| {
     if let Ok(symbols) = Symbols::read(text) {

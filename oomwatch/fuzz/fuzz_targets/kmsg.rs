@@ -7,22 +7,24 @@ use jiff::{Timestamp, tz::Offset};
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     audit::{
-        fill::{Filling, Wanted, fill},
+        backfill::{Filling, Wanted, fill},
         recent::Recent,
     },
-    clock::Moment,
-    kill::{Kill, Scope},
-    kmsg::{
+    capture::kmsg::{
         assemble::{Assembler, Found, Trust},
+        bounded_lines::Lines,
         follow::Follower,
         join::{Joiner, OomGroup},
-        lines::Lines,
+        log_file::Saved,
         record::Record,
-        saved::Saved,
-        whole::Whole,
+        snapshot::Whole,
     },
-    report::{Host, Report},
-    sink::json,
+    deliver::json,
+    model::{
+        kill::{Kill, Scope},
+        report::{Host, Report},
+    },
+    sys::clock::Moment,
 };
 
 fuzz_target!(|bytes: &[u8]| {

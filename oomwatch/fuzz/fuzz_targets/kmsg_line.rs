@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::kmsg::line;
+use oomwatch::capture::kmsg::line;
 
 fuzz_target!(|text: &[u8]| {
     let _ = line::parse(text);

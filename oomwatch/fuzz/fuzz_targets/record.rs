@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::decode::decode;
+use oomwatch::capture::decode::decode;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = decode(bytes, 4096);

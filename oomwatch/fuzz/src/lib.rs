@@ -2,12 +2,12 @@
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    kmsg::{
+    capture::kmsg::{
         assemble::{Assembler, Found, Trust},
-        lines::Lines,
-        saved::Saved,
+        bounded_lines::Lines,
+        log_file::Saved,
     },
-    report::Report,
+    model::report::Report,
 };
 
 /// UID of the pod of [`report`].

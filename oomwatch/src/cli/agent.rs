@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::{journal, sink::event::NodeUid};
+use crate::{deliver::events::NodeUid, store};
 
 use super::{KernelArgs, PinArgs, RuntimeArgs, parse_duration, parse_pause};
 
@@ -46,7 +46,7 @@ pub struct AgentArgs {
 #[command(next_help_heading = "Journal")]
 pub struct JournalArgs {
     /// Folder of the journal, which `oomwatch history` reads
-    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR", default_value = journal::FOLDER)]
+    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR", default_value = store::FOLDER)]
     pub state_dir: PathBuf,
     /// Size of the journal in MiB; its oldest kills make room
     #[arg(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::probe::pin::BPFFS;
+use crate::capture::bpf::pins::BPFFS;
 
 pub(super) const HELP: &str = "\
 Examples:

@@ -6,7 +6,7 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{FilterArgs, OutputArgs};
-use crate::journal;
+use crate::store;
 
 /// `oomwatch history`.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: usize,
     /// The journal: its folder or its file, or a copy of the file
-    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR|FILE", default_value = journal::FOLDER)]
+    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR|FILE", default_value = store::FOLDER)]
     pub state_dir: PathBuf,
     /// Only pods with this name
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]

@@ -8,12 +8,14 @@ use std::{
 
 use kube::Client;
 use oomwatch::{
-    clock,
-    report::Report,
-    sink::event::{
+    deliver::events::{
         Cause, Delivery, Events, NodeUid, Notice, Outcome, Policy, Reporter, Undelivered,
     },
-    state::{Change, Entry, clock::JournalClock},
+    model::{
+        persist::{Change, Entry, clock::JournalClock},
+        report::Report,
+    },
+    sys::clock,
 };
 use tokio::{sync::Notify, time::timeout};
 

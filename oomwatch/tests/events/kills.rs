@@ -1,11 +1,11 @@
 //! Kills as the agent would hand them over, each of its own.
 
-use oomwatch::{
+use oomwatch::model::{
     kill::{
         Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Victim,
     },
+    limit_owner::LimitOwner,
     report::{Container, ContainerKind, Host, Report},
-    verdict::LimitOwner,
 };
 
 use crate::delivery::NODE;
@@ -75,7 +75,7 @@ pub(crate) fn host() -> Host {
 }
 
 fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
-    let now_ns = oomwatch::clock::since_boot_ns();
+    let now_ns = oomwatch::sys::clock::since_boot_ns();
     Kill {
         boot_time_ns: Some(now_ns),
         incident_boot_time_ns: Some(now_ns),

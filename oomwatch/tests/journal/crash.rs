@@ -6,8 +6,8 @@ use std::{
 };
 
 use oomwatch::{
-    journal::{Answers, Batch, Journal, RowState},
-    state::Change,
+    model::persist::Change,
+    store::{Answers, Batch, Journal, RowState},
 };
 
 use crate::made::{itself, kill, open, runtime, saved, value};

@@ -4,7 +4,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use oomwatch::journal::{Outcome, Standing};
+use oomwatch::store::{Outcome, Standing};
 
 use crate::made::{itself, kill, open, runtime, saved, told, value};
 

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use oomwatch::journal::{Batch, FILE};
+use oomwatch::store::{Batch, FILE};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -99,7 +99,7 @@ pub(crate) fn forms() {
     let mut batch = told((0..50).map(kill).collect());
     let gap = r#"{"gap":{"kills":3,"kernel_count":45,"since_boot_time_ns":1,"boot_time_ns":2},
         "node":"n","id":"gap","time":"2026-09-21T14:20:00Z","since":"2026-09-21T14:19:59Z"}"#;
-    batch.gaps = vec![oomwatch::stored::to_gap(gap).expect("a gap")];
+    batch.gaps = vec![oomwatch::store::codec::to_gap(gap).expect("a gap")];
     let folder = made(&batch);
     let (code, stdout, stderr) = run(folder.path(), &[]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));

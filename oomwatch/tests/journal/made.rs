@@ -2,9 +2,10 @@ use std::{path::Path, process::Command};
 
 use jiff::Timestamp;
 use oomwatch::{
-    journal::{Answer, Answers, Batch, Config, FILE, Identity, Journal, Outcome, Restored, Ticket},
-    report::Report,
-    stored,
+    model::report::Report,
+    store::{
+        Answer, Answers, Batch, Config, FILE, Identity, Journal, Outcome, Restored, Ticket, codec,
+    },
 };
 use rusqlite::{Connection, types::FromSql};
 
@@ -13,7 +14,7 @@ const SECOND: i64 = 1_790_000_040;
 
 /// One of many kills: ten a second, each an incident of its own, all in one container.
 pub(crate) fn kill(number: u64) -> Report {
-    let mut report = stored::to_report(include_str!("kill.json")).expect("a report");
+    let mut report = codec::to_report(include_str!("kill.json")).expect("a report");
     report.id = format!("0f1e2d3c-{number:x}-7");
     report.incident = format!("0f1e2d3c-{number:x}");
     let tenths = i64::try_from(number).expect("few");

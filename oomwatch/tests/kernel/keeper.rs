@@ -16,9 +16,9 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
+    capture::observer::{Observer, Seen, cursor::Cursor},
     cli::{Cli, Command as Words, KernelArgs},
-    kill::AsideKind,
-    observe::{Observer, Seen, cursor::Cursor},
+    model::kill::AsideKind,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;

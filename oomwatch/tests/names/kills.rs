@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use oomwatch::{
-    kill::{Attribution, Cgroup, Hooks, Kill, MainProcess, Scope, Source, Victim},
-    report::{Host, Report},
-    resolve::{
+    identify::{
         names::{Names, Sources},
         runtimes::{Listing, Runtimes},
         sockets::SocketChoice,
+    },
+    model::{
+        kill::{Attribution, Cgroup, Hooks, Kill, MainProcess, Scope, Source, Victim},
+        report::{Host, Report},
     },
 };
 use tokio::time::{sleep, timeout};

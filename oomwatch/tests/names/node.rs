@@ -9,17 +9,19 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
+    capture::observer::{Observer, Seen},
     cli::{Cli, Command as Typed, KernelArgs},
-    host,
-    kill::MainProcess,
-    observe::{Observer, Seen},
-    report::{ContainerKind, Report},
-    resolve::{
+    identify::{
         names::{Names, Sources},
         runtimes::{Listing, Runtimes},
         sockets::SocketChoice,
     },
-    verdict::{LimitOwner, LimitSource},
+    model::{
+        kill::MainProcess,
+        limit_owner::{LimitOwner, LimitSource},
+        report::{ContainerKind, Report},
+    },
+    sys::proc,
 };
 use serde_json::Value;
 use tokio::{runtime::Builder, time::timeout};
@@ -81,7 +83,7 @@ impl Node {
         thread::scope(|scope| {
             runtime.expect("start a runtime").block_on(async {
                 let kernel = kernel();
-                let host = host::host(&kernel.proc_root, Some(self.name.clone())).expect("a host");
+                let host = proc::host(&kernel.proc_root, Some(self.name.clone())).expect("a host");
                 let mut names = Names::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);
                 until_watch_is(&names, true).await;

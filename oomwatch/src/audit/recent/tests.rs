@@ -1,5 +1,5 @@
 use super::*;
-use crate::{kill::AsideKind, testing};
+use crate::{model::kill::AsideKind, testing};
 
 fn kill(pid: u32, boot_time_ns: u64) -> Kill {
     let mut kill = testing::kill();

@@ -7,9 +7,9 @@ use std::{
     thread,
 };
 
-use oomwatch::kmsg::{
+use oomwatch::capture::kmsg::{
     assemble::{Found, LogKill},
-    whole::Whole,
+    snapshot::Whole,
 };
 use rustix::process::Signal;
 

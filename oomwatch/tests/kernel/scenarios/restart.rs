@@ -8,9 +8,9 @@ use std::{
     thread,
 };
 
-use oomwatch::probe::{
+use oomwatch::capture::bpf::{
     self, Probe, ProbeError, RING_BYTES, offsets,
-    pin::{Name, Pins},
+    pins::{Name, Pins},
 };
 
 use super::{MIB, storm::kill_many};
@@ -277,7 +277,7 @@ fn half_made(machine: &Machine) {
 fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
     let kernel = offsets::load(Path::new("/sys/kernel/btf/vmlinux")).expect("the kernel's types");
     let pins = Pins::open(bpffs.path()).expect("lock the pins");
-    let is_pinned = |rung: &probe::Rung| -> Result<(), ProbeError> {
+    let is_pinned = |rung: &bpf::Rung| -> Result<(), ProbeError> {
         let name = Name::new(boot_time_ns());
         let mut probe = Probe::load(*rung, Some(&kernel), Path::new("/"), size_bytes)?;
         for program in rung.programs() {
@@ -287,7 +287,7 @@ fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
         let kept = pins.keep(&mut probe, &ring, name);
         kept.map(drop).map_err(|error| panic!("{rung:?}: {error}"))
     };
-    let rungs = [probe::Rung::Fentry, probe::Rung::Tracepoint];
+    let rungs = [bpf::Rung::Fentry, bpf::Rung::Tracepoint];
     assert!(rungs.iter().any(|rung| is_pinned(rung).is_ok()));
 }
 

@@ -1,0 +1,4 @@
+pub mod auditor;
+pub mod backfill;
+pub mod recent;
+pub mod totals;

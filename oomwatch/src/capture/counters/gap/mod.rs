@@ -1,0 +1,233 @@
+//! Two looks at the counts to what was killed between them. Pure.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::capture::counters::attributed_kills::Explained;
+use crate::model::serde_bytes;
+
+/// OOM kills that the kernel counted; who was killed is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// How many: processes, and those again that were killed once more.
+    pub kills: u64,
+    /// The kernel's count with them, since boot.
+    pub kernel_count: u64,
+    /// None of them is from before this: nanoseconds since boot.
+    pub since_boot_time_ns: u64,
+    /// Nor later than this.
+    pub boot_time_ns: u64,
+    /// Where they were, as far as the counts of the cgroups tell. Kills that come while those are read one after the
+    /// other may be told with the next gap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroups: Vec<GapCgroup>,
+}
+
+/// A cgroup in which processes were killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapCgroup {
+    /// From the root of the hierarchy that has the memory controller; any bytes but NUL.
+    #[serde(with = "serde_bytes")]
+    pub path: Vec<u8>,
+    /// How many.
+    pub kills: u64,
+    /// Which of its processes they were.
+    pub place: Place,
+}
+
+/// Where in a cgroup a process was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In the cgroup itself.
+    Here,
+    /// In one below it that is gone; before 5.3, which counts the two together, perhaps in itself.
+    Below,
+}
+
+/// The counts of all cgroups.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    /// A cgroup comes behind the one that it is in; the first is the root.
+    pub(super) cgroups: Vec<Cgroup>,
+    /// None was left out.
+    pub(super) is_whole: bool,
+    /// No process was killed between the first and the last that was read.
+    pub(super) is_of_one_moment: bool,
+}
+
+/// A cgroup and its counts.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    /// Index of the one that it is in; the root is in itself.
+    pub(super) parent: usize,
+    /// Empty for the root.
+    pub(super) name: Box<[u8]>,
+    /// Inode number of its directory, which no other gets in the same boot.
+    pub(super) id: u64,
+    pub(super) kills: Kills,
+}
+
+/// Counts of a cgroup; absent where the kernel has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Kills {
+    /// Of its own processes.
+    pub(super) own: Option<u64>,
+    /// Of those below it, too.
+    pub(super) all: Option<u64>,
+}
+
+/// What is kept of the counts of all cgroups, to compare later ones with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Earlier {
+    /// By id; a cgroup in which nothing was killed is left out.
+    cgroups: HashMap<u64, Kills>,
+    /// As of a [`Snapshot`].
+    is_whole: bool,
+    is_of_one_moment: bool,
+}
+
+impl Earlier {
+    /// From before anything was killed, as at boot.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            cgroups: HashMap::new(),
+            is_whole: true,
+            is_of_one_moment: true,
+        }
+    }
+
+    /// Of so many cgroups at most.
+    pub(super) fn of(snapshot: &Snapshot, most: usize) -> Self {
+        let counts = |cgroup: &&Cgroup| cgroup.kills.own > Some(0) || cgroup.kills.all > Some(0);
+        let mut counting = snapshot.cgroups.iter().filter(counts);
+        Self {
+            cgroups: counting
+                .by_ref()
+                .take(most)
+                .map(|cgroup| (cgroup.id, cgroup.kills))
+                .collect(),
+            is_whole: snapshot.is_whole && counting.next().is_none(),
+            is_of_one_moment: snapshot.is_of_one_moment,
+        }
+    }
+
+    /// By how much a cgroup's counts have grown since.
+    fn growth(&self, cgroup: &Cgroup) -> Kills {
+        let Kills { own, all } = cgroup.kills;
+        match self.cgroups.get(&cgroup.id) {
+            Some(before) => Kills {
+                own: own
+                    .zip(before.own)
+                    .map(|(now, then)| now.saturating_sub(then)),
+                all: all
+                    .zip(before.all)
+                    .map(|(now, then)| now.saturating_sub(then)),
+            },
+            // All that it has counted is new.
+            None if self.is_whole => Kills { own, all },
+            None => Kills::default(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Path of a cgroup.
+    pub(super) fn path(&self, index: usize) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = index;
+        while let Some(cgroup) = self.cgroups.get(at).filter(|cgroup| cgroup.parent != at) {
+            names.push(&cgroup.name);
+            at = cgroup.parent;
+        }
+        if names.is_empty() {
+            return b"/".to_vec();
+        }
+        let mut path = Vec::new();
+        for name in names.into_iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        path
+    }
+}
+
+/// The cgroups whose counts have grown, by more than is explained.
+pub(super) fn grown(before: &Earlier, now: &Snapshot, explained: &Explained) -> Vec<GapCgroup> {
+    let growths: Vec<Kills> = now
+        .cgroups
+        .iter()
+        .map(|cgroup| before.growth(cgroup))
+        .collect();
+    let mut counts: Vec<_> = below(before, now, &growths)
+        .into_iter()
+        .zip(&growths)
+        .map(|(below, growth)| Grown {
+            here: growth.own,
+            below,
+        })
+        .collect();
+    explained.subtract(now, &mut counts);
+    counts
+        .into_iter()
+        .enumerate()
+        .flat_map(|(index, Grown { here, below })| {
+            [(here.unwrap_or(0), Place::Here), (below, Place::Below)]
+                .into_iter()
+                .filter(|(kills, _)| *kills > 0)
+                .map(move |(kills, place)| (index, kills, place))
+        })
+        .map(|(index, kills, place)| GapCgroup {
+            path: now.path(index),
+            kills,
+            place,
+        })
+        .collect()
+}
+
+/// What was killed in a cgroup since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grown {
+    /// In itself; absent where the kernel does not tell it from those below.
+    pub(super) here: Option<u64>,
+    /// Below it, in cgroups that are gone.
+    pub(super) below: u64,
+}
+
+/// By how much the count of each cgroup and all below it has grown beyond what it and those below it account for.
+///
+/// Cgroups are read one after the other: unless no process was killed meanwhile, one may have counted a kill that the one
+/// above it had not yet.
+fn below(before: &Earlier, now: &Snapshot, growths: &[Kills]) -> Vec<u64> {
+    let is_exact = [before.is_whole, before.is_of_one_moment]
+        .into_iter()
+        .chain([now.is_whole, now.is_of_one_moment])
+        .all(|holds| holds);
+    if !is_exact {
+        return vec![0; growths.len()];
+    }
+    let mut left: Vec<u64> = growths
+        .iter()
+        .map(|growth| {
+            growth
+                .all
+                .unwrap_or(0)
+                .saturating_sub(growth.own.unwrap_or(0))
+        })
+        .collect();
+    for (index, (cgroup, growth)) in now.cgroups.iter().zip(growths).enumerate() {
+        if cgroup.parent != index
+            && let Some(above) = left.get_mut(cgroup.parent)
+        {
+            *above = above.saturating_sub(growth.all.unwrap_or(0));
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,482 @@
+//! Bytes of the ring to observations: pure and total. Whether a mark was a kill is for [`crate::capture::incident`] to say.
+
+use oomwatch_ebpf::record::{
+    COMM_LEN, FLAG_CGROUP_V1, FLAG_NO_DISTANCE, HOOKS_FORMAT, HOOKS_FUNCTION, HOOKS_TRACEPOINT,
+    Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP,
+    LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS, MISSING_CGROUP, MISSING_COMM, MISSING_FILE_RSS,
+    MISSING_LIMITS, MISSING_NAMES, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES,
+    MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP, MISSING_TASK, MISSING_TGID,
+    MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_REKILL, RELATION_SHARER, SIGNAL_NONE,
+    SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack, VICTIM_FIXED_LENGTH, VictimRecord,
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+pub use self::call::{Call, RanOut};
+use crate::model::kill::{Cgroup, Hooks, Limit, MainProcess, Trigger, Victim};
+
+mod call;
+
+/// Bytes that are not a record of this layout.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than what its kind has at least.
+    #[error("record of {length} bytes is truncated: kind {kind} takes {needed}")]
+    Truncated {
+        /// Kind as the header says; 0 where even that is missing.
+        kind: u32,
+        /// Bytes that came.
+        length: usize,
+        /// Bytes that it takes.
+        needed: usize,
+    },
+    /// The header's length is not the length that came.
+    #[error("record says it is {claimed} bytes long, but {length} came")]
+    Length {
+        /// What the header says.
+        claimed: u32,
+        /// Bytes that came.
+        length: usize,
+    },
+    /// A kind of a newer program.
+    #[error("record of unknown kind {0}")]
+    Kind(u32),
+    /// A field with a value that the programs never write.
+    #[error("record with {field} {value}, which the programs never write")]
+    Value {
+        /// Name of the field.
+        field: &'static str,
+        /// What it holds.
+        value: u64,
+    },
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A task was marked as an OOM victim.
+    Mark(Box<Mark>),
+    /// A thread was marked of which nothing but its id is known: it was dying already, on a kernel whose tracepoint tells no more.
+    BareMark {
+        /// Nanoseconds since boot.
+        boot_time_ns: u64,
+        /// The thread.
+        tid: u32,
+    },
+    /// The kernel sent SIGKILL to an earlier victim, or to a process that shares one's memory.
+    Signal(Box<Signal>),
+}
+
+/// A marked task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Nanoseconds since boot.
+    pub boot_time_ns: u64,
+    /// What the program was attached to.
+    pub hooks: Hooks,
+    /// The SIGKILL that went before.
+    pub sigkill: Sigkill,
+    /// What function hooks tell of the call of `oom_kill_process` that killed it.
+    pub call: Option<Call>,
+    /// The marked process.
+    pub victim: Victim,
+    /// `current`.
+    pub trigger: Trigger,
+    /// Its memory cgroup and the ancestors, innermost first.
+    pub limits: Vec<Limit>,
+    /// For each of `limits`, what says whether it ran out.
+    pub levels: Vec<LevelState>,
+    /// Whether the memory controller is on cgroup v1, where `memory.oom.group` does not exist.
+    pub cgroup_v1: bool,
+    /// Kernel return addresses, innermost first; empty if the stack could not be taken.
+    pub stack: Vec<u64>,
+    /// Facts that could not be read.
+    pub missing: Vec<&'static str>,
+}
+
+/// What goes before a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sigkill {
+    /// No SIGKILL from the kernel: the task was dying already.
+    None,
+    /// A SIGKILL from the kernel: a kill.
+    Sent,
+    /// A SIGKILL from the kernel that a [`Signal`] has told of.
+    Reported,
+}
+
+/// State of a memory cgroup that a report does not show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelState {
+    /// It, or a cgroup above it, was handling an OOM.
+    pub oom_lock: bool,
+    /// `memory.oom.group`.
+    pub oom_group: bool,
+    /// Pages to its limit; absent where it has none.
+    pub free_pages: Option<u64>,
+    /// Pages to its limit of memory and swap together (cgroup v1); absent where it has none.
+    pub memsw_free_pages: Option<u64>,
+}
+
+/// A SIGKILL from the kernel to a process that has to do with an earlier victim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Nanoseconds since boot.
+    pub boot_time_ns: u64,
+    /// What it has to do with it.
+    pub relation: Relation,
+    /// The process.
+    pub pid: u32,
+    /// The thread that was addressed.
+    pub tid: u32,
+    /// Name of the process.
+    pub comm: Vec<u8>,
+    /// When it started: nanoseconds since boot.
+    pub start_boot_time_ns: u64,
+    /// The sending thread.
+    pub sender_tid: u32,
+    /// Whether the sender was exiting.
+    pub sender_exiting: bool,
+    /// Whether it is certain that the OOM killer sent it.
+    pub is_certain: bool,
+    /// Kernel return addresses, innermost first.
+    pub stack: Vec<u64>,
+}
+
+/// What the target of a [`Signal`] has to do with an earlier victim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It was marked before.
+    Rekill,
+    /// It shares the victim's memory.
+    Sharer {
+        /// The victim.
+        victim_pid: u32,
+    },
+}
+
+/// Decodes one record. `page_bytes` is the machine's page size.
+pub fn decode(bytes: &[u8], page_bytes: u64) -> Result<Observation, DecodeError> {
+    let truncated = |kind, needed| DecodeError::Truncated {
+        kind,
+        length: bytes.len(),
+        needed,
+    };
+    let (header, _) =
+        Header::read_from_prefix(bytes).map_err(|_| truncated(0, size_of::<Header>()))?;
+    let needed = match header.kind {
+        KIND_VICTIM => VICTIM_FIXED_LENGTH,
+        KIND_SIGNAL => size_of::<SignalRecord>(),
+        kind => return Err(DecodeError::Kind(kind)),
+    };
+    if bytes.len() < needed {
+        return Err(truncated(header.kind, needed));
+    }
+    if bytes.len() != header.length as usize || bytes.len() > size_of::<VictimRecord>() {
+        return Err(DecodeError::Length {
+            claimed: header.length,
+            length: bytes.len(),
+        });
+    }
+    if header.kind == KIND_SIGNAL {
+        let (record, _) =
+            SignalRecord::read_from_prefix(bytes).map_err(|_| truncated(header.kind, needed))?;
+        return signal(&record);
+    }
+    let mut record = VictimRecord::new_zeroed();
+    record.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+    mark(&record, page_bytes)
+}
+
+fn signal(record: &SignalRecord) -> Result<Observation, DecodeError> {
+    let relation = match record.relation {
+        RELATION_REKILL => Relation::Rekill,
+        RELATION_SHARER => Relation::Sharer {
+            victim_pid: record.victim_tgid,
+        },
+        value => {
+            return Err(DecodeError::Value {
+                field: "relation",
+                value: value.into(),
+            });
+        }
+    };
+    Ok(Observation::Signal(Box::new(Signal {
+        boot_time_ns: record.header.boot_time_ns,
+        relation,
+        pid: record.target.tgid,
+        tid: record.target.tid,
+        comm: comm(&record.target.comm),
+        start_boot_time_ns: record.start_time_ns,
+        sender_tid: record.sender.tid,
+        sender_exiting: record.sender_exiting != 0,
+        is_certain: hooks(record.hooks)? == Hooks::Function,
+        stack: stack(&record.stack),
+    })))
+}
+
+fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeError> {
+    let boot_time_ns = record.header.boot_time_ns;
+    if record.missing & MISSING_TASK != 0 {
+        return Ok(Observation::BareMark {
+            boot_time_ns,
+            tid: record.victim.tid,
+        });
+    }
+    let hooks = hooks(record.hooks)?;
+    if record.missing & MISSING_TGID != 0 && hooks != Hooks::Format {
+        return Err(DecodeError::Value {
+            field: "missing",
+            value: record.missing,
+        });
+    }
+    let sigkill = match record.signal {
+        SIGNAL_NONE => Sigkill::None,
+        SIGNAL_SENT => Sigkill::Sent,
+        SIGNAL_REPORTED => Sigkill::Reported,
+        value => {
+            return Err(DecodeError::Value {
+                field: "signal",
+                value: value.into(),
+            });
+        }
+    };
+    let levels = record
+        .levels
+        .get(..record.level_count as usize)
+        .ok_or(DecodeError::Value {
+            field: "level_count",
+            value: record.level_count.into(),
+        })?;
+    let names = names(record)?;
+    let leaf_names = names.victim.as_deref();
+    let memcg_names = leaf_names
+        .filter(|_| record.flags & FLAG_NO_DISTANCE == 0)
+        .and_then(|names| names.get(record.memcg_distance as usize..));
+
+    let limits: Option<Vec<_>> = levels
+        .iter()
+        .enumerate()
+        .map(|(depth, level)| limit(level, memcg_names?.get(depth..)?, page_bytes))
+        .collect();
+    let has = |bit: u64| record.missing & bit == 0;
+    let victim = victim(record, leaf_names, memcg_names, page_bytes);
+    // The programs walk to the root only once where both are in one cgroup.
+    let trigger_names = if record.trigger.memcg_id == record.victim.memcg_id {
+        memcg_names
+    } else {
+        names.trigger.as_deref()
+    };
+    let trigger = Trigger {
+        pid: Some(record.trigger.tgid),
+        tid: Some(record.trigger.tid),
+        comm: has(MISSING_TRIGGER).then(|| comm(&record.trigger.comm)),
+        cgroup: some_id(record.trigger.memcg_id)
+            .and_then(|id| Some(cgroup(trigger_names?, Some(id)))),
+    };
+    let cgroup_v1 = record.flags & FLAG_CGROUP_V1 != 0;
+    let mut missing: Vec<_> = MISSING_NAMES
+        .iter()
+        .filter(|(bit, _)| record.missing & bit != 0)
+        .map(|&(_, name)| name)
+        .collect();
+    if victim.cgroup.is_none() && has(MISSING_CGROUP) {
+        missing.push("cgroup");
+    }
+    // Deeper than a record has room for.
+    let cut = memcg_names.is_some_and(|names| names.len() > levels.len());
+    if (limits.is_none() || cut) && has(MISSING_LIMITS) {
+        missing.push("limits");
+    }
+    Ok(Observation::Mark(Box::new(Mark {
+        boot_time_ns,
+        hooks,
+        sigkill,
+        call: call::call(record)?,
+        victim,
+        trigger,
+        limits: limits.unwrap_or_default(),
+        levels: levels
+            .iter()
+            .map(|level| state(level, cgroup_v1, page_bytes))
+            .collect(),
+        cgroup_v1,
+        stack: stack(&record.stack),
+        missing,
+    })))
+}
+
+fn hooks(value: u32) -> Result<Hooks, DecodeError> {
+    match value {
+        HOOKS_TRACEPOINT => Ok(Hooks::Tracepoint),
+        HOOKS_FUNCTION => Ok(Hooks::Function),
+        HOOKS_FORMAT => Ok(Hooks::Format),
+        value => Err(DecodeError::Value {
+            field: "hooks",
+            value: value.into(),
+        }),
+    }
+}
+
+fn victim(
+    record: &VictimRecord,
+    leaf_names: Option<&[&[u8]]>,
+    memcg_names: Option<&[&[u8]]>,
+    page_bytes: u64,
+) -> Victim {
+    let has = |bit: u64| record.missing & bit == 0;
+    // The fields of tracepoints are in KiB (`mm/oom_kill.c`).
+    let (page_bytes, pgtables_bytes) = match record.hooks {
+        HOOKS_FORMAT => (1024, 1024),
+        _ => (page_bytes, 1),
+    };
+    let pages = |bit: u64, count: i64| {
+        has(bit).then(|| u64::try_from(count).unwrap_or(0).saturating_mul(page_bytes))
+    };
+    Victim {
+        // A thread is all that a classic tracepoint names.
+        pid: if has(MISSING_TGID) {
+            record.victim.tgid
+        } else {
+            record.victim.tid
+        },
+        tid: record.victim.tid,
+        ns_pid: has(MISSING_NS_PID).then_some(record.ns_pid),
+        comm: has(MISSING_COMM).then(|| comm(&record.victim.comm)),
+        uid: has(MISSING_UID).then_some(record.uid),
+        oom_score_adj: has(MISSING_OOM_SCORE_ADJ).then_some(record.oom_score_adj),
+        oom_points: None,
+        total_vm_bytes: has(MISSING_TOTAL_VM)
+            .then(|| record.total_vm_pages.saturating_mul(page_bytes)),
+        anon_rss_bytes: pages(MISSING_ANON_RSS, record.anon_rss_pages),
+        file_rss_bytes: pages(MISSING_FILE_RSS, record.file_rss_pages),
+        shmem_rss_bytes: pages(MISSING_SHMEM_RSS, record.shmem_rss_pages),
+        swap_bytes: pages(MISSING_SWAP, record.swap_pages),
+        pgtables_bytes: has(MISSING_PGTABLES)
+            .then(|| record.pgtables_bytes.saturating_mul(pgtables_bytes)),
+        start_boot_time_ns: has(MISSING_START_TIME).then_some(record.start_time_ns),
+        cgroup: memcg_names.map(|names| cgroup(names, some_id(record.victim.memcg_id))),
+        leaf_cgroup: leaf_names
+            .filter(|_| record.memcg_distance > 0)
+            .map(|names| cgroup(names, some_id(record.cgroup_id))),
+        main_process: main_process(record),
+    }
+}
+
+/// An id that was read: no cgroup has 0.
+fn some_id(id: u64) -> Option<u64> {
+    (id != 0).then_some(id)
+}
+
+/// What stands before the first NUL: the kernel leaves residue behind it.
+fn comm(bytes: &[u8; COMM_LEN]) -> Vec<u8> {
+    bytes
+        .split(|&byte| byte == 0)
+        .next()
+        .unwrap_or_default()
+        .to_vec()
+}
+
+fn stack(stack: &Stack) -> Vec<u64> {
+    let count = usize::try_from(stack.length).unwrap_or(0) / size_of::<u64>();
+    stack
+        .frames
+        .iter()
+        .take(count)
+        .copied()
+        .take_while(|&address| address != 0)
+        .collect()
+}
+
+/// Directory names, leaf first, without the root's empty one; absent if the walk did not reach the root, since a part of a
+/// path names another cgroup.
+struct Names<'a> {
+    victim: Option<Vec<&'a [u8]>>,
+    trigger: Option<Vec<&'a [u8]>>,
+}
+
+fn names(record: &VictimRecord) -> Result<Names<'_>, DecodeError> {
+    let wrong = |field, value: u32| DecodeError::Value {
+        field,
+        value: value.into(),
+    };
+    let used = record.header.length as usize - VICTIM_FIXED_LENGTH;
+    let names = record.names.get(..used);
+    let names = names
+        .filter(|_| record.names_length as usize == used)
+        .ok_or_else(|| wrong("names_length", record.names_length))?;
+    let (victim, trigger) = names
+        .split_at_checked(record.victim_names_length as usize)
+        .ok_or_else(|| wrong("victim_names_length", record.victim_names_length))?;
+    Ok(Names {
+        victim: split_names(victim),
+        trigger: split_names(trigger),
+    })
+}
+
+fn split_names(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut names: Vec<_> = bytes.strip_suffix(&[0])?.split(|&b| b == 0).collect();
+    names.pop_if(|name| name.is_empty())?;
+    Some(names)
+}
+
+fn cgroup(names: &[&[u8]], id: Option<u64>) -> Cgroup {
+    let joined = names.iter().rev().flat_map(|name| b"/".iter().chain(*name));
+    let path = match names {
+        [] => b"/".to_vec(),
+        _ => joined.copied().collect(),
+    };
+    Cgroup { path, id }
+}
+
+/// `PAGE_COUNTER_MAX`: `LONG_MAX / PAGE_SIZE` pages mean no limit.
+fn limited(pages: u64, page_bytes: u64) -> Option<u64> {
+    (pages < i64::MAX.unsigned_abs() / page_bytes).then_some(pages)
+}
+
+/// Absent without a name: the root, which has none, is no level.
+fn limit(level: &Level, names: &[&[u8]], page_bytes: u64) -> Option<Limit> {
+    let has = |bit: u64| level.flags & bit == 0;
+    let bytes = |pages: u64| pages.saturating_mul(page_bytes);
+    (!names.is_empty()).then(|| Limit {
+        cgroup: cgroup(names, has(LEVEL_NO_ID).then_some(level.id)),
+        usage_bytes: has(LEVEL_NO_MEMORY).then(|| bytes(level.usage_pages)),
+        limit_bytes: limited(level.limit_pages, page_bytes)
+            .filter(|_| has(LEVEL_NO_MEMORY))
+            .map(bytes),
+        swap_usage_bytes: has(LEVEL_NO_SWAP).then(|| bytes(level.swap_usage_pages)),
+        swap_limit_bytes: limited(level.swap_limit_pages, page_bytes)
+            .filter(|_| has(LEVEL_NO_SWAP))
+            .map(bytes),
+    })
+}
+
+fn state(level: &Level, cgroup_v1: bool, page_bytes: u64) -> LevelState {
+    let free = |usage: u64, limit: u64| Some(limited(limit, page_bytes)?.saturating_sub(usage));
+    LevelState {
+        oom_lock: level.flags & LEVEL_OOM_LOCK != 0,
+        oom_group: level.flags & LEVEL_OOM_GROUP != 0,
+        free_pages: free(level.usage_pages, level.limit_pages)
+            .filter(|_| level.flags & LEVEL_NO_MEMORY == 0),
+        memsw_free_pages: free(level.swap_usage_pages, level.swap_limit_pages)
+            .filter(|_| cgroup_v1 && level.flags & LEVEL_NO_SWAP == 0),
+    }
+}
+
+/// Whether the victim was the init process of the outermost PID namespace that its cgroup has to itself.
+///
+/// A namespace whose init process lives in another cgroup is shared (by the pod, or with the host), and pid 1 means nothing.
+fn main_process(record: &VictimRecord) -> MainProcess {
+    let own = record.victim.memcg_id;
+    let known = record.missing & MISSING_NS_PID == 0 && own != 0 && record.ns_init_memcg_id != 0;
+    if !known || record.ns_level == 0 || record.ns_init_memcg_id != own {
+        return MainProcess::Unknown;
+    }
+    let nested = record.parent_ns_init_memcg_id == own;
+    match record.ns_pid {
+        1 if !nested => MainProcess::Yes,
+        _ => MainProcess::No,
+    }
+}
+
+#[cfg(test)]
+mod tests;

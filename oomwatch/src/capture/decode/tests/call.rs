@@ -1,0 +1,133 @@
+//! What function hooks and classic tracepoints add to a record, and what they leave out.
+
+use oomwatch_ebpf::record::{
+    HOOKS_FORMAT, HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_LIMITS,
+    MISSING_OOM_CGROUP, MISSING_POINTS,
+};
+
+use super::*;
+use crate::model::kill::{Allocation, Constraint};
+
+/// A kill as function hooks record it, with every field set to a value of its own.
+fn function() -> RecordBuilder {
+    RecordBuilder::new().set(|record| {
+        record.hooks = HOOKS_FUNCTION;
+        record.kill_number = 2;
+        record.incident_time_ns = 9_000_000_000;
+        record.oom_memcg_id = 10;
+        record.constraint = 3;
+        record.order = -1;
+        record.gfp_mask = 0xcc0;
+        record.total_pages = 8192;
+        record.points = -7;
+        record.stack = stack(&[]);
+    })
+}
+
+fn full_call() -> Call {
+    Call {
+        first_kill_boot_time_ns: 9_000_000_000,
+        kill_number: 2,
+        ran_out: Some(RanOut::Memcg(10)),
+        constraint: Some(Constraint::Memcg),
+        allocation: Some(Allocation {
+            order: -1,
+            gfp_mask: 0xcc0,
+            total_pages: Some(8192),
+        }),
+        points: Some(-7),
+    }
+}
+
+#[test]
+fn function_hooks_tell_of_the_call() {
+    let expected = Mark {
+        hooks: Hooks::Function,
+        call: Some(full_call()),
+        stack: vec![],
+        ..full_mark()
+    };
+    assert_eq!(marked(function()), expected);
+}
+
+#[test]
+fn what_the_kernel_does_not_tell_of_the_call_is_absent_and_named() {
+    type Loss = (u64, &'static str, fn(&mut Call));
+    let losses: [Loss; 4] = [
+        (MISSING_OOM_CGROUP, "oom_cgroup", |call| call.ran_out = None),
+        (MISSING_CONSTRAINT, "constraint", |call| {
+            call.constraint = None;
+        }),
+        (MISSING_ALLOCATION, "allocation", |call| {
+            call.allocation = None;
+        }),
+        (MISSING_POINTS, "oom_points", |call| call.points = None),
+    ];
+    for (bit, name, lose) in losses {
+        let mut expected = full_call();
+        lose(&mut expected);
+        let mark = marked(function().set(|record| record.missing = bit));
+        assert_eq!(mark.call, Some(expected));
+        assert_eq!(mark.missing, [name]);
+    }
+}
+
+#[test]
+fn every_constraint_has_its_meaning() {
+    for (value, expected) in [
+        (0, Constraint::None),
+        (1, Constraint::Cpuset),
+        (2, Constraint::MemoryPolicy),
+        (3, Constraint::Memcg),
+    ] {
+        let mark = marked(function().set(|record| record.constraint = value));
+        assert_eq!(mark.call.and_then(|call| call.constraint), Some(expected));
+    }
+}
+
+#[test]
+fn no_cgroup_that_ran_out_is_the_system() {
+    let mark = marked(function().set(|record| record.oom_memcg_id = 0));
+    let ran_out = mark.call.and_then(|call| call.ran_out);
+    assert_eq!(ran_out, Some(RanOut::System));
+}
+
+#[test]
+fn mark_without_a_kill_tells_of_no_call() {
+    let mark = marked(function().set(|record| {
+        record.signal = SIGNAL_NONE;
+        record.kill_number = 0;
+    }));
+    assert_eq!((mark.sigkill, mark.call), (Sigkill::None, None));
+}
+
+#[test]
+fn signal_that_function_hooks_see_is_the_oom_killers() {
+    let record = SignalRecord {
+        hooks: HOOKS_FUNCTION,
+        ..signal_record()
+    };
+    assert!(signalled(&record).is_certain);
+}
+
+#[test]
+fn classic_tracepoint_tells_a_thread_and_sizes_in_kib() {
+    let record = RecordBuilder::new()
+        .victim_names(b"")
+        .trigger_names(b"")
+        .levels(&[])
+        .set(|record| {
+            record.hooks = HOOKS_FORMAT;
+            record.missing = MISSING_TGID | MISSING_LIMITS | MISSING_CGROUP;
+            record.victim = task(0, 4243, b"tail", 0);
+            record.trigger.memcg_id = 0;
+        });
+    let mark = marked(record);
+    assert_eq!(mark.hooks, Hooks::Format);
+    assert_eq!((mark.victim.pid, mark.victim.tid), (4243, 4243));
+    assert_eq!(mark.victim.total_vm_bytes, Some(1000 << 10));
+    assert_eq!(mark.victim.anon_rss_bytes, Some(101 << 10));
+    assert_eq!(mark.victim.pgtables_bytes, Some(105 << 10));
+    assert_eq!(mark.missing, ["pid", "cgroup", "limits"]);
+    assert_eq!((mark.victim.cgroup, mark.limits), (None, vec![]));
+}

@@ -1,0 +1,445 @@
+mod function;
+mod limits;
+mod memory;
+
+use super::*;
+use crate::{
+    model::kill::{Hooks, MainProcess, Trigger, Victim},
+    testing::{cgroup, limit},
+};
+
+/// Stacks as [`crate::capture::bpf::symbols`] explains them.
+const MEMCG_KILL: Option<Stack> = Some(Stack {
+    memcg: true,
+    kill: true,
+    group_member: false,
+});
+const GROUP_MEMBER: Option<Stack> = Some(Stack {
+    memcg: true,
+    kill: true,
+    group_member: true,
+});
+const SYSTEM_KILL: Option<Stack> = Some(Stack {
+    memcg: false,
+    kill: true,
+    group_member: false,
+});
+const MARK_ONLY: Option<Stack> = Some(Stack {
+    memcg: true,
+    kill: false,
+    group_member: false,
+});
+/// The kernel hides its symbols.
+const NO_SYMBOLS: Option<Stack> = None;
+
+const TRIGGER: u32 = 500;
+
+/// A mark of a process in `/a/b`, of which `/a/b` alone is at its limit.
+fn mark(pid: u32, sigkill: Sigkill) -> Mark {
+    Mark {
+        hooks: Hooks::Tracepoint,
+        call: None,
+        boot_time_ns: u64::from(pid) * 1000,
+        sigkill,
+        victim: Victim {
+            pid,
+            tid: pid,
+            ns_pid: None,
+            comm: Some(b"tail".to_vec()),
+            uid: None,
+            oom_score_adj: None,
+            oom_points: None,
+            total_vm_bytes: None,
+            anon_rss_bytes: None,
+            file_rss_bytes: None,
+            shmem_rss_bytes: None,
+            swap_bytes: None,
+            pgtables_bytes: None,
+            start_boot_time_ns: Some(u64::from(pid)),
+            cgroup: Some(cgroup("/a/b", 20)),
+            leaf_cgroup: None,
+            main_process: MainProcess::Unknown,
+        },
+        trigger: Trigger {
+            pid: Some(TRIGGER),
+            tid: Some(TRIGGER),
+            comm: None,
+            cgroup: None,
+        },
+        limits: vec![
+            limit("/a/b", 20, Some(1 << 20)),
+            limit("/a", 10, Some(1 << 30)),
+        ],
+        levels: vec![free(Some(0)), free(None)],
+        cgroup_v1: false,
+        stack: vec![u64::from(pid)],
+        missing: vec![],
+    }
+}
+
+fn free(free_pages: Option<u64>) -> LevelState {
+    LevelState {
+        free_pages,
+        ..LevelState::default()
+    }
+}
+
+fn signal(pid: u32, relation: Relation) -> Signal {
+    Signal {
+        boot_time_ns: u64::from(pid) * 1000 + 1,
+        relation,
+        pid,
+        tid: pid,
+        comm: b"tail".to_vec(),
+        start_boot_time_ns: u64::from(pid),
+        sender_tid: TRIGGER,
+        sender_exiting: false,
+        is_certain: false,
+        stack: vec![],
+    }
+}
+
+/// Observations under test, with what came of them.
+#[derive(Default)]
+struct Story {
+    incidents: Incidents,
+    kills: Vec<Kill>,
+    asides: Vec<AsideKind>,
+}
+
+impl Story {
+    fn observe(&mut self, observation: Observation, stack: Option<Stack>) -> &mut Self {
+        match self.incidents.observe(observation, |_| stack) {
+            Outcome::Kill(kill) => self.kills.push(*kill),
+            Outcome::Aside(aside) => self.asides.push(aside.kind),
+            Outcome::Nothing => {}
+        }
+        self
+    }
+
+    fn mark(&mut self, mark: Mark, stack: Option<Stack>) -> &mut Self {
+        self.observe(Observation::Mark(Box::new(mark)), stack)
+    }
+
+    fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> &mut Self {
+        self.observe(Observation::Signal(Box::new(signal)), stack)
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.kills.iter().map(|kill| kill.victim.pid).collect()
+    }
+
+    /// When the incident of each kill began.
+    fn incidents(&self) -> Vec<u64> {
+        self.kills
+            .iter()
+            .filter_map(|kill| kill.incident_boot_time_ns)
+            .collect()
+    }
+}
+
+/// The only kill that a mark makes.
+fn only_kill(mark: Mark, stack: Option<Stack>) -> Kill {
+    let mut story = Story::default();
+    story.mark(mark, stack);
+    story.kills.pop().expect("a kill")
+}
+
+#[test]
+fn kill_keeps_the_facts_of_its_mark() {
+    let marked = Mark {
+        missing: vec!["uid"],
+        ..mark(100, Sigkill::Sent)
+    };
+    let expected = Kill {
+        boot_time_ns: Some(100_000),
+        incident_boot_time_ns: Some(100_000),
+        source: Source::Bpf,
+        hooks: Hooks::Tracepoint,
+        attribution: Attribution::Kernel,
+        scope: Scope::Memcg,
+        constraint: Some(Constraint::Memcg),
+        allocation: None,
+        group_kill: Some(false),
+        group_cgroup: None,
+        oom_level: Some(0),
+        oom_group_level: None,
+        limits: marked.limits.clone(),
+        victim: marked.victim.clone(),
+        trigger: Some(marked.trigger.clone()),
+        missing: vec!["uid"],
+    };
+    assert_eq!(only_kill(marked, MEMCG_KILL), expected);
+}
+
+#[test]
+fn stack_of_the_record_is_what_is_explained() {
+    let mut asked = Vec::new();
+    let observation = Observation::Mark(Box::new(mark(100, Sigkill::Sent)));
+    Incidents::default().observe(observation, |frames| {
+        asked = frames.to_vec();
+        None
+    });
+    assert_eq!(asked, [100]);
+}
+
+#[test]
+fn stack_tells_what_ran_out_and_without_it_nothing_does() {
+    for (stack, scope, constraint, oom_level) in [
+        (MEMCG_KILL, Scope::Memcg, Some(Constraint::Memcg), Some(0)),
+        (SYSTEM_KILL, Scope::System, None, None),
+        (NO_SYMBOLS, Scope::Unknown, None, None),
+    ] {
+        let kill = only_kill(mark(100, Sigkill::Sent), stack);
+        assert_eq!(
+            (kill.scope, kill.constraint, kill.oom_level),
+            (scope, constraint, oom_level)
+        );
+    }
+}
+
+#[test]
+fn without_symbols_the_signal_alone_makes_a_kill() {
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), NO_SYMBOLS)
+        .mark(mark(101, Sigkill::None), NO_SYMBOLS);
+    assert_eq!(story.pids(), [100]);
+    assert_eq!(story.asides, [AsideKind::Mark]);
+}
+
+#[test]
+fn stack_wins_over_the_signal() {
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::None), MEMCG_KILL)
+        .mark(mark(101, Sigkill::Sent), MARK_ONLY);
+    assert_eq!(story.pids(), [100]);
+    assert_eq!(story.asides, [AsideKind::Mark]);
+}
+
+#[test]
+fn thirteen_marks_of_the_threads_of_one_process_are_one_kill() {
+    for (killing, marking) in [(MEMCG_KILL, MARK_ONLY), (NO_SYMBOLS, NO_SYMBOLS)] {
+        let mut story = Story::default();
+        story.mark(mark(100, Sigkill::Sent), killing);
+        for tid in 101..113 {
+            let mut other = mark(100, Sigkill::None);
+            other.victim.tid = tid;
+            other.trigger.tid = Some(tid);
+            story.mark(other, marking);
+        }
+        assert_eq!(story.pids(), [100]);
+        assert_eq!(story.asides, [AsideKind::Mark; 12]);
+    }
+}
+
+#[test]
+fn bare_mark_is_a_mark_of_a_thread() {
+    let outcome = Incidents::default().observe(
+        Observation::BareMark {
+            boot_time_ns: 5,
+            tid: 9,
+        },
+        |_| MEMCG_KILL,
+    );
+    let expected = Aside {
+        boot_time_ns: Some(5),
+        kind: AsideKind::Mark,
+        pid: 0,
+        tid: 9,
+        comm: None,
+        cgroup: None,
+    };
+    assert_eq!(outcome, Outcome::Aside(expected));
+}
+
+#[test]
+fn aside_says_whom_it_is_about() {
+    let mut incidents = Incidents::default();
+    let marked = Observation::Mark(Box::new(mark(100, Sigkill::None)));
+    let expected = Aside {
+        boot_time_ns: Some(100_000),
+        kind: AsideKind::Mark,
+        pid: 100,
+        tid: 100,
+        comm: Some(b"tail".to_vec()),
+        cgroup: Some(cgroup("/a/b", 20)),
+    };
+    let outcome = incidents.observe(marked, |_| MARK_ONLY);
+    assert_eq!(outcome, Outcome::Aside(expected.clone()));
+
+    let signalled = Observation::Signal(Box::new(signal(100, Relation::Rekill)));
+    let expected = Aside {
+        boot_time_ns: Some(100_001),
+        kind: AsideKind::Rekill,
+        cgroup: None,
+        ..expected
+    };
+    let outcome = incidents.observe(signalled, |_| MEMCG_KILL);
+    assert_eq!(outcome, Outcome::Aside(expected));
+}
+
+#[test]
+fn group_of_four_is_one_incident_and_its_first_victim_is_killed_again() {
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .signal(signal(100, Relation::Rekill), GROUP_MEMBER);
+    for pid in 101..104 {
+        story.mark(mark(pid, Sigkill::Sent), GROUP_MEMBER);
+    }
+    assert_eq!(story.pids(), [100, 101, 102, 103]);
+    assert_eq!(story.incidents(), [100_000; 4]);
+    assert_eq!(story.asides, [AsideKind::Rekill]);
+}
+
+#[test]
+fn rekill_that_marks_another_thread_is_told_once() {
+    let other_thread = |sigkill| {
+        let mut mark = mark(100, sigkill);
+        mark.victim.tid = 199;
+        mark
+    };
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .signal(signal(100, Relation::Rekill), GROUP_MEMBER)
+        .mark(other_thread(Sigkill::Reported), GROUP_MEMBER);
+    assert_eq!(story.pids(), [100]);
+    assert_eq!(story.asides, [AsideKind::Rekill]);
+
+    // The same where the record of the signal did not come.
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .mark(other_thread(Sigkill::Sent), GROUP_MEMBER);
+    assert_eq!(story.pids(), [100]);
+    assert_eq!(story.asides, [AsideKind::Rekill]);
+}
+
+#[test]
+fn group_is_counted_right_without_symbols_too() {
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), NO_SYMBOLS)
+        .signal(signal(100, Relation::Rekill), NO_SYMBOLS);
+    for pid in 101..104 {
+        story.mark(mark(pid, Sigkill::Sent), NO_SYMBOLS);
+    }
+    assert_eq!(story.pids(), [100, 101, 102, 103]);
+    assert_eq!(story.asides, [AsideKind::Rekill]);
+}
+
+#[test]
+fn two_incidents_of_one_trigger_are_two() {
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .mark(mark(101, Sigkill::Sent), MEMCG_KILL)
+        .mark(mark(102, Sigkill::Sent), GROUP_MEMBER);
+    assert_eq!(story.incidents(), [100_000, 101_000, 101_000]);
+}
+
+#[test]
+fn group_member_of_another_trigger_is_of_another_incident() {
+    let mut other = mark(101, Sigkill::Sent);
+    other.trigger.tid = Some(TRIGGER + 1);
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .mark(other, GROUP_MEMBER);
+    assert_eq!(story.incidents(), [100_000, 101_000]);
+}
+
+#[test]
+fn process_that_took_a_victims_pid_is_another() {
+    let mut reused = mark(100, Sigkill::Sent);
+    reused.victim.start_boot_time_ns = Some(7);
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .mark(reused, MEMCG_KILL);
+    assert_eq!(story.pids(), [100, 100]);
+}
+
+#[test]
+fn sharer_is_told_once_and_its_own_kill_is_one() {
+    let sharer = || signal(200, Relation::Sharer { victim_pid: 100 });
+    let mut story = Story::default();
+    story
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .signal(sharer(), MEMCG_KILL)
+        .signal(sharer(), GROUP_MEMBER)
+        .mark(mark(200, Sigkill::Sent), GROUP_MEMBER);
+    assert_eq!(story.pids(), [100, 200]);
+    assert_eq!(story.incidents(), [100_000; 2]);
+    assert_eq!(story.asides, [AsideKind::Sharer { victim_pid: 100 }]);
+}
+
+#[test]
+fn signal_of_a_dying_pid_namespace_is_nothing() {
+    for relation in [Relation::Rekill, Relation::Sharer { victim_pid: 100 }] {
+        let exiting = Signal {
+            sender_exiting: true,
+            ..signal(100, relation)
+        };
+        let mut story = Story::default();
+        story
+            .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+            .signal(exiting, NO_SYMBOLS)
+            .signal(signal(100, relation), MARK_ONLY);
+        assert_eq!(story.asides, []);
+    }
+}
+
+#[test]
+fn signal_of_no_trigger_is_nothing_without_symbols() {
+    let stranger = Signal {
+        sender_tid: TRIGGER + 1,
+        ..signal(100, Relation::Rekill)
+    };
+    let mut story = Story::default();
+    story
+        .signal(signal(100, Relation::Rekill), NO_SYMBOLS)
+        .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
+        .signal(stranger, NO_SYMBOLS);
+    assert_eq!(story.asides, []);
+    story.signal(signal(100, Relation::Rekill), NO_SYMBOLS);
+    assert_eq!(story.asides, [AsideKind::Rekill]);
+}
+
+#[test]
+fn stack_proves_a_signal_even_of_an_exiting_sender() {
+    // A dying task that allocates may invoke the killer itself.
+    let exiting = Signal {
+        sender_exiting: true,
+        sender_tid: TRIGGER + 1,
+        ..signal(100, Relation::Rekill)
+    };
+    let mut story = Story::default();
+    story.signal(exiting, GROUP_MEMBER);
+    assert_eq!(story.asides, [AsideKind::Rekill]);
+}
+
+#[test]
+fn remembered_processes_are_bounded_and_the_oldest_is_forgotten() {
+    let count = u32::try_from(REMEMBERED).expect("a few thousand");
+    let mut story = Story::default();
+    let sharer = |pid| signal(pid, Relation::Sharer { victim_pid: 1 });
+    for pid in 1..=count + 1 {
+        story
+            .mark(mark(pid, Sigkill::Sent), MEMCG_KILL)
+            .signal(sharer(pid), MEMCG_KILL);
+    }
+    let Incidents {
+        killed, sharers, ..
+    } = &story.incidents;
+    assert_eq!((killed.0.len(), sharers.0.len()), (REMEMBERED, REMEMBERED));
+
+    story.asides.clear();
+    story.mark(mark(2, Sigkill::Sent), MEMCG_KILL);
+    assert_eq!(story.asides, [AsideKind::Rekill], "second is remembered");
+    story.mark(mark(1, Sigkill::Sent), MEMCG_KILL);
+    assert_eq!(story.asides, [AsideKind::Rekill], "first is forgotten");
+}

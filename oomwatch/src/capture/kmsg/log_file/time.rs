@@ -1,0 +1,248 @@
+//! The times that stand before the lines of saved logs.
+
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime, Time},
+    tz::Offset,
+};
+
+use crate::capture::kmsg::record::{Stamp, number};
+
+/// What the formats leave out of a time.
+#[derive(Debug)]
+pub(super) struct Calendar {
+    offset: Offset,
+    latest: Timestamp,
+    /// Whether `offset` was needed.
+    pub(super) has_assumed_zone: bool,
+}
+
+const MONTHS: [&[u8]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+const WEEKDAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+
+impl Calendar {
+    pub(super) fn new(offset: Offset, latest: Timestamp) -> Self {
+        Self {
+            offset,
+            latest,
+            has_assumed_zone: false,
+        }
+    }
+
+    /// A time of dmesg in brackets, and what follows them: since boot, by the calendar, or (`dmesg -H`, `-e` and a
+    /// difference alone) none.
+    pub(super) fn bracketed<'a>(&mut self, text: &'a [u8]) -> Option<(Stamp, &'a [u8])> {
+        let inner = text.strip_prefix(b"[")?;
+        let end = inner.iter().take(64).position(|&byte| byte == b']')?;
+        let stamp = self.stamp(inner[..end].trim_ascii())?;
+        let text = &inner[end + 1..];
+        Some((stamp, text.strip_prefix(b" ").unwrap_or(text)))
+    }
+
+    fn stamp(&mut self, text: &[u8]) -> Option<Stamp> {
+        let boot_time_ns = |text| Stamp {
+            boot_time_ns: Some(text),
+            calendar: None,
+        };
+        if let Some(nanoseconds) = seconds(text) {
+            return Some(boot_time_ns(nanoseconds));
+        }
+        // `dmesg -d` adds how much later than the line before it was.
+        if let Some((time, _)) = split_once(text, b" <").filter(|_| text.ends_with(b">")) {
+            return seconds(time).map(boot_time_ns);
+        }
+        if let Some(difference) = text.strip_prefix(b"+") {
+            return seconds(difference).map(|_| Stamp::default());
+        }
+        if let [
+            m1,
+            m2,
+            m3,
+            d1,
+            d2,
+            b' ',
+            b'0'..=b'9',
+            b'0'..=b'9',
+            b':',
+            b'0'..=b'9',
+            b'0'..=b'9',
+        ] = text
+        {
+            return (month(&[*m1, *m2, *m3]).is_some() && number::<u8>(&[*d1, *d2]).is_some())
+                .then(Stamp::default);
+        }
+        self.ctime(text).map(|calendar| Stamp {
+            boot_time_ns: None,
+            calendar: Some(calendar),
+        })
+    }
+
+    /// `Mon Nov 23 18:54:33 2026`.
+    fn ctime(&mut self, text: &[u8]) -> Option<Timestamp> {
+        let mut words = words(text);
+        weekday(words.next()?)?;
+        let month = month(words.next()?)?;
+        let day = number(words.next()?)?;
+        let time = clock(words.next()?)?;
+        let year = number(words.next()?)?;
+        let date = Date::new(year, month, day).ok()?;
+        words
+            .next()
+            .is_none()
+            .then(|| self.zoneless(date.to_datetime(time)))?
+    }
+
+    /// A time of syslog or the journal, and what follows its space.
+    pub(super) fn syslog_time<'a>(&mut self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
+        let (first, rest) = split_once(text, b" ")?;
+        if let Some(time) = self.iso(first).or_else(|| unix(first)) {
+            return Some((time, rest));
+        }
+        if weekday(first).is_some() {
+            // short-full: `Mon 2026-11-23 18:54:33 UTC`
+            let (date, rest) = split_once(rest, b" ")?;
+            let (time, rest) = split_once(rest, b" ")?;
+            let (zone, rest) = split_once(rest, b" ")?;
+            let time = date_of(date)?.to_datetime(clock(time)?);
+            return Some((self.with_zone(time, zone)?, rest));
+        }
+        let month = month(first)?;
+        // The day is padded to two places.
+        let (day, rest) = split_once(rest.strip_prefix(b" ").unwrap_or(rest), b" ")?;
+        let (time, rest) = split_once(rest, b" ")?;
+        Some((self.yearless(month, number(day)?, clock(time)?)?, rest))
+    }
+
+    /// `2026-11-23T18:54:33[.fraction|,fraction]ZONE`.
+    fn iso(&mut self, text: &[u8]) -> Option<Timestamp> {
+        let (date, time) = split_once(text, b"T")?;
+        let end = time
+            .iter()
+            .position(|byte| !byte.is_ascii_digit() && !b":.,".contains(byte))
+            .unwrap_or(time.len());
+        let (time, zone) = time.split_at(end);
+        self.with_zone(date_of(date)?.to_datetime(clock(time)?), zone)
+    }
+
+    fn with_zone(&mut self, time: DateTime, zone: &[u8]) -> Option<Timestamp> {
+        match parse_offset(zone) {
+            Some(offset) => offset.to_timestamp(time).ok(),
+            None => self.zoneless(time),
+        }
+    }
+
+    fn zoneless(&mut self, time: DateTime) -> Option<Timestamp> {
+        let time = self.offset.to_timestamp(time).ok()?;
+        self.has_assumed_zone = true;
+        Some(time)
+    }
+
+    fn yearless(&mut self, month: i8, day: i8, time: Time) -> Option<Timestamp> {
+        let latest = self.offset.to_datetime(self.latest);
+        // Two leap years are at most eight years apart.
+        let time = (0..=8)
+            .filter_map(|back| Date::new(latest.year() - back, month, day).ok())
+            .map(|date| date.to_datetime(time))
+            .find(|time| *time <= latest)?;
+        self.zoneless(time)
+    }
+}
+
+/// Whether a line begins with dmesg's own ISO form, which alone has a comma in its seconds.
+pub(super) fn is_dmesg_iso(text: &[u8]) -> bool {
+    text.get(19) == Some(&b',')
+}
+
+/// `3507.827545`, not negative: nanoseconds.
+fn seconds(text: &[u8]) -> Option<u64> {
+    let (seconds, fraction) = split_once(text, b".")?;
+    number::<u64>(seconds)?
+        .checked_mul(1_000_000_000)?
+        .checked_add(u64::from(nanoseconds(fraction)?))
+}
+
+/// `1795460073.827545`; ten digits or more, lest any number be a time.
+fn unix(text: &[u8]) -> Option<Timestamp> {
+    let (seconds, fraction) = split_once(text, b".")?;
+    let fraction = i32::try_from(nanoseconds(fraction)?).ok()?;
+    (seconds.len() >= 10).then(|| Timestamp::new(number(seconds)?, fraction).ok())?
+}
+
+/// Digits behind a decimal point: nine at most count.
+fn nanoseconds(fraction: &[u8]) -> Option<u32> {
+    let digits = fraction.get(..9).unwrap_or(fraction);
+    let places = u32::try_from(9 - digits.len()).ok()?;
+    number::<u64>(fraction.get(..18).unwrap_or(fraction))?;
+    Some(number::<u32>(digits)? * 10_u32.pow(places))
+}
+
+/// `18:54:33`, with a fraction or without.
+fn clock(text: &[u8]) -> Option<Time> {
+    let (time, fraction) = match text.iter().position(|byte| b".,".contains(byte)) {
+        Some(point) => (&text[..point], nanoseconds(&text[point + 1..])?),
+        None => (text, 0),
+    };
+    let mut parts = time.split(|&byte| byte == b':');
+    let hour = number(parts.next()?)?;
+    let minute = number(parts.next()?)?;
+    // A leap second has no place in a timestamp.
+    let second = number::<i8>(parts.next()?)?;
+    let second = if second == 60 { 59 } else { second };
+    let fraction = i32::try_from(fraction).ok()?;
+    parts
+        .next()
+        .is_none()
+        .then(|| Time::new(hour, minute, second, fraction).ok())?
+}
+
+/// `2026-11-23`.
+fn date_of(text: &[u8]) -> Option<Date> {
+    let mut parts = text.split(|&byte| byte == b'-');
+    let year = number(parts.next()?)?;
+    let month = number(parts.next()?)?;
+    let day = number(parts.next()?)?;
+    parts
+        .next()
+        .is_none()
+        .then(|| Date::new(year, month, day).ok())?
+}
+
+/// An offset from UTC: `Z`, `UTC`, `+0200` or `+02:00`; other names mean different things in different places.
+#[must_use]
+pub fn parse_offset(zone: &[u8]) -> Option<Offset> {
+    if matches!(zone, b"Z" | b"UTC" | b"GMT") {
+        return Some(Offset::UTC);
+    }
+    let (sign, digits) = match zone.split_first()? {
+        (b'+', digits) => (1, digits),
+        (b'-', digits) => (-1, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = match digits {
+        [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => ([*h1, *h2], [*m1, *m2]),
+        _ => return None,
+    };
+    let seconds = 3600 * number::<i32>(&hours)? + 60 * number::<i32>(&minutes)?;
+    Offset::from_seconds(sign * seconds).ok()
+}
+
+fn month(text: &[u8]) -> Option<i8> {
+    let index = MONTHS.iter().position(|month| *month == text)?;
+    i8::try_from(index + 1).ok()
+}
+
+fn weekday(text: &[u8]) -> Option<()> {
+    WEEKDAYS.contains(&text).then_some(())
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b' ')
+        .filter(|word| !word.is_empty())
+}
+
+fn split_once<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let place = crate::capture::kmsg::record::find(text, at)?;
+    Some((&text[..place], &text[place + at.len()..]))
+}

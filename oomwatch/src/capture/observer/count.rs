@@ -1,0 +1,42 @@
+//! Kills that are only counted, where nothing else can be had.
+
+use std::{ops::ControlFlow, path::Path, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{ObserveError, Seen};
+use crate::capture::counters::Counters;
+
+/// How often the kernel's count is read.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The kernel's count, read now and then.
+pub(super) struct CountSource(Counters);
+
+impl CountSource {
+    pub(super) fn open(proc_root: &Path, cgroup_root: &Path) -> Result<Self, ObserveError> {
+        Ok(Self(Counters::new(proc_root, cgroup_root)?))
+    }
+
+    pub(super) async fn drain<B>(
+        &mut self,
+        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        loop {
+            sleep(PERIOD).await;
+            if let Some(gap) = self.0.poll()? {
+                return Ok(take(Seen::Gap(gap)));
+            }
+        }
+    }
+
+    pub(super) fn drain_now<B>(
+        &mut self,
+        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        Ok(match self.0.poll()? {
+            Some(gap) => take(Seen::Gap(gap)),
+            None => ControlFlow::Continue(()),
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
+
+use std::{
+    collections::hash_map::RandomState,
+    error::Error,
+    hash::BuildHasher as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Context as _;
+use kube::{Client, Config};
+use tokio::time::Duration;
+use tracing::warn;
+
+use crate::{
+    capture::bpf::describe,
+    cli::{EventArgs, Switch},
+    deliver::{
+        events::{Cause, Delivery, Events, Notice, Outcome, Policy, Reporter},
+        http::State,
+        metrics::Metrics,
+    },
+    identify::names::Names,
+    model::{
+        persist::{Entry, clock::JournalClock},
+        report::Host,
+    },
+    sys::clock,
+};
+
+/// How long a request may take.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// What is known of the API server, and what is done with it.
+pub(super) struct Api {
+    /// Absent if none can be made, or none was asked for.
+    client: Option<Client>,
+    events: Events,
+    delivery: Option<Delivery>,
+    is_pod_watch_on: bool,
+    is_event_on: bool,
+    trouble: Trouble,
+}
+
+/// What the last request failed of, until one succeeds.
+#[derive(Clone, Debug, Default)]
+struct Trouble(Arc<Mutex<Option<Cause>>>);
+
+impl Api {
+    /// Looks for one, as its pod or the environment says; asks it nothing yet.
+    pub(super) async fn find(
+        events: EventArgs,
+        pod_watch: Switch,
+        host: &Host,
+        saved: &[Entry],
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let EventArgs {
+            node_events,
+            pod_events,
+            events_exclude_namespace,
+            events_max_age,
+            events_component,
+            events_node_uid,
+            start_jitter,
+        } = events;
+        let policy = Policy {
+            reporter: Reporter {
+                component: events_component,
+                node: host.node.clone(),
+            },
+            node_events: node_events == Switch::On,
+            node_uid: events_node_uid,
+            pod_events: pod_events == Switch::On,
+            excluded_namespaces: events_exclude_namespace.into_iter().collect(),
+            max_age: events_max_age
+                .try_into()
+                .context("take the age of Events")?,
+            start_delay: chance_of(start_jitter.try_into().context("take the start's jitter")?),
+        };
+        let is_event_on = policy.node_events || policy.pod_events;
+        let is_pod_watch_on = pod_watch == Switch::On;
+        let client = if is_event_on || is_pod_watch_on {
+            let made = client().await.inspect_err(|error| {
+                warn!(
+                    error,
+                    "no API server: Events are not recorded, and pods are named by the runtime and their logs"
+                );
+            });
+            made.ok()
+        } else {
+            None
+        };
+        let trouble = Trouble::default();
+        let clock = JournalClock::restore(saved, host, clock::reading());
+        let events = Events::new(policy, clock, saved, {
+            let (metrics, trouble) = (metrics.clone(), trouble.clone());
+            move |notice| {
+                metrics.notice(notice);
+                trouble.notice(notice);
+            }
+        });
+        let delivery = client
+            .as_ref()
+            .filter(|_| is_event_on)
+            .map(|client| events.delivery(client.clone(), REQUEST_TIME));
+        Ok(Self {
+            client,
+            events,
+            delivery,
+            is_pod_watch_on,
+            is_event_on,
+            trouble,
+        })
+    }
+
+    /// Where kills are handed over.
+    pub(super) fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Has the node's pods watched, if that was asked for.
+    pub(super) fn watch_pods(&self, names: &mut Names, node: &str) {
+        if let Some(client) = &self.client
+            && self.is_pod_watch_on
+        {
+            names.watch_pods(client.clone(), node);
+        }
+    }
+
+    /// What can be said of it, to anyone: not what a file of the operator's has in it.
+    pub(super) fn state(&self, is_watch_up: Option<bool>) -> State {
+        match (&self.client, self.trouble.get()) {
+            _ if !self.is_event_on && !self.is_pod_watch_on => State::Off,
+            (None, _) => State::Failed("no client for it: the agent's log says why".to_owned()),
+            (Some(_), Some(cause)) => {
+                State::Failed(format!("Events are delayed: {}", cause.as_str()))
+            }
+            (Some(_), None) if is_watch_up == Some(false) => {
+                State::Failed("the watch of this node's pods is down".to_owned())
+            }
+            (Some(_), None) => State::Ok,
+        }
+    }
+
+    /// Takes what brings Events to it; to be run beside all else.
+    pub(super) fn delivery(&mut self) -> Option<Delivery> {
+        self.delivery.take()
+    }
+}
+
+impl Trouble {
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Delayed { cause, .. } => *self.lock() = Some(*cause),
+            Notice::Settled {
+                outcome: Outcome::Accepted,
+                ..
+            } => *self.lock() = None,
+            Notice::Settled { .. } => {}
+        }
+    }
+
+    fn get(&self) -> Option<Cause> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Cause>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As `KUBECONFIG` says, else as its pod is told. Requests are repeated by who makes them.
+async fn client() -> Result<Client, String> {
+    // Behind its first line an error shows what stands in the file, which may be a token.
+    let told = |error: &(dyn Error + 'static)| {
+        let text = describe(error);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let mut config = Config::infer().await.map_err(|error| told(&error))?;
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| told(&error))
+}
+
+/// Some of it.
+fn chance_of(most: Duration) -> Duration {
+    // A new state is hashed with new keys.
+    let random = RandomState::new().hash_one(0_u8);
+    most.mul_f64(f64::from((random >> 32) as u32) / f64::from(u32::MAX))
+}

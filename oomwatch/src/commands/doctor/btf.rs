@@ -1,0 +1,323 @@
+//! The kernel's types: whether they can be read, and what cannot be told because a member is not among them: pure.
+
+use std::path::Path;
+
+use oomwatch_ebpf::record::ABSENT;
+
+use super::check::{self, Check, Group, Status};
+use crate::capture::bpf::{
+    Rung,
+    offsets::{KERNEL_BTF, Kernel, LoadError},
+};
+use crate::commands::doctor::{backends::Way, bpf_backends::Stand};
+
+/// `path`: where it should be.
+pub(super) fn judge(path: &Path, types: &Result<Kernel, LoadError>, stand: Stand) -> Check {
+    let path = path.display();
+    let offsets = match types {
+        Ok(kernel) => &kernel.offsets,
+        Err(error) => {
+            let remedy = match error {
+                LoadError::NoBtf { .. } => format!(
+                    "use a kernel with CONFIG_DEBUG_INFO_BTF, or say with --btf where its BTF is (usually {KERNEL_BTF})"
+                ),
+                LoadError::Read { .. } => "make the file readable".to_owned(),
+                LoadError::Length { .. } | LoadError::Btf { .. } | LoadError::Offsets { .. } => {
+                    format!("leave --btf out: the running kernel's BTF is {KERNEL_BTF}")
+                }
+            };
+            let status = stand.without(Way::needs_types);
+            return check(status, check::chain(error)).remedy(remedy);
+        }
+    };
+    let absent: Vec<_> = offsets
+        .iter()
+        .filter(|&(_, offset)| offset == ABSENT)
+        .map(|(name, _)| name)
+        .collect();
+    let count = offsets.iter().count();
+    if absent.is_empty() {
+        return check(Status::Ok, format!("{path} has all {count} members"));
+    }
+    let lost = lost(&absent, stand.way);
+    let finding = format!(
+        "{path} has {} of {count} members, without {}",
+        count - absent.len(),
+        absent.join(", ")
+    );
+    if lost.is_empty() {
+        return check(Status::Info, finding + ": nothing is lost");
+    }
+    check(
+        Status::Warn,
+        format!("{finding}: there is no {}", lost.join(", ")),
+    )
+    .remedy(
+        "nothing, if this is the running kernel's BTF: reports leave out what this kernel does not tell",
+    )
+}
+
+/// What cannot be told without some members, each once. `way` is what would tell it, if any does.
+fn lost(absent: &[&str], way: Option<Way>) -> Vec<&'static str> {
+    let mut lost: Vec<&str> = Vec::new();
+    for (members, fact, readers) in FACTS {
+        let is_read = match way {
+            None => true,
+            Some(Way::Programs(rung)) => readers.contains(&rung),
+            Some(Way::Log | Way::Counters) => false,
+        };
+        if is_read && members.iter().any(|member| absent.contains(member)) && !lost.contains(fact) {
+            lost.push(fact);
+        }
+    }
+    lost
+}
+
+/// The rungs that read the kernel's structures.
+const ALL: &[Rung] = &[Rung::Fentry, Rung::Kprobe, Rung::Tracepoint];
+const FUNCTIONS: &[Rung] = &[Rung::Fentry, Rung::Kprobe];
+const KPROBE: &[Rung] = &[Rung::Kprobe];
+const TRACEPOINT: &[Rung] = &[Rung::Tracepoint];
+
+/// What members are read for, which is a field of the report where there is one, and on which rungs.
+const FACTS: &[(&[&str], &str, &[Rung])] = &[
+    (&["task_pid", "task_tgid"], "victim.pid", ALL),
+    (&["task_comm", "task_group_leader"], "victim.comm", ALL),
+    (
+        &["task_start_boottime", "task_group_leader"],
+        "victim.start_time",
+        ALL,
+    ),
+    (&["task_real_cred", "cred_uid"], "victim.uid", ALL),
+    (
+        &["task_signal", "signal_oom_score_adj"],
+        "victim.oom_score_adj",
+        ALL,
+    ),
+    (&["task_mm", "mm_total_vm"], "victim.total_vm_bytes", ALL),
+    (&["task_mm", "mm_anon_rss"], "victim.anon_rss_bytes", ALL),
+    (&["task_mm", "mm_file_rss"], "victim.file_rss_bytes", ALL),
+    (&["task_mm", "mm_shmem_rss"], "victim.shmem_rss_bytes", ALL),
+    (&["task_mm", "mm_swap"], "victim.swap_bytes", ALL),
+    (
+        &["task_mm", "mm_pgtables_bytes"],
+        "victim.pgtables_bytes",
+        ALL,
+    ),
+    (
+        &[
+            "task_group_leader",
+            "task_thread_pid",
+            "pid_level",
+            "pid_numbers",
+            "upid_size",
+            "upid_nr",
+        ],
+        "victim.ns_pid",
+        ALL,
+    ),
+    (
+        &[
+            "upid_ns",
+            "pid_namespace_child_reaper",
+            "pid_namespace_parent",
+        ],
+        "main_process",
+        ALL,
+    ),
+    (
+        &[
+            "task_cgroups",
+            "css_set_memory",
+            "css_cgroup",
+            "cgroup_kn",
+            "kernfs_node_parent",
+            "kernfs_node_name",
+        ],
+        "victim.cgroup.path",
+        ALL,
+    ),
+    (&["kernfs_node_id"], "victim.cgroup.id", ALL),
+    (
+        &["css_set_dfl_cgrp", "cgroup_root", "cgroup_level"],
+        "path below the memory cgroup on cgroup v2",
+        ALL,
+    ),
+    (
+        &[
+            "css_parent",
+            "memcg_css",
+            "memcg_memory_usage",
+            "memcg_memory_max",
+        ],
+        "limits",
+        ALL,
+    ),
+    (&["memcg_swap_usage", "memcg_swap_max"], "swap limits", ALL),
+    (&["memcg_oom_lock"], "certain oom_cgroup", TRACEPOINT),
+    (&["memcg_oom_group"], "group_kill", ALL),
+    (&["task_signal", "signal_oom_mm"], "re-kills", TRACEPOINT),
+    (&["task_mm"], "killed memory sharers", ALL),
+    (&["oom_control_memcg"], "function hooks", FUNCTIONS),
+    (&["pt_regs_argument"], "kprobes", KPROBE),
+    (&["oom_control_constraint"], "constraint", FUNCTIONS),
+    (
+        &[
+            "oom_control_order",
+            "oom_control_gfp_mask",
+            "oom_control_totalpages",
+        ],
+        "allocation",
+        FUNCTIONS,
+    ),
+    (
+        &["oom_control_chosen_points"],
+        "victim.oom_points",
+        FUNCTIONS,
+    ),
+    (
+        &["task_flags"],
+        "telling of re-kills from the end of a PID namespace",
+        TRACEPOINT,
+    ),
+    (&["mark_victim_argument"], "raw tracepoint", TRACEPOINT),
+];
+
+fn check(status: Status, finding: impl Into<String>) -> Check {
+    Check::new(Group::Kernel, "BTF", status, finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use oomwatch_ebpf::record::Offsets;
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::cli::HooksChoice;
+
+    fn on(way: Option<Way>) -> Stand {
+        Stand {
+            choice: HooksChoice::Auto,
+            way,
+        }
+    }
+
+    fn with(offsets: Result<Offsets, LoadError>, stand: Stand) -> Check {
+        let types = offsets.map(|offsets| Kernel {
+            offsets,
+            functions: Vec::new(),
+        });
+        judge(Path::new("/btf"), &types, stand)
+    }
+
+    fn all() -> Offsets {
+        let mut offsets = Offsets::NONE;
+        for offset in zerocopy::IntoBytes::as_mut_bytes(&mut offsets) {
+            *offset = 0;
+        }
+        offsets
+    }
+
+    #[test]
+    fn every_member_is_read_for_something() {
+        for (name, _) in Offsets::NONE.iter() {
+            assert!(!lost(&[name], None).is_empty(), "{name}");
+        }
+        for member in FACTS.iter().flat_map(|(members, ..)| *members) {
+            assert!(
+                Offsets::NONE.iter().any(|(name, _)| name == *member),
+                "{member}"
+            );
+        }
+    }
+
+    #[test]
+    fn absent_members_are_named_with_what_is_lost() {
+        let tracepoint = on(Some(Way::Programs(Rung::Tracepoint)));
+        assert_eq!(with(Ok(all()), tracepoint).status, Status::Ok);
+        let offsets = Offsets {
+            cred_uid: ABSENT,
+            memcg_oom_group: ABSENT,
+            task_real_cred: ABSENT,
+            ..all()
+        };
+        let check = with(Ok(offsets), tracepoint);
+        assert_eq!(check.status, Status::Warn);
+        assert!(
+            check.finding.ends_with(
+                "members, without task_real_cred, cred_uid, memcg_oom_group: there is no victim.uid, group_kill"
+            ),
+            "{}",
+            check.finding
+        );
+    }
+
+    #[test]
+    fn member_that_the_rung_does_not_read_is_no_loss() {
+        let offsets = Offsets {
+            memcg_oom_lock: ABSENT,
+            ..all()
+        };
+        for (way, status) in [
+            (None, Status::Warn),
+            (Some(Way::Programs(Rung::Fentry)), Status::Info),
+            (Some(Way::Programs(Rung::Tracepoint)), Status::Warn),
+            (Some(Way::Programs(Rung::Format)), Status::Info),
+            (Some(Way::Log), Status::Info),
+        ] {
+            assert_eq!(with(Ok(offsets), on(way)).status, status, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn btf_that_cannot_be_used_fails_with_a_remedy() {
+        for (error, remedy) in [
+            (
+                LoadError::NoBtf {
+                    path: "/btf".into(),
+                },
+                "CONFIG_DEBUG_INFO_BTF",
+            ),
+            (
+                LoadError::Read {
+                    path: "/btf".into(),
+                    source: Errno::ISDIR.into(),
+                },
+                "readable",
+            ),
+            (
+                LoadError::Length {
+                    path: "/btf".into(),
+                },
+                "leave --btf out",
+            ),
+        ] {
+            let check = with(Err(error), on(None));
+            assert_eq!(check.status, Status::Fail, "{check:?}");
+            assert!(check.finding.contains("/btf"), "{check:?}");
+            assert!(
+                check
+                    .remedy
+                    .as_ref()
+                    .is_some_and(|text| text.contains(remedy)),
+                "{check:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn types_are_missed_where_they_would_have_been_better() {
+        let none = || {
+            Err(LoadError::Length {
+                path: "/btf".into(),
+            })
+        };
+        let format = on(Some(Way::Programs(Rung::Format)));
+        assert_eq!(with(none(), format).status, Status::Warn);
+        let chosen = Stand {
+            choice: HooksChoice::Format,
+            ..format
+        };
+        assert_eq!(with(none(), chosen).status, Status::Info);
+    }
+}

@@ -1,0 +1,153 @@
+//! Golden texts.
+
+use super::*;
+use crate::capture::bpf::Rung;
+
+fn found(checks: Vec<Check>, way: Option<Way>) -> Diagnosis {
+    Diagnosis { checks, way }
+}
+
+fn healthy() -> Diagnosis {
+    let checks = vec![
+        Check::new(Group::Kernel, "release", Status::Ok, "Linux 6.12.0"),
+        Check::new(
+            Group::Kernel,
+            "lockdown",
+            Status::Info,
+            "not told: no lockdown in this kernel",
+        ),
+        Check::new(
+            Group::Hooks,
+            "mark_victim",
+            Status::Ok,
+            "loads and attaches",
+        ),
+        Check::new(Group::Runtimes, "absent", Status::Info, "k3s, Docker"),
+    ];
+    found(checks, Some(Way::Programs(Rung::Tracepoint)))
+}
+
+fn sick() -> Diagnosis {
+    let checks = vec![
+        Check::new(
+            Group::Kernel,
+            "BTF",
+            Status::Fail,
+            "there is no /x\x1b[2J\\",
+        )
+        .remedy("use a kernel with it"),
+        Check::new(
+            Group::Hooks,
+            "mark_victim",
+            Status::Fail,
+            "load program: permission denied\nR1 invalid mem access\nprocessed 7 insns",
+        )
+        .remedy("report this"),
+        Check::new(Group::Hooks, "other", Status::Fail, "no").remedy("report this"),
+        Check::new(Group::Sources, "kernel symbols", Status::Warn, "hidden")
+            .remedy("give CAP_SYSLOG"),
+    ];
+    found(checks, None)
+}
+
+#[test]
+fn healthy_machine() {
+    insta::assert_snapshot!(text(&healthy(), Colour::Never), @r##"
+    Kernel
+      ok    release      Linux 6.12.0
+      info  lockdown     not told: no lockdown in this kernel
+
+    Hooks
+      ok    mark_victim  loads and attaches
+
+    Container runtimes
+      info  absent       k3s, Docker
+
+    oomwatch watch works here, on raw tracepoints
+    "##);
+}
+
+#[test]
+fn sick_machine_has_remedies_and_no_control_bytes() {
+    insta::assert_snapshot!(text(&sick(), Colour::Never), @r##"
+    Kernel
+      FAIL  BTF             there is no /x\x1b[2J\\
+                            remedy: use a kernel with it
+
+    Hooks
+      FAIL  mark_victim     load program: permission denied
+                              R1 invalid mem access
+                              processed 7 insns
+                            remedy: report this
+      FAIL  other           no
+                            remedy: as above
+
+    Sources
+      warn  kernel symbols  hidden
+                            remedy: give CAP_SYSLOG
+
+    oomwatch watch does not work here: see BTF, mark_victim, other
+    "##);
+}
+
+#[test]
+fn warning_stands_in_the_verdict() {
+    let warned = found(
+        sick().checks.split_off(3),
+        Some(Way::Programs(Rung::Format)),
+    );
+    insta::assert_snapshot!(verdict(&warned), @r##"oomwatch watch works here, on classic tracepoints; see kernel symbols"##);
+}
+
+#[test]
+fn rung_that_is_taken_is_told_in_the_words_of_reports_too() {
+    for (rung, hooks) in [
+        (Rung::Fentry, "function"),
+        (Rung::Kprobe, "function"),
+        (Rung::Tracepoint, "tracepoint"),
+        (Rung::Format, "format"),
+    ] {
+        let json = json_of(&found(Vec::new(), Some(Way::Programs(rung))));
+        let word = rung.as_str();
+        assert!(
+            json.contains(&format!(r#""hooks":"{hooks}","rung":"{word}""#)),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn rung_is_left_out_where_something_else_fails() {
+    let checks = vec![Check::new(Group::Sources, "boot id", Status::Fail, "none").remedy("look")];
+    let json = json_of(&found(checks, Some(Way::Programs(Rung::Fentry))));
+    assert!(json.contains(r#""works":false,"verdict""#), "{json}");
+}
+
+#[test]
+fn colour_is_around_words_and_changes_no_column() {
+    let coloured = text(&sick(), Colour::Always);
+    let plain = [BOLD, RED, GREEN, YELLOW, DIM, RESET]
+        .iter()
+        .fold(coloured.clone(), |text, style| text.replace(style, ""));
+    assert_eq!(plain, text(&sick(), Colour::Never));
+    assert!(
+        coloured.contains("\x1b[1;31mFAIL\x1b[0m  BTF"),
+        "{coloured:?}"
+    );
+}
+
+fn json_of(diagnosis: &Diagnosis) -> String {
+    json(diagnosis)
+        .expect("serialize")
+        .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+#[test]
+fn json_of_a_healthy_machine() {
+    insta::assert_snapshot!(json_of(&healthy()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":true,"hooks":"tracepoint","rung":"tracepoint","verdict":"oomwatch watch works here, on raw tracepoints","checks":[{"group":"kernel","name":"release","status":"ok","finding":"Linux 6.12.0"},{"group":"kernel","name":"lockdown","status":"info","finding":"not told: no lockdown in this kernel"},{"group":"hooks","name":"mark_victim","status":"ok","finding":"loads and attaches"},{"group":"runtimes","name":"absent","status":"info","finding":"k3s, Docker"}]}"##);
+}
+
+#[test]
+fn json_of_a_sick_machine() {
+    insta::assert_snapshot!(json_of(&sick()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":false,"verdict":"oomwatch watch does not work here: see BTF, mark_victim, other","checks":[{"group":"kernel","name":"BTF","status":"fail","finding":"there is no /x\u001b[2J\\","remedy":"use a kernel with it"},{"group":"hooks","name":"mark_victim","status":"fail","finding":"load program: permission denied\nR1 invalid mem access\nprocessed 7 insns","remedy":"report this"},{"group":"hooks","name":"other","status":"fail","finding":"no","remedy":"report this"},{"group":"sources","name":"kernel symbols","status":"warn","finding":"hidden","remedy":"give CAP_SYSLOG"}]}"##);
+}

@@ -1,0 +1,8 @@
+pub mod agent;
+pub mod cleanup;
+pub mod doctor;
+pub mod exit;
+pub mod history;
+pub mod report;
+pub mod signals;
+pub mod watch;

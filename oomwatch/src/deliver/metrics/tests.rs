@@ -1,0 +1,348 @@
+use super::*;
+use crate::{
+    capture::bpf::Rung,
+    model::report::{Container, Pod},
+    testing::{self, timestamp},
+};
+
+const NOW: i64 = 1_790_000_060;
+
+fn now() -> Timestamp {
+    timestamp(NOW, 500_000_000)
+}
+
+/// As many victims of an incident as asked for.
+fn incident(metrics: &Metrics, name: &str, victims: u32, change: impl Fn(&mut Report)) {
+    for _ in 0..victims {
+        let mut report = testing::report();
+        name.clone_into(&mut report.incident);
+        change(&mut report);
+        metrics.kill(&report, now());
+    }
+}
+
+fn aside(kind: AsideKind) -> Aside {
+    Aside {
+        boot_time_ns: None,
+        kind,
+        pid: 1,
+        tid: 1,
+        comm: Some(b"secret".to_vec()),
+        cgroup: None,
+    }
+}
+
+fn settled(object: Object, outcome: Outcome, incidents: u32, age_ms: u64) -> Notice {
+    Notice::Settled {
+        object,
+        outcome,
+        incidents,
+        age_ns: age_ms * 1_000_000,
+    }
+}
+
+/// The samples of a family, without the process's own.
+fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
+    let text = metrics.render_with(Format::Prometheus, now(), None);
+    text.lines()
+        .filter(|line| {
+            line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "))
+        })
+        .map(|line| {
+            line.strip_prefix(name)
+                .unwrap_or(line)
+                .trim_start()
+                .to_owned()
+        })
+        .collect()
+}
+
+/// A node's hour, with something of everything.
+fn eventful() -> Metrics {
+    let metrics = Metrics::new();
+    metrics.hooks(Way::Programs(Rung::Fentry));
+    metrics.api_watch_up(true);
+    incident(&metrics, "group", 3, |_| {});
+    incident(&metrics, "system", 1, |report| {
+        report.kill.scope = Scope::System;
+        report.kill.attribution = Attribution::Proc;
+        report.limit_owner = Some(LimitOwner::Node);
+        report.container = None;
+        report.pod = None;
+    });
+    metrics.gap(&testing::gap_report());
+    metrics.unobserved(1);
+    metrics.aside(&aside(AsideKind::Rekill));
+    metrics.aside(&aside(AsideKind::Mark));
+    metrics.aside(&aside(AsideKind::Mark));
+    metrics.aside(&aside(AsideKind::Sharer { victim_pid: 7 }));
+    let losses = Losses {
+        dropped: 5,
+        undecoded: 6,
+    };
+    metrics.losses(Way::Programs(Rung::Fentry), losses);
+    metrics.kernel_kills(42);
+    metrics.notice(&settled(Object::Node, Outcome::Accepted, 1, 50));
+    metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, 300));
+    metrics.notice(&settled(Object::Pod, Outcome::Accepted, 1, 9_999_000));
+    metrics.notice(&settled(Object::Pod, Outcome::Excluded, 7, 0));
+    metrics.notice(&Notice::Delayed {
+        object: Object::Pod,
+        cause: Cause::Forbidden,
+    });
+    metrics.outbox_pending(2);
+    metrics.audit(timestamp(NOW - 30, 0));
+    metrics.journal_bytes(4096);
+    metrics.journal_error();
+    metrics
+}
+
+const PROCESS: Process = Process {
+    cpu_seconds: 1.25,
+    resident_memory_bytes: 8_388_608,
+    virtual_memory_bytes: 33_554_432,
+    threads: 1,
+    start_time_seconds: 1_789_990_000.25,
+    open_fds: 17,
+    max_fds: Some(1024),
+};
+
+#[test]
+fn openmetrics_has_every_fact() {
+    insta::assert_snapshot!(eventful().render_with(Format::OpenMetrics, now(), Some(PROCESS)));
+}
+
+#[test]
+fn older_form_has_every_fact() {
+    insta::assert_snapshot!(eventful().render_with(Format::Prometheus, now(), Some(PROCESS)));
+}
+
+#[test]
+fn all_that_can_be_counted_is_there_from_the_start() {
+    insta::assert_snapshot!(Metrics::new().render_with(Format::Prometheus, now(), None));
+}
+
+#[test]
+fn incident_of_many_victims_counts_once_and_its_kills_each() {
+    let metrics = Metrics::new();
+    incident(&metrics, "a", 50, |_| {});
+    incident(&metrics, "b", 1, |_| {});
+    // A victim that is told late.
+    incident(&metrics, "a", 1, |_| {});
+    assert_eq!(samples(&metrics, "oomwatch_node_kills_total"), ["52"]);
+    let incidents = samples(&metrics, "oomwatch_node_incidents_total");
+    assert!(
+        incidents.contains(&r#"{scope="memcg",limit_owner="container"} 2"#.to_owned()),
+        "{incidents:?}"
+    );
+}
+
+#[test]
+fn incidents_that_are_remembered_are_bounded() {
+    let metrics = Metrics::new();
+    for number in 0..10 * INCIDENTS {
+        incident(&metrics, &number.to_string(), 1, |_| {});
+    }
+    assert_eq!(metrics.state().last_incidents.len(), INCIDENTS);
+}
+
+#[test]
+fn unknown_is_counted_as_unknown() {
+    let metrics = Metrics::new();
+    metrics.kill(&testing::minimal_report(), now());
+    let incidents = samples(&metrics, "oomwatch_node_incidents_total");
+    assert!(
+        incidents.contains(&r#"{scope="unknown",limit_owner="unknown"} 1"#.to_owned()),
+        "{incidents:?}"
+    );
+    assert_eq!(incidents.len(), REASONS.len());
+    assert!(samples(&metrics, "oomwatch_kills_total").is_empty());
+}
+
+#[test]
+fn series_are_named_by_all_that_is_known_and_nothing_else() {
+    let container = |name: Option<&str>| Container {
+        name: name.map(str::to_owned),
+        ..testing::report().container.expect("a full report")
+    };
+    let pod = |namespace: Option<&str>, name: Option<&str>| Pod {
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
+        ..testing::report().pod.expect("a full report")
+    };
+    let named = pod(Some("shop"), Some("cart-0"));
+    for (container, pod, labels) in [
+        (
+            Some(container(Some("app"))),
+            Some(named.clone()),
+            Some(["shop", "cart-0", "app"]),
+        ),
+        // A sandbox, or a container that nobody knows.
+        (None, Some(named.clone()), Some(["shop", "cart-0", ""])),
+        (
+            Some(container(None)),
+            Some(named),
+            Some(["shop", "cart-0", ""]),
+        ),
+        // Of Docker's or Podman's.
+        (Some(container(Some("db"))), None, Some(["", "", "db"])),
+        (Some(container(Some("app"))), Some(pod(None, None)), None),
+        (
+            Some(container(Some("app"))),
+            Some(pod(Some("shop"), None)),
+            None,
+        ),
+        (Some(container(None)), None, None),
+        (None, None, None),
+    ] {
+        let metrics = Metrics::new();
+        incident(&metrics, "a", 1, |report| {
+            report.container.clone_from(&container);
+            report.pod.clone_from(&pod);
+        });
+        let expected: Vec<String> = labels
+            .map(|[namespace, pod, container]| {
+                format!(r#"{{namespace="{namespace}",pod="{pod}",container="{container}"}} 1790000000.12"#)
+            })
+            .into_iter()
+            .collect();
+        let seen = samples(&metrics, "oomwatch_last_kill_timestamp_seconds");
+        assert_eq!(seen, expected, "{container:?} {pod:?}");
+    }
+}
+
+#[test]
+fn kill_without_a_time_was_now() {
+    let metrics = Metrics::new();
+    incident(&metrics, "a", 1, |report| report.time = None);
+    assert_eq!(
+        samples(&metrics, "oomwatch_last_kill_timestamp_seconds"),
+        [r#"{namespace="shop",pod="cart-0",container="app"} 1790000060.5"#]
+    );
+}
+
+#[test]
+fn nothing_of_a_process_is_a_label() {
+    for format in [Format::OpenMetrics, Format::Prometheus] {
+        let text = eventful().render_with(format, now(), None);
+        let secrets = [
+            "14665",
+            "14666",
+            "tail",
+            "secret",
+            "/dev/zero",
+            "writer",
+            testing::POD_UID,
+            testing::CONTAINER_ID,
+            "kubepods-",
+        ];
+        for word in secrets {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
+    }
+}
+
+#[test]
+fn names_that_were_chosen_to_break_the_text_do_not() {
+    let metrics = Metrics::new();
+    incident(&metrics, "a", 1, |report| {
+        if let Some(container) = &mut report.container {
+            container.name = Some("a\"} 1\noomwatch_node_kills_total 9\\".to_owned());
+        }
+    });
+    let text = metrics.render_with(Format::Prometheus, now(), None);
+    assert!(
+        text.contains(r#"container="a\"} 1\noomwatch_node_kills_total 9\\"} 1"#),
+        "{text}"
+    );
+}
+
+#[test]
+fn series_leave_when_they_are_rendered_and_stay_while_their_pods_live() {
+    let metrics = Metrics::new();
+    incident(&metrics, "a", 1, |_| {});
+    let later = |minutes: i64| timestamp(NOW + minutes * 60, 0);
+    metrics.pods(later(20), |namespace, pod| {
+        (namespace, pod) == ("shop", "cart-0")
+    });
+    let shown = |now| {
+        let text = metrics.render_with(Format::Prometheus, now, None);
+        text.contains("cart-0")
+    };
+    assert!(shown(later(49)));
+    assert!(!shown(later(51)));
+}
+
+#[test]
+fn losses_are_told_of_the_way_that_lost() {
+    let losses = Losses {
+        dropped: 3,
+        undecoded: 0,
+    };
+    let names = [
+        "oomwatch_ring_dropped_total",
+        "oomwatch_kmsg_overruns_total",
+    ];
+    for (way, expected) in [
+        (Way::Programs(Rung::Tracepoint), ["3", "0"]),
+        (Way::Log, ["0", "3"]),
+        (Way::Counters, ["0", "0"]),
+    ] {
+        let metrics = Metrics::new();
+        metrics.losses(way, losses);
+        // What was lost since the start is told each time, not added.
+        metrics.losses(way, losses);
+        let told = names.map(|name| samples(&metrics, name).concat());
+        assert_eq!(told, expected, "{way:?}");
+    }
+}
+
+#[test]
+fn words_are_those_of_the_json() {
+    for attribution in ATTRIBUTIONS {
+        let json = serde_json::to_value(attribution).expect("a word");
+        assert_eq!(json, attribution.as_str());
+    }
+    for scope in [Scope::Memcg, Scope::System, Scope::Unknown] {
+        let json = serde_json::to_value(scope).expect("a word");
+        assert_eq!(json, scope.as_str());
+    }
+}
+
+#[test]
+fn deliveries_fall_between_their_bounds() {
+    let metrics = Metrics::new();
+    for age_ms in [50, 51, 3_600_000, 3_600_001] {
+        metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, age_ms));
+    }
+    // Never delivered.
+    metrics.notice(&settled(Object::Pod, Outcome::Expired, 2, 1));
+    let buckets = samples(&metrics, "oomwatch_delivery_seconds_bucket");
+    assert_eq!(buckets[0], r#"{le="0.05"} 2"#);
+    assert_eq!(buckets[1], r#"{le="0.1"} 4"#);
+    assert_eq!(buckets[12], r#"{le="3600.0"} 6"#);
+    assert_eq!(buckets[13], r#"{le="+Inf"} 8"#);
+    assert_eq!(samples(&metrics, "oomwatch_delivery_seconds_count"), ["8"]);
+}
+
+#[test]
+fn whatever_becomes_of_events_adds_to_a_series_that_was_there() {
+    let metrics = Metrics::new();
+    let count = |name| samples(&metrics, name).len();
+    let before = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);
+    for object in OBJECTS {
+        for outcome in Outcome::ALL {
+            if can_be(object, outcome) {
+                metrics.notice(&settled(object, outcome, 3, 1));
+            }
+        }
+        for cause in CAUSES_OF_RETRIES {
+            metrics.notice(&Notice::Delayed { object, cause });
+        }
+    }
+    let after = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);
+    assert_eq!(before, after);
+    for sample in samples(&metrics, "oomwatch_events_total") {
+        assert!(sample.ends_with(" 3"), "{sample}");
+    }
+}

@@ -1,0 +1,168 @@
+//! What the sources tell of the kill itself: whose death, and by whose limit.
+
+use super::*;
+use crate::{
+    model::{
+        kill::{Attribution, MainProcess, Scope},
+        limit_owner::{self, LimitOwner, LimitSource},
+    },
+    testing::POD,
+};
+
+#[test]
+fn main_process_is_told_by_the_first_process_or_by_the_end() {
+    type Case = (Option<u32>, Option<i32>, MainProcess);
+    let victim = testing::kill().victim.pid;
+    let cases: [Case; 6] = [
+        (Some(victim), None, MainProcess::Yes),
+        (Some(victim + 1), None, MainProcess::No),
+        (None, Some(1), MainProcess::No),
+        (None, Some(137), MainProcess::Unknown),
+        (None, Some(255), MainProcess::Unknown),
+        (None, None, MainProcess::Unknown),
+    ];
+    for (init_pid, exit_code, expected) in cases {
+        let mut directory = with_cri();
+        let told = Instance {
+            init_pid,
+            exit_code,
+            ..instance("app")
+        };
+        directory.insert_instance(CONTAINER_ID.to_owned(), told, Instant::now());
+        let mut report = report();
+        report.kill.victim.main_process = MainProcess::Unknown;
+        let answer = directory.name(&mut report, now());
+        assert_eq!(report.kill.victim.main_process, expected);
+        let complete = expected != MainProcess::Unknown;
+        assert_eq!(
+            answer == Answer::Complete,
+            complete,
+            "{init_pid:?} {exit_code:?}"
+        );
+
+        // What the kernel told stays.
+        report.kill.victim.main_process = MainProcess::Yes;
+        directory.name(&mut report, now());
+        assert_eq!(report.kill.victim.main_process, MainProcess::Yes);
+    }
+}
+
+#[test]
+fn first_process_is_remembered_when_the_container_has_ended() {
+    let at = Instant::now();
+    let mut directory = with_cri();
+    let running = Instance {
+        init_pid: Some(4711),
+        ..instance("app")
+    };
+    directory.insert_instance(CONTAINER_ID.to_owned(), running, at);
+    let ended = Instance {
+        exit_code: Some(137),
+        image: None,
+        ..instance("app")
+    };
+    directory.insert_instance(CONTAINER_ID.to_owned(), ended, at);
+    let kept = directory
+        .instances
+        .get(CONTAINER_ID)
+        .expect("the container");
+    assert_eq!(kept.init_pid, Some(4711));
+    assert!(kept.image.is_some());
+}
+
+#[test]
+fn first_process_is_wanted_of_those_who_share_pids_alone() {
+    let mut directory = with_cri();
+    let mut sharing = pod(
+        POD_UID,
+        vec![container("app", ContainerKind::Main, &[CONTAINER_ID])],
+    );
+    sharing.shares_pids = true;
+    directory.insert_pod(sharing, Instant::now());
+    let own = container("app", ContainerKind::Main, &[OTHER_ID]);
+    directory.insert_pod(pod("other", vec![own]), Instant::now());
+    assert_eq!(directory.wants_init_pid(), [CONTAINER_ID]);
+    directory.cri_replied(CONTAINER_ID, Instant::now(), Reply::Found);
+    assert!(directory.wants_init_pid().is_empty());
+}
+
+/// A kill because a pod's cgroup ran out, by the kernel's word or the log's.
+fn pod_ran_out(attribution: Attribution, limit_bytes: u64) -> Report {
+    let mut report = report();
+    report.kill.scope = Scope::Memcg;
+    report.kill.attribution = attribution;
+    report.kill.limits[0].limit_bytes = None;
+    report.kill.limits[1] = testing::limit(POD, 4004, Some(limit_bytes));
+    report.kill.oom_level = Some(1);
+    report.limit_owner = limit_owner::limit_owner(&report.kill);
+    report
+}
+
+#[test]
+fn pods_limit_is_its_only_containers_or_the_pods() {
+    let app = || container("app", ContainerKind::Main, &[CONTAINER_ID]);
+    let proxy = || container("proxy", ContainerKind::Sidecar, &[OTHER_ID]);
+    let one = pod(POD_UID, vec![app()]);
+    let two = pod(POD_UID, vec![app(), proxy()]);
+    let mut of_its_own = one.clone();
+    of_its_own.memory_limit_bytes = Some(40 * MIB);
+    let mut odd = one.clone();
+    odd.containers[0].memory_limit_bytes = Some(40_000_000);
+    for attribution in [Attribution::Kernel, Attribution::Kmsg] {
+        for (pod, limit_bytes, owner, source) in [
+            (
+                &one,
+                40 * MIB,
+                LimitOwner::Container,
+                LimitSource::ContainerLimits,
+            ),
+            (
+                &odd,
+                39_997_440,
+                LimitOwner::Container,
+                LimitSource::ContainerLimits,
+            ),
+            (
+                &two,
+                80 * MIB,
+                LimitOwner::Pod,
+                LimitSource::ContainerLimits,
+            ),
+            (
+                &of_its_own,
+                40 * MIB,
+                LimitOwner::Pod,
+                LimitSource::PodResources,
+            ),
+        ] {
+            let mut directory = with_kubernetes();
+            directory.insert_pod(pod.clone(), Instant::now());
+            let mut report = pod_ran_out(attribution, limit_bytes);
+            assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+            assert_eq!(
+                report.limit_owner,
+                Some(owner),
+                "{attribution:?} {limit_bytes}"
+            );
+            assert_eq!(report.limit_source, Some(source));
+        }
+    }
+}
+
+#[test]
+fn limits_of_others_than_the_pod_stay_as_the_kernel_has_them() {
+    let mut directory = with_kubernetes();
+    let app = container("app", ContainerKind::Main, &[CONTAINER_ID]);
+    directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());
+    let mut report = report();
+    directory.name(&mut report, now());
+    assert_eq!(report.limit_owner, Some(LimitOwner::Container));
+    assert_eq!(report.limit_source, None);
+    let mut system = self::report();
+    system.kill.scope = Scope::System;
+    system.kill.oom_level = None;
+    system.limit_owner = Some(LimitOwner::Node);
+    directory.name(&mut system, now());
+    assert_eq!(system.limit_owner, Some(LimitOwner::Node));
+    assert_eq!(system.limit_source, None);
+}

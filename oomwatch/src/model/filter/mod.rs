@@ -1,0 +1,94 @@
+//! Which reports are shown: pure.
+
+use std::str::FromStr;
+
+use crate::{
+    cli::FilterArgs,
+    model::{kill::Scope, report::Report},
+};
+
+/// What a report must have to be shown; what is absent in the report fits no filter.
+#[derive(Debug)]
+pub struct Filter {
+    namespace: Option<String>,
+    container: Option<String>,
+    cgroup: Option<CgroupPath>,
+    scope: Option<Scope>,
+}
+
+/// A cgroup by its path from the root of its hierarchy, which is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupPath(Vec<u8>);
+
+/// A path that no cgroup can have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("give the path from the root of the hierarchy, such as /system.slice")]
+pub struct CgroupPathError;
+
+impl FromStr for CgroupPath {
+    type Err = CgroupPathError;
+
+    /// Takes neither a relative path nor the folder of the file system, which would match nothing.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') && !is_below(text.as_bytes(), b"/sys/fs/cgroup") {
+            Ok(Self(text.trim_end_matches('/').as_bytes().to_vec()))
+        } else {
+            Err(CgroupPathError)
+        }
+    }
+}
+
+impl Filter {
+    /// Takes what the user typed.
+    #[must_use]
+    pub fn new(args: FilterArgs) -> Self {
+        let FilterArgs {
+            namespace,
+            container,
+            cgroup,
+            scope,
+        } = args;
+        Self {
+            namespace,
+            container,
+            cgroup,
+            scope,
+        }
+    }
+
+    /// Whether to show it.
+    #[must_use]
+    pub fn matches(&self, report: &Report) -> bool {
+        let Self {
+            namespace,
+            container,
+            cgroup,
+            scope,
+        } = self;
+        namespace.as_ref().is_none_or(|wanted| {
+            report
+                .pod
+                .as_ref()
+                .is_some_and(|pod| pod.namespace.as_ref() == Some(wanted))
+        }) && container.as_ref().is_none_or(|wanted| {
+            report.container.as_ref().is_some_and(|container| {
+                container.name.as_ref() == Some(wanted) || container.id.starts_with(wanted)
+            })
+        }) && cgroup.as_ref().is_none_or(|CgroupPath(wanted)| {
+            let victim = &report.kill.victim;
+            [&victim.leaf_cgroup, &victim.cgroup]
+                .into_iter()
+                .flatten()
+                .any(|cgroup| is_below(&cgroup.path, wanted))
+        }) && scope.is_none_or(|wanted| report.kill.scope == wanted)
+    }
+}
+
+/// Whether a cgroup is `ancestor` or below it; the root is empty.
+fn is_below(path: &[u8], ancestor: &[u8]) -> bool {
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests;

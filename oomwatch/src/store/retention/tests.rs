@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use super::{super::testing::*, *};
+use crate::store::Batch;
+
+fn prune_all(store: &mut Store, config: &Config, hours: i64) {
+    let mut steps = 0;
+    while store.prune(config, 0, now(hours)).expect("prune") {
+        steps += 1;
+        assert!(steps < 1000, "it never ends");
+    }
+}
+
+/// So that each has a row of its own.
+fn spread(numbers: impl IntoIterator<Item = i64>) -> Batch {
+    told(kills(numbers.into_iter().map(|number| number * 10)))
+}
+
+#[test]
+fn what_is_too_old_goes_and_nothing_else() {
+    let place = Place::new();
+    let config = Config {
+        max_age: Duration::from_hours(10),
+        ..place.config.clone()
+    };
+    let (mut store, _) = place.start();
+    for hours in [0, 5, 9] {
+        let batch = pending(&spread(hours * 100..hours * 100 + 30));
+        store.write(&batch, now(hours)).expect("write");
+    }
+    prune_all(&mut store, &config, 10);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 90);
+    prune_all(&mut store, &config, 11);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 60);
+    prune_all(&mut store, &config, 1000);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 0);
+}
+
+#[test]
+fn calendar_that_jumps_wipes_nothing() {
+    let place = Place::new();
+    let (mut store, _) = place.start();
+    let ahead = Now {
+        unix_ns: i64::MAX / 2,
+        ..now(1)
+    };
+    write(&mut store, &spread(0..30));
+    store
+        .write(&pending(&spread(30..60)), ahead)
+        .expect("write");
+    assert!(!store.prune(&place.config, 0, ahead).expect("prune"));
+    drop(store);
+    let rebooted = identity("machine", "node-1", "boot-2");
+    let at_boot = Now {
+        boot_time_ns: 0,
+        unix_ns: i64::MAX,
+    };
+    let opened = Store::open(
+        &place.config,
+        &rebooted,
+        crate::store::Purpose::Start,
+        at_boot,
+    );
+    let (mut store, _) = opened.expect("open");
+    store
+        .write(&pending(&spread(60..90)), at_boot)
+        .expect("write");
+    assert!(!store.prune(&place.config, 0, at_boot).expect("prune"));
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 90);
+}
+
+#[test]
+fn too_many_bytes_cost_the_oldest_and_the_file_shrinks() {
+    let place = Place::new();
+    let (mut store, _) = place.start();
+    for start in 0..20 {
+        write(&mut store, &spread(start * 200..start * 200 + 200));
+    }
+    let before = store.bytes().expect("count");
+    let config = Config {
+        max_bytes: before / 2,
+        ..place.config.clone()
+    };
+    prune_all(&mut store, &config, 1);
+    let (after, rows) = (
+        store.bytes().expect("count"),
+        count(&mut store, "SELECT count(*) FROM kills"),
+    );
+    assert!(after <= config.max_bytes, "{after} of {}", config.max_bytes);
+    assert!(rows > 1000, "{rows}");
+    assert_eq!(
+        count(
+            &mut store,
+            "SELECT max(number) - min(number) + 1 FROM kills"
+        ),
+        rows
+    );
+    assert_eq!(count(&mut store, "SELECT max(number) FROM kills"), 4000);
+    let pages = u64::try_from(count(&mut store, "PRAGMA page_count")).expect("pages");
+    assert!(pages * 4096 <= after + (1 << 20), "{pages} pages");
+}
+
+#[test]
+fn open_kills_and_state_are_not_pruned() {
+    let place = Place::new();
+    let (mut store, _) = place.start();
+    let open = Batch {
+        kills: kills(0..10),
+        state: vec![change("who", "a", Some("1"))],
+        ..Batch::default()
+    };
+    write(&mut store, &open);
+    write(&mut store, &spread(10..50));
+    let config = Config {
+        max_bytes: 0,
+        max_age: Duration::ZERO,
+        ..place.config.clone()
+    };
+    prune_all(&mut store, &config, 5000);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 10);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM state"), 1);
+}
+
+#[test]
+fn one_step_is_small_but_keeps_up_with_what_is_written() {
+    let place = Place::new();
+    let (mut store, _) = place.start();
+    write(&mut store, &spread(0..3000));
+    let config = Config {
+        max_bytes: 0,
+        ..place.config.clone()
+    };
+    assert!(store.prune(&config, 100, now(1)).expect("prune"));
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 3000 - STEP);
+    assert!(store.prune(&config, 600, now(1)).expect("prune"));
+    assert_eq!(
+        count(&mut store, "SELECT count(*) FROM kills"),
+        3000 - STEP - 1200
+    );
+}

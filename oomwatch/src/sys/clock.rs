@@ -1,0 +1,77 @@
+//! The kernel's clocks: to the calendar's, and one to another.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::model::persist::clock::Reading;
+
+/// A moment by the clocks that place a record of the kernel log.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// To wait by.
+    pub instant: Instant,
+    /// `CLOCK_MONOTONIC_RAW` in nanoseconds: never slewed, and standing still in suspend.
+    pub raw_ns: u64,
+    /// Nanoseconds since boot, suspend included.
+    pub boot_time_ns: u64,
+}
+
+impl Moment {
+    /// This one.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
+        Self {
+            instant: Instant::now(),
+            raw_ns: since(ClockId::MonotonicRaw),
+            boot_time_ns: since(ClockId::Boottime),
+        }
+    }
+}
+
+/// When it was, by the calendar's clock as it stands now: a clock that was set since shifts all times alike.
+#[must_use]
+pub fn time_of(boot_time_ns: u64) -> Timestamp {
+    let age = nanoseconds(clock_gettime(ClockId::Boottime)) - i128::from(boot_time_ns);
+    let now = nanoseconds(clock_gettime(ClockId::Realtime));
+    Timestamp::from_nanosecond(now - age).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Nanoseconds since boot, suspend included: the clock of the records.
+#[must_use]
+pub fn since_boot_ns() -> u64 {
+    u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).unwrap_or(0)
+}
+
+/// This moment, for the journal's clock.
+#[must_use]
+pub fn reading() -> Reading {
+    let read = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
+    Reading {
+        boot_time_ns: read(ClockId::Boottime),
+        unix_ns: read(ClockId::Realtime),
+    }
+}
+
+fn nanoseconds(time: Timespec) -> i128 {
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn now_since_boot_is_now() {
+        let before = Timestamp::now();
+        let time = time_of(since_boot_ns());
+        assert!(
+            time.duration_since(before).abs() < SignedDuration::from_secs(60),
+            "{time} {before}"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+pub mod clock;
+pub mod cmdline;
+pub mod error_chain;
+pub mod escape;
+pub mod privileges;
+pub mod proc;
+pub mod syslog;
