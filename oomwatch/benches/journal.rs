@@ -18,7 +18,7 @@ use std::{
 use jiff::Timestamp;
 use oomwatch::{
     model::report::Report,
-    store::{Batch, Config, FILE, Identity, Now, Pending, Purpose, Store, codec},
+    store::{Batch, Config, FILE, Identity, Now, OpenMode, Pending, Store, codec},
 };
 use rusqlite::Connection;
 
@@ -127,7 +127,7 @@ fn fill(config: &Config, load: &Load) -> Vec<Duration> {
 fn open(config: &Config, load: &Load, number: i64) -> Store {
     let [machine, node, boot] = ["machine", "node-1", "boot"].map(str::to_owned);
     let identity = Identity::new(machine, node, boot);
-    let opened = Store::open(config, &identity, Purpose::Start, now(load, number));
+    let opened = Store::open(config, &identity, OpenMode::Start, now(load, number));
     opened.expect("open the journal").0
 }
 

@@ -23,7 +23,7 @@ use oomwatch::{
     capture::{
         counters::{Counters, Gap, Place},
         kmsg::{
-            assemble::{Found, LogKill},
+            assemble::{LogItem, LogKill},
             tail::{Drained, Live},
         },
     },
@@ -199,8 +199,8 @@ async fn wait_for(live: Live, pids: &[u32]) -> (Vec<LogKill>, Live) {
             }
         }
         found.extend(told.into_iter().filter_map(|kill| match kill {
-            Found::Kill(kill) if pids.contains(&kill.kill.victim.tid) => Some(*kill),
-            Found::Kill(_) | Found::Rekill { .. } => None,
+            LogItem::Kill(kill) if pids.contains(&kill.kill.victim.tid) => Some(*kill),
+            LogItem::Kill(_) | LogItem::Rekill { .. } => None,
         }));
         assert!(Instant::now() < until, "only {found:?} of {pids:?}");
     }
@@ -328,7 +328,7 @@ fn kill_that_a_process_wrote_is_not_believed() {
     }
     let (counts, _) = live.finish(|kill| found.push(kill)).expect("read the log");
     assert_eq!(counts.untrusted, 1);
-    let is_forged = |found: &Found| matches!(found, Found::Kill(kill) if kill.kill.victim.comm.as_deref() == Some(b"forged"));
+    let is_forged = |found: &LogItem| matches!(found, LogItem::Kill(kill) if kill.kill.victim.comm.as_deref() == Some(b"forged"));
     assert!(!found.iter().any(is_forged), "{found:?}");
 }
 

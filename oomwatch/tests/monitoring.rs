@@ -12,7 +12,7 @@ use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
     capture::{
         kmsg::{
-            assemble::{Assembler, Found, Trust},
+            assemble::{Assembler, LogItem, Trust},
             log_file::Saved,
         },
         observer::Way,
@@ -49,8 +49,8 @@ fn report() -> Report {
     let kill = lines
         .filter_map(|line| assembler.push(&saved.parse(line)))
         .find_map(|found| match found {
-            Found::Kill(kill) => Some(*kill),
-            Found::Rekill { .. } => None,
+            LogItem::Kill(kill) => Some(*kill),
+            LogItem::Rekill { .. } => None,
         })
         .expect("a kill in the log");
     let mut report = Report::from_log(kill, None);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::kill::{Aside, AsideKind};
+use crate::model::kill::{NonKill, NonKillKind};
 
 /// What came out of the ring, and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +26,14 @@ pub struct Counts {
 
 /// What was seen since the hooks were attached, and what the kernel had counted by then: only what came later can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct Totals {
     since_boot_time_ns: u64,
     kernel_count: u64,
     /// What was seen.
     pub counts: Counts,
 }
 
-impl Tally {
+impl Totals {
     /// Begins at a moment, nanoseconds since boot, at which the kernel had counted so many.
     #[must_use]
     pub fn new(since_boot_time_ns: u64, kernel_count: u64) -> Self {
@@ -50,19 +50,19 @@ impl Tally {
     }
 
     /// Counts what else happened.
-    pub fn aside(&mut self, aside: &Aside) {
+    pub fn aside(&mut self, aside: &NonKill) {
         match aside.kind {
-            AsideKind::Rekill => {
+            NonKillKind::Rekill => {
                 self.counts.rekills += u64::from(self.is_before(aside.boot_time_ns));
             }
-            AsideKind::Mark => self.counts.marks += 1,
-            AsideKind::Sharer { .. } => self.counts.sharers += 1,
+            NonKillKind::Mark => self.counts.marks += 1,
+            NonKillKind::Sharer { .. } => self.counts.sharers += 1,
         }
     }
 
     /// Compares with the kernel's count as it is now.
     #[must_use]
-    pub fn verdict(&self, kernel_count: u64) -> Verdict {
+    pub fn verdict(&self, kernel_count: u64) -> AuditResult {
         let growth = kernel_count.saturating_sub(self.kernel_count);
         self.counts.verdict(growth)
     }
@@ -74,7 +74,7 @@ impl Tally {
 
 /// What the sum says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AuditResult {
     /// Every kill that the kernel counted was seen.
     Complete,
     /// So many were not, for which nothing accounts.
@@ -85,7 +85,7 @@ pub enum Verdict {
     Excess(u64),
 }
 
-impl Verdict {
+impl AuditResult {
     /// How many are missing.
     #[must_use]
     pub fn missing(self) -> u64 {
@@ -105,15 +105,15 @@ impl Counts {
 
     /// Compares with the growth of `/proc/vmstat`'s `oom_kill` in the same time. Records that were lost may have been kills.
     #[must_use]
-    pub fn verdict(&self, growth: u64) -> Verdict {
+    pub fn verdict(&self, growth: u64) -> AuditResult {
         let seen = self.told();
         let lost = self.dropped + self.undecoded;
         let missing = growth.saturating_sub(seen);
         match missing {
-            0 if seen > growth => Verdict::Excess(seen - growth),
-            0 => Verdict::Complete,
-            missing if missing > lost => Verdict::Unobserved(missing),
-            missing => Verdict::Lost(missing),
+            0 if seen > growth => AuditResult::Excess(seen - growth),
+            0 => AuditResult::Complete,
+            missing if missing > lost => AuditResult::Unobserved(missing),
+            missing => AuditResult::Lost(missing),
         }
     }
 }
@@ -124,25 +124,25 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_kernels_count_is_not_compared_with_it() {
-        let rekill = |boot_time_ns| Aside {
+        let rekill = |boot_time_ns| NonKill {
             boot_time_ns: Some(boot_time_ns),
-            kind: AsideKind::Rekill,
+            kind: NonKillKind::Rekill,
             pid: 1,
             tid: 1,
             comm: None,
             cgroup: None,
         };
-        let mut tally = Tally::new(100, 7);
+        let mut tally = Totals::new(100, 7);
         for boot_time_ns in [99, 100] {
             tally.kill(Some(boot_time_ns));
             tally.aside(&rekill(boot_time_ns));
         }
         tally.kill(None);
-        assert_eq!(tally.verdict(7), Verdict::Complete);
+        assert_eq!(tally.verdict(7), AuditResult::Complete);
         tally.kill(Some(101));
         tally.aside(&rekill(102));
-        assert_eq!(tally.verdict(9), Verdict::Complete);
-        assert_eq!(tally.verdict(10), Verdict::Unobserved(1));
+        assert_eq!(tally.verdict(9), AuditResult::Complete);
+        assert_eq!(tally.verdict(10), AuditResult::Unobserved(1));
     }
 
     #[test]
@@ -154,8 +154,8 @@ mod tests {
             sharers: 1,
             ..Counts::default()
         };
-        assert_eq!(counts.verdict(5), Verdict::Complete);
-        assert_eq!(counts.verdict(6), Verdict::Unobserved(1));
+        assert_eq!(counts.verdict(5), AuditResult::Complete);
+        assert_eq!(counts.verdict(6), AuditResult::Unobserved(1));
     }
 
     #[test]
@@ -166,9 +166,9 @@ mod tests {
             undecoded: 1,
             ..Counts::default()
         };
-        assert_eq!(counts.verdict(7), Verdict::Lost(3));
-        assert_eq!(counts.verdict(8), Verdict::Unobserved(4));
-        assert_eq!(counts.verdict(4), Verdict::Complete);
-        assert_eq!(counts.verdict(3), Verdict::Excess(1));
+        assert_eq!(counts.verdict(7), AuditResult::Lost(3));
+        assert_eq!(counts.verdict(8), AuditResult::Unobserved(4));
+        assert_eq!(counts.verdict(4), AuditResult::Complete);
+        assert_eq!(counts.verdict(3), AuditResult::Excess(1));
     }
 }

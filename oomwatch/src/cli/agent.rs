@@ -32,7 +32,7 @@ pub struct AgentArgs {
     pub names: NameArgs,
     /// The journal.
     #[command(flatten)]
-    pub journal: JournalArgs,
+    pub journal: StoreArgs,
     /// What outlives the agent in the kernel.
     #[command(flatten)]
     pub pins: PinArgs,
@@ -44,7 +44,7 @@ pub struct AgentArgs {
 /// What outlives the agent, so that the next one goes on where it was.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Journal")]
-pub struct JournalArgs {
+pub struct StoreArgs {
     /// Folder of the journal, which `oomwatch history` reads
     #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR", default_value = store::FOLDER)]
     pub state_dir: PathBuf,

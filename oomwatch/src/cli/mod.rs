@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub use self::{
-    agent::{AgentArgs, EventArgs, JournalArgs, NameArgs, Switch},
+    agent::{AgentArgs, EventArgs, NameArgs, StoreArgs, Switch},
     cleanup::{CleanupArgs, PinArgs},
     history::{HistoryArgs, Moment},
 };
@@ -292,8 +292,8 @@ pub struct OutputArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// When to colour the lines
-    #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
-    pub color: ColourChoice,
+    #[arg(long, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
     /// Leave the line with the columns' titles out
     #[arg(long)]
     pub no_header: bool,
@@ -330,7 +330,7 @@ pub enum Output {
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColourChoice {
+pub enum ColorChoice {
     /// On a terminal, unless `NO_COLOR` is set
     Auto,
     /// Always
@@ -346,8 +346,8 @@ pub struct DoctorArgs {
     #[arg(short, long, value_enum, default_value_t = DoctorOutput::Text)]
     pub output: DoctorOutput,
     /// When to colour the lines
-    #[arg(long, value_enum, default_value_t = ColourChoice::Auto)]
-    pub color: ColourChoice,
+    #[arg(long, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
     /// Where an agent pins.
     #[command(flatten)]
     pub pins: PinArgs,

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     capture::kmsg::{
-        assemble::{Assembler, Counts, Found},
+        assemble::{Assembler, Counts, LogItem},
         bounded_lines::Lines,
         log_file::Saved,
     },
@@ -81,16 +81,16 @@ struct Shown {
 }
 
 impl Shown {
-    fn show(&mut self, found: Option<Found>) -> io::Result<()> {
+    fn show(&mut self, found: Option<LogItem>) -> io::Result<()> {
         match found {
             None => return Ok(()),
-            Some(Found::Kill(kill)) => {
+            Some(LogItem::Kill(kill)) => {
                 let report = Report::from_log(*kill, self.node.as_deref());
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;
                 }
             }
-            Some(Found::Rekill { aside, stamp }) => self.printer.aside(&aside, stamp.calendar)?,
+            Some(LogItem::Rekill { aside, stamp }) => self.printer.aside(&aside, stamp.calendar)?,
         }
         self.printer.flush()
     }

@@ -9,12 +9,12 @@ use tracing::{debug, info, warn};
 
 use crate::{
     audit::{
-        auditor::{Audited, Auditor, Filled, Rhythm},
-        totals::{Counts, Verdict},
+        auditor::{Audited, Auditor, Filled, Schedule},
+        totals::{AuditResult, Counts},
     },
     capture::{
         counters::Gap,
-        observer::{Observer, Seen},
+        observer::{CaptureItem, Observer},
     },
     cli::WatchArgs,
     commands::{exit::Exit, signals::Signals},
@@ -25,7 +25,7 @@ use crate::{
     },
     model::{
         filter::Filter,
-        kill::Aside,
+        kill::NonKill,
         report::{GapReport, Host, Report},
     },
     sys::{clock, cmdline, privileges, proc},
@@ -65,8 +65,8 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         debug!(%error, "raise the priority");
     }
     let mut observer = Observer::open(&kernel)?;
-    let auditor = Auditor::start(&kernel, &host.boot_id, Rhythm::AfterKills)?;
-    privileges::give_up(|| observer.try_counters());
+    let auditor = Auditor::start(&kernel, &host.boot_id, Schedule::AfterKills)?;
+    privileges::drop_capabilities(|| observer.try_counters());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
         hooks = observer.way().as_str(),
@@ -171,21 +171,21 @@ impl Watch {
     }
 
     /// Takes what was seen; breaks when no more is to be shown.
-    fn take(&mut self, seen: Seen, names: &Names) -> ControlFlow<io::Result<()>> {
+    fn take(&mut self, seen: CaptureItem, names: &Names) -> ControlFlow<io::Result<()>> {
         let shown = match seen {
-            Seen::Kill(kill) if self.auditor.kill(&kill) => {
+            CaptureItem::Kill(kill) if self.auditor.kill(&kill) => {
                 return self.kill(Report::new(*kill, &self.host), names);
             }
-            Seen::Logged(kill) if self.auditor.kill(&kill.kill) => {
+            CaptureItem::Logged(kill) if self.auditor.kill(&kill.kill) => {
                 return self.kill(Report::from_live_log(*kill, &self.host), names);
             }
             // Told already.
-            Seen::Kill(_) | Seen::Logged(_) => Ok(()),
-            Seen::Aside(aside) => {
+            CaptureItem::Kill(_) | CaptureItem::Logged(_) => Ok(()),
+            CaptureItem::NonKill(aside) => {
                 self.auditor.aside(&aside);
                 self.aside(&aside)
             }
-            Seen::Gap(gap) => {
+            CaptureItem::Gap(gap) => {
                 self.auditor.gap(gap.kills);
                 self.gap(gap)
             }
@@ -232,7 +232,7 @@ impl Watch {
         ControlFlow::Continue(())
     }
 
-    fn aside(&mut self, aside: &Aside) -> io::Result<()> {
+    fn aside(&mut self, aside: &NonKill) -> io::Result<()> {
         if self.left == Some(0) || self.is_too_late(aside.boot_time_ns) {
             return Ok(());
         }
@@ -328,9 +328,9 @@ impl Watch {
         &mut self,
         observer: &mut Observer,
         names: &Names,
-    ) -> anyhow::Result<(Verdict, io::Result<()>)> {
+    ) -> anyhow::Result<(AuditResult, io::Result<()>)> {
         let mut shown = ControlFlow::Continue(());
-        let mut verdict = Verdict::Complete;
+        let mut verdict = AuditResult::Complete;
         for tries in 1..=2 * AUDITS {
             let taken = self.take_all(observer, names)?;
             verdict = self.auditor.compare_at_end(observer.losses()?)?;
@@ -345,7 +345,7 @@ impl Watch {
             if shown.is_continue() {
                 shown = filled;
             }
-            if verdict == Verdict::Complete {
+            if verdict == AuditResult::Complete {
                 break;
             }
             sleep(AUDIT_PAUSE).await;
@@ -359,7 +359,7 @@ impl Watch {
     }
 
     /// Says whether the kernel counted kills of which nothing is known.
-    fn say_what_was_seen(&self, verdict: Verdict) {
+    fn say_what_was_seen(&self, verdict: AuditResult) {
         let shown = self.shown;
         let filled = self.auditor.filled();
         let Counts {
@@ -372,7 +372,7 @@ impl Watch {
             undecoded,
         } = self.auditor.counts();
         let missing = verdict.missing();
-        if let Verdict::Excess(excess) = verdict {
+        if let AuditResult::Excess(excess) = verdict {
             warn!(
                 kills,
                 rekills,

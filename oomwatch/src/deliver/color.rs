@@ -2,30 +2,30 @@
 
 use std::{env, ffi::OsStr};
 
-use crate::cli::ColourChoice;
+use crate::cli::ColorChoice;
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
+pub enum Color {
     /// No escape sequence at all.
     Never,
     /// What matters stands out.
     Always,
 }
 
-impl Colour {
+impl Color {
     /// What was asked for; on a terminal by default. `NO_COLOR` counts unless it is empty (no-color.org).
     #[must_use]
-    pub fn new(choice: ColourChoice, is_terminal: bool) -> Self {
+    pub fn new(choice: ColorChoice, is_terminal: bool) -> Self {
         choose(choice, is_terminal, env::var_os("NO_COLOR").as_deref())
     }
 }
 
-fn choose(choice: ColourChoice, is_terminal: bool, no_color: Option<&OsStr>) -> Colour {
+fn choose(choice: ColorChoice, is_terminal: bool, no_color: Option<&OsStr>) -> Color {
     match choice {
-        ColourChoice::Always => Colour::Always,
-        ColourChoice::Auto if is_terminal && no_color.is_none_or(OsStr::is_empty) => Colour::Always,
-        ColourChoice::Auto | ColourChoice::Never => Colour::Never,
+        ColorChoice::Always => Color::Always,
+        ColorChoice::Auto if is_terminal && no_color.is_none_or(OsStr::is_empty) => Color::Always,
+        ColorChoice::Auto | ColorChoice::Never => Color::Never,
     }
 }
 
@@ -36,12 +36,12 @@ mod tests {
     #[test]
     fn terminal_is_coloured_unless_no_color_says_otherwise() {
         for (choice, is_terminal, no_color, expected) in [
-            (ColourChoice::Auto, true, None, Colour::Always),
-            (ColourChoice::Auto, true, Some(""), Colour::Always),
-            (ColourChoice::Auto, true, Some("1"), Colour::Never),
-            (ColourChoice::Auto, false, None, Colour::Never),
-            (ColourChoice::Always, false, Some("1"), Colour::Always),
-            (ColourChoice::Never, true, None, Colour::Never),
+            (ColorChoice::Auto, true, None, Color::Always),
+            (ColorChoice::Auto, true, Some(""), Color::Always),
+            (ColorChoice::Auto, true, Some("1"), Color::Never),
+            (ColorChoice::Auto, false, None, Color::Never),
+            (ColorChoice::Always, false, Some("1"), Color::Always),
+            (ColorChoice::Never, true, None, Color::Never),
         ] {
             assert_eq!(
                 choose(choice, is_terminal, no_color.map(OsStr::new)),

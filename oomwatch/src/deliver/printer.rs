@@ -8,11 +8,11 @@ use super::json;
 use crate::deliver::text::{self, Detail};
 use crate::{
     cli::{Output, OutputArgs},
-    deliver::color::Colour,
+    deliver::color::Color,
     model::{
         filter::Filter,
-        kill::Aside,
-        report::{GapReport, Many, Report},
+        kill::NonKill,
+        report::{Coalesced, GapReport, Report},
     },
 };
 
@@ -21,7 +21,7 @@ use crate::{
 pub struct Printer<W = StdoutLock<'static>> {
     out: W,
     output: Output,
-    colour: Colour,
+    colour: Color,
     has_header: bool,
     is_dated: bool,
     filter: Filter,
@@ -48,7 +48,7 @@ impl<W: Write> Printer<W> {
         Self {
             out,
             output,
-            colour: Colour::new(color, is_terminal),
+            colour: Color::new(color, is_terminal),
             has_header: !no_header,
             is_dated: false,
             filter,
@@ -88,7 +88,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// Many kills by the last one's report, whether it passes the filters or not.
-    pub fn many(&mut self, report: &Report, many: &Many) -> io::Result<()> {
+    pub fn many(&mut self, report: &Report, many: &Coalesced) -> io::Result<()> {
         let line = match self.detail() {
             Some(detail) => text::many(report, many, detail, self.colour),
             None => json::many_to_json(report, many)?,
@@ -97,7 +97,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// What is not a kill, in the output that has it.
-    pub fn aside(&mut self, aside: &Aside, time: Option<Timestamp>) -> io::Result<()> {
+    pub fn aside(&mut self, aside: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
         if self.output == Output::Wide {
             writeln!(self.out, "{}", text::aside(aside, time))?;
         }

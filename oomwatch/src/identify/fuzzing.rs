@@ -30,7 +30,7 @@ pub fn docker(json: &[u8], id: &str, directory: &mut Directory, now: Instant) {
         Ok(docker::Found::Sandbox(uid, name)) => {
             directory.insert_sandbox(id.to_owned(), uid, name, now);
         }
-        Ok(docker::Found::Nobody) | Err(_) => {}
+        Ok(docker::Found::NotFound) | Err(_) => {}
     }
 }
 

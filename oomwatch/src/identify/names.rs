@@ -19,7 +19,7 @@ use crate::{
         directory::{Answer, Arrival, Ask, Directory, Standing},
         facts::PodName,
         kubernetes,
-        pending_queue::WaitingRoom,
+        pending_queue::PendingQueue,
         pod_logs::PodLogs,
         runtimes::{self, Runtimes},
         shared::{Question, Shared, lock},
@@ -45,7 +45,7 @@ pub struct Sources {
 pub struct Names {
     shared: Arc<Shared>,
     logs: PodLogs,
-    room: Mutex<WaitingRoom>,
+    room: Mutex<PendingQueue>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -91,8 +91,8 @@ impl Names {
     }
 
     /// What was saved is lost: all of it is a change again.
-    pub fn save_anew(&self) {
-        self.shared.keep(Directory::save_anew);
+    pub fn mark_all_dirty(&self) {
+        self.shared.keep(Directory::mark_all_dirty);
     }
 
     /// Watches the pods of a node as well.
@@ -147,7 +147,7 @@ impl Names {
         lock(&self.room).push(report, arrival, |report, arrival| {
             name(&self.shared, report, arrival)
         });
-        self.shared.nudge();
+        self.shared.wake();
     }
 
     /// The next kill that is named as far as it can be.
@@ -186,7 +186,7 @@ impl Names {
     /// At the end: nobody waits for longer than half a second any more.
     pub fn close(&self) {
         lock(&self.room).close();
-        self.shared.nudge();
+        self.shared.wake();
     }
 
     /// Whether kills are on their way.

@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 1024;
 
 /// Kills on their way.
 #[derive(Debug, Default)]
-pub(super) struct WaitingRoom {
+pub(super) struct PendingQueue {
     waiting: VecDeque<Waiting>,
     named: VecDeque<Report>,
     is_closing: bool,
@@ -31,12 +31,12 @@ pub(super) struct WaitingRoom {
 struct Waiting {
     report: Box<Report>,
     /// Container, else pod.
-    whose: String,
+    owner_key: String,
     arrival: Arrival,
     patience: Duration,
 }
 
-impl WaitingRoom {
+impl PendingQueue {
     /// Takes a kill, which leaves at once if `name` does not say to wait and nobody of the same container waits.
     pub(super) fn push(
         &mut self,
@@ -44,8 +44,11 @@ impl WaitingRoom {
         arrival: Arrival,
         name: impl Fn(&mut Report, Arrival) -> Answer,
     ) {
-        let whose = whose(&report);
-        let is_last = !self.waiting.iter().any(|waiting| waiting.whose == whose);
+        let owner_key = owner_key(&report);
+        let is_last = !self
+            .waiting
+            .iter()
+            .any(|waiting| waiting.owner_key == owner_key);
         // Whoever must wait for another asks all the same, so that his answer comes in time.
         let answer = name(&mut report, arrival);
         let patience = self.patience(answer);
@@ -60,7 +63,7 @@ impl WaitingRoom {
         }
         self.waiting.push_back(Waiting {
             report: Box::new(report),
-            whose,
+            owner_key,
             arrival,
             patience: patience.unwrap_or(PATIENCE),
         });
@@ -91,10 +94,10 @@ impl WaitingRoom {
             let patience = self.patience(answer);
             waiting.patience = patience.unwrap_or(waiting.patience);
             let is_over = now >= waiting.end();
-            if !kept.contains(&waiting.whose) && (is_over || patience.is_none()) {
+            if !kept.contains(&waiting.owner_key) && (is_over || patience.is_none()) {
                 self.named.push_back(*waiting.report);
             } else {
-                kept.insert(waiting.whose.clone());
+                kept.insert(waiting.owner_key.clone());
                 self.waiting.push_back(waiting);
             }
         }
@@ -110,7 +113,7 @@ impl WaitingRoom {
         let mut before = HashSet::new();
         // The others wait for the first of their container, however long they may wait themselves.
         let waiting = self.waiting.iter();
-        let first = waiting.filter(|waiting| before.insert(&waiting.whose));
+        let first = waiting.filter(|waiting| before.insert(&waiting.owner_key));
         first.map(Waiting::end).min()
     }
 
@@ -125,7 +128,7 @@ impl Waiting {
     }
 }
 
-fn whose(report: &Report) -> String {
+fn owner_key(report: &Report) -> String {
     let container = report.container.as_ref().map(|container| &container.id);
     let pod = report.pod.as_ref().map(|pod| &pod.uid);
     container.or(pod).cloned().unwrap_or_default()
@@ -155,7 +158,7 @@ mod tests {
         Answer::Complete
     }
 
-    fn pids(room: &mut WaitingRoom) -> Vec<u32> {
+    fn pids(room: &mut PendingQueue) -> Vec<u32> {
         std::iter::from_fn(|| room.pop())
             .map(|report| report.kill.victim.pid)
             .collect()
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn whoever_is_named_leaves_at_once() {
-        let mut room = WaitingRoom::default();
+        let mut room = PendingQueue::default();
         room.push(report("a", 1), arrival(Instant::now()), complete);
         assert_eq!(pids(&mut room), [1]);
         assert_eq!(room.deadline(), None);
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn kills_of_one_container_leave_in_order_and_hold_up_nobody_else() {
         let at = Instant::now();
-        let mut room = WaitingRoom::default();
+        let mut room = PendingQueue::default();
         room.push(report("a", 1), arrival(at), wait);
         room.push(report("a", 2), arrival(at), complete);
         room.push(report("b", 3), arrival(at), complete);
@@ -191,7 +194,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_longer_than_is_allowed() {
         let at = Instant::now();
-        let mut room = WaitingRoom::default();
+        let mut room = PendingQueue::default();
         room.push(report("a", 1), arrival(at), wait);
         room.push(report("a", 2), arrival(at + PATIENCE / 2), wait);
         assert_eq!(room.deadline(), Some(at + PATIENCE));
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn what_only_the_pods_status_tells_is_waited_for_longer_but_not_at_the_end() {
         let at = Instant::now();
-        let mut room = WaitingRoom::default();
+        let mut room = PendingQueue::default();
         let wait_for_status = |_: &mut Report, _: Arrival| Answer::WaitForStatus;
         room.push(report("a", 1), arrival(at), wait);
         room.look(at, wait_for_status);
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn whoever_waits_for_another_is_not_the_next_to_leave() {
         let at = Instant::now();
-        let mut room = WaitingRoom::default();
+        let mut room = PendingQueue::default();
         room.push(report("a", 1), arrival(at), |_, _| Answer::WaitForStatus);
         room.push(report("a", 2), arrival(at), wait);
         assert_eq!(room.deadline(), Some(at + STATUS_PATIENCE));
@@ -234,7 +237,7 @@ mod tests {
     #[test]
     fn full_room_lets_the_oldest_go() {
         let at = Instant::now();
-        let mut room = WaitingRoom::default();
+        let mut room = PendingQueue::default();
         for pid in 0..=u32::try_from(WAITING_MAX).expect("few") {
             room.push(report(&pid.to_string(), pid), arrival(at), wait);
         }

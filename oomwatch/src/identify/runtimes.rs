@@ -115,7 +115,7 @@ impl Worker {
                     .update(|directory| insert_sandboxes(directory, vec![sandbox]));
                 Reply::Found
             }
-            Ok(cri::Found::Nobody) => Reply::Nobody,
+            Ok(cri::Found::NotFound) => Reply::NotFound,
             Err(error) => self.failed(&error),
         };
         self.replied(id, at, reply);
@@ -127,7 +127,7 @@ impl Worker {
             None => return self.replied(uid, at, Reply::Failed),
         };
         let reply = match found {
-            Ok(sandboxes) if sandboxes.is_empty() => Reply::Nobody,
+            Ok(sandboxes) if sandboxes.is_empty() => Reply::NotFound,
             Ok(sandboxes) => {
                 self.shared
                     .update(|directory| insert_sandboxes(directory, sandboxes));
@@ -165,7 +165,7 @@ impl Worker {
                     .update(|directory| directory.insert_sandbox(id.to_owned(), uid, name, now));
                 Reply::Found
             }
-            Ok(docker::Found::Nobody) => Reply::Nobody,
+            Ok(docker::Found::NotFound) => Reply::NotFound,
             Err(error) => {
                 debug!(error = chain(&error), "ask Docker for a container");
                 self.shared.update(|directory| directory.docker_failed(now));

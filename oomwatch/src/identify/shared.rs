@@ -51,7 +51,7 @@ impl Shared {
     }
 
     /// Something is to be looked at.
-    pub(super) fn nudge(&self) {
+    pub(super) fn wake(&self) {
         self.changed.notify_one();
     }
 

@@ -25,7 +25,7 @@ const RESTORED_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// Values by key, each there or gone.
 #[derive(Debug)]
-pub(super) struct Memory<T> {
+pub(super) struct TtlCache<T> {
     entries: Table<Known<T>>,
     /// Who is gone since when, in that order; some are back by now.
     gone: VecDeque<(Instant, String)>,
@@ -48,13 +48,13 @@ struct Known<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
-    There,
-    Gone(Instant),
+    Live,
+    Removed(Instant),
     /// It is from before the start, and nobody has yet said who is there.
     Restored,
 }
 
-impl<T> Default for Memory<T> {
+impl<T> Default for TtlCache<T> {
     fn default() -> Self {
         Self {
             entries: Table::default(),
@@ -66,20 +66,20 @@ impl<T> Default for Memory<T> {
     }
 }
 
-impl<T: PartialEq> Memory<T> {
+impl<T: PartialEq> TtlCache<T> {
     pub(super) fn get(&self, key: &str) -> Option<&T> {
         self.entries.get(key).map(|known| &known.value)
     }
 
     pub(super) fn is_there(&self, key: &str) -> bool {
         let known = self.entries.get(key);
-        known.is_some_and(|known| known.presence == Presence::There)
+        known.is_some_and(|known| known.presence == Presence::Live)
     }
 
     pub(super) fn there(&self) -> impl Iterator<Item = (&str, &T)> {
         self.entries
             .iter()
-            .filter(|(_, known)| known.presence == Presence::There)
+            .filter(|(_, known)| known.presence == Presence::Live)
             .map(|(key, known)| (key, &known.value))
     }
 
@@ -95,11 +95,11 @@ impl<T: PartialEq> Memory<T> {
 
     /// Takes what is there and may be large; false if there is no room, and what was there stays.
     pub(super) fn insert_sized(&mut self, key: String, value: T, bytes: usize) -> bool {
-        self.take(key, value, Presence::There, bytes)
+        self.take(key, value, Presence::Live, bytes)
     }
 
     /// Takes what is remembered for its time and no longer, as who is gone is.
-    pub(super) fn insert_passing(&mut self, key: &str, value: T, now: Instant) {
+    pub(super) fn insert_expiring(&mut self, key: &str, value: T, now: Instant) {
         if self.insert(key.to_owned(), value) {
             self.forget(key, now);
         }
@@ -116,9 +116,9 @@ impl<T: PartialEq> Memory<T> {
     /// It is gone.
     pub(super) fn forget(&mut self, key: &str, now: Instant) {
         if let Some(known) = self.entries.get_unsaved_mut(key)
-            && !matches!(known.presence, Presence::Gone(_))
+            && !matches!(known.presence, Presence::Removed(_))
         {
-            known.presence = Presence::Gone(now);
+            known.presence = Presence::Removed(now);
             self.gone.push_back((now, key.to_owned()));
         }
         self.expire(now);
@@ -133,7 +133,7 @@ impl<T: PartialEq> Memory<T> {
     pub(super) fn end_listing(&mut self, now: Instant) {
         let listing = self.listing;
         self.forget_all(now, |known| {
-            known.presence == Presence::There && known.listing != listing
+            known.presence == Presence::Live && known.listing != listing
         });
         self.forget_restored(now);
     }
@@ -161,7 +161,7 @@ impl<T: PartialEq> Memory<T> {
                 return;
             };
             let known = self.entries.get(&key);
-            if known.is_some_and(|known| known.presence == Presence::Gone(since))
+            if known.is_some_and(|known| known.presence == Presence::Removed(since))
                 && let Some(known) = self.entries.remove(&key)
             {
                 self.bytes -= known.bytes;
@@ -170,8 +170,8 @@ impl<T: PartialEq> Memory<T> {
     }
 
     /// All of it is to be saved anew.
-    pub(super) fn save_anew(&mut self) {
-        self.entries.save_anew();
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.entries.mark_all_dirty();
     }
 
     fn take(&mut self, key: String, value: T, presence: Presence, bytes: usize) -> bool {
@@ -211,7 +211,7 @@ impl<T: PartialEq> Memory<T> {
     }
 }
 
-impl<T: PartialEq + Serialize + DeserializeOwned> Memory<T> {
+impl<T: PartialEq + Serialize + DeserializeOwned> TtlCache<T> {
     /// What was saved by keys that begin so, `most` at most, as far as `still` leaves it.
     pub(super) fn restore(
         saved: &[Entry],
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_gone_are_remembered_for_minutes_and_no_longer() {
         let start = Instant::now();
-        let mut memory = Memory::default();
+        let mut memory = TtlCache::default();
         memory.insert("a".to_owned(), 1);
         memory.forget("a", start);
         assert!(!memory.is_there("a"));
@@ -270,7 +270,7 @@ mod tests {
     fn whoever_is_restored_is_kept_until_a_listing_and_counts_among_the_gone_from_then_on() {
         let start = Instant::now();
         let later = start + RESTORED_KEPT / 2;
-        let mut memory = Memory::default();
+        let mut memory = TtlCache::default();
         memory.insert_restored("a", 1, start);
         memory.insert_restored("b", 1, start);
         memory.expire(later);
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn whoever_came_back_stays() {
         let start = Instant::now();
-        let mut memory = Memory::default();
+        let mut memory = TtlCache::default();
         memory.insert("a".to_owned(), 1);
         memory.forget("a", start);
         memory.insert("a".to_owned(), 2);
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn whoever_a_listing_leaves_out_is_gone() {
         let now = Instant::now();
-        let mut memory = Memory::default();
+        let mut memory = TtlCache::default();
         memory.insert("a".to_owned(), 1);
         memory.insert("b".to_owned(), 1);
         memory.begin_listing();
@@ -319,7 +319,7 @@ mod tests {
     fn the_large_have_room_together_and_no_more() {
         const PART: usize = BYTES_MAX / 4;
         let start = Instant::now();
-        let mut memory = Memory::default();
+        let mut memory = TtlCache::default();
         for key in ["a", "b", "c", "d"] {
             assert!(memory.insert_sized(key.to_owned(), 1, PART), "{key}");
         }
@@ -344,7 +344,7 @@ mod tests {
             steps in proptest::collection::vec((0..5u8, 0..20_000u32), 1..60),
         ) {
             let mut now = Instant::now();
-            let mut memory = Memory::default();
+            let mut memory = TtlCache::default();
             for (what, number) in steps {
                 now += Duration::from_millis(u64::from(number));
                 match what {

@@ -259,11 +259,11 @@ pub struct Limit {
 
 /// What happened to a process besides a kill; counted, and shown in the wide output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aside {
+pub struct NonKill {
     /// Nanoseconds since boot; absent in a saved log that does not tell.
     pub boot_time_ns: Option<u64>,
     /// What it was.
-    pub kind: AsideKind,
+    pub kind: NonKillKind,
     /// The process; 0 where the kernel told only a thread.
     pub pid: u32,
     /// The thread.
@@ -276,7 +276,7 @@ pub struct Aside {
 
 /// What the OOM killer does besides killing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AsideKind {
+pub enum NonKillKind {
     /// A process that was a victim already was sent SIGKILL once more; `/proc/vmstat` counts it again.
     Rekill,
     /// A task that was dying already was given the reserves, not killed.

@@ -114,7 +114,7 @@ pub struct Pod {
 
 /// Kills of one container that have one report together: that of the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Many {
+pub struct Coalesced {
     /// How many.
     pub kills: u64,
     /// How many calls of the OOM killer they were, without those that other reports tell of.

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 
 use super::{
-    Identity, Standing,
+    Identity, Provenance,
     age::{Now, Saved},
 };
-use crate::store::database::Purpose;
+use crate::store::database::OpenMode;
 
 /// Rows of `meta`.
 const MACHINE: &str = "machine";
@@ -26,7 +26,7 @@ pub(super) struct Meta(HashMap<String, String>);
 
 /// What the first transaction of an agent takes away of what others have left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Takeover {
+pub(super) enum Reset {
     /// State that holds for one boot.
     Parts(&'static [&'static str]),
     /// All state; what was not told is not going to be.
@@ -81,27 +81,27 @@ impl Meta {
     pub(super) fn stand(
         &self,
         identity: &Identity,
-        purpose: Purpose,
+        purpose: OpenMode,
         boot_parts: &'static [&'static str],
-    ) -> (Standing, Option<Takeover>) {
+    ) -> (Provenance, Option<Reset>) {
         let is = |key, value: &str| self.get(key) == Some(value);
         let standing = match self.get(NODE) {
-            None if self.get(REPLACEMENT).is_some() => Standing::Replaced,
-            None => Standing::First,
+            None if self.get(REPLACEMENT).is_some() => Provenance::Replaced,
+            None => Provenance::First,
             Some(node) if node != identity.node || !is(MACHINE, &identity.machine_id) => {
-                Standing::Other
+                Provenance::Other
             }
-            Some(_) if self.is_boot(identity) => Standing::SameBoot,
-            Some(_) => Standing::Rebooted,
+            Some(_) if self.is_boot(identity) => Provenance::SameBoot,
+            Some(_) => Provenance::Rebooted,
         };
         let predecessor = identity.predecessor.as_deref();
         let is_followed = predecessor.is_some_and(|run| is(RUN, run));
         let takeover = match standing {
-            _ if purpose == Purpose::Resume && is(RUN, &identity.run) => None,
-            _ if purpose == Purpose::Resume && !is_followed => Some(Takeover::All),
-            Standing::SameBoot => None,
-            Standing::Rebooted => Some(Takeover::Parts(boot_parts)),
-            _ => Some(Takeover::All),
+            _ if purpose == OpenMode::Resume && is(RUN, &identity.run) => None,
+            _ if purpose == OpenMode::Resume && !is_followed => Some(Reset::All),
+            Provenance::SameBoot => None,
+            Provenance::Rebooted => Some(Reset::Parts(boot_parts)),
+            _ => Some(Reset::All),
         };
         (standing, takeover)
     }
@@ -133,7 +133,7 @@ impl Meta {
     }
 }
 
-impl Takeover {
+impl Reset {
     pub(super) fn make(&self, connection: &Connection) -> rusqlite::Result<()> {
         match self {
             Self::Parts(parts) => {

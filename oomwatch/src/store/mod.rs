@@ -38,11 +38,11 @@ use crate::{
 pub use self::{
     age::Now,
     compaction::MAX_ROWS,
-    database::{Purpose, Store, Written},
+    database::{OpenMode, Store, Written},
     error::StoreError,
     files::{FILE, FOLDER, Lock, LockError},
     pending::{Load, Pending},
-    writer::{Answers, Journal},
+    writer::{Answers, History},
 };
 
 /// Where the journal is, and how much of it is kept.
@@ -103,7 +103,7 @@ impl Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// What can be gone on from.
-    pub standing: Standing,
+    pub standing: Provenance,
     /// Kills that were not told: those that have their names in the order in which they got them, then the others in the
     /// order in which they were seen.
     pub open: Vec<(RowState, Report)>,
@@ -113,7 +113,7 @@ pub struct Restored {
 
 /// What a journal is to an agent that starts; the same at the next start, until something was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Provenance {
     /// There was none.
     First,
     /// It was written on this boot.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, types::FromSql};
 use tempfile::TempDir;
 
-use super::{Batch, Config, Identity, Now, Pending, Purpose, Restored, Store, Written};
+use super::{Batch, Config, Identity, Now, OpenMode, Pending, Restored, Store, Written};
 use crate::store::{database::begin, files};
 use crate::{
     model::{persist::Change, report::Report},
@@ -56,7 +56,7 @@ impl Place {
     }
 
     pub(super) fn start_as(&self, identity: &Identity) -> (Store, Restored) {
-        Store::open(&self.config, identity, Purpose::Start, now(0)).expect("open the journal")
+        Store::open(&self.config, identity, OpenMode::Start, now(0)).expect("open the journal")
     }
 
     /// As another process that reads it finds it.

@@ -9,10 +9,10 @@ use std::{
 use kube::Client;
 use oomwatch::{
     deliver::events::{
-        Cause, Delivery, Events, NodeUid, Notice, Outcome, Policy, Reporter, Undelivered,
+        Cause, Delivery, DeliveryStat, Events, NodeUid, Outcome, Policy, Reporter, Undelivered,
     },
     model::{
-        persist::{Change, Entry, clock::JournalClock},
+        persist::{Change, Entry, clock::PersistentClock},
         report::Report,
     },
     sys::clock,
@@ -30,12 +30,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Agent {
     pub(crate) events: Events,
     delivery: Delivery,
-    seen: Arc<Seen>,
+    seen: Arc<CaptureItem>,
 }
 
 #[derive(Default)]
-struct Seen {
-    notices: Mutex<Vec<Notice>>,
+struct CaptureItem {
+    notices: Mutex<Vec<DeliveryStat>>,
     more: Notify,
 }
 
@@ -67,9 +67,9 @@ impl Agent {
             max_age: Duration::from_hours(1),
             start_delay: Duration::ZERO,
         };
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(CaptureItem::default());
         let told = seen.clone();
-        let clock = JournalClock::restore(saved, &host(), clock::reading());
+        let clock = PersistentClock::restore(saved, &host(), clock::reading());
         let events = Events::new(policy, clock, saved, move |notice| {
             told.notices.lock().expect("no panic").push(*notice);
             told.more.notify_one();
@@ -88,18 +88,18 @@ impl Agent {
 
     /// Delivers until this many incidents have had this outcome.
     pub(crate) async fn until(&mut self, outcome: Outcome, incidents: u32) {
-        let is_so = |notices: &[Notice]| settled(notices, outcome) >= incidents;
+        let is_so = |notices: &[DeliveryStat]| settled(notices, outcome) >= incidents;
         self.deliver(&format!("{incidents} {outcome:?}"), is_so)
             .await;
     }
 
     /// Delivers until a request has failed for this cause.
     pub(crate) async fn until_delayed(&mut self, cause: Cause) {
-        let is_so = |notices: &[Notice]| delays(notices, cause) > 0;
+        let is_so = |notices: &[DeliveryStat]| delays(notices, cause) > 0;
         self.deliver(&format!("{cause:?}"), is_so).await;
     }
 
-    async fn deliver(&mut self, what: &str, is_so: impl Fn(&[Notice]) -> bool) {
+    async fn deliver(&mut self, what: &str, is_so: impl Fn(&[DeliveryStat]) -> bool) {
         let seen = self.seen.clone();
         let waited = async {
             while !is_so(&seen.notices.lock().expect("no panic")) {
@@ -138,7 +138,7 @@ impl Agent {
 
     /// Saves all of it.
     pub(crate) fn save(&self) -> Vec<Entry> {
-        self.events.save_anew();
+        self.events.mark_all_dirty();
         let changes = self.events.changes().into_iter();
         let entry = |Change {
                          part, key, value, ..
@@ -159,14 +159,14 @@ impl Agent {
         delays(&self.notices(), cause)
     }
 
-    fn notices(&self) -> Vec<Notice> {
+    fn notices(&self) -> Vec<DeliveryStat> {
         self.seen.notices.lock().expect("no panic").clone()
     }
 }
 
-fn settled(notices: &[Notice], wanted: Outcome) -> u32 {
+fn settled(notices: &[DeliveryStat], wanted: Outcome) -> u32 {
     let incidents = notices.iter().map(|notice| match notice {
-        Notice::Settled {
+        DeliveryStat::Settled {
             outcome, incidents, ..
         } if *outcome == wanted => *incidents,
         _ => 0,
@@ -174,8 +174,7 @@ fn settled(notices: &[Notice], wanted: Outcome) -> u32 {
     incidents.sum()
 }
 
-fn delays(notices: &[Notice], wanted: Cause) -> usize {
-    let is_one =
-        |notice: &&Notice| matches!(notice, Notice::Delayed { cause, .. } if *cause == wanted);
+fn delays(notices: &[DeliveryStat], wanted: Cause) -> usize {
+    let is_one = |notice: &&DeliveryStat| matches!(notice, DeliveryStat::Delayed { cause, .. } if *cause == wanted);
     notices.iter().filter(is_one).count()
 }

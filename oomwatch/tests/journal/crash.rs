@@ -7,7 +7,7 @@ use std::{
 
 use oomwatch::{
     model::persist::Change,
-    store::{Answers, Batch, Journal, RowState},
+    store::{Answers, Batch, History, RowState},
 };
 
 use crate::made::{itself, kill, open, runtime, saved, value};
@@ -133,7 +133,7 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
     })
 }
 
-async fn write(journal: &Journal, answers: &mut Answers, batch: &Batch) {
+async fn write(journal: &History, answers: &mut Answers, batch: &Batch) {
     let ticket = journal.write(batch);
     let known = saved(answers, ticket).await;
     assert!(known.is_empty(), "{known:?} came twice");

@@ -4,7 +4,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use oomwatch::store::{Outcome, Standing};
+use oomwatch::store::{Outcome, Provenance};
 
 use crate::made::{itself, kill, open, runtime, saved, told, value};
 
@@ -76,7 +76,7 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
         // And from a start that follows another: what it goes on from is never out of the journal.
         fill();
         let (journal, mut answers, restored) = open(folder);
-        assert_eq!(restored.standing, Standing::SameBoot);
+        assert_eq!(restored.standing, Provenance::SameBoot);
         let ticket = journal.write(&told(vec![kill(1001)]));
         assert_eq!(answers.next().await.outcome, Outcome::Kept);
         fs::remove_file(&filler).expect("make room");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use oomwatch::{
     model::report::Report,
     store::{
-        Answer, Answers, Batch, Config, FILE, Identity, Journal, Outcome, Restored, Ticket, codec,
+        Answer, Answers, Batch, Config, FILE, History, Identity, Outcome, Restored, Ticket, codec,
     },
 };
 use rusqlite::{Connection, types::FromSql};
@@ -34,13 +34,13 @@ pub(crate) fn told(reports: Vec<Report>) -> Batch {
     }
 }
 
-pub(crate) fn open(folder: &Path) -> (Journal, Answers, Restored) {
+pub(crate) fn open(folder: &Path) -> (History, Answers, Restored) {
     let config = Config {
         folder: folder.to_owned(),
         ..Config::default()
     };
     let [machine, node, boot] = ["machine", "node-1", "boot"].map(str::to_owned);
-    Journal::open(config, Identity::new(machine, node, boot))
+    History::open(config, Identity::new(machine, node, boot))
 }
 
 /// Waits until it is on the disk. What was known.

@@ -12,7 +12,7 @@ use crate::{
     machine::Machine,
     report::Report,
     rung::Rung,
-    rungs::{Kill, Kills, Seen, attempt},
+    rungs::{CaptureItem, Kill, Kills, attempt},
 };
 
 /// How far usages of cgroups may be apart that are read at different moments of one kill.
@@ -33,7 +33,7 @@ struct Verdict {
 pub(crate) struct Agreement<'a> {
     machine: &'a Machine,
     scenarios: &'a [Kills],
-    seen: &'a [Seen],
+    seen: &'a [CaptureItem],
     /// Victims that the kernel log's headers name; absent if it could not be read.
     headers: Option<BTreeSet<u32>>,
     verdicts: BTreeMap<(&'static str, Rung), Verdict>,
@@ -48,7 +48,7 @@ impl<'a> Agreement<'a> {
     pub(crate) fn check(
         machine: &'a Machine,
         scenarios: &'a [Kills],
-        seen: &'a [Seen],
+        seen: &'a [CaptureItem],
         headers: Option<BTreeSet<u32>>,
     ) -> Self {
         let mut agreement = Self {
@@ -79,7 +79,7 @@ impl<'a> Agreement<'a> {
         agreement
     }
 
-    fn best(&self) -> &'a Seen {
+    fn best(&self) -> &'a CaptureItem {
         self.seen.first().expect("a rung that could be had")
     }
 
@@ -130,7 +130,7 @@ impl<'a> Agreement<'a> {
         scenario: &'static str,
         kill: &Kill,
         (expected, best): (&Expected, &'a Report),
-        other: &'a Seen,
+        other: &'a CaptureItem,
     ) {
         if other.rung == Rung::Counters {
             let missing = everything(best);
@@ -221,7 +221,7 @@ impl<'a> Agreement<'a> {
     }
 
     /// Kills that nobody made: on a machine with others than these tests only what tells itself to be theirs.
-    fn leftovers(&self, seen: &Seen) -> Vec<String> {
+    fn leftovers(&self, seen: &CaptureItem) -> Vec<String> {
         let own = self.machine.path();
         seen.reports
             .iter()
@@ -239,7 +239,7 @@ impl<'a> Agreement<'a> {
     }
 
     /// Each rung has held its own sum against the kernel's count; where nobody else kills, the sums must be the same.
-    fn sum(&self, seen: &Seen) -> Result<(), String> {
+    fn sum(&self, seen: &CaptureItem) -> Result<(), String> {
         let kills = self.scenarios.iter().flat_map(|kills| &kills.kills);
         let least: usize = kills.clone().map(|kill| *kill.count.start()).sum();
         let is_exact = kills.clone().all(|kill| kill.is_exact);

@@ -16,9 +16,9 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
-    capture::observer::{Observer, Seen, cursor::Cursor},
+    capture::observer::{CaptureItem, Observer, cursor::Cursor},
     cli::{Cli, Command as Words, KernelArgs},
-    model::kill::AsideKind,
+    model::kill::NonKillKind,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -112,7 +112,7 @@ async fn keep(orders: &HashMap<String, String>) {
     while !is_ending {
         let mut take = |seen| {
             match seen {
-                Seen::Kill(kill) => kept.kills.push(Kill {
+                CaptureItem::Kill(kill) => kept.kills.push(Kill {
                     pid: kill.victim.pid,
                     boot_time_ns: kill.boot_time_ns.expect("a time"),
                     // Others on this machine may be killed too deep for a path.
@@ -121,8 +121,8 @@ async fn keep(orders: &HashMap<String, String>) {
                         .cgroup
                         .map_or_else(Vec::new, |cgroup| cgroup.path),
                 }),
-                Seen::Aside(aside) => {
-                    kept.rekills += u64::from(aside.kind == AsideKind::Rekill);
+                CaptureItem::NonKill(aside) => {
+                    kept.rekills += u64::from(aside.kind == NonKillKind::Rekill);
                 }
                 other => panic!("{other:?}"),
             }

@@ -153,7 +153,7 @@ impl<'a> Rungs<'a> {
         } = self;
         let seen: Vec<_> = watchers
             .into_iter()
-            .map(|(rung, watcher)| Seen::of(rung, watcher))
+            .map(|(rung, watcher)| CaptureItem::of(rung, watcher))
             .collect();
         assert!(!seen.is_empty(), "no rung could be had: {absent:#?}");
         let headers = log
@@ -178,7 +178,7 @@ pub(crate) fn try_rung(machine: &Machine, rung: Rung) -> Result<(), String> {
 }
 
 /// What a rung has seen.
-pub(crate) struct Seen {
+pub(crate) struct CaptureItem {
     pub(crate) rung: Rung,
     pub(crate) reports: Vec<Report>,
     /// Of the whole machine, if it is whole; kills without a name count as kills.
@@ -187,7 +187,7 @@ pub(crate) struct Seen {
     pub(crate) problems: Vec<String>,
 }
 
-impl Seen {
+impl CaptureItem {
     fn of(rung: Rung, watcher: Watcher) -> Self {
         let mut seen = Self {
             rung,

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
-    capture::observer::{Observer, Seen},
+    capture::observer::{CaptureItem, Observer},
     cli::{Cli, Command as Typed, KernelArgs},
     identify::{
         names::{Names, Sources},
@@ -94,7 +94,7 @@ impl Node {
                     while !is_enough(&all) {
                         tokio::select! {
                             drained = observer.drain(|seen| {
-                                if let Seen::Kill(kill) = seen {
+                                if let CaptureItem::Kill(kill) = seen {
                                     names.push(Report::new(*kill, &host));
                                 }
                                 std::ops::ControlFlow::<()>::Continue(())

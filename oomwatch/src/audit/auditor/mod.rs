@@ -24,19 +24,19 @@ use tracing::{debug, warn};
 use self::saved::{Looked, Saved, Sum};
 use crate::{
     audit::{
-        backfill::{Filling, Wanted, fill},
+        backfill::{Backfill, Wanted, fill},
         recent::Recent,
-        totals::{Counts, Tally, Verdict},
+        totals::{AuditResult, Counts, Totals},
     },
     capture::{
         bpf::describe,
-        counters::{Gap, Since},
+        counters::{CgroupKillTracker, Gap},
         kmsg::{assemble::LogKill, snapshot::Whole, snapshot_clock::Past},
         observer::Losses,
     },
     cli::KernelArgs,
     model::{
-        kill::{Aside, AsideKind, Kill},
+        kill::{Kill, NonKill, NonKillKind},
         persist::{Change, Entry},
     },
     sys::{
@@ -52,7 +52,7 @@ const AFTER_A_KILL: Duration = Duration::from_secs(1);
 
 /// When to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rhythm {
+pub enum Schedule {
     /// After kills, and now and then.
     Steady,
     /// After kills alone: nothing wakes up for it where none is killed.
@@ -65,12 +65,12 @@ pub struct Auditor {
     proc_root: PathBuf,
     kmsg: PathBuf,
     boot_id: String,
-    rhythm: Rhythm,
-    tally: Tally,
+    rhythm: Schedule,
+    tally: Totals,
     /// What others had lost before this one began.
     lost_before: Losses,
     recent: Recent,
-    cgroups: Since,
+    cgroups: CgroupKillTracker,
     looked: Instant,
     /// What was told when the cgroups were looked at.
     told_at_look: u64,
@@ -113,18 +113,18 @@ pub struct Filled {
     /// Kills that the log alone tells.
     pub kills: Vec<Box<LogKill>>,
     /// Re-kills likewise.
-    pub rekills: Vec<Aside>,
+    pub rekills: Vec<NonKill>,
     /// Kills that nobody tells.
     pub gap: Option<Gap>,
 }
 
 impl Auditor {
     /// From now on: nothing that is older is missing. `boot_id` is the host's.
-    pub fn start(args: &KernelArgs, boot_id: &str, rhythm: Rhythm) -> Result<Self, HostError> {
+    pub fn start(args: &KernelArgs, boot_id: &str, rhythm: Schedule) -> Result<Self, HostError> {
         let now = count(&args.proc_root)?;
-        let tally = Tally::new(now.boot_time_ns, now.kills);
+        let tally = Totals::new(now.boot_time_ns, now.kills);
         let sum = Sum::new(boot_id, tally, now.boot_time_ns);
-        let cgroups = Since::now(&args.proc_root, &args.cgroup_root)?;
+        let cgroups = CgroupKillTracker::now(&args.proc_root, &args.cgroup_root)?;
         let recent = Recent::default();
         Ok(Self::new(args, rhythm, sum, recent, cgroups, now))
     }
@@ -133,7 +133,7 @@ impl Auditor {
     pub fn resume(
         args: &KernelArgs,
         boot_id: &str,
-        rhythm: Rhythm,
+        rhythm: Schedule,
         entries: &[Entry],
     ) -> Result<Self, HostError> {
         let Some(sum) = Sum::read(entries) else {
@@ -149,7 +149,7 @@ impl Auditor {
         };
         let Looked { before, told } = looked;
         let known = sum.tally.counts.told().saturating_sub(told);
-        let cgroups = Since::then(&args.proc_root, &args.cgroup_root, before, known);
+        let cgroups = CgroupKillTracker::then(&args.proc_root, &args.cgroup_root, before, known);
         let mut auditor = Self::new(args, rhythm, sum, recent, cgroups, now);
         auditor.told_at_look = told;
         auditor.soon();
@@ -158,10 +158,10 @@ impl Auditor {
 
     fn new(
         args: &KernelArgs,
-        rhythm: Rhythm,
+        rhythm: Schedule,
         sum: Sum,
         recent: Recent,
-        cgroups: Since,
+        cgroups: CgroupKillTracker,
         count: Count,
     ) -> Self {
         let Sum {
@@ -208,10 +208,10 @@ impl Auditor {
     }
 
     /// Something else was.
-    pub fn aside(&mut self, aside: &Aside) {
+    pub fn aside(&mut self, aside: &NonKill) {
         self.soon();
         self.tally.aside(aside);
-        if aside.kind == AsideKind::Rekill {
+        if aside.kind == NonKillKind::Rekill {
             self.recent.rekill(aside);
             self.cgroups.kill(aside.cgroup.as_ref());
         }
@@ -270,7 +270,7 @@ impl Auditor {
 
     /// Compares at the end: what is missing now may be looked for. All records that are there have been taken; something may
     /// be killed even now.
-    pub fn compare_at_end(&mut self, losses: Losses) -> Result<Verdict, HostError> {
+    pub fn compare_at_end(&mut self, losses: Losses) -> Result<AuditResult, HostError> {
         self.look(losses)?;
         self.missing = u64::MAX;
         Ok(self.tally.verdict(self.last.kills))
@@ -299,11 +299,11 @@ impl Auditor {
             since_boot_time_ns: self.complete_boot_time_ns,
             offset_ns: self.offset_ns,
         };
-        let Filling {
+        let Backfill {
             kills,
             rekills,
             offset_ns,
-        } = log.map_or_else(Filling::default, |log| fill(log, &self.recent, wanted));
+        } = log.map_or_else(Backfill::default, |log| fill(log, &self.recent, wanted));
         self.offset_ns = offset_ns.or(self.offset_ns);
         for found in &kills {
             self.tally.counts.kills += 1;
@@ -384,9 +384,9 @@ impl Auditor {
     }
 
     /// What was saved is lost: all of it is a change again.
-    pub fn save_anew(&mut self) {
+    pub fn mark_all_dirty(&mut self) {
         self.saved = Saved::default();
-        self.recent.save_anew();
+        self.recent.mark_all_dirty();
     }
 
     /// Looks at the count once more.
@@ -394,7 +394,7 @@ impl Auditor {
         self.lost(losses);
         self.last = self.count()?;
         let verdict = self.tally.verdict(self.last.kills);
-        if let Verdict::Excess(excess) = verdict {
+        if let AuditResult::Excess(excess) = verdict {
             debug!(excess, "more OOM kills were seen than the kernel counted");
         }
         Ok(())
@@ -420,7 +420,7 @@ impl Auditor {
     }
 }
 
-impl Rhythm {
+impl Schedule {
     /// When to compare if nothing happens.
     fn next(self) -> Option<Instant> {
         match self {

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::{
         recent::{Known, Recent},
-        totals::Tally,
+        totals::Totals,
     },
-    capture::counters::Earlier,
+    capture::counters::Baseline,
     model::persist::{self, Change, Entry},
 };
 
@@ -21,7 +21,7 @@ pub(super) const KNOWN: &str = "known-";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sum {
     pub(super) boot_id: String,
-    pub(super) tally: Tally,
+    pub(super) tally: Totals,
     #[serde(default)]
     pub(super) offset_ns: Option<i64>,
     pub(super) complete_boot_time_ns: u64,
@@ -30,7 +30,7 @@ pub(super) struct Sum {
 /// The cgroups' counts when they were looked at, and what was told by then.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Looked {
-    pub(super) before: Earlier,
+    pub(super) before: Baseline,
     pub(super) told: u64,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Saved {
 }
 
 impl Sum {
-    pub(super) fn new(boot_id: &str, tally: Tally, complete_boot_time_ns: u64) -> Self {
+    pub(super) fn new(boot_id: &str, tally: Totals, complete_boot_time_ns: u64) -> Self {
         Self {
             boot_id: boot_id.to_owned(),
             tally,
@@ -53,7 +53,7 @@ impl Sum {
 
     /// Before anything was killed.
     pub(super) fn at_boot(boot_id: &str) -> Self {
-        Self::new(boot_id, Tally::new(0, 0), 0)
+        Self::new(boot_id, Totals::new(0, 0), 0)
     }
 
     pub(super) fn read(entries: &[Entry]) -> Option<Self> {
@@ -64,7 +64,7 @@ impl Sum {
 impl Looked {
     pub(super) fn at_boot() -> Self {
         Self {
-            before: Earlier::nothing(),
+            before: Baseline::nothing(),
             told: 0,
         }
     }
@@ -85,7 +85,7 @@ impl Saved {
     pub(super) fn changes(
         &mut self,
         sum: Sum,
-        (before, told): (&Earlier, u64),
+        (before, told): (&Baseline, u64),
         recent: &mut Recent,
     ) -> Vec<Change> {
         let mut changes = Vec::new();

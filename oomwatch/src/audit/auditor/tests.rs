@@ -60,7 +60,7 @@ impl Kernel {
     }
 
     fn auditor(&self) -> Auditor {
-        Auditor::start(&self.args(), BOOT, Rhythm::Steady).expect("read vmstat")
+        Auditor::start(&self.args(), BOOT, Schedule::Steady).expect("read vmstat")
     }
 
     fn save(&mut self, auditor: &mut Auditor) {
@@ -85,7 +85,7 @@ impl Kernel {
                 value: value.clone(),
             })
             .collect();
-        Auditor::resume(&self.args(), boot_id, Rhythm::Steady, &entries).expect("read vmstat")
+        Auditor::resume(&self.args(), boot_id, Schedule::Steady, &entries).expect("read vmstat")
     }
 }
 
@@ -428,9 +428,9 @@ async fn nothing_wakes_up_for_it_where_none_is_killed() {
     let start = |rhythm| Auditor::start(&kernel.args(), BOOT, rhythm).expect("read vmstat");
     let is_due =
         async |auditor: &Auditor, within| tokio::time::timeout(within, auditor.due()).await.is_ok();
-    let steady = start(Rhythm::Steady);
+    let steady = start(Schedule::Steady);
     assert!(is_due(&steady, EVERY + AFTER_A_KILL).await);
-    let mut quiet = start(Rhythm::AfterKills);
+    let mut quiet = start(Schedule::AfterKills);
     assert!(!is_due(&quiet, 100 * EVERY).await);
     see(&mut quiet, 1);
     kernel.counts(8);

@@ -12,11 +12,11 @@ use std::collections::{HashMap, VecDeque};
 use super::recent::{Known, Recent, Told};
 use crate::{
     capture::kmsg::{
-        assemble::{Found, LogKill},
+        assemble::{LogItem, LogKill},
         snapshot::Whole,
         snapshot_clock::Past,
     },
-    model::kill::Aside,
+    model::kill::NonKill,
 };
 
 /// What is to be found.
@@ -32,18 +32,18 @@ pub struct Wanted {
 
 /// What was found, in the order of the log.
 #[derive(Debug, Default)]
-pub struct Filling {
+pub struct Backfill {
     /// Kills that nobody had told.
     pub kills: Vec<Box<LogKill>>,
     /// Re-kills likewise.
-    pub rekills: Vec<Aside>,
+    pub rekills: Vec<NonKill>,
     /// How the log's clock stands, if that is known now.
     pub offset_ns: Option<i64>,
 }
 
 /// A kill or re-kill of the log.
 struct Line {
-    found: Found,
+    found: LogItem,
     pid: u32,
     tid: u32,
     stamp_ns: u64,
@@ -53,7 +53,7 @@ struct Line {
 
 /// Finds what is missing.
 #[must_use]
-pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Filling {
+pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Backfill {
     let Whole { found, past } = log;
     let doubt = past.doubt_ns();
     let likely = past.offset_ns(wanted.offset_ns);
@@ -73,18 +73,18 @@ pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Filling {
         .into_iter()
         .filter(|line| !line.is_known && past.boot_time_ns(line.stamp_ns, offset) >= earliest)
         .collect();
-    let mut filling = Filling {
+    let mut filling = Backfill {
         offset_ns,
-        ..Filling::default()
+        ..Backfill::default()
     };
     let older = new.len().saturating_sub(missing);
     for Line { found, .. } in new.into_iter().skip(older) {
         match found {
-            Found::Kill(mut found) => {
+            LogItem::Kill(mut found) => {
                 date(&mut found, &past, offset);
                 filling.kills.push(found);
             }
-            Found::Rekill { mut aside, stamp } => {
+            LogItem::Rekill { mut aside, stamp } => {
                 let stamp = stamp.boot_time_ns;
                 aside.boot_time_ns = stamp.map(|stamp| past.boot_time_ns(stamp, offset));
                 filling.rekills.push(aside);
@@ -95,11 +95,11 @@ pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Filling {
 }
 
 /// The log's kills, as far as they have times.
-fn read(found: VecDeque<Found>, past: &Past, offset_ns: i64) -> Vec<Line> {
+fn read(found: VecDeque<LogItem>, past: &Past, offset_ns: i64) -> Vec<Line> {
     let line = |found| {
         let (stamp, pid, tid) = match &found {
-            Found::Kill(found) => (found.stamp, found.kill.victim.pid, found.kill.victim.tid),
-            Found::Rekill { aside, stamp } => (*stamp, aside.pid, aside.tid),
+            LogItem::Kill(found) => (found.stamp, found.kill.victim.pid, found.kill.victim.tid),
+            LogItem::Rekill { aside, stamp } => (*stamp, aside.pid, aside.tid),
         };
         let stamp_ns = stamp.boot_time_ns?;
         Some(Line {
@@ -152,7 +152,7 @@ impl Line {
 
     /// What is alike comes first, and then what is near.
     fn distance(&self, known: &Known) -> (bool, u64) {
-        let is_rekill = matches!(self.found, Found::Rekill { .. });
+        let is_rekill = matches!(self.found, LogItem::Rekill { .. });
         (
             is_rekill != (known.told == Told::Rekill),
             self.boot_time_ns.abs_diff(known.boot_time_ns),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     capture::kmsg::record::Stamp,
-    model::kill::{AsideKind, Kill},
+    model::kill::{Kill, NonKillKind},
     sys::clock::Moment,
     testing,
 };
@@ -30,10 +30,10 @@ fn kill(pid: u32, boot_time_ns: u64) -> Kill {
     kill
 }
 
-fn rekill(pid: u32, boot_time_ns: u64) -> Aside {
-    Aside {
+fn rekill(pid: u32, boot_time_ns: u64) -> NonKill {
+    NonKill {
         boot_time_ns: Some(boot_time_ns),
-        kind: AsideKind::Rekill,
+        kind: NonKillKind::Rekill,
         pid,
         tid: pid,
         comm: None,
@@ -42,8 +42,8 @@ fn rekill(pid: u32, boot_time_ns: u64) -> Aside {
 }
 
 /// The log's line of a kill.
-fn line(pid: u32, stamp_ns: u64) -> Found {
-    Found::Kill(Box::new(LogKill {
+fn line(pid: u32, stamp_ns: u64) -> LogItem {
+    LogItem::Kill(Box::new(LogKill {
         kill: kill(pid, stamp_ns),
         stamp: stamp(stamp_ns),
         incident: stamp(stamp_ns),
@@ -54,8 +54,8 @@ fn line(pid: u32, stamp_ns: u64) -> Found {
     }))
 }
 
-fn line_of_rekill(pid: u32, stamp_ns: u64) -> Found {
-    Found::Rekill {
+fn line_of_rekill(pid: u32, stamp_ns: u64) -> LogItem {
+    LogItem::Rekill {
         aside: rekill(pid, stamp_ns),
         stamp: stamp(stamp_ns),
     }
@@ -70,7 +70,7 @@ fn recent(kills: &[(u32, u64)]) -> Recent {
 }
 
 /// A log that is read now, on a machine whose clocks are that far apart.
-fn log(found: impl IntoIterator<Item = Found>, boot_is_ahead_ns: u64) -> Whole {
+fn log(found: impl IntoIterator<Item = LogItem>, boot_is_ahead_ns: u64) -> Whole {
     let found: VecDeque<_> = found.into_iter().collect();
     let now = Moment {
         instant: Instant::now(),
@@ -92,7 +92,7 @@ fn wanted(missing: u64, since: u64) -> Wanted {
 }
 
 /// Process and time of the kills, processes of the re-kills.
-fn told(filling: &Filling) -> (Vec<(u32, u64)>, Vec<u32>) {
+fn told(filling: &Backfill) -> (Vec<(u32, u64)>, Vec<u32>) {
     let kill = |kill: &Kill| (kill.victim.pid, kill.boot_time_ns.expect("a time"));
     let kills = filling.kills.iter();
     (
@@ -183,12 +183,12 @@ fn kill_that_was_filled_takes_its_line_the_next_time() {
 
 #[test]
 fn line_without_a_time_is_of_no_use() {
-    let Found::Kill(mut timeless) = line(7, SECOND) else {
+    let LogItem::Kill(mut timeless) = line(7, SECOND) else {
         panic!("not a kill");
     };
     timeless.stamp = Stamp::default();
     let filling = fill(
-        log([Found::Kill(timeless)], 0),
+        log([LogItem::Kill(timeless)], 0),
         &Recent::default(),
         wanted(1, 0),
     );
@@ -252,12 +252,12 @@ fn line_of_which_nobody_knows_whether_it_is_told_is_left_out() {
 
 #[test]
 fn incident_is_never_later_than_its_kills() {
-    let Found::Kill(mut second) = line(8, 6 * SECOND) else {
+    let LogItem::Kill(mut second) = line(8, 6 * SECOND) else {
         panic!("not a kill");
     };
     second.incident = stamp(5 * SECOND);
     let filling = fill(
-        log([line(7, 5 * SECOND), Found::Kill(second)], 0),
+        log([line(7, 5 * SECOND), LogItem::Kill(second)], 0),
         &Recent::default(),
         wanted(2, 0),
     );

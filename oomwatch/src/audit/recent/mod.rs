@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::kmsg::assemble::REMEMBERED,
-    model::kill::{Aside, Kill},
+    model::kill::{Kill, NonKill},
 };
 
 /// Kills that are remembered: as many as the log is read for.
@@ -52,7 +52,7 @@ impl Known {
         })
     }
 
-    fn rekill(aside: &Aside) -> Option<Self> {
+    fn rekill(aside: &NonKill) -> Option<Self> {
         Some(Self {
             pid: aside.pid,
             tid: aside.tid,
@@ -114,7 +114,7 @@ impl Recent {
     }
 
     /// Takes a re-kill.
-    pub fn rekill(&mut self, aside: &Aside) {
+    pub fn rekill(&mut self, aside: &NonKill) {
         if let Some(known) = Known::rekill(aside) {
             self.push(known);
         }
@@ -164,7 +164,7 @@ impl Recent {
     }
 
     /// What was saved is lost: all of them are new.
-    pub fn save_anew(&mut self) {
+    pub fn mark_all_dirty(&mut self) {
         let numbers = self.kills.iter().map(|(number, _)| *number);
         self.changed.extend(numbers);
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{model::kill::AsideKind, testing};
+use crate::{model::kill::NonKillKind, testing};
 
 fn kill(pid: u32, boot_time_ns: u64) -> Kill {
     let mut kill = testing::kill();
@@ -8,10 +8,10 @@ fn kill(pid: u32, boot_time_ns: u64) -> Kill {
     kill
 }
 
-fn rekill(pid: u32, boot_time_ns: Option<u64>) -> Aside {
-    Aside {
+fn rekill(pid: u32, boot_time_ns: Option<u64>) -> NonKill {
+    NonKill {
         boot_time_ns,
-        kind: AsideKind::Rekill,
+        kind: NonKillKind::Rekill,
         pid,
         tid: pid,
         comm: None,

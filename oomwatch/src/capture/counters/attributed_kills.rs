@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::gap::{Grown, Snapshot};
+use super::gap::{Growth, Snapshot};
 use crate::model::kill;
 
 /// Cgroups of which it is remembered how many were killed in them.
@@ -10,14 +10,14 @@ const MOST_CGROUPS: usize = 1024;
 
 /// Kills that are known.
 #[derive(Debug, Default)]
-pub(super) struct Explained {
+pub(super) struct AttributedKills {
     /// By path and id.
     placed: HashMap<(Vec<u8>, Option<u64>), u64>,
     /// Those of which nobody knows where they were.
     unplaced: u64,
 }
 
-impl Explained {
+impl AttributedKills {
     /// A kill.
     pub(super) fn add(&mut self, cgroup: Option<&kill::Cgroup>) {
         let Some(cgroup) = cgroup else {
@@ -42,22 +42,22 @@ impl Explained {
 
     /// Takes them off. One in a cgroup that is gone has left its count with those above it; one that may have been anywhere
     /// is taken off everywhere, so that what is left is certain.
-    pub(super) fn subtract(&self, now: &Snapshot, grown: &mut [Grown]) {
+    pub(super) fn subtract(&self, now: &Snapshot, growth: &mut [Growth]) {
         if self.is_empty() {
             return;
         }
         let places = Places::of(now);
         for ((path, id), kills) in &self.placed {
             let place = places.find(path, *id);
-            let Some(grown) = grown.get_mut(place.index) else {
+            let Some(growth) = growth.get_mut(place.index) else {
                 continue;
             };
-            match &mut grown.here {
+            match &mut growth.here {
                 Some(here) if !place.is_above => *here = here.saturating_sub(*kills),
-                _ => grown.below = grown.below.saturating_sub(*kills),
+                _ => growth.below = growth.below.saturating_sub(*kills),
             }
         }
-        for Grown { here, below } in grown {
+        for Growth { here, below } in growth {
             *here = here.map(|here| here.saturating_sub(self.unplaced));
             *below = below.saturating_sub(self.unplaced);
         }
@@ -140,9 +140,9 @@ mod tests {
             is_whole: true,
             is_of_one_moment: true,
         };
-        let grown = |here| Grown { here, below: 10 };
-        let mut grown = [Some(10), Some(10), Some(10), None].map(grown);
-        let mut explained = Explained::default();
+        let growth = |here| Growth { here, below: 10 };
+        let mut growth = [Some(10), Some(10), Some(10), None].map(growth);
+        let mut explained = AttributedKills::default();
         explained.add_unplaced(unplaced);
         for (path, id) in kills {
             explained.add(Some(&kill::Cgroup {
@@ -150,9 +150,9 @@ mod tests {
                 id: *id,
             }));
         }
-        explained.subtract(&now, &mut grown);
-        grown
-            .map(|Grown { here, below }| (here, below))
+        explained.subtract(&now, &mut growth);
+        growth
+            .map(|Growth { here, below }| (here, below))
             .into_iter()
             .collect()
     }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn cgroups_that_are_remembered_are_bounded() {
-        let mut explained = Explained::default();
+        let mut explained = AttributedKills::default();
         for number in 0..MOST_CGROUPS + 5 {
             let path = format!("/{number}").into_bytes();
             for _ in 0..2 {

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    gap::{Earlier, GapCgroup, grown},
+    gap::{Baseline, GapCgroup, growth},
     look,
     tree::Tree,
 };
-use crate::capture::counters::attributed_kills::Explained;
+use crate::capture::counters::attributed_kills::AttributedKills;
 use crate::{model::kill::Cgroup, sys::proc::HostError};
 
 /// Cgroups with kills that are kept for later; with more of them nothing is said of those that are new.
@@ -15,26 +15,26 @@ const MOST_KEPT: usize = 1024;
 
 /// The cgroups since they were looked at.
 #[derive(Debug)]
-pub struct Since {
+pub struct CgroupKillTracker {
     proc_root: PathBuf,
     /// Absent where no memory controller can be seen.
     tree: Option<Tree>,
-    before: Earlier,
-    explained: Explained,
+    before: Baseline,
+    explained: AttributedKills,
 }
 
-impl Since {
+impl CgroupKillTracker {
     /// Since now. `cgroup_root` is the host's cgroup file system, usually `/sys/fs/cgroup`.
     pub fn now(proc_root: &Path, cgroup_root: &Path) -> Result<Self, HostError> {
-        let mut since = Self::then(proc_root, cgroup_root, Earlier::default(), 0);
+        let mut since = Self::then(proc_root, cgroup_root, Baseline::default(), 0);
         since.look()?;
         Ok(since)
     }
 
     /// Since an earlier look; so many kills are known that came after it.
     #[must_use]
-    pub fn then(proc_root: &Path, cgroup_root: &Path, before: Earlier, known: u64) -> Self {
-        let mut explained = Explained::default();
+    pub fn then(proc_root: &Path, cgroup_root: &Path, before: Baseline, known: u64) -> Self {
+        let mut explained = AttributedKills::default();
         explained.add_unplaced(known);
         Self {
             proc_root: proc_root.to_owned(),
@@ -63,15 +63,15 @@ impl Since {
     /// The cgroups in which more was killed than is known. From then on it is since now.
     pub fn unexplained(&mut self) -> Result<Vec<GapCgroup>, HostError> {
         let (_, now) = look(self.tree.as_ref(), &self.proc_root)?;
-        let cgroups = grown(&self.before, &now, &self.explained);
-        self.before = Earlier::of(&now, MOST_KEPT);
-        self.explained = Explained::default();
+        let cgroups = growth(&self.before, &now, &self.explained);
+        self.before = Baseline::of(&now, MOST_KEPT);
+        self.explained = AttributedKills::default();
         Ok(cgroups)
     }
 
     /// What the counts were when they were looked at.
     #[must_use]
-    pub fn before(&self) -> &Earlier {
+    pub fn before(&self) -> &Baseline {
         &self.before
     }
 }

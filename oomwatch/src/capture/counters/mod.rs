@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use self::{
-    attributed_kills::Explained,
-    gap::{Snapshot, grown},
+    attributed_kills::AttributedKills,
+    gap::{Snapshot, growth},
     tree::{MAX_CGROUPS, Tree},
 };
 pub use self::{
-    cgroup_kill_tracker::Since,
-    gap::{Earlier, Gap, GapCgroup, Place},
+    cgroup_kill_tracker::CgroupKillTracker,
+    gap::{Baseline, Gap, GapCgroup, Place},
 };
 use crate::sys::{
     clock,
@@ -36,7 +36,7 @@ pub struct Counters {
     /// Absent where no memory controller can be seen.
     tree: Option<Tree>,
     last: Count,
-    cgroups: Earlier,
+    cgroups: Baseline,
 }
 
 /// The kernel's count.
@@ -63,7 +63,7 @@ impl Counters {
             proc_root: proc_root.to_owned(),
             tree,
             last,
-            cgroups: Earlier::of(&cgroups, MAX_CGROUPS),
+            cgroups: Baseline::of(&cgroups, MAX_CGROUPS),
         })
     }
 
@@ -80,10 +80,10 @@ impl Counters {
             kernel_count: count.kills,
             since_boot_time_ns: self.last.boot_time_ns,
             boot_time_ns: clock::since_boot_ns(),
-            cgroups: grown(&self.cgroups, &cgroups, &Explained::default()),
+            cgroups: growth(&self.cgroups, &cgroups, &AttributedKills::default()),
         };
         self.last = count;
-        self.cgroups = Earlier::of(&cgroups, MAX_CGROUPS);
+        self.cgroups = Baseline::of(&cgroups, MAX_CGROUPS);
         Ok(Some(gap))
     }
 }

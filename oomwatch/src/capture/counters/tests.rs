@@ -96,9 +96,9 @@ impl Machine {
     }
 }
 
-fn since(machine: &Machine) -> Since {
+fn since(machine: &Machine) -> CgroupKillTracker {
     let folder = machine.folder.path();
-    Since::now(&folder.join("proc"), &folder.join("cgroup")).expect("read the counts")
+    CgroupKillTracker::now(&folder.join("proc"), &folder.join("cgroup")).expect("read the counts")
 }
 
 fn poll(counters: &mut Counters) -> Option<Gap> {
@@ -279,7 +279,7 @@ fn paths_that_are_too_long_are_left_out_and_nothing_is_made_of_that() {
     let deepest = [&path[..], b"/behind-that-bound"].concat();
     machine.make(&deepest);
     let mut counters = machine.counters();
-    assert_ne!(counters.cgroups, Earlier::nothing());
+    assert_ne!(counters.cgroups, Baseline::nothing());
     machine.count(12);
     machine.all(&path, 2);
     let gap = poll(&mut counters).expect("a gap");
@@ -332,7 +332,7 @@ fn what_nobody_told_is_told_of_the_time_since_it_was_looked_at() {
     let (proc_root, cgroup_root) = ["proc", "cgroup"]
         .map(|name| machine.folder.path().join(name))
         .into();
-    let mut then = Since::then(&proc_root, &cgroup_root, since.before().clone(), 1);
+    let mut then = CgroupKillTracker::then(&proc_root, &cgroup_root, since.before().clone(), 1);
     for since in [&mut since, &mut then] {
         let cgroups = since.unexplained().expect("read the counts");
         assert_eq!(cgroups, [cgroup("/a", 2, Place::Here)]);

@@ -10,13 +10,13 @@ use crate::model::kill::{Allocation, Constraint};
 
 /// One call of `oom_kill_process`, as one of its kills tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct OomKillCall {
     /// When its first victim was marked: nanoseconds since boot.
     pub first_kill_boot_time_ns: u64,
     /// Which of its kills this is, from 1.
     pub kill_number: u32,
     /// What ran out; absent if it could not be read.
-    pub ran_out: Option<RanOut>,
+    pub ran_out: Option<OomTarget>,
     /// What the allocation was bound to.
     pub constraint: Option<Constraint>,
     /// What was asked for in vain.
@@ -27,7 +27,7 @@ pub struct Call {
 
 /// What ran out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RanOut {
+pub enum OomTarget {
     /// The memory cgroup with this id.
     Memcg(u64),
     /// The system.
@@ -35,7 +35,7 @@ pub enum RanOut {
 }
 
 /// What function hooks tell of a kill.
-pub(super) fn call(record: &VictimRecord) -> Result<Option<Call>, DecodeError> {
+pub(super) fn call(record: &VictimRecord) -> Result<Option<OomKillCall>, DecodeError> {
     if record.hooks != HOOKS_FUNCTION || record.kill_number == 0 {
         return Ok(None);
     }
@@ -53,12 +53,12 @@ pub(super) fn call(record: &VictimRecord) -> Result<Option<Call>, DecodeError> {
             });
         }
     };
-    Ok(Some(Call {
+    Ok(Some(OomKillCall {
         first_kill_boot_time_ns: record.incident_time_ns,
         kill_number: record.kill_number,
         ran_out: has(MISSING_OOM_CGROUP).then_some(match record.oom_memcg_id {
-            0 => RanOut::System,
-            id => RanOut::Memcg(id),
+            0 => OomTarget::System,
+            id => OomTarget::Memcg(id),
         }),
         constraint: has(MISSING_CONSTRAINT).then_some(constraint),
         allocation: has(MISSING_ALLOCATION).then_some(Allocation {

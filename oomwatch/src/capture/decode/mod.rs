@@ -11,7 +11,7 @@ use oomwatch_ebpf::record::{
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-pub use self::call::{Call, RanOut};
+pub use self::call::{OomKillCall, OomTarget};
 use crate::model::kill::{Cgroup, Hooks, Limit, MainProcess, Trigger, Victim};
 
 mod call;
@@ -76,7 +76,7 @@ pub struct Mark {
     /// The SIGKILL that went before.
     pub sigkill: Sigkill,
     /// What function hooks tell of the call of `oom_kill_process` that killed it.
-    pub call: Option<Call>,
+    pub call: Option<OomKillCall>,
     /// The marked process.
     pub victim: Victim,
     /// `current`.

@@ -11,7 +11,7 @@ const REMEMBERED: usize = 16;
 /// The last incident, as far as what follows depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
+pub struct IncidentCheckpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Incident>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -24,7 +24,7 @@ impl Incidents {
     /// What is to be remembered as of a time, in nanoseconds since boot: what was observed from then on will be observed
     /// again.
     #[must_use]
-    pub fn memory(&self, before_boot_time_ns: u64) -> Memory {
+    pub fn memory(&self, before_boot_time_ns: u64) -> IncidentCheckpoint {
         let last = self
             .last
             .filter(|last| last.boot_time_ns < before_boot_time_ns);
@@ -37,7 +37,7 @@ impl Incidents {
                 .take(REMEMBERED)
                 .collect()
         };
-        Memory {
+        IncidentCheckpoint {
             last,
             killed: of(&self.killed),
             sharers: of(&self.sharers),
@@ -45,13 +45,13 @@ impl Incidents {
     }
 }
 
-impl From<Memory> for Incidents {
+impl From<IncidentCheckpoint> for Incidents {
     fn from(
-        Memory {
+        IncidentCheckpoint {
             last,
             killed,
             sharers,
-        }: Memory,
+        }: IncidentCheckpoint,
     ) -> Self {
         Self {
             last,

@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use oomwatch_ebpf::record::MAX_LEVELS;
 use serde::{Deserialize, Serialize};
 
-pub use self::checkpoint::Memory;
+pub use self::checkpoint::IncidentCheckpoint;
 use crate::{
-    capture::decode::{Call, LevelState, Mark, Observation, RanOut, Relation, Sigkill, Signal},
-    model::kill::{Aside, AsideKind, Attribution, Constraint, Kill, Scope, Source},
+    capture::decode::{
+        LevelState, Mark, Observation, OomKillCall, OomTarget, Relation, Sigkill, Signal,
+    },
+    model::kill::{Attribution, Constraint, Kill, NonKill, NonKillKind, Scope, Source},
 };
 
 /// A level counts as full this near to its limit: the kernel charges in batches of up to 64 pages
@@ -43,7 +45,7 @@ pub enum Outcome {
     /// A process was killed.
     Kill(Box<Kill>),
     /// Something else happened to a process that belongs to the picture.
-    Aside(Aside),
+    NonKill(NonKill),
     /// Nothing of the OOM killer's, or told already.
     Nothing,
 }
@@ -106,9 +108,9 @@ impl Incidents {
                 let stack = explain(&mark.stack);
                 self.mark(*mark, stack)
             }
-            Observation::BareMark { boot_time_ns, tid } => Outcome::Aside(Aside {
+            Observation::BareMark { boot_time_ns, tid } => Outcome::NonKill(NonKill {
                 boot_time_ns: Some(boot_time_ns),
-                kind: AsideKind::Mark,
+                kind: NonKillKind::Mark,
                 pid: 0,
                 tid,
                 comm: None,
@@ -129,18 +131,18 @@ impl Incidents {
         let killed = stack.map_or(mark.sigkill == Sigkill::Sent, |stack| stack.kill);
         let process = (mark.victim.pid, mark.victim.start_boot_time_ns);
         let kind = if !killed {
-            AsideKind::Mark
+            NonKillKind::Mark
         } else if self.killed.insert(process, mark.boot_time_ns) {
             return Outcome::Kill(Box::new(self.kill(mark, stack)));
         } else {
-            AsideKind::Rekill
+            NonKillKind::Rekill
         };
         let Mark {
             boot_time_ns,
             victim,
             ..
         } = mark;
-        Outcome::Aside(Aside {
+        Outcome::NonKill(NonKill {
             boot_time_ns: Some(boot_time_ns),
             kind,
             pid: victim.pid,
@@ -162,15 +164,15 @@ impl Incidents {
         }
         let process = (signal.pid, Some(signal.start_boot_time_ns));
         let kind = match signal.relation {
-            Relation::Rekill => AsideKind::Rekill,
+            Relation::Rekill => NonKillKind::Rekill,
             Relation::Sharer { victim_pid }
                 if self.sharers.insert(process, signal.boot_time_ns) =>
             {
-                AsideKind::Sharer { victim_pid }
+                NonKillKind::Sharer { victim_pid }
             }
             Relation::Sharer { .. } => return Outcome::Nothing,
         };
-        Outcome::Aside(Aside {
+        Outcome::NonKill(NonKill {
             boot_time_ns: Some(signal.boot_time_ns),
             kind,
             pid: signal.pid,
@@ -274,15 +276,15 @@ struct Evidence {
 
 impl Evidence {
     fn new(mark: &Mark, stack: Option<Stack>) -> Self {
-        if let Some(Call {
+        if let Some(OomKillCall {
             ran_out,
             kill_number,
             ..
         }) = mark.call
         {
             let (scope, oom_id) = match ran_out {
-                Some(RanOut::Memcg(id)) => (Scope::Memcg, Some(id)),
-                Some(RanOut::System) => (Scope::System, None),
+                Some(OomTarget::Memcg(id)) => (Scope::Memcg, Some(id)),
+                Some(OomTarget::System) => (Scope::System, None),
                 None => (Scope::Unknown, None),
             };
             return Self {

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{ObserveError, Seen};
+use super::{CaptureItem, ObserveError};
 use crate::capture::counters::Counters;
 
 /// How often the kernel's count is read.
@@ -20,22 +20,22 @@ impl CountSource {
 
     pub(super) async fn drain<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         loop {
             sleep(PERIOD).await;
             if let Some(gap) = self.0.poll()? {
-                return Ok(take(Seen::Gap(gap)));
+                return Ok(take(CaptureItem::Gap(gap)));
             }
         }
     }
 
     pub(super) fn drain_now<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         Ok(match self.0.poll()? {
-            Some(gap) => take(Seen::Gap(gap)),
+            Some(gap) => take(CaptureItem::Gap(gap)),
             None => ControlFlow::Continue(()),
         })
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Losses;
-use crate::capture::incident::Memory;
+use crate::capture::incident::IncidentCheckpoint;
 
 /// A place in the records of the kernel's rings, and what the ring had refused by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Cursor {
     pub dropped: u64,
     /// What is remembered of the incident that may not be over.
     #[serde(default)]
-    pub incident: Memory,
+    pub incident: IncidentCheckpoint,
 }
 
 /// What was handed over, and what can never be. Both belong together: a loss is told once if they are kept together.
@@ -30,7 +30,7 @@ pub struct Progress {
 
 /// How much of the ring is taken by records that were not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filling {
+pub struct RingUsage {
     /// Bytes that are taken.
     pub used_bytes: u64,
     /// Bytes that there are.

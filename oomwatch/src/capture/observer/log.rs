@@ -4,10 +4,10 @@ use std::{collections::VecDeque, io, ops::ControlFlow, path::Path};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Losses, ObserveError, Seen};
+use super::{CaptureItem, Losses, ObserveError};
 use crate::capture::{
     kmsg::{
-        assemble::Found,
+        assemble::LogItem,
         reader::ReadError,
         tail::{Drained, Live},
     },
@@ -42,7 +42,7 @@ impl Log {
     }
 
     /// Reads all that is there.
-    pub(super) fn drain(&mut self, take: impl FnMut(Found)) -> Result<(), ReadError> {
+    pub(super) fn drain(&mut self, take: impl FnMut(LogItem)) -> Result<(), ReadError> {
         self.drained = self.live.drain(take)?;
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Log {
 pub(super) struct LogSource {
     log: Log,
     /// Read, but not handed over yet.
-    found: VecDeque<Found>,
+    found: VecDeque<LogItem>,
 }
 
 impl LogSource {
@@ -65,7 +65,7 @@ impl LogSource {
 
     pub(super) async fn drain<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         let Self { log, found } = self;
         while found.is_empty() {
@@ -85,7 +85,7 @@ impl LogSource {
 
     pub(super) fn drain_ready<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         let Self { log, found } = self;
         log.live.flush(|kill| found.push_back(kill))?;
@@ -100,7 +100,7 @@ impl LogSource {
     /// Also the kill that is held back: nobody waits for its group any more.
     pub(super) fn drain_now<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         let Self { log, found } = self;
         log.live.settle(|kill| found.push_back(kill))?;
@@ -124,13 +124,13 @@ pub(super) async fn until(due: Option<Instant>) {
 }
 
 fn hand_over<B>(
-    found: &mut VecDeque<Found>,
-    take: &mut impl FnMut(Seen) -> ControlFlow<B>,
+    found: &mut VecDeque<LogItem>,
+    take: &mut impl FnMut(CaptureItem) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     while let Some(next) = found.pop_front() {
         take(match next {
-            Found::Kill(kill) => Seen::Logged(kill),
-            Found::Rekill { aside, .. } => Seen::Aside(aside),
+            LogItem::Kill(kill) => CaptureItem::Logged(kill),
+            LogItem::Rekill { aside, .. } => CaptureItem::NonKill(aside),
         })?;
     }
     ControlFlow::Continue(())

@@ -1,4 +1,4 @@
-//! Where kills come from: the best rung of the ladder that this kernel gives, as one stream of what was [`Seen`].
+//! Where kills come from: the best rung of the ladder that this kernel gives, as one stream of what was [`CaptureItem`].
 //!
 //! | rung | what it takes | what it gives |
 //! |---|---|---|
@@ -22,9 +22,9 @@ use tracing::{debug, warn};
 
 use self::{
     count::CountSource,
-    cursor::{Cursor, Filling, Progress},
+    cursor::{Cursor, Progress, RingUsage},
     log::LogSource,
-    ring::{Keeping, RingSource, remove_earlier},
+    ring::{Retention, RingSource, remove_earlier},
 };
 use crate::{
     capture::{
@@ -33,7 +33,7 @@ use crate::{
         kmsg::{assemble::LogKill, reader::ReadError},
     },
     cli::{HooksChoice, KernelArgs},
-    model::kill::{Aside, Kill},
+    model::kill::{Kill, NonKill},
     sys::{clock::since_boot_ns, proc::HostError},
 };
 
@@ -115,13 +115,13 @@ fn list(refused: &[Refusal]) -> String {
 
 /// What was seen.
 #[derive(Clone, Debug)]
-pub enum Seen {
+pub enum CaptureItem {
     /// A process was killed.
     Kill(Box<Kill>),
     /// The same, as the kernel log tells it.
     Logged(Box<LogKill>),
     /// Something else happened to a process that belongs to the picture.
-    Aside(Aside),
+    NonKill(NonKill),
     /// Processes were killed, and nobody told which.
     Gap(Gap),
 }
@@ -151,7 +151,7 @@ impl Observer {
     /// Takes the best way that is allowed and that works, for as long as this lives: nothing is pinned, and records are
     /// given up when they are read. Needs a tokio runtime.
     pub fn open(args: &KernelArgs) -> Result<Self, ObserveError> {
-        Self::take(args, &Keeping::Nothing)
+        Self::take(args, &Retention::Nothing)
     }
 
     /// As [`Self::open`], but goes on where an earlier one was: records stay in the kernel until they are
@@ -162,10 +162,10 @@ impl Observer {
         bpffs: &Path,
         cursor: Option<&Cursor>,
     ) -> Result<Self, ObserveError> {
-        Self::take(args, &Keeping::Records { bpffs, cursor })
+        Self::take(args, &Retention::Records { bpffs, cursor })
     }
 
-    fn take(args: &KernelArgs, keeping: &Keeping<'_>) -> Result<Self, ObserveError> {
+    fn take(args: &KernelArgs, keeping: &Retention<'_>) -> Result<Self, ObserveError> {
         let mut refused: Vec<Refusal> = Vec::new();
         let mut types = None;
         for &way in ways(args.hooks) {
@@ -179,7 +179,7 @@ impl Observer {
             match source {
                 Ok(source) => {
                     tell(way, &refused);
-                    if let (Way::Log | Way::Counters, Keeping::Records { bpffs, .. }) =
+                    if let (Way::Log | Way::Counters, Retention::Records { bpffs, .. }) =
                         (way, keeping)
                     {
                         remove_earlier(bpffs);
@@ -212,7 +212,7 @@ impl Observer {
     /// also return when there was nothing to hand over, but something to be released. Cancel safe.
     pub async fn drain<B>(
         &mut self,
-        take: impl FnMut(Seen) -> ControlFlow<B>,
+        take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         match &mut self.source {
             Source::Ring(ring) => ring.drain(take).await,
@@ -224,7 +224,7 @@ impl Observer {
     /// Hands over what is there, without waiting for any, but not what is held back for what the kernel log may tell of it.
     pub fn drain_ready<B>(
         &mut self,
-        take: impl FnMut(Seen) -> ControlFlow<B>,
+        take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         match &mut self.source {
             Source::Ring(ring) => Ok(ring.drain_ready(take)),
@@ -246,7 +246,7 @@ impl Observer {
     /// Hands over all that is there, without waiting for any.
     pub fn drain_now<B>(
         &mut self,
-        take: impl FnMut(Seen) -> ControlFlow<B>,
+        take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         match &mut self.source {
             Source::Ring(ring) => Ok(ring.drain_now(take)),
@@ -291,7 +291,7 @@ impl Observer {
 
     /// How full the ring is; absent where there is none.
     #[must_use]
-    pub fn filling(&self) -> Option<Filling> {
+    pub fn filling(&self) -> Option<RingUsage> {
         match &self.source {
             Source::Ring(ring) => Some(ring.filling()),
             Source::Log(_) | Source::Count(_) => None,
@@ -305,7 +305,7 @@ type Types = Option<Result<offsets::Kernel, String>>;
 fn attach(
     rung: Rung,
     args: &KernelArgs,
-    keeping: &Keeping<'_>,
+    keeping: &Retention<'_>,
     types: &mut Types,
 ) -> Result<Source, ObserveError> {
     let known = if rung.needs_types() {

@@ -16,13 +16,13 @@ use crate::{
     capture::bpf::describe,
     cli::{EventArgs, Switch},
     deliver::{
-        events::{Cause, Delivery, Events, Notice, Outcome, Policy, Reporter},
+        events::{Cause, Delivery, DeliveryStat, Events, Outcome, Policy, Reporter},
         http::State,
         metrics::Metrics,
     },
     identify::names::Names,
     model::{
-        persist::{Entry, clock::JournalClock},
+        persist::{Entry, clock::PersistentClock},
         report::Host,
     },
     sys::clock,
@@ -39,12 +39,12 @@ pub(super) struct Api {
     delivery: Option<Delivery>,
     is_pod_watch_on: bool,
     is_event_on: bool,
-    trouble: Trouble,
+    trouble: ApiHealth,
 }
 
 /// What the last request failed of, until one succeeds.
 #[derive(Clone, Debug, Default)]
-struct Trouble(Arc<Mutex<Option<Cause>>>);
+struct ApiHealth(Arc<Mutex<Option<Cause>>>);
 
 impl Api {
     /// Looks for one, as its pod or the environment says; asks it nothing yet.
@@ -76,7 +76,7 @@ impl Api {
             max_age: events_max_age
                 .try_into()
                 .context("take the age of Events")?,
-            start_delay: chance_of(start_jitter.try_into().context("take the start's jitter")?),
+            start_delay: jitter(start_jitter.try_into().context("take the start's jitter")?),
         };
         let is_event_on = policy.node_events || policy.pod_events;
         let is_pod_watch_on = pod_watch == Switch::On;
@@ -91,8 +91,8 @@ impl Api {
         } else {
             None
         };
-        let trouble = Trouble::default();
-        let clock = JournalClock::restore(saved, host, clock::reading());
+        let trouble = ApiHealth::default();
+        let clock = PersistentClock::restore(saved, host, clock::reading());
         let events = Events::new(policy, clock, saved, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
@@ -149,15 +149,15 @@ impl Api {
     }
 }
 
-impl Trouble {
-    fn notice(&self, notice: &Notice) {
+impl ApiHealth {
+    fn notice(&self, notice: &DeliveryStat) {
         match notice {
-            Notice::Delayed { cause, .. } => *self.lock() = Some(*cause),
-            Notice::Settled {
+            DeliveryStat::Delayed { cause, .. } => *self.lock() = Some(*cause),
+            DeliveryStat::Settled {
                 outcome: Outcome::Accepted,
                 ..
             } => *self.lock() = None,
-            Notice::Settled { .. } => {}
+            DeliveryStat::Settled { .. } => {}
         }
     }
 
@@ -183,7 +183,7 @@ async fn client() -> Result<Client, String> {
 }
 
 /// Some of it.
-fn chance_of(most: Duration) -> Duration {
+fn jitter(most: Duration) -> Duration {
     // A new state is hashed with new keys.
     let random = RandomState::new().hash_one(0_u8);
     most.mul_f64(f64::from((random >> 32) as u32) / f64::from(u32::MAX))

@@ -14,7 +14,7 @@ use crate::{
         persist::{Change, Entry},
         report::{GapReport, Report},
     },
-    store::{Answer, Answers, Batch, Journal, Outcome, Status, Ticket},
+    store::{Answer, Answers, Batch, History, Outcome, Status, Ticket},
 };
 
 /// Of the state: up to where the records of the kernel's ring are in the journal. It holds for a boot.
@@ -25,8 +25,8 @@ const SLOW: Duration = Duration::from_secs(10);
 
 /// The journal, and what waits for it.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    journal: Journal,
+pub(super) struct HistoryQueue {
+    journal: History,
     answers: Answers,
     /// What is written next, all at once.
     batch: Batch,
@@ -68,8 +68,8 @@ pub(super) fn cursor(saved: &[Entry]) -> Option<Cursor> {
     serde_json::from_str(&saved.iter().find(is_it)?.value).ok()
 }
 
-impl Ledger {
-    pub(super) fn new(journal: Journal, answers: Answers) -> Self {
+impl HistoryQueue {
+    pub(super) fn new(journal: History, answers: Answers) -> Self {
         Self {
             journal,
             answers,
@@ -207,7 +207,7 @@ impl Ledger {
     }
 
     /// Forgets where the ring was, so that it is written again.
-    pub(super) fn save_anew(&mut self) {
+    pub(super) fn mark_all_dirty(&mut self) {
         self.cursor = None;
     }
 

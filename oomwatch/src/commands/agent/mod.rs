@@ -27,9 +27,9 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::{api::Api, pipeline::Agent, stdout::Lines, unresolved::Nameless};
+use self::{api::Api, pipeline::Agent, stdout::Lines, unresolved::Unresolved};
 use crate::{
-    audit::auditor::{Auditor, Rhythm},
+    audit::auditor::{Auditor, Schedule},
     capture::observer::Observer,
     cli::{AgentArgs, NameArgs, Switch},
     commands::{exit::Exit, signals::Signals},
@@ -84,14 +84,14 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let saved = &restored.state;
     let mut observer =
         Observer::resume(&kernel, &pins.bpffs, history_queue::cursor(saved).as_ref())?;
-    let auditor = Auditor::resume(&kernel, &host.boot_id, Rhythm::Steady, saved)?;
+    let auditor = Auditor::resume(&kernel, &host.boot_id, Schedule::Steady, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     metrics.hooks(observer.way());
     health.send_modify(|health| health.hooks = State::Ok);
 
     let mut api = Api::find(events, names.pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
-    privileges::give_up(|| observer.try_counters());
+    privileges::drop_capabilities(|| observer.try_counters());
     let mut resolver = Names::new(sources(names, &kernel.proc_root));
     resolver.restore(saved);
     api.watch_pods(&mut resolver, &host.node);
@@ -108,7 +108,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             Switch::On => Lines::stdout().context("start the thread that writes to stdout")?,
             Switch::Off => Lines::none(),
         },
-        nameless: Nameless::default(),
+        nameless: Unresolved::default(),
         journal_errors: 0,
     };
     agent.go_on(restored);

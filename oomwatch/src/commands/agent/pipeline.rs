@@ -11,17 +11,17 @@ use tracing::{debug, warn};
 
 use super::api::Api;
 use crate::commands::agent::{
-    history_queue::{Ledger, Settled},
+    history_queue::{HistoryQueue, Settled},
     stdout::Lines,
-    unresolved::Nameless,
+    unresolved::Unresolved,
 };
 use crate::{
     audit::auditor::{Audited, Auditor, Filled},
     capture::{
         counters::Gap,
         observer::{
-            Observer, Seen,
-            cursor::{Filling, Progress},
+            CaptureItem, Observer,
+            cursor::{Progress, RingUsage},
         },
     },
     deliver::{
@@ -49,10 +49,10 @@ pub(super) struct Agent {
     pub(super) health: watch::Sender<Health>,
     pub(super) events: Events,
     pub(super) auditor: Auditor,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: HistoryQueue,
     pub(super) lines: Lines,
     /// Kills of pods whose names only the watch can tell, which is not up yet.
-    pub(super) nameless: Nameless,
+    pub(super) nameless: Unresolved,
     /// Of the journal, as far as they are counted.
     pub(super) journal_errors: u64,
 }
@@ -76,23 +76,23 @@ impl Agent {
     }
 
     /// Takes what was seen.
-    pub(super) fn take(&mut self, seen: Seen) {
+    pub(super) fn take(&mut self, seen: CaptureItem) {
         match seen {
-            Seen::Kill(kill) => {
+            CaptureItem::Kill(kill) => {
                 if self.auditor.kill(&kill) {
                     self.kill(Report::new(*kill, &self.host));
                 }
             }
-            Seen::Logged(kill) => {
+            CaptureItem::Logged(kill) => {
                 if self.auditor.kill(&kill.kill) {
                     self.kill(Report::from_live_log(*kill, &self.host));
                 }
             }
-            Seen::Aside(aside) => {
+            CaptureItem::NonKill(aside) => {
                 self.auditor.aside(&aside);
                 self.metrics.aside(&aside);
             }
-            Seen::Gap(gap) => {
+            CaptureItem::Gap(gap) => {
                 self.auditor.gap(gap.kills);
                 self.gap(gap);
             }
@@ -149,10 +149,10 @@ impl Agent {
             observer.release(cursor);
         }
         if is_fresh {
-            self.events.save_anew();
-            self.names.save_anew();
-            self.auditor.save_anew();
-            self.ledger.save_anew();
+            self.events.mark_all_dirty();
+            self.names.mark_all_dirty();
+            self.auditor.mark_all_dirty();
+            self.ledger.mark_all_dirty();
         }
         for report in &gaps {
             self.lines.gap(report);
@@ -351,7 +351,7 @@ impl Agent {
 fn is_half_full(observer: &Observer) -> bool {
     let filling = observer.filling();
     filling.is_some_and(
-        |Filling {
+        |RingUsage {
              used_bytes,
              size_bytes,
          }| used_bytes > size_bytes / 2,

@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use tokio::time::{Duration, sleep};
 use tracing::{debug, info, warn};
 
-use crate::commands::agent::history_queue::{self, Ledger};
+use crate::commands::agent::history_queue::{self, HistoryQueue};
 use crate::{
     capture::bpf::describe,
-    cli::JournalArgs,
+    cli::StoreArgs,
     commands::signals::Signals,
     model::report::Host,
-    store::{Config, Identity, Journal, Lock, LockError, Restored},
+    store::{Config, History, Identity, Lock, LockError, Restored},
 };
 
 /// How often it is tried again to have the node to itself.
@@ -56,8 +56,8 @@ pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<
 }
 
 /// Opens the journal, and reads what there is to go on from.
-pub(super) fn open(args: JournalArgs, host: &Host) -> anyhow::Result<(Ledger, Restored)> {
-    let JournalArgs {
+pub(super) fn open(args: StoreArgs, host: &Host) -> anyhow::Result<(HistoryQueue, Restored)> {
+    let StoreArgs {
         state_dir,
         journal_max_size,
         journal_max_age,
@@ -80,6 +80,6 @@ pub(super) fn open(args: JournalArgs, host: &Host) -> anyhow::Result<(Ledger, Re
         host.node.clone(),
         host.boot_id.clone(),
     );
-    let (journal, answers, restored) = Journal::open(config, identity);
-    Ok((Ledger::new(journal, answers), restored))
+    let (journal, answers, restored) = History::open(config, identity);
+    Ok((HistoryQueue::new(journal, answers), restored))
 }

@@ -52,7 +52,7 @@ impl Lines {
         thread::Builder::new()
             .name("lines".to_owned())
             .spawn(move || {
-                privileges::give_up_all();
+                privileges::drop_all_capabilities();
                 write_all(out, &lines);
                 // Nobody may wait for it.
                 let _ = end.send(());

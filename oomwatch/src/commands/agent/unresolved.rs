@@ -15,13 +15,13 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Kills that have been told to all but the API server.
 #[derive(Debug, Default)]
-pub(super) struct Nameless {
+pub(super) struct Unresolved {
     waiting: VecDeque<(Instant, Report)>,
     /// Those that have left, until they come back with their names.
     told: HashSet<String>,
 }
 
-impl Nameless {
+impl Unresolved {
     /// Keeps a kill if its pod has no name. Gives what is not kept: this one, or the one that has waited longest.
     pub(super) fn keep(&mut self, report: Report, now: Instant) -> Option<Report> {
         if report.pod.as_ref().is_none_or(|pod| pod.name.is_some()) {
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn only_kills_without_a_name_are_kept_and_told_once() {
         let now = Instant::now();
-        let mut nameless = Nameless::default();
+        let mut nameless = Unresolved::default();
         assert!(nameless.keep(kill(1, true), now).is_some());
         let mut outside = kill(2, false);
         outside.pod = None;
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn oldest_makes_room() {
         let now = Instant::now();
-        let mut nameless = Nameless::default();
+        let mut nameless = Unresolved::default();
         for number in 0..CAPACITY {
             assert!(nameless.keep(kill(number, false), now).is_none());
         }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_ever() {
         let now = Instant::now();
-        let mut nameless = Nameless::default();
+        let mut nameless = Unresolved::default();
         assert!(nameless.keep(kill(1, false), now).is_none());
         assert!(nameless.expire(now + PATIENCE).is_none());
         let later = now + PATIENCE + Duration::from_secs(1);

@@ -9,10 +9,10 @@ use crate::capture::bpf::{
     Rung,
     offsets::{KERNEL_BTF, Kernel, LoadError},
 };
-use crate::commands::doctor::{backends::Way, bpf_backends::Stand};
+use crate::commands::doctor::{backends::Way, bpf_backends::Selection};
 
 /// `path`: where it should be.
-pub(super) fn judge(path: &Path, types: &Result<Kernel, LoadError>, stand: Stand) -> Check {
+pub(super) fn judge(path: &Path, types: &Result<Kernel, LoadError>, stand: Selection) -> Check {
     let path = path.display();
     let offsets = match types {
         Ok(kernel) => &kernel.offsets,
@@ -195,14 +195,14 @@ mod tests {
     use super::*;
     use crate::cli::HooksChoice;
 
-    fn on(way: Option<Way>) -> Stand {
-        Stand {
+    fn on(way: Option<Way>) -> Selection {
+        Selection {
             choice: HooksChoice::Auto,
             way,
         }
     }
 
-    fn with(offsets: Result<Offsets, LoadError>, stand: Stand) -> Check {
+    fn with(offsets: Result<Offsets, LoadError>, stand: Selection) -> Check {
         let types = offsets.map(|offsets| Kernel {
             offsets,
             functions: Vec::new(),
@@ -314,7 +314,7 @@ mod tests {
         };
         let format = on(Some(Way::Programs(Rung::Format)));
         assert_eq!(with(none(), format).status, Status::Warn);
-        let chosen = Stand {
+        let chosen = Selection {
             choice: HooksChoice::Format,
             ..format
         };

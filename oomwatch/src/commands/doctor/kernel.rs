@@ -12,7 +12,7 @@ use crate::capture::bpf::{
     features,
     offsets::{self, Kernel, LoadError},
 };
-use crate::commands::doctor::bpf_backends::Stand;
+use crate::commands::doctor::bpf_backends::Selection;
 
 const CONFIDENTIALITY: &str = "confidentiality";
 
@@ -57,7 +57,7 @@ impl Facts {
 }
 
 /// `may_load`: whether this process has the capabilities to load programs; `stand`: what `watch` takes.
-pub(super) fn judge(facts: &Facts, may_load: bool, stand: Stand) -> Vec<Check> {
+pub(super) fn judge(facts: &Facts, may_load: bool, stand: Selection) -> Vec<Check> {
     let Facts {
         system,
         release,
@@ -88,7 +88,7 @@ fn architecture(machine: &str) -> Check {
     }
 }
 
-fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, stand: Stand) -> Check {
+fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, stand: Selection) -> Check {
     const NAME: &str = "bpf";
     let error = match ring_buffers {
         Ok(true) => return check(NAME, Status::Ok, "bpf(2) answers and has ring buffers"),
@@ -115,7 +115,7 @@ fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, stand: Stand) -> Check {
     }
 }
 
-fn locked_down(lockdown: &io::Result<String>, stand: Stand) -> Check {
+fn locked_down(lockdown: &io::Result<String>, stand: Selection) -> Check {
     let text = match lockdown {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::cli::HooksChoice;
 
-    const NONE_WORKS: Stand = Stand {
+    const NONE_WORKS: Selection = Selection {
         choice: HooksChoice::Auto,
         way: None,
     };

@@ -35,7 +35,7 @@ use self::{
 use crate::{
     cli::{DoctorArgs, DoctorOutput, HooksChoice, KernelArgs, PinArgs},
     commands::exit::Exit,
-    deliver::color::Colour,
+    deliver::color::Color,
 };
 
 /// Says on stdout what was found; fails if `watch` could not work.
@@ -63,7 +63,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let diagnosis = judge(&Facts::gather(roots, *hooks));
     let mut stdout = io::stdout().lock();
     let text = match output {
-        DoctorOutput::Text => render::text(&diagnosis, Colour::new(*color, stdout.is_terminal())),
+        DoctorOutput::Text => render::text(&diagnosis, Color::new(*color, stdout.is_terminal())),
         DoctorOutput::Json => render::json(&diagnosis).context("write JSON")?,
     };
     match stdout
@@ -237,7 +237,7 @@ mod tests {
         };
         let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));
         assert!(!diagnosis.works());
-        let text = render::text(&diagnosis, Colour::Never);
+        let text = render::text(&diagnosis, Color::Never);
         assert!(
             text.chars()
                 .all(|character| character == '\n' || !character.is_control()),

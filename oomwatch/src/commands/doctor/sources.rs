@@ -10,7 +10,7 @@ use super::{
     check::{self, Check, Group, Status},
     mountinfo,
 };
-use crate::commands::doctor::{backends::Way, bpf_backends::Stand};
+use crate::commands::doctor::{backends::Way, bpf_backends::Selection};
 use crate::{
     capture::bpf::{
         pins::{self, PinError},
@@ -61,18 +61,18 @@ impl Facts {
     }
 
     /// Whether what `watch` takes needs the kernel's symbols and cannot have them.
-    pub(super) fn lacks_symbols(&self, stand: Stand) -> bool {
+    pub(super) fn lacks_symbols(&self, stand: Selection) -> bool {
         self.symbols.is_err() && needs_symbols(stand)
     }
 }
 
 /// Of all that may still be taken, where nothing works.
-fn needs_symbols(stand: Stand) -> bool {
+fn needs_symbols(stand: Selection) -> bool {
     stand.way.is_none_or(Way::needs_symbols)
 }
 
 /// `stand`: what `watch` takes.
-pub(super) fn judge(facts: &Facts, stand: Stand) -> Vec<Check> {
+pub(super) fn judge(facts: &Facts, stand: Selection) -> Vec<Check> {
     let Facts {
         proc_root,
         count,
@@ -122,7 +122,7 @@ fn kernel_symbols(
     symbols: &Result<Symbols, SymbolsError>,
     kptr_restrict: Option<&str>,
     proc_root: &Path,
-    stand: Stand,
+    stand: Selection,
 ) -> Check {
     const NAME: &str = "kernel symbols";
     let Err(error) = symbols else {
@@ -228,8 +228,8 @@ mod tests {
         assert_eq!(kill_count(&Ok(7), nowhere).status, Status::Ok);
     }
 
-    fn on(way: Option<Way>) -> Stand {
-        Stand {
+    fn on(way: Option<Way>) -> Selection {
+        Selection {
             choice: HooksChoice::Auto,
             way,
         }

@@ -106,7 +106,12 @@ struct StatusCause {
 
 /// Judges an answer by its status, its `Retry-After` and its body.
 #[must_use]
-pub fn judge(method: Method, status: u16, retry_after: Option<&str>, body: &[u8]) -> Answer {
+pub fn classify_response(
+    method: Method,
+    status: u16,
+    retry_after: Option<&str>,
+    body: &[u8],
+) -> Answer {
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
     let later = |cause| Answer::Later {
         cause,
@@ -234,7 +239,7 @@ mod tests {
             ),
             (Create, 999, "", later(Cause::Unreadable)),
         ] {
-            let answer = judge(method, code, None, body.as_bytes());
+            let answer = classify_response(method, code, None, body.as_bytes());
             assert_eq!(answer, expected, "{method:?} {code} {body}");
         }
     }
@@ -250,7 +255,7 @@ mod tests {
             (None, None),
         ] {
             for (code, cause) in [(429, Cause::TooMany), (503, Cause::ServerError)] {
-                let answer = judge(Method::Create, code, header, b"");
+                let answer = classify_response(Method::Create, code, header, b"");
                 let after = expected;
                 assert_eq!(answer, Answer::Later { cause, after }, "{header:?}");
             }

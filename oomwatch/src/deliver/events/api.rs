@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
-    answer::{Answer, Cause, Method, Refusal, judge},
+    answer::{Answer, Cause, Method, Refusal, classify_response},
     bucket::SECOND_NS,
     name::is_subdomain,
     notice::Object,
@@ -113,7 +113,8 @@ impl Api {
         let name = &event.metadata.name;
         match self.send(request, self.request_timeout).await {
             Ok(raw) => {
-                let answer = judge(method, raw.status, raw.retry_after.as_deref(), &raw.body);
+                let answer =
+                    classify_response(method, raw.status, raw.retry_after.as_deref(), &raw.body);
                 if answer == Answer::Accepted {
                     debug!(event = name, ?method, "recorded");
                 } else {

@@ -21,14 +21,14 @@ use super::{
     answer::{Answer, Cause},
     api::Api,
     bucket::SECOND_NS,
-    notice::{Notice, Outcome},
+    notice::{DeliveryStat, Outcome},
     object::Metadata,
     record::{Now, Policy, Recorder},
 };
 use crate::deliver::events::queue::{Next, Undelivered};
 use crate::{
     model::{
-        persist::{Change, Entry, clock::JournalClock},
+        persist::{Change, Entry, clock::PersistentClock},
         report::Report,
     },
     sys::clock,
@@ -44,7 +44,7 @@ pub struct Events {
 }
 
 struct Shared {
-    clock: JournalClock,
+    clock: PersistentClock,
     inner: Mutex<Inner>,
     /// There may be something to do.
     woken: Notify,
@@ -52,7 +52,7 @@ struct Shared {
 
 struct Inner {
     recorder: Recorder,
-    observe: Box<dyn FnMut(&Notice) + Send>,
+    observe: Box<dyn FnMut(&DeliveryStat) + Send>,
     /// When which trouble was last told.
     told: BTreeMap<&'static str, u64>,
 }
@@ -80,9 +80,9 @@ impl Events {
     /// and is not in `saved` is handed over again, in the same order, before anything is delivered.
     pub fn new(
         policy: Policy,
-        clock: JournalClock,
+        clock: PersistentClock,
         saved: &[Entry],
-        observe: impl FnMut(&Notice) + Send + 'static,
+        observe: impl FnMut(&DeliveryStat) + Send + 'static,
     ) -> Self {
         let now_ns = clock.at_ns(clock::since_boot_ns());
         let inner = Inner {
@@ -134,8 +134,8 @@ impl Events {
     }
 
     /// What was saved is lost: all of it is a change again.
-    pub fn save_anew(&self) {
-        self.with(Recorder::save_anew);
+    pub fn mark_all_dirty(&self) {
+        self.with(Recorder::mark_all_dirty);
     }
 
     /// Delivers to an API server, with so much time for each request. The client must not retry by itself
@@ -190,10 +190,10 @@ impl Events {
 
 impl Inner {
     /// Says what an operator should know, but not each time.
-    fn tell(&mut self, notice: &Notice, now_ns: u64) {
+    fn tell(&mut self, notice: &DeliveryStat, now_ns: u64) {
         let trouble = match notice {
-            Notice::Delayed { cause, .. } => cause.as_str(),
-            Notice::Settled { outcome, .. } => match outcome {
+            DeliveryStat::Delayed { cause, .. } => cause.as_str(),
+            DeliveryStat::Settled { outcome, .. } => match outcome {
                 Outcome::Accepted => return self.tell_end(),
                 Outcome::Unnamed | Outcome::OptedOut | Outcome::Excluded => return,
                 Outcome::Refused
@@ -209,11 +209,11 @@ impl Inner {
         }
         self.told.insert(trouble, now_ns);
         match notice {
-            Notice::Delayed { object, cause } => {
+            DeliveryStat::Delayed { object, cause } => {
                 let (object, cause) = (object.as_str(), cause.as_str());
                 warn!(object, cause, "Events are delayed");
             }
-            Notice::Settled {
+            DeliveryStat::Settled {
                 object, outcome, ..
             } => {
                 let (object, outcome) = (object.as_str(), outcome.as_str());

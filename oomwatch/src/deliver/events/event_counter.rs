@@ -10,7 +10,7 @@ use super::object::{Event, MAX_COUNT, Metadata, Seconds};
 /// the kills from before it began may have been told by an agent that is not remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Origin {
+pub enum Ownership {
     /// If it is there it is ours, with no higher count than ours.
     Ours,
     /// If it is there its count is not known, and nothing may be written to it.
@@ -19,7 +19,7 @@ pub enum Origin {
 
 /// What the API server's answer tells of an object of unknown origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lesson {
+pub(super) enum ConflictResolution {
     /// It was not there.
     Ours,
     /// It was: it has the first incident, and the others get an object of this name.
@@ -28,16 +28,16 @@ pub(super) enum Lesson {
 
 /// What an object has been told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tally {
+pub(super) struct EventCounter {
     name: Metadata,
     first: Seconds,
     count: u32,
-    origin: Origin,
+    origin: Ownership,
 }
 
-impl Tally {
+impl EventCounter {
     /// Nothing yet: the next incident names it.
-    pub(super) fn of(event: &Event, origin: Origin) -> Self {
+    pub(super) fn of(event: &Event, origin: Ownership) -> Self {
         Self {
             name: event.metadata.clone(),
             first: event.first_timestamp,
@@ -46,12 +46,12 @@ impl Tally {
         }
     }
 
-    pub(super) fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Ownership {
         self.origin
     }
 
     /// One more incident: its Event, with a name of its own, becomes that of the object. `origin` is what it would have alone.
-    pub(super) fn add(&mut self, event: Event, origin: Origin) -> Event {
+    pub(super) fn add(&mut self, event: Event, origin: Ownership) -> Event {
         if self.count == 0 {
             *self = Self::of(&event, origin);
         }
@@ -69,10 +69,10 @@ impl Tally {
         self.name == *name
     }
 
-    pub(super) fn learn(&mut self, lesson: &Lesson) {
+    pub(super) fn learn(&mut self, lesson: &ConflictResolution) {
         match lesson {
-            Lesson::Ours => self.origin = Origin::Ours,
-            Lesson::Others(next) => {
+            ConflictResolution::Ours => self.origin = Ownership::Ours,
+            ConflictResolution::Others(next) => {
                 self.name = next.clone();
                 self.count = self.count.saturating_sub(1);
             }

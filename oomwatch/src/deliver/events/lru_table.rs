@@ -6,7 +6,7 @@ use crate::model::persist::{self, Change, Entry, table::Table};
 
 /// Values by key, at most so many.
 #[derive(Clone, Debug)]
-pub(super) struct Recent<V> {
+pub(super) struct LruTable<V> {
     part: &'static str,
     capacity: usize,
     uses: u64,
@@ -20,7 +20,7 @@ struct Used<V> {
     value: V,
 }
 
-impl<V> Recent<V> {
+impl<V> LruTable<V> {
     /// The value of a key, which counts as its use; made if there is none, for which another may be forgotten.
     pub(super) fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
         self.uses = self.uses.saturating_add(1);
@@ -51,8 +51,8 @@ impl<V> Recent<V> {
     }
 
     /// All of it is to be saved anew.
-    pub(super) fn save_anew(&mut self) {
-        self.entries.save_anew();
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.entries.mark_all_dirty();
     }
 
     /// A walk over all, which is a few microseconds each time that something is forgotten.
@@ -64,7 +64,7 @@ impl<V> Recent<V> {
     }
 }
 
-impl<V: Serialize + DeserializeOwned> Recent<V> {
+impl<V: Serialize + DeserializeOwned> LruTable<V> {
     /// What was saved of it as `part`, and as much of that as there is room for now.
     pub(super) fn restore(part: &'static str, capacity: usize, saved: &[Entry]) -> Self {
         let entries = Table::<Used<V>>::restore(persist::read(saved, part, ""));
@@ -97,20 +97,20 @@ mod tests {
 
     const PART: &str = "part";
 
-    fn used(keys: &str) -> Recent<char> {
-        let mut recent = Recent::restore(PART, 2, &[]);
+    fn used(keys: &str) -> LruTable<char> {
+        let mut recent = LruTable::restore(PART, 2, &[]);
         for key in keys.chars() {
             recent.entry(&key.to_string(), || key);
         }
         recent
     }
 
-    fn left(recent: &Recent<char>) -> String {
+    fn left(recent: &LruTable<char>) -> String {
         let left = ["a", "b", "c", "d"].map(|key| recent.peek(key).copied());
         left.into_iter().flatten().collect()
     }
 
-    fn saved(recent: &mut Recent<char>) -> Vec<Entry> {
+    fn saved(recent: &mut LruTable<char>) -> Vec<Entry> {
         let mut rows = Rows::default();
         rows.save(recent.changes());
         rows.entries()
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn restored_it_forgets_the_same() {
         let saved = saved(&mut used("aba"));
-        let mut recent = Recent::<char>::restore(PART, 2, &saved);
+        let mut recent = LruTable::<char>::restore(PART, 2, &saved);
         assert_eq!(recent.changes(), []);
         recent.entry("c", || 'c');
         assert_eq!(left(&recent), "ac");
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn with_less_room_than_before_the_oldest_go() {
         let saved = saved(&mut used("aba"));
-        let recent = Recent::<char>::restore(PART, 1, &saved);
+        let recent = LruTable::<char>::restore(PART, 1, &saved);
         assert_eq!(left(&recent), "a");
     }
 }

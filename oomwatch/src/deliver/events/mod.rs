@@ -29,12 +29,12 @@ mod series;
 mod waiting;
 
 pub use self::{
-    answer::{Answer, Cause, Method, Refusal, judge},
+    answer::{Answer, Cause, Method, Refusal, classify_response},
     correlate::{Correlated, Correlator, Verdict},
     deliver::{Delivery, Events},
-    event_counter::Origin,
+    event_counter::Ownership,
     node::node_event,
-    notice::{Notice, Object, Outcome},
+    notice::{DeliveryStat, Object, Outcome},
     object::{Event, Metadata, ObjectReference, Reporter, Seconds, Source},
     pod::{WithoutEvent, pod_event},
     queue::{Next, Request, Undelivered},

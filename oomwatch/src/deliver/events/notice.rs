@@ -80,7 +80,7 @@ impl Outcome {
 
 /// What is worth a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum DeliveryStat {
     /// The end of some incidents.
     Settled {
         /// What they were about.

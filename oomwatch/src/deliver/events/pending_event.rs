@@ -6,7 +6,7 @@ use super::{
     answer::Method, bucket::SECOND_NS, notice::Object, object::Event, retry, waiting::Waiting,
 };
 use crate::deliver::events::{
-    event_counter::Origin,
+    event_counter::Ownership,
     queue::{Request, Undelivered},
 };
 
@@ -16,13 +16,13 @@ const RETRY_YIELDS_NS: u64 = 600 * SECOND_NS;
 
 /// What is to be told of one object. What is not saved does not outlive the agent: pauses after a failure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Letter {
+pub(super) struct PendingEvent {
     pub(super) object: Object,
     /// As it is to be.
     pub(super) event: Event,
     /// Whether the API server has it, as far as is known; of one that is not new it is tried.
     pub(super) exists: bool,
-    pub(super) origin: Origin,
+    pub(super) origin: Ownership,
     pub(super) waiting: Waiting,
     /// Nothing waits but what the correlator holds back.
     pub(super) held: bool,
@@ -48,12 +48,12 @@ pub(super) struct Sent {
     pub(super) waiting: Waiting,
 }
 
-impl Letter {
+impl PendingEvent {
     /// Nothing is told yet.
-    pub(super) fn new(object: Object, event: Event, origin: Origin) -> Self {
+    pub(super) fn new(object: Object, event: Event, origin: Ownership) -> Self {
         Self {
             object,
-            exists: event.count > 1 && origin == Origin::Ours,
+            exists: event.count > 1 && origin == Ownership::Ours,
             event,
             origin,
             waiting: Waiting::default(),

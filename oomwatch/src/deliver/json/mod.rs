@@ -17,7 +17,7 @@ use crate::{
             Source, Trigger, Victim,
         },
         limit_owner::{LimitOwner, LimitSource},
-        report::{ContainerKind, Many, Report},
+        report::{Coalesced, ContainerKind, Report},
     },
     sys::escape::escape_json,
 };
@@ -33,8 +33,8 @@ pub fn to_json(report: &Report) -> Result<String, serde_json::Error> {
 }
 
 /// Likewise, for many kills by the last one's report.
-pub fn many_to_json(report: &Report, many: &Many) -> Result<String, serde_json::Error> {
-    let Many {
+pub fn many_to_json(report: &Report, many: &Coalesced) -> Result<String, serde_json::Error> {
+    let Coalesced {
         kills,
         incidents,
         since,

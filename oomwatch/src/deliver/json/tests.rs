@@ -354,7 +354,7 @@ proptest! {
 
 #[test]
 fn many_kills_are_the_last_ones_report_and_their_number() {
-    let many = Many {
+    let many = Coalesced {
         kills: 57,
         incidents: 50,
         since: testing::timestamp(1_790_000_000, 0),

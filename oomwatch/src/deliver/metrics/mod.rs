@@ -23,9 +23,9 @@ use self::{
 };
 use crate::{
     capture::observer::{Losses, Way},
-    deliver::events::{Cause, Notice, Object, Outcome},
+    deliver::events::{Cause, DeliveryStat, Object, Outcome},
     model::{
-        kill::{Aside, AsideKind, Attribution, Scope},
+        kill::{Attribution, NonKill, NonKillKind, Scope},
         limit_owner::LimitOwner,
         report::{GapReport, Report},
     },
@@ -189,12 +189,12 @@ impl Metrics {
     }
 
     /// The OOM killer did something besides killing.
-    pub fn aside(&self, aside: &Aside) {
+    pub fn aside(&self, aside: &NonKill) {
         let state = &mut *self.state();
         let count = match aside.kind {
-            AsideKind::Rekill => &mut state.rekills,
-            AsideKind::Mark => &mut state.marks,
-            AsideKind::Sharer { .. } => &mut state.sharers,
+            NonKillKind::Rekill => &mut state.rekills,
+            NonKillKind::Mark => &mut state.marks,
+            NonKillKind::Sharer { .. } => &mut state.sharers,
         };
         *count += 1;
     }
@@ -217,10 +217,10 @@ impl Metrics {
     }
 
     /// What became of the Events of some incidents, or of a request.
-    pub fn notice(&self, notice: &Notice) {
+    pub fn notice(&self, notice: &DeliveryStat) {
         let state = &mut *self.state();
         match *notice {
-            Notice::Settled {
+            DeliveryStat::Settled {
                 object,
                 outcome,
                 incidents,
@@ -232,7 +232,7 @@ impl Metrics {
                     state.delivery.observe(age_ns, u64::from(incidents));
                 }
             }
-            Notice::Delayed { object, cause } => {
+            DeliveryStat::Delayed { object, cause } => {
                 let key = (object.as_str(), cause.as_str());
                 *state.event_retries.entry(key).or_insert(0) += 1;
             }

@@ -21,8 +21,8 @@ fn incident(metrics: &Metrics, name: &str, victims: u32, change: impl Fn(&mut Re
     }
 }
 
-fn aside(kind: AsideKind) -> Aside {
-    Aside {
+fn aside(kind: NonKillKind) -> NonKill {
+    NonKill {
         boot_time_ns: None,
         kind,
         pid: 1,
@@ -32,8 +32,8 @@ fn aside(kind: AsideKind) -> Aside {
     }
 }
 
-fn settled(object: Object, outcome: Outcome, incidents: u32, age_ms: u64) -> Notice {
-    Notice::Settled {
+fn settled(object: Object, outcome: Outcome, incidents: u32, age_ms: u64) -> DeliveryStat {
+    DeliveryStat::Settled {
         object,
         outcome,
         incidents,
@@ -72,10 +72,10 @@ fn eventful() -> Metrics {
     });
     metrics.gap(&testing::gap_report());
     metrics.unobserved(1);
-    metrics.aside(&aside(AsideKind::Rekill));
-    metrics.aside(&aside(AsideKind::Mark));
-    metrics.aside(&aside(AsideKind::Mark));
-    metrics.aside(&aside(AsideKind::Sharer { victim_pid: 7 }));
+    metrics.aside(&aside(NonKillKind::Rekill));
+    metrics.aside(&aside(NonKillKind::Mark));
+    metrics.aside(&aside(NonKillKind::Mark));
+    metrics.aside(&aside(NonKillKind::Sharer { victim_pid: 7 }));
     let losses = Losses {
         dropped: 5,
         undecoded: 6,
@@ -86,7 +86,7 @@ fn eventful() -> Metrics {
     metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, 300));
     metrics.notice(&settled(Object::Pod, Outcome::Accepted, 1, 9_999_000));
     metrics.notice(&settled(Object::Pod, Outcome::Excluded, 7, 0));
-    metrics.notice(&Notice::Delayed {
+    metrics.notice(&DeliveryStat::Delayed {
         object: Object::Pod,
         cause: Cause::Forbidden,
     });
@@ -337,7 +337,7 @@ fn whatever_becomes_of_events_adds_to_a_series_that_was_there() {
             }
         }
         for cause in CAUSES_OF_RETRIES {
-            metrics.notice(&Notice::Delayed { object, cause });
+            metrics.notice(&DeliveryStat::Delayed { object, cause });
         }
     }
     let after = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 
 use crate::{
     capture::counters::{GapCgroup, Place},
-    deliver::color::Colour,
+    deliver::color::Color,
     model::{
-        kill::{Aside, AsideKind, Cgroup, Kill, MainProcess, Scope},
+        kill::{Cgroup, Kill, MainProcess, NonKill, NonKillKind, Scope},
         limit_owner::LimitOwner,
-        report::{GapReport, Many, Report},
+        report::{Coalesced, GapReport, Report},
     },
     sys::escape::escape,
 };
@@ -98,14 +98,14 @@ pub fn header(detail: Detail) -> String {
 
 /// A kill.
 #[must_use]
-pub fn kill(report: &Report, detail: Detail, colour: Colour) -> String {
+pub fn kill(report: &Report, detail: Detail, colour: Color) -> String {
     coloured(plain(report, detail), report, colour)
 }
 
 /// Many kills, by the last one's report.
 #[must_use]
-pub fn many(report: &Report, many: &Many, detail: Detail, colour: Colour) -> String {
-    let Many {
+pub fn many(report: &Report, many: &Coalesced, detail: Detail, colour: Color) -> String {
+    let Coalesced {
         kills,
         incidents,
         since,
@@ -127,9 +127,9 @@ fn plain(report: &Report, detail: Detail) -> String {
     }
 }
 
-fn coloured(line: String, report: &Report, colour: Colour) -> String {
+fn coloured(line: String, report: &Report, colour: Color) -> String {
     let style = match (report.kill.scope, report.kill.victim.main_process) {
-        _ if colour == Colour::Never => return line,
+        _ if colour == Color::Never => return line,
         (Scope::System, _) => RED,
         (_, MainProcess::Yes) => BOLD,
         _ => return line,
@@ -139,8 +139,8 @@ fn coloured(line: String, report: &Report, colour: Colour) -> String {
 
 /// What is not a kill, in the columns of [`Detail::Wide`].
 #[must_use]
-pub fn aside(aside: &Aside, time: Option<jiff::Timestamp>) -> String {
-    let Aside {
+pub fn aside(aside: &NonKill, time: Option<jiff::Timestamp>) -> String {
+    let NonKill {
         boot_time_ns,
         kind,
         pid,
@@ -149,9 +149,9 @@ pub fn aside(aside: &Aside, time: Option<jiff::Timestamp>) -> String {
         cgroup,
     } = aside;
     let (what, of) = match kind {
-        AsideKind::Rekill => ("re-kill", None),
-        AsideKind::Mark => ("mark", None),
-        AsideKind::Sharer { victim_pid } => ("sharer", Some(format!("of {victim_pid}"))),
+        NonKillKind::Rekill => ("re-kill", None),
+        NonKillKind::Mark => ("mark", None),
+        NonKillKind::Sharer { victim_pid } => ("sharer", Some(format!("of {victim_pid}"))),
     };
     let cells = WIDE.iter().map(|Column(title, ..)| match *title {
         "TIME" => full_time(time, *boot_time_ns),

@@ -51,7 +51,7 @@ fn reports() -> Vec<Report> {
 fn table(detail: Detail) -> String {
     let lines = reports()
         .iter()
-        .map(|report| kill(report, detail, Colour::Never))
+        .map(|report| kill(report, detail, Color::Never))
         .collect::<Vec<_>>();
     format!("{}\n{}", header(detail), lines.join("\n"))
 }
@@ -80,8 +80,8 @@ fn wide_is_a_table() {
     ");
 }
 
-fn aside_of(kind: AsideKind) -> Aside {
-    Aside {
+fn aside_of(kind: NonKillKind) -> NonKill {
+    NonKill {
         boot_time_ns: Some(1),
         kind,
         pid: 14665,
@@ -93,16 +93,16 @@ fn aside_of(kind: AsideKind) -> Aside {
 
 #[test]
 fn asides_stand_in_the_wide_columns() {
-    let bare = Aside {
+    let bare = NonKill {
         pid: 0,
         comm: None,
         cgroup: None,
-        ..aside_of(AsideKind::Mark)
+        ..aside_of(NonKillKind::Mark)
     };
     let lines = [
-        aside_of(AsideKind::Rekill),
-        aside_of(AsideKind::Mark),
-        aside_of(AsideKind::Sharer { victim_pid: 14660 }),
+        aside_of(NonKillKind::Rekill),
+        aside_of(NonKillKind::Mark),
+        aside_of(NonKillKind::Sharer { victim_pid: 14660 }),
         bare,
     ]
     .map(|said| aside(&said, Some(testing::timestamp(1_790_000_000, 999_999))))
@@ -120,7 +120,7 @@ fn asides_stand_in_the_wide_columns() {
 fn cells_begin_or_end_where_their_titles_do() {
     for (detail, columns) in [(Detail::Text, TEXT), (Detail::Wide, WIDE)] {
         let report = testing::report();
-        let (titles, line) = (header(detail), kill(&report, detail, Colour::Never));
+        let (titles, line) = (header(detail), kill(&report, detail, Color::Never));
         let mut start = 0;
         let count = columns.len();
         for Column(title, width, align) in &columns[..count - 1] {
@@ -142,7 +142,7 @@ fn cells_begin_or_end_where_their_titles_do() {
 fn cell_that_is_too_wide_is_not_cut() {
     let mut report = testing::report();
     report.kill.victim.comm = Some(b"\x01\x02\x03\x04\x05".to_vec());
-    let line = kill(&report, Detail::Text, Colour::Never);
+    let line = kill(&report, Detail::Text, Color::Never);
     assert!(
         line.contains("\\x01\\x02\\x03\\x04\\x05    39.5MiB"),
         "{line}"
@@ -232,14 +232,14 @@ fn with_text(bytes: &[u8]) -> Report {
 fn hostile_names_move_no_cursor() {
     for bytes in HOSTILE {
         for detail in [Detail::Text, Detail::Wide] {
-            let line = kill(&with_text(bytes), detail, Colour::Never);
+            let line = kill(&with_text(bytes), detail, Color::Never);
             assert!(line.chars().all(is_printable), "{line:?}");
             assert!(line.contains(&escape(bytes)), "{line:?}");
         }
-        let said = Aside {
+        let said = NonKill {
             comm: Some(bytes.to_vec()),
             cgroup: Some(testing::cgroup(bytes, 1)),
-            ..aside_of(AsideKind::Rekill)
+            ..aside_of(NonKillKind::Rekill)
         };
         let line = aside(&said, Some(testing::timestamp(0, 0)));
         assert!(line.chars().all(is_printable), "{line:?}");
@@ -255,12 +255,12 @@ fn names_that_others_give_move_no_cursor() {
     pod.name = Some(hostile());
     let container = report.container.as_mut().expect("a container");
     container.name = Some(hostile());
-    let named = kill(&report, Detail::Wide, Colour::Never);
+    let named = kill(&report, Detail::Wide, Color::Never);
     report.pod = None;
-    let plain = kill(&report, Detail::Wide, Colour::Never);
+    let plain = kill(&report, Detail::Wide, Color::Never);
     report.container = None;
     report.unit = Some(hostile());
-    let in_unit = kill(&report, Detail::Wide, Colour::Never);
+    let in_unit = kill(&report, Detail::Wide, Color::Never);
     for line in [named, plain, in_unit] {
         assert!(line.chars().all(is_printable), "{line:?}");
         assert!(line.contains("n\\x1b[2J"), "{line}");
@@ -273,19 +273,19 @@ fn colour_is_for_who_asks_and_ends_with_the_line() {
         let mut report = testing::report();
         report.kill.scope = scope;
         report.kill.victim.main_process = main_process;
-        let plain = kill(&report, Detail::Text, Colour::Never);
+        let plain = kill(&report, Detail::Text, Color::Never);
         let line = kill(&report, Detail::Text, colour);
         line.replace(&plain, "LINE")
     };
     for scope in [Scope::Memcg, Scope::System, Scope::Unknown] {
         for main_process in [MainProcess::Yes, MainProcess::No, MainProcess::Unknown] {
-            assert_eq!(styled(scope, main_process, Colour::Never), "LINE");
+            assert_eq!(styled(scope, main_process, Color::Never), "LINE");
             let expected = match (scope, main_process) {
                 (Scope::System, _) => "\x1b[31mLINE\x1b[0m",
                 (_, MainProcess::Yes) => "\x1b[1mLINE\x1b[0m",
                 _ => "LINE",
             };
-            assert_eq!(styled(scope, main_process, Colour::Always), expected);
+            assert_eq!(styled(scope, main_process, Color::Always), expected);
         }
     }
 }
@@ -342,8 +342,8 @@ fn names_in_a_gap_move_no_cursor() {
     }
 }
 
-fn last_of(kills: u64, incidents: u64) -> Many {
-    Many {
+fn last_of(kills: u64, incidents: u64) -> Coalesced {
+    Coalesced {
         kills,
         incidents,
         since: testing::timestamp(1_790_000_000, 0),
@@ -355,8 +355,8 @@ fn history_has_the_date_and_how_many_a_line_stands_for() {
     let report = testing::report();
     let lines = [
         header(Detail::Dated),
-        kill(&report, Detail::Dated, Colour::Never),
-        many(&report, &last_of(57, 50), Detail::Dated, Colour::Never),
+        kill(&report, Detail::Dated, Color::Never),
+        many(&report, &last_of(57, 50), Detail::Dated, Color::Never),
         gap(&testing::gap_report(), Detail::Dated),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -365,7 +365,7 @@ fn history_has_the_date_and_how_many_a_line_stands_for() {
     2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app, the last of 57 kills since 14:13:20.000Z, 50 incidents
     2026-09-21T14:13:20.000Z        -  -                        -          -  -          3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
     ");
-    let wide = many(&report, &last_of(2, 1), Detail::Wide, Colour::Always);
+    let wide = many(&report, &last_of(2, 1), Detail::Wide, Color::Always);
     let end = format!(".scope/leaf, the last of 2 kills since 14:13:20.000Z, 1 incident{RESET}");
     assert!(wide.ends_with(&end), "{wide}");
 }

@@ -88,7 +88,7 @@ pub(super) enum Found {
     /// It is a sandbox.
     Sandbox(Sandbox),
     /// It has nobody of that id.
-    Nobody,
+    NotFound,
 }
 
 impl Cri {
@@ -185,7 +185,7 @@ impl Cri {
         match (found.next(), refused) {
             (Some((_, instance)), _) => Ok(Found::Container(Box::new(instance), None)),
             (None, Some(error)) if error.is_no_answer() => Err(error),
-            (None, _) => Ok(Found::Nobody),
+            (None, _) => Ok(Found::NotFound),
         }
     }
 

@@ -24,7 +24,7 @@ use self::known::Known;
 use crate::{
     identify::{
         facts::{Instance, Pod, PodName},
-        ttl_cache::Memory,
+        ttl_cache::TtlCache,
     },
     model::{cgroup::Runtime, report::Report},
 };
@@ -39,14 +39,14 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// The line to a runtime.
 #[derive(Clone, Copy, Debug, Default)]
-struct Line {
+struct RuntimeHealth {
     /// Whose containers it has, where it says so.
     runtime: Option<Runtime>,
     /// When it did not answer.
     failed: Option<Instant>,
 }
 
-impl Line {
+impl RuntimeHealth {
     /// Whether it is worth asking. It is tried anew for a kill after a while, and for nothing else.
     fn is_open(&self, now: Instant) -> bool {
         self.failed
@@ -104,21 +104,21 @@ pub struct Arrival {
 pub struct Directory {
     kubernetes: Standing,
     /// Absent if it is not to be asked.
-    cri: Option<Line>,
-    docker: Option<Line>,
+    cri: Option<RuntimeHealth>,
+    docker: Option<RuntimeHealth>,
     /// By UID.
-    pods: Memory<Pod>,
+    pods: TtlCache<Pod>,
     /// Of the pods' status: UID and container, by container id.
-    statuses: Memory<(String, String)>,
+    statuses: TtlCache<(String, String)>,
     /// As CRI or Docker has them, by container id.
-    instances: Memory<Instance>,
+    instances: TtlCache<Instance>,
     /// UID and names of the pods, by sandbox id.
-    sandboxes: Memory<(String, PodName)>,
+    sandboxes: TtlCache<(String, PodName)>,
     /// Names of pods by the UID of their cgroup, from anyone but the API.
-    names: Memory<PodName>,
+    names: TtlCache<PodName>,
     /// By id or UID: when a runtime was asked of it.
-    cri_asked: Memory<Asked>,
-    docker_asked: Memory<Asked>,
+    cri_asked: TtlCache<Asked>,
+    docker_asked: TtlCache<Asked>,
 }
 
 /// What a runtime was asked.
@@ -134,7 +134,7 @@ pub enum Reply {
     /// It told.
     Found,
     /// It has nobody of that id.
-    Nobody,
+    NotFound,
     /// It did not answer.
     Failed,
 }
@@ -147,17 +147,17 @@ impl Directory {
 
     /// CRI may be asked.
     pub fn use_cri(&mut self) {
-        self.cri = Some(Line::default());
+        self.cri = Some(RuntimeHealth::default());
     }
 
     /// Docker may be asked.
     pub fn use_docker(&mut self) {
-        self.docker = Some(Line::default());
+        self.docker = Some(RuntimeHealth::default());
     }
 
     /// CRI answers, and says whose containers it has.
     pub fn cri_answers(&mut self, runtime: Option<Runtime>) {
-        self.cri = Some(Line {
+        self.cri = Some(RuntimeHealth {
             runtime,
             failed: None,
         });
@@ -319,19 +319,19 @@ impl Directory {
     /// A pod is named by somebody who does not tell when it is gone.
     pub fn insert_name(&mut self, uid: &str, name: PodName, now: Instant) {
         if self.names.get(uid) != Some(&name) {
-            self.names.insert_passing(uid, name, now);
+            self.names.insert_expiring(uid, name, now);
         }
     }
 
     /// CRI was asked at that time of a container or a pod.
     pub fn cri_replied(&mut self, of: &str, at: Instant, reply: Reply) {
-        self.cri_asked.insert_passing(of, Asked { at, reply }, at);
+        self.cri_asked.insert_expiring(of, Asked { at, reply }, at);
     }
 
     /// Docker was asked at that time of a container.
     pub fn docker_replied(&mut self, of: &str, at: Instant, reply: Reply) {
         self.docker_asked
-            .insert_passing(of, Asked { at, reply }, at);
+            .insert_expiring(of, Asked { at, reply }, at);
     }
 
     /// What CRI's list says of an id.
@@ -340,7 +340,7 @@ impl Directory {
         if self.instances.is_there(id) || self.sandboxes.is_there(id) {
             Reply::Found
         } else {
-            Reply::Nobody
+            Reply::NotFound
         }
     }
 
@@ -430,7 +430,7 @@ impl Directory {
         };
         let has_not = |asked: Option<&Asked>| {
             asked.is_some_and(|Asked { at, reply }| {
-                *reply == Reply::Nobody && at.saturating_duration_since(killed) <= FRESH
+                *reply == Reply::NotFound && at.saturating_duration_since(killed) <= FRESH
             })
         };
         // A node has one runtime for its pods: one that does not answer is not it where another does.

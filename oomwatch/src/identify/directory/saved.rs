@@ -7,7 +7,7 @@ use std::{convert::identity, time::Instant};
 
 use super::Directory;
 use crate::{
-    identify::{facts::Instance, ttl_cache::Memory},
+    identify::{facts::Instance, ttl_cache::TtlCache},
     model::persist::{Change, Entry},
 };
 
@@ -20,11 +20,11 @@ impl Directory {
     /// Takes what was saved, before anybody has told anything.
     pub fn restore(&mut self, saved: &[Entry], now: Instant) {
         let (prefix, most) = PODS;
-        self.pods = Memory::restore(saved, prefix, most, now, identity);
+        self.pods = TtlCache::restore(saved, prefix, most, now, identity);
         let (prefix, most) = CONTAINERS;
-        self.instances = Memory::restore(saved, prefix, most, now, lasting);
+        self.instances = TtlCache::restore(saved, prefix, most, now, lasting);
         let (prefix, most) = SANDBOXES;
-        self.sandboxes = Memory::restore(saved, prefix, most, now, identity);
+        self.sandboxes = TtlCache::restore(saved, prefix, most, now, identity);
         for (uid, pod) in self.pods.all() {
             for container in &pod.containers {
                 for id in &container.ids {
@@ -56,10 +56,10 @@ impl Directory {
     }
 
     /// What was saved is lost: all of it is a change again.
-    pub fn save_anew(&mut self) {
-        self.pods.save_anew();
-        self.instances.save_anew();
-        self.sandboxes.save_anew();
+    pub fn mark_all_dirty(&mut self) {
+        self.pods.mark_all_dirty();
+        self.instances.mark_all_dirty();
+        self.sandboxes.mark_all_dirty();
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) enum Found {
     /// It is the sandbox of this pod.
     Sandbox(String, PodName),
     /// It has nobody of that id.
-    Nobody,
+    NotFound,
 }
 
 /// Asks Docker for a container.
@@ -90,7 +90,7 @@ async fn ask(socket: &Path, id: &str) -> Result<Found, DockerError> {
     };
     match status {
         StatusCode::OK => read(&body),
-        StatusCode::NOT_FOUND => Ok(Found::Nobody),
+        StatusCode::NOT_FOUND => Ok(Found::NotFound),
         status => Err(DockerError::Refused(status)),
     }
 }

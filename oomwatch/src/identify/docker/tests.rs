@@ -130,7 +130,7 @@ fn answers_of_a_server_are_told_apart() {
         "404 Not Found",
         r#"{"message":"No such container"}"#,
     ));
-    assert!(matches!(nobody, Ok(Found::Nobody)), "{nobody:?}");
+    assert!(matches!(nobody, Ok(Found::NotFound)), "{nobody:?}");
     let refused = found(with_body("500 Internal Server Error", ""));
     assert!(
         matches!(refused, Err(DockerError::Refused(_))),

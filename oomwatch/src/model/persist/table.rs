@@ -134,7 +134,7 @@ impl<V> Table<V> {
     }
 
     /// What is saved is lost: all of it is to be saved anew.
-    pub(crate) fn save_anew(&mut self) {
+    pub(crate) fn mark_all_dirty(&mut self) {
         self.removed.clear();
         for row in self.rows.values_mut() {
             row.is_touched = true;
@@ -307,7 +307,7 @@ mod tests {
                     },
                     Step::Lose => {
                         saved.clear();
-                        table.save_anew();
+                        table.mark_all_dirty();
                     }
                 }
                 prop_assert!(table.removed.len() <= 6);

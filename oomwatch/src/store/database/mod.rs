@@ -10,11 +10,11 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tracing::{debug, info, warn};
 
 use super::{
-    Config, Identity, Restored, RowState, Standing,
+    Config, Identity, Provenance, Restored, RowState,
     age::{AgeClock, Now},
     error::StoreError,
     kills,
-    meta::{Meta, Takeover},
+    meta::{Meta, Reset},
     pending::Pending,
     schema,
 };
@@ -43,7 +43,7 @@ pub struct Store {
     /// Which file it is.
     file: Option<(u64, u64)>,
     /// What the first transaction does before all else.
-    takeover: Option<Takeover>,
+    takeover: Option<Reset>,
     clock: AgeClock,
     counters: Counters,
     is_resumed: bool,
@@ -73,7 +73,7 @@ pub struct Written {
 
 /// Why a journal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum OpenMode {
     /// The agent starts.
     Start,
     /// It has gone on without for a while.
@@ -83,11 +83,11 @@ pub enum Purpose {
 impl Store {
     /// Opens the journal or makes one; one that cannot be used is set aside.
     ///
-    /// On [`Purpose::Resume`] what another agent has left counts for nothing: this one has gone its own way since.
+    /// On [`OpenMode::Resume`] what another agent has left counts for nothing: this one has gone its own way since.
     pub fn open(
         config: &Config,
         identity: &Identity,
-        purpose: Purpose,
+        purpose: OpenMode,
         now: Now,
     ) -> Result<(Self, Restored), StoreError> {
         let path = config.folder.join(files::FILE);
@@ -101,7 +101,7 @@ impl Store {
                 set_aside(&path, &error, now)?;
                 let (store, mut restored) = open()?;
                 Meta::mark_replacement(&store.connection)?;
-                restored.standing = Standing::Replaced;
+                restored.standing = Provenance::Replaced;
                 Ok((store, restored))
             }
             opened => opened,
@@ -130,7 +130,7 @@ impl Store {
         } else {
             set_aside(&path, error, now)?;
         }
-        let (store, _) = Self::open(config, &identity, Purpose::Resume, now)?;
+        let (store, _) = Self::open(config, &identity, OpenMode::Resume, now)?;
         Meta::mark_replacement(&store.connection)?;
         Ok(store)
     }
@@ -139,7 +139,7 @@ impl Store {
         path: &Path,
         config: &Config,
         identity: &Identity,
-        purpose: Purpose,
+        purpose: OpenMode,
         now: Now,
     ) -> Result<(Self, Restored), StoreError> {
         let io = |source| StoreError::Io {
@@ -160,7 +160,7 @@ impl Store {
             open: Vec::new(),
             state: Vec::new(),
         };
-        if purpose == Purpose::Start && takeover != Some(Takeover::All) {
+        if purpose == OpenMode::Start && takeover != Some(Reset::All) {
             restored.open = read_open(&connection)?;
             restored.state = read_state(&connection, takeover.as_ref())?;
         }
@@ -173,7 +173,7 @@ impl Store {
             takeover,
             clock,
             counters,
-            is_resumed: purpose == Purpose::Resume,
+            is_resumed: purpose == OpenMode::Resume,
             is_blank: is_new,
         };
         Ok((store, restored))
@@ -191,8 +191,8 @@ impl Store {
             connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_row| Ok(()))?;
             let known = schema::read_version(&connection)?;
             let meta = Meta::read(&connection)?;
-            let (standing, takeover) = meta.stand(identity, Purpose::Start, config.boot_parts);
-            if known != schema::VERSION || takeover == Some(Takeover::All) {
+            let (standing, takeover) = meta.stand(identity, OpenMode::Start, config.boot_parts);
+            if known != schema::VERSION || takeover == Some(Reset::All) {
                 return Err(StoreError::Damaged("it holds nothing to go on from".into()));
             }
             let restored = Restored {
@@ -219,7 +219,7 @@ impl Store {
     /// Whether it was opened on the way and nothing of this agent's is in it: all that the agent knows has to be saved anew.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.is_resumed && self.takeover == Some(Takeover::All)
+        self.is_resumed && self.takeover == Some(Reset::All)
     }
 
     /// Writes all of it, or nothing.
@@ -353,10 +353,7 @@ fn read_open(
     Ok(open)
 }
 
-fn read_state(
-    connection: &Connection,
-    takeover: Option<&Takeover>,
-) -> Result<Vec<Entry>, StoreError> {
+fn read_state(connection: &Connection, takeover: Option<&Reset>) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare("SELECT part, key, value FROM state")?;
     let entries = statement.query_map([], |row| {
         Ok(Entry {
@@ -366,7 +363,7 @@ fn read_state(
         })
     })?;
     let mut entries = entries.collect::<rusqlite::Result<Vec<_>>>()?;
-    if let Some(Takeover::Parts(void)) = takeover {
+    if let Some(Reset::Parts(void)) = takeover {
         entries.retain(|entry| !void.contains(&entry.part.as_str()));
     }
     Ok(entries)

@@ -14,13 +14,13 @@ const MAX_KILLS: usize = 4096;
 const MAX_GAPS: usize = 256;
 
 /// Where something stands in the order: the batch that it came with, and its place there.
-pub(super) type Turn = (u64, usize);
+pub(super) type Sequence = (u64, usize);
 
 /// Batches on their way into the journal.
 #[derive(Debug, Default)]
 pub struct Pending {
-    kills: BTreeMap<Turn, Waiting>,
-    by_id: HashMap<String, Turn>,
+    kills: BTreeMap<Sequence, Waiting>,
+    by_id: HashMap<String, Sequence>,
     gaps: VecDeque<Row>,
     state: BTreeMap<(&'static str, String), Value>,
     known: Vec<String>,
@@ -38,7 +38,7 @@ pub(super) struct Waiting {
     /// It was not in the journal when it came here.
     pub(super) is_new: bool,
     /// Its place among those with names.
-    pub(super) named: Option<Turn>,
+    pub(super) named: Option<Sequence>,
     pub(super) is_told: bool,
 }
 
@@ -118,7 +118,7 @@ impl Pending {
         load
     }
 
-    fn step(&mut self, turn: Turn, id: String, step: Step) {
+    fn step(&mut self, turn: Sequence, id: String, step: Step) {
         let place = *self.by_id.entry(id.clone()).or_insert(turn);
         let waiting = self.kills.entry(place).or_default();
         let is_first = place == turn;

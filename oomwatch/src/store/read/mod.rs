@@ -19,7 +19,7 @@ use crate::store::files::{FILE, with_suffix};
 use crate::{
     model::{
         kill::Scope,
-        report::{GapReport, Many, Report},
+        report::{Coalesced, GapReport, Report},
     },
     store::codec,
 };
@@ -59,7 +59,7 @@ pub struct Query {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A kill; or the last of many, which have this row together.
-    Kill(Box<Report>, Option<Many>),
+    Kill(Box<Report>, Option<Coalesced>),
     /// Kills that were only counted.
     Gap(GapReport),
     /// What this version cannot read.
@@ -297,7 +297,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     let since_ns: Option<i64> = row.get("since_ns")?;
     let since = since_ns.and_then(|since| Timestamp::from_nanosecond(since.into()).ok());
     let (kills, incidents): (i64, i64) = (row.get("kills")?, row.get("incidents")?);
-    let many = since.map(|since| Many {
+    let many = since.map(|since| Coalesced {
         kills: kills.unsigned_abs(),
         incidents: incidents.unsigned_abs(),
         since,

@@ -161,7 +161,7 @@ fn row_of_many_says_so() {
     write(&mut store, &told(kills(0..50)));
     let reader = Reader::open(&place.path()).expect("open");
     let items = read(&reader, &Query::default(), Order::OldestFirst);
-    let many = Many {
+    let many = Coalesced {
         kills: 30,
         incidents: 30,
         since: kill(20).time.expect("a time"),

@@ -58,7 +58,7 @@ fn calendar_that_jumps_wipes_nothing() {
     let opened = Store::open(
         &place.config,
         &rebooted,
-        crate::store::Purpose::Start,
+        crate::store::OpenMode::Start,
         at_boot,
     );
     let (mut store, _) = opened.expect("open");

@@ -12,13 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answer, Batch, Config, Identity, Outcome, Restored, Standing, Status, Ticket,
+    Answer, Batch, Config, Identity, Outcome, Provenance, Restored, Status, Ticket,
     age::Now,
     error::StoreError,
     pending::{Load, Pending},
     row::nanoseconds,
 };
-use crate::store::database::{Purpose, Store, Written};
+use crate::store::database::{OpenMode, Store, Written};
 use crate::sys::{clock, error_chain::chain, privileges};
 
 /// How often it is tried again to write.
@@ -28,9 +28,9 @@ const REOPEN: Duration = Duration::from_secs(10);
 /// A transaction that takes longer is told as a failure.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Takes what is to be written. Without it, or with [`Journal::close`], the thread ends.
+/// Takes what is to be written. Without it, or with [`History::close`], the thread ends.
 #[derive(Debug)]
-pub struct Journal {
+pub struct History {
     shared: Arc<Shared>,
     ended: oneshot::Receiver<()>,
 }
@@ -57,12 +57,12 @@ struct Queue {
     writing_since: Option<Instant>,
 }
 
-impl Journal {
+impl History {
     /// Opens the journal, reads what it holds, and begins to write. A journal that cannot be used is a state like others:
     /// answers and status tell it.
     #[must_use]
     pub fn open(config: Config, identity: Identity) -> (Self, Answers, Restored) {
-        let opened = Store::open(&config, &identity, Purpose::Start, now());
+        let opened = Store::open(&config, &identity, OpenMode::Start, now());
         let shared = Arc::new(Shared::default());
         let (answers, receiver) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
@@ -85,7 +85,7 @@ impl Journal {
                 writer.fail(&error);
                 let read = Store::restore_alone(&writer.config, &mut writer.identity);
                 read.unwrap_or(Restored {
-                    standing: Standing::Unusable,
+                    standing: Provenance::Unusable,
                     open: Vec::new(),
                     state: Vec::new(),
                 })
@@ -94,7 +94,7 @@ impl Journal {
         let spawned = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
-                privileges::give_up_all();
+                privileges::drop_all_capabilities();
                 writer.run();
                 // Nobody may wait for it.
                 let _ = end.send(());
@@ -140,7 +140,7 @@ impl Journal {
     }
 }
 
-impl Drop for Journal {
+impl Drop for History {
     fn drop(&mut self) {
         self.shared.end();
     }
@@ -260,7 +260,7 @@ impl Writer {
             None => {}
         }
         self.opened = Instant::now();
-        let opened = Store::open(&self.config, &self.identity, Purpose::Resume, now);
+        let opened = Store::open(&self.config, &self.identity, OpenMode::Resume, now);
         opened.map(|(store, _)| store)
     }
 

@@ -2,8 +2,8 @@ use std::{fs, os::unix::fs::FileExt as _};
 
 use super::{super::testing::*, *};
 
-fn open(place: &Place) -> (Journal, Answers, Restored) {
-    Journal::open(place.config.clone(), place.identity.clone())
+fn open(place: &Place) -> (History, Answers, Restored) {
+    History::open(place.config.clone(), place.identity.clone())
 }
 
 /// The answers until one says that this is saved: what was known, and whether one was fresh.
@@ -32,7 +32,7 @@ fn sum(place: &Place) -> i64 {
 async fn what_is_written_is_answered_and_there() {
     let place = Place::new();
     let (journal, mut answers, restored) = open(&place);
-    assert_eq!(restored.standing, Standing::First);
+    assert_eq!(restored.standing, Provenance::First);
     let first = journal.write(&told(kills(0..5)));
     assert_eq!(saved(&mut answers, first).await, (Vec::new(), false));
     assert_eq!(sum(&place), 5);
@@ -93,7 +93,7 @@ async fn folder_that_cannot_be_used_is_tried_again() {
     let place = Place::new();
     fs::write(&place.config.folder, "in the way").expect("make a file");
     let (journal, mut answers, restored) = open(&place);
-    assert_eq!(restored.standing, Standing::Unusable);
+    assert_eq!(restored.standing, Provenance::Unusable);
     let why = journal.status().failure.expect("a failure");
     assert!(
         why.starts_with(&format!("use {}: ", place.config.folder.display())),

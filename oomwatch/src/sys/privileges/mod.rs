@@ -17,7 +17,7 @@
 //! So `CAP_SYSLOG` is kept, and `CAP_BPF` where reading the counters without it was tried and refused.
 //!
 //! **Capabilities are a thread's.** A thread has what its maker had when it was made, and nobody can take them from another
-//! thread: whoever makes one before calls [`give_up_all`] in it.
+//! thread: whoever makes one before calls [`drop_all_capabilities`] in it.
 
 use std::{error::Error, fmt::Display};
 
@@ -43,7 +43,7 @@ const FOR_MAPS: [CapabilitySet; 2] = [CapabilitySet::BPF, CapabilitySet::SYS_ADM
 /// less.
 ///
 /// What cannot be given up is told in the log: it is no reason to see no kills.
-pub fn give_up<T, E>(mut read_counters: impl FnMut() -> Result<T, E>)
+pub fn drop_capabilities<T, E>(mut read_counters: impl FnMut() -> Result<T, E>)
 where
     E: Error + 'static,
 {
@@ -64,7 +64,7 @@ where
 }
 
 /// Gives up every capability, in a thread that needs none.
-pub fn give_up_all() {
+pub fn drop_all_capabilities() {
     if held().is_some() {
         clear_bounding_set();
         leave(CapabilitySet::empty());

@@ -76,14 +76,14 @@ fn needing(any: CapabilitySet) -> impl Fn() -> io::Result<()> {
 
 #[test]
 fn only_the_log_can_be_opened_afterwards() {
-    let status = after(|| give_up(|| Ok::<_, io::Error>(())));
+    let status = after(|| drop_capabilities(|| Ok::<_, io::Error>(())));
     assert_eq!(status, Status::only(CapabilitySet::SYSLOG));
 }
 
 #[test]
 fn what_the_counters_need_stays() {
     let needs = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
-    let status = after(move || give_up(needing(needs)));
+    let status = after(move || drop_capabilities(needing(needs)));
     let expected = CapabilitySet::SYSLOG | CapabilitySet::BPF;
     assert_eq!(status, Status::only(expected));
 }
@@ -91,7 +91,7 @@ fn what_the_counters_need_stays() {
 #[test]
 fn threads_made_later_have_no_more() {
     let status = after(|| {
-        give_up(|| Ok::<_, io::Error>(()));
+        drop_capabilities(|| Ok::<_, io::Error>(()));
         let inner = after(|| {});
         assert_eq!(inner, Status::of_this_thread());
     });
@@ -100,12 +100,12 @@ fn threads_made_later_have_no_more() {
 
 #[test]
 fn thread_that_needs_none_has_none() {
-    let status = after(give_up_all);
+    let status = after(drop_all_capabilities);
     assert_eq!(status, Status::only(CapabilitySet::empty()));
     // Twice is as good as once.
     let again = after(|| {
-        give_up_all();
-        give_up(|| Ok::<_, io::Error>(()));
+        drop_all_capabilities();
+        drop_capabilities(|| Ok::<_, io::Error>(()));
     });
     assert_eq!(again, status);
 }
@@ -134,7 +134,7 @@ fn what_is_done_later_can_be_done() {
     let before = can_be_done_later();
     let held = capabilities(None).expect("own capabilities").permitted;
     let after_all = after(move || {
-        give_up(|| Ok::<_, io::Error>(()));
+        drop_capabilities(|| Ok::<_, io::Error>(()));
         assert_eq!(can_be_done_later(), before, "with {held:?} before");
     });
     assert_eq!(after_all, Status::only(CapabilitySet::SYSLOG));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use oomwatch::capture::kmsg::{
-    assemble::{Found, LogKill},
+    assemble::{LogItem, LogKill},
     snapshot::Whole,
 };
 use rustix::process::Signal;
@@ -213,7 +213,7 @@ fn both_ways(machine: &Machine) {
     let [device, call] = [KMSG, NO_KMSG].map(|path| {
         let found = Whole::read(Path::new(path)).expect("read the log").found;
         let kills = found.into_iter().filter_map(|found| match found {
-            Found::Kill(found) if pids.contains(&found.kill.victim.pid) => Some(found),
+            LogItem::Kill(found) if pids.contains(&found.kill.victim.pid) => Some(found),
             _ => None,
         });
         let fact = |found: Box<LogKill>| {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capture::counters::attributed_kills::Explained;
+use crate::capture::counters::attributed_kills::AttributedKills;
 use crate::model::serde_bytes;
 
 /// OOM kills that the kernel counted; who was killed is not known.
@@ -82,7 +82,7 @@ pub(super) struct Kills {
 /// What is kept of the counts of all cgroups, to compare later ones with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Earlier {
+pub struct Baseline {
     /// By id; a cgroup in which nothing was killed is left out.
     cgroups: HashMap<u64, Kills>,
     /// As of a [`Snapshot`].
@@ -90,7 +90,7 @@ pub struct Earlier {
     is_of_one_moment: bool,
 }
 
-impl Earlier {
+impl Baseline {
     /// From before anything was killed, as at boot.
     #[must_use]
     pub fn nothing() -> Self {
@@ -157,7 +157,11 @@ impl Snapshot {
 }
 
 /// The cgroups whose counts have grown, by more than is explained.
-pub(super) fn grown(before: &Earlier, now: &Snapshot, explained: &Explained) -> Vec<GapCgroup> {
+pub(super) fn growth(
+    before: &Baseline,
+    now: &Snapshot,
+    explained: &AttributedKills,
+) -> Vec<GapCgroup> {
     let growths: Vec<Kills> = now
         .cgroups
         .iter()
@@ -166,7 +170,7 @@ pub(super) fn grown(before: &Earlier, now: &Snapshot, explained: &Explained) -> 
     let mut counts: Vec<_> = below(before, now, &growths)
         .into_iter()
         .zip(&growths)
-        .map(|(below, growth)| Grown {
+        .map(|(below, growth)| Growth {
             here: growth.own,
             below,
         })
@@ -175,7 +179,7 @@ pub(super) fn grown(before: &Earlier, now: &Snapshot, explained: &Explained) -> 
     counts
         .into_iter()
         .enumerate()
-        .flat_map(|(index, Grown { here, below })| {
+        .flat_map(|(index, Growth { here, below })| {
             [(here.unwrap_or(0), Place::Here), (below, Place::Below)]
                 .into_iter()
                 .filter(|(kills, _)| *kills > 0)
@@ -191,7 +195,7 @@ pub(super) fn grown(before: &Earlier, now: &Snapshot, explained: &Explained) -> 
 
 /// What was killed in a cgroup since.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grown {
+pub(super) struct Growth {
     /// In itself; absent where the kernel does not tell it from those below.
     pub(super) here: Option<u64>,
     /// Below it, in cgroups that are gone.
@@ -202,7 +206,7 @@ pub(super) struct Grown {
 ///
 /// Cgroups are read one after the other: unless no process was killed meanwhile, one may have counted a kill that the one
 /// above it had not yet.
-fn below(before: &Earlier, now: &Snapshot, growths: &[Kills]) -> Vec<u64> {
+fn below(before: &Baseline, now: &Snapshot, growths: &[Kills]) -> Vec<u64> {
     let is_exact = [before.is_whole, before.is_of_one_moment]
         .into_iter()
         .chain([now.is_whole, now.is_of_one_moment])

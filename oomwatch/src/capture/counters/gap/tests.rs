@@ -30,15 +30,15 @@ fn snapshot(rows: &[Row]) -> Snapshot {
 }
 
 fn told(before: &Snapshot, now: &Snapshot) -> Vec<(String, u64, Place)> {
-    told_beyond(before, now, &Explained::default())
+    told_beyond(before, now, &AttributedKills::default())
 }
 
 fn told_beyond(
     before: &Snapshot,
     now: &Snapshot,
-    explained: &Explained,
+    explained: &AttributedKills,
 ) -> Vec<(String, u64, Place)> {
-    grown(&Earlier::of(before, usize::MAX), now, explained)
+    growth(&Baseline::of(before, usize::MAX), now, explained)
         .into_iter()
         .map(|cgroup| {
             let path = String::from_utf8(cgroup.path).expect("a plain path");
@@ -179,7 +179,7 @@ fn kill_between_two_cgroups_is_not_taken_for_one_in_a_cgroup_that_is_gone() {
 fn what_is_known_is_taken_off() {
     let before = [ROOT, ("/a", Some(1), Some(1)), ("/a/b", Some(0), Some(0))];
     let now = [ROOT, ("/a", Some(4), Some(9))];
-    let mut explained = Explained::default();
+    let mut explained = AttributedKills::default();
     for path in [&b"/a"[..], b"/a", b"/a/b"] {
         explained.add(Some(&crate::model::kill::Cgroup {
             path: path.to_vec(),
@@ -199,10 +199,10 @@ fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
         ("/idle", Some(0), Some(0)),
         ("/none", None, None),
     ]);
-    let kept = Earlier::of(&before, 2);
+    let kept = Baseline::of(&before, 2);
     assert_eq!(kept.cgroups.len(), 2);
     let text = serde_json::to_string(&kept).expect("serialize");
-    let kept: Earlier = serde_json::from_str(&text).expect("read back");
+    let kept: Baseline = serde_json::from_str(&text).expect("read back");
     let now = snapshot(&[
         ROOT,
         ("/a", Some(1), Some(3)),
@@ -212,20 +212,23 @@ fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
         ("/new", Some(7), Some(7)),
     ]);
     let all = [here("/a", 1), here("/idle", 5), here("/new", 7)];
-    let paths = |grown: Vec<GapCgroup>| -> Vec<_> {
+    let paths = |growth: Vec<GapCgroup>| -> Vec<_> {
         let path = |cgroup: GapCgroup| String::from_utf8(cgroup.path).expect("a plain path");
-        grown.into_iter().map(path).collect()
+        growth.into_iter().map(path).collect()
     };
-    let told = grown(&kept, &now, &Explained::default());
+    let told = growth(&kept, &now, &AttributedKills::default());
     assert_eq!(paths(told), all.map(|(path, _, _)| path));
     // What was left out is not taken for new.
-    let some = Earlier::of(&before, 1);
-    assert_eq!(paths(grown(&some, &now, &Explained::default())), ["/a"],);
+    let some = Baseline::of(&before, 1);
+    assert_eq!(
+        paths(growth(&some, &now, &AttributedKills::default())),
+        ["/a"],
+    );
 }
 
 #[test]
 fn at_boot_nothing_had_been_counted() {
     let now = snapshot(&[ROOT, ("/a", Some(1), Some(3))]);
-    let told = grown(&Earlier::nothing(), &now, &Explained::default());
+    let told = growth(&Baseline::nothing(), &now, &AttributedKills::default());
     assert_eq!(told.len(), 2);
 }

@@ -24,11 +24,11 @@ fn function() -> RecordBuilder {
     })
 }
 
-fn full_call() -> Call {
-    Call {
+fn full_call() -> OomKillCall {
+    OomKillCall {
         first_kill_boot_time_ns: 9_000_000_000,
         kill_number: 2,
-        ran_out: Some(RanOut::Memcg(10)),
+        ran_out: Some(OomTarget::Memcg(10)),
         constraint: Some(Constraint::Memcg),
         allocation: Some(Allocation {
             order: -1,
@@ -52,7 +52,7 @@ fn function_hooks_tell_of_the_call() {
 
 #[test]
 fn what_the_kernel_does_not_tell_of_the_call_is_absent_and_named() {
-    type Loss = (u64, &'static str, fn(&mut Call));
+    type Loss = (u64, &'static str, fn(&mut OomKillCall));
     let losses: [Loss; 4] = [
         (MISSING_OOM_CGROUP, "oom_cgroup", |call| call.ran_out = None),
         (MISSING_CONSTRAINT, "constraint", |call| {
@@ -89,7 +89,7 @@ fn every_constraint_has_its_meaning() {
 fn no_cgroup_that_ran_out_is_the_system() {
     let mark = marked(function().set(|record| record.oom_memcg_id = 0));
     let ran_out = mark.call.and_then(|call| call.ran_out);
-    assert_eq!(ran_out, Some(RanOut::System));
+    assert_eq!(ran_out, Some(OomTarget::System));
 }
 
 #[test]

@@ -2,17 +2,17 @@
 
 use super::*;
 use crate::{
-    capture::decode::RanOut,
+    capture::decode::OomTarget,
     model::kill::{Allocation, Constraint},
 };
 
-const MEMCG: RanOut = RanOut::Memcg(10);
+const MEMCG: OomTarget = OomTarget::Memcg(10);
 
 /// The `number`th kill of one call of `oom_kill_process`, in `/a/b`; the kernel shows no stack.
-fn kill(pid: u32, number: u32, ran_out: Option<RanOut>) -> Mark {
+fn kill(pid: u32, number: u32, ran_out: Option<OomTarget>) -> Mark {
     Mark {
         hooks: Hooks::Function,
-        call: Some(Call {
+        call: Some(OomKillCall {
             first_kill_boot_time_ns: 77,
             kill_number: number,
             ran_out,
@@ -50,7 +50,7 @@ fn kernels_own_answer_is_taken_as_it_is() {
 
 #[test]
 fn system_has_no_cgroup_that_ran_out() {
-    let kill = told(kill(7, 1, Some(RanOut::System)));
+    let kill = told(kill(7, 1, Some(OomTarget::System)));
     assert_eq!((kill.scope, kill.oom_level), (Scope::System, None));
     assert_eq!(kill.missing, [""; 0]);
 }
@@ -63,7 +63,7 @@ fn what_ran_out_is_unknown_if_it_could_not_be_read() {
 
 #[test]
 fn cgroup_that_is_none_of_the_victims_is_missing() {
-    let kill = told(kill(7, 1, Some(RanOut::Memcg(99))));
+    let kill = told(kill(7, 1, Some(OomTarget::Memcg(99))));
     assert_eq!((kill.scope, kill.oom_level), (Scope::Memcg, None));
     assert_eq!(kill.missing, ["oom_cgroup"]);
 }
@@ -79,7 +79,7 @@ fn further_kills_of_a_call_are_a_groups_and_were_not_weighed() {
         .mark(kill(8, 2, Some(MEMCG)), NO_SYMBOLS)
         .mark(rekill, NO_SYMBOLS);
     assert_eq!(story.pids(), [7, 8]);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
     for kill in &story.kills {
         assert_eq!(kill.group_kill, Some(true));
         assert_eq!(kill.incident_boot_time_ns, Some(77));
@@ -89,7 +89,7 @@ fn further_kills_of_a_call_are_a_groups_and_were_not_weighed() {
 
 #[test]
 fn points_that_the_kernel_left_at_zero_are_none() {
-    let mut mark = kill(7, 1, Some(RanOut::System));
+    let mut mark = kill(7, 1, Some(OomTarget::System));
     if let Some(call) = &mut mark.call {
         call.points = Some(0);
     }
@@ -105,7 +105,7 @@ fn sharer_is_told_without_a_stack_and_by_an_exiting_trigger() {
         ..signal(8, Relation::Sharer { victim_pid: 7 })
     };
     story.signal(signal, NO_SYMBOLS);
-    assert_eq!(story.asides, [AsideKind::Sharer { victim_pid: 7 }]);
+    assert_eq!(story.asides, [NonKillKind::Sharer { victim_pid: 7 }]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 use super::*;
-use crate::capture::incident::Memory;
+use crate::capture::incident::IncidentCheckpoint;
 
 fn restarted(story: &Story, before_boot_time_ns: u64) -> Story {
     let memory = story.incidents.memory(before_boot_time_ns);
     let text = serde_json::to_string(&memory).expect("JSON");
-    let memory: Memory = serde_json::from_str(&text).expect("what was written");
+    let memory: IncidentCheckpoint = serde_json::from_str(&text).expect("what was written");
     Story {
         incidents: memory.into(),
         ..Story::default()
@@ -24,7 +24,7 @@ fn group_that_a_restart_divides_is_one_incident() {
     assert_eq!(before.incidents(), [1000, 1000]);
     assert_eq!(after.incidents(), [1000]);
     assert_eq!(after.pids(), [3]);
-    assert_eq!(after.asides, [AsideKind::Rekill]);
+    assert_eq!(after.asides, [NonKillKind::Rekill]);
 }
 
 #[test]
@@ -53,6 +53,6 @@ fn memory_is_small() {
     }
     let text = serde_json::to_string(&story.incidents.memory(u64::MAX)).expect("JSON");
     assert!(text.len() < 1024, "{text}");
-    let text = serde_json::to_string(&Memory::default()).expect("JSON");
+    let text = serde_json::to_string(&IncidentCheckpoint::default()).expect("JSON");
     assert_eq!(text, "{}");
 }

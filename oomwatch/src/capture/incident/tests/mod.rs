@@ -104,14 +104,14 @@ fn signal(pid: u32, relation: Relation) -> Signal {
 struct Story {
     incidents: Incidents,
     kills: Vec<Kill>,
-    asides: Vec<AsideKind>,
+    asides: Vec<NonKillKind>,
 }
 
 impl Story {
     fn observe(&mut self, observation: Observation, stack: Option<Stack>) -> &mut Self {
         match self.incidents.observe(observation, |_| stack) {
             Outcome::Kill(kill) => self.kills.push(*kill),
-            Outcome::Aside(aside) => self.asides.push(aside.kind),
+            Outcome::NonKill(aside) => self.asides.push(aside.kind),
             Outcome::Nothing => {}
         }
         self
@@ -205,7 +205,7 @@ fn without_symbols_the_signal_alone_makes_a_kill() {
         .mark(mark(100, Sigkill::Sent), NO_SYMBOLS)
         .mark(mark(101, Sigkill::None), NO_SYMBOLS);
     assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [AsideKind::Mark]);
+    assert_eq!(story.asides, [NonKillKind::Mark]);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn stack_wins_over_the_signal() {
         .mark(mark(100, Sigkill::None), MEMCG_KILL)
         .mark(mark(101, Sigkill::Sent), MARK_ONLY);
     assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [AsideKind::Mark]);
+    assert_eq!(story.asides, [NonKillKind::Mark]);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn thirteen_marks_of_the_threads_of_one_process_are_one_kill() {
             story.mark(other, marking);
         }
         assert_eq!(story.pids(), [100]);
-        assert_eq!(story.asides, [AsideKind::Mark; 12]);
+        assert_eq!(story.asides, [NonKillKind::Mark; 12]);
     }
 }
 
@@ -243,41 +243,41 @@ fn bare_mark_is_a_mark_of_a_thread() {
         },
         |_| MEMCG_KILL,
     );
-    let expected = Aside {
+    let expected = NonKill {
         boot_time_ns: Some(5),
-        kind: AsideKind::Mark,
+        kind: NonKillKind::Mark,
         pid: 0,
         tid: 9,
         comm: None,
         cgroup: None,
     };
-    assert_eq!(outcome, Outcome::Aside(expected));
+    assert_eq!(outcome, Outcome::NonKill(expected));
 }
 
 #[test]
 fn aside_says_whom_it_is_about() {
     let mut incidents = Incidents::default();
     let marked = Observation::Mark(Box::new(mark(100, Sigkill::None)));
-    let expected = Aside {
+    let expected = NonKill {
         boot_time_ns: Some(100_000),
-        kind: AsideKind::Mark,
+        kind: NonKillKind::Mark,
         pid: 100,
         tid: 100,
         comm: Some(b"tail".to_vec()),
         cgroup: Some(cgroup("/a/b", 20)),
     };
     let outcome = incidents.observe(marked, |_| MARK_ONLY);
-    assert_eq!(outcome, Outcome::Aside(expected.clone()));
+    assert_eq!(outcome, Outcome::NonKill(expected.clone()));
 
     let signalled = Observation::Signal(Box::new(signal(100, Relation::Rekill)));
-    let expected = Aside {
+    let expected = NonKill {
         boot_time_ns: Some(100_001),
-        kind: AsideKind::Rekill,
+        kind: NonKillKind::Rekill,
         cgroup: None,
         ..expected
     };
     let outcome = incidents.observe(signalled, |_| MEMCG_KILL);
-    assert_eq!(outcome, Outcome::Aside(expected));
+    assert_eq!(outcome, Outcome::NonKill(expected));
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn group_of_four_is_one_incident_and_its_first_victim_is_killed_again() {
     }
     assert_eq!(story.pids(), [100, 101, 102, 103]);
     assert_eq!(story.incidents(), [100_000; 4]);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn rekill_that_marks_another_thread_is_told_once() {
         .signal(signal(100, Relation::Rekill), GROUP_MEMBER)
         .mark(other_thread(Sigkill::Reported), GROUP_MEMBER);
     assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
 
     // The same where the record of the signal did not come.
     let mut story = Story::default();
@@ -315,7 +315,7 @@ fn rekill_that_marks_another_thread_is_told_once() {
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .mark(other_thread(Sigkill::Sent), GROUP_MEMBER);
     assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn group_is_counted_right_without_symbols_too() {
         story.mark(mark(pid, Sigkill::Sent), NO_SYMBOLS);
     }
     assert_eq!(story.pids(), [100, 101, 102, 103]);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn sharer_is_told_once_and_its_own_kill_is_one() {
         .mark(mark(200, Sigkill::Sent), GROUP_MEMBER);
     assert_eq!(story.pids(), [100, 200]);
     assert_eq!(story.incidents(), [100_000; 2]);
-    assert_eq!(story.asides, [AsideKind::Sharer { victim_pid: 100 }]);
+    assert_eq!(story.asides, [NonKillKind::Sharer { victim_pid: 100 }]);
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn signal_of_no_trigger_is_nothing_without_symbols() {
         .signal(stranger, NO_SYMBOLS);
     assert_eq!(story.asides, []);
     story.signal(signal(100, Relation::Rekill), NO_SYMBOLS);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
 }
 
 #[test]
@@ -419,7 +419,7 @@ fn stack_proves_a_signal_even_of_an_exiting_sender() {
     };
     let mut story = Story::default();
     story.signal(exiting, GROUP_MEMBER);
-    assert_eq!(story.asides, [AsideKind::Rekill]);
+    assert_eq!(story.asides, [NonKillKind::Rekill]);
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn remembered_processes_are_bounded_and_the_oldest_is_forgotten() {
 
     story.asides.clear();
     story.mark(mark(2, Sigkill::Sent), MEMCG_KILL);
-    assert_eq!(story.asides, [AsideKind::Rekill], "second is remembered");
+    assert_eq!(story.asides, [NonKillKind::Rekill], "second is remembered");
     story.mark(mark(1, Sigkill::Sent), MEMCG_KILL);
-    assert_eq!(story.asides, [AsideKind::Rekill], "first is forgotten");
+    assert_eq!(story.asides, [NonKillKind::Rekill], "first is forgotten");
 }

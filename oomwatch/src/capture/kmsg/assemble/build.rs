@@ -8,8 +8,8 @@ use super::{
 use crate::{
     capture::kmsg::line::{Killed, Message, split_last},
     model::kill::{
-        Aside, AsideKind, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
-        Source, Trigger, Victim,
+        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, NonKill, NonKillKind,
+        Scope, Source, Trigger, Victim,
     },
 };
 
@@ -166,10 +166,10 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
 }
 
 /// A process that was killed once more.
-pub(super) fn rekill(held: &Held, pid: u32) -> Aside {
-    Aside {
+pub(super) fn rekill(held: &Held, pid: u32) -> NonKill {
+    NonKill {
         boot_time_ns: held.stamp.boot_time_ns,
-        kind: AsideKind::Rekill,
+        kind: NonKillKind::Rekill,
         pid,
         tid: held.killed.tid,
         comm: Some(held.killed.comm.clone()),

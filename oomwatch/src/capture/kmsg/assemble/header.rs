@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     capture::kmsg::{
         fact_cache::ToldHeader,
-        join::Told,
+        join::LogFacts,
         line::{Counter, Message, OomKill},
         record::Caller,
     },
@@ -164,7 +164,7 @@ impl Header {
             named,
             pid: self.pid_of(named).unwrap_or(named),
             trigger_comm: trigger.map(|trigger| trigger.comm.clone()),
-            told: Told {
+            told: LogFacts {
                 scope: self.scope().unwrap_or(Scope::Unknown),
                 constraint: self.constraint,
                 allocation: self.allocation,

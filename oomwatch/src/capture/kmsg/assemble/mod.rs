@@ -34,7 +34,7 @@ use super::{
 use crate::capture::kmsg::fact_cache::{News, ToldKill};
 #[cfg(doc)]
 use crate::model::kill::Victim;
-use crate::model::kill::{Aside, Kill};
+use crate::model::kill::{Kill, NonKill};
 
 /// How long after a kill the line may come that makes it a group's. The two are written microseconds apart, but a slow
 /// console may stand between them.
@@ -57,13 +57,13 @@ pub enum Trust {
 
 /// What the log told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum LogItem {
     /// A process was killed.
     Kill(Box<LogKill>),
     /// A process was killed that had been killed already.
     Rekill {
         /// Which.
-        aside: Aside,
+        aside: NonKill,
         /// When.
         stamp: Stamp,
     },
@@ -175,7 +175,7 @@ impl Assembler {
     }
 
     /// Takes the next record; gives the kill that it settles, if it does.
-    pub fn push(&mut self, record: &Record<'_>) -> Option<Found> {
+    pub fn push(&mut self, record: &Record<'_>) -> Option<LogItem> {
         let found = self.follow_clock(record);
         if record.origin == Origin::User && self.trust == Trust::Kernel {
             let is_kill = matches!(line::parse(&record.text), Some(Line::Killed(_)));
@@ -213,7 +213,7 @@ impl Assembler {
 
     /// Tells the kill that is held back: nothing more is expected to follow it at once. But what has not come within a time
     /// may come yet, on a machine that stands still: that it is no group's is not said.
-    pub fn flush(&mut self) -> Option<Found> {
+    pub fn flush(&mut self) -> Option<LogItem> {
         let has_info = std::mem::replace(&mut self.has_info, false);
         let found = self.settle(None);
         self.has_info = has_info;
@@ -221,7 +221,7 @@ impl Assembler {
     }
 
     /// The records that come next have been lost: tells the kill that is held back.
-    pub fn interrupt(&mut self) -> Option<Found> {
+    pub fn interrupt(&mut self) -> Option<LogItem> {
         // Among them could be the line that tells of a group, of this kill or of one that was lost too.
         self.has_info = false;
         let found = self.flush();
@@ -233,12 +233,12 @@ impl Assembler {
 
     /// The log has ended.
     #[must_use]
-    pub fn finish(mut self) -> (Option<Found>, Counts) {
+    pub fn finish(mut self) -> (Option<LogItem>, Counts) {
         (self.interrupt(), self.counts)
     }
 
     /// Time that passes settles the last kill; time that goes back is another boot.
-    fn follow_clock(&mut self, record: &Record<'_>) -> Option<Found> {
+    fn follow_clock(&mut self, record: &Record<'_>) -> Option<LogItem> {
         let stamp = record.stamp;
         if stamp == Stamp::default() {
             return None;
@@ -262,7 +262,7 @@ impl Assembler {
     }
 
     /// Takes a line.
-    fn take(&mut self, record: &Record<'_>) -> Option<Found> {
+    fn take(&mut self, record: &Record<'_>) -> Option<LogItem> {
         match line::parse(&record.text)? {
             Line::Invoked {
                 comm,
@@ -414,7 +414,7 @@ impl Assembler {
     }
 
     /// Tells the kill that is held back, as the first of the processes in `group` where there is one.
-    fn settle(&mut self, group: Option<&[u8]>) -> Option<Found> {
+    fn settle(&mut self, group: Option<&[u8]>) -> Option<LogItem> {
         let mut held = self.held.take()?;
         let earlier = self.incident.take().map(|incident| {
             let membership = match group {
@@ -440,10 +440,10 @@ impl Assembler {
         let pid = incident.pid_of(held.killed.tid);
         let found = if self.victims.insert(&incident, &held, pid) {
             self.counts.kills += 1;
-            Found::Kill(Box::new(build::kill(held, &incident, pid, group_kill)))
+            LogItem::Kill(Box::new(build::kill(held, &incident, pid, group_kill)))
         } else {
             self.counts.rekills += 1;
-            Found::Rekill {
+            LogItem::Rekill {
                 aside: build::rekill(&held, pid),
                 stamp: held.stamp,
             }

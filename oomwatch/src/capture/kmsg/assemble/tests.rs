@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// What comes of a log, and the counts.
-fn assemble(log: &str) -> (Vec<Found>, Counts) {
+fn assemble(log: &str) -> (Vec<LogItem>, Counts) {
     assemble_bytes(log.as_bytes())
 }
 
-fn assemble_bytes(log: &[u8]) -> (Vec<Found>, Counts) {
+fn assemble_bytes(log: &[u8]) -> (Vec<LogItem>, Counts) {
     let mut saved = Saved::new(Offset::UTC, "2026-11-24T00:00:00Z".parse().expect("time"));
     let mut assembler = Assembler::new(Trust::Kernel);
-    let mut found: Vec<Found> = log
+    let mut found: Vec<LogItem> = log
         .split(|&byte| byte == b'\n')
         .filter_map(|line| assembler.push(&saved.parse(line)))
         .collect();
@@ -29,8 +29,8 @@ fn assemble_bytes(log: &[u8]) -> (Vec<Found>, Counts) {
 
 fn kills(log: &str) -> Vec<Kill> {
     let kill = |found| match found {
-        Found::Kill(found) => Some(found.kill),
-        Found::Rekill { .. } => None,
+        LogItem::Kill(found) => Some(found.kill),
+        LogItem::Rekill { .. } => None,
     };
     assemble(log).0.into_iter().filter_map(kill).collect()
 }
@@ -66,7 +66,7 @@ fn header_of_another_kill_is_left_out() {
     );
     assert_eq!(found.len(), 2);
     for found in &found {
-        let Found::Kill(found) = found else {
+        let LogItem::Kill(found) = found else {
             panic!("{found:?}")
         };
         assert_eq!(path(&found.kill), None);
@@ -148,10 +148,10 @@ fn group_is_one_incident_and_its_first_victim_is_killed_twice() {
     let (found, counts) = assemble(&log.concat());
     assert_eq!((counts.kills, counts.rekills), (3, 1));
     let [
-        Found::Kill(first),
-        Found::Kill(member),
-        Found::Rekill { aside, .. },
-        Found::Kill(other),
+        LogItem::Kill(first),
+        LogItem::Kill(member),
+        LogItem::Rekill { aside, .. },
+        LogItem::Kill(other),
     ] = found.as_slice()
     else {
         panic!("{found:?}")
@@ -253,13 +253,13 @@ fn kill_is_held_until_it_cannot_be_a_groups() {
     let held = assembler.held_since().and_then(|stamp| stamp.boot_time_ns);
     assert_eq!(held, Some(1_000_000_000));
     let mut timed = assembler.push(&saved.parse(at(1201, "eth0: link down").as_bytes()));
-    let Some(Found::Kill(kill)) = timed.take() else {
+    let Some(LogItem::Kill(kill)) = timed.take() else {
         panic!("not told")
     };
     assert_eq!(kill.kill.group_kill, Some(false));
     assert_eq!(assembler.held_since(), None);
     let _ = assembler.push(&saved.parse(at(1300, &killed(8, "w")).trim_end().as_bytes()));
-    assert!(matches!(assembler.flush(), Some(Found::Kill(_))));
+    assert!(matches!(assembler.flush(), Some(LogItem::Kill(_))));
     assert_eq!(assembler.flush(), None);
 }
 
@@ -465,11 +465,11 @@ proptest! {
     fn every_line_of_a_kill_is_told_once(lines in proptest::collection::vec(any_line(), 0..40)) {
         let log = lines.join(&b'\n');
         let (found, counts) = assemble_bytes(&log);
-        let rekills = found.iter().filter(|found| matches!(found, Found::Rekill { .. })).count();
+        let rekills = found.iter().filter(|found| matches!(found, LogItem::Rekill { .. })).count();
         prop_assert_eq!(rekills as u64, counts.rekills);
         prop_assert_eq!(found.len() as u64, counts.kills + counts.rekills);
         for found in &found {
-            if let Found::Kill(found) = found {
+            if let LogItem::Kill(found) = found {
                 let kill = &found.kill;
                 prop_assert!(kill.oom_level.is_none_or(|level| level < kill.limits.len()));
                 prop_assert!(found.incident_number <= found.number);

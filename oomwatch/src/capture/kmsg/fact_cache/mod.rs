@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    join::Told,
+    join::LogFacts,
     line::{Killed, Message},
 };
 use crate::model::kill::{Kill, Scope, Victim};
@@ -45,7 +45,7 @@ pub(super) struct ToldHeader {
     /// The process, as far as the header tells it from the thread.
     pub(super) pid: u32,
     pub(super) trigger_comm: Option<Vec<u8>>,
-    pub(super) told: Told,
+    pub(super) told: LogFacts,
 }
 
 /// A line of a kill.
@@ -102,12 +102,12 @@ impl ToldKill {
 
 /// Lines that wait for their kills.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct FactCache {
     headers: VecDeque<(Instant, ToldHeader)>,
     kills: VecDeque<(Instant, ToldKill)>,
 }
 
-impl Board {
+impl FactCache {
     /// Takes what a line brought that was read now.
     pub(super) fn put(&mut self, news: News, now: Instant) {
         self.forget(now);
@@ -122,7 +122,7 @@ impl Board {
     }
 
     /// What the header of this kill told; once.
-    pub(super) fn take_header(&mut self, kill: &Kill, now: Instant) -> Option<Told> {
+    pub(super) fn take_header(&mut self, kill: &Kill, now: Instant) -> Option<LogFacts> {
         self.forget(now);
         let place = self
             .headers
@@ -132,12 +132,12 @@ impl Board {
     }
 
     /// What the line of this victim's kill told; once.
-    pub(super) fn take_killed(&mut self, victim: &Victim, now: Instant) -> Option<Told> {
+    pub(super) fn take_killed(&mut self, victim: &Victim, now: Instant) -> Option<LogFacts> {
         self.forget(now);
         let place = self.kills.iter().position(|(_, kill)| kill.is_of(victim))?;
         self.kills
             .remove(place)
-            .map(|(_, kill)| Told::scope(kill.scope))
+            .map(|(_, kill)| LogFacts::scope(kill.scope))
     }
 
     /// Forgets what is too old.

@@ -10,9 +10,9 @@ fn header(named: u32) -> ToldHeader {
         named,
         pid: named,
         trigger_comm: Some(b"t".to_vec()),
-        told: Told {
+        told: LogFacts {
             trigger_tid: Some(5),
-            ..Told::scope(Scope::Memcg)
+            ..LogFacts::scope(Scope::Memcg)
         },
     }
 }
@@ -38,8 +38,8 @@ fn kill() -> Kill {
     kill
 }
 
-fn board(headers: impl IntoIterator<Item = ToldHeader>, now: Instant) -> Board {
-    let mut board = Board::default();
+fn board(headers: impl IntoIterator<Item = ToldHeader>, now: Instant) -> FactCache {
+    let mut board = FactCache::default();
     for header in headers {
         board.put(News::Header(header), now);
     }
@@ -70,7 +70,7 @@ fn header_is_of_the_process_that_it_names_and_of_its_trigger() {
         ..kill()
     };
     let no_thread = ToldHeader {
-        told: Told::scope(Scope::Memcg),
+        told: LogFacts::scope(Scope::Memcg),
         ..header(7)
     };
     let no_trigger = ToldHeader {
@@ -113,9 +113,9 @@ fn header_is_of_the_process_that_it_names_and_of_its_trigger() {
 fn header_is_used_once_and_the_oldest_first() {
     let now = Instant::now();
     let other = ToldHeader {
-        told: Told {
+        told: LogFacts {
             trigger_tid: None,
-            ..Told::scope(Scope::System)
+            ..LogFacts::scope(Scope::System)
         },
         ..header(7)
     };
@@ -167,10 +167,10 @@ fn line_of_a_kill_is_of_the_thread_that_was_marked() {
         (victim(7, 8, Some("v")), false),
     ] {
         let now = Instant::now();
-        let mut board = Board::default();
+        let mut board = FactCache::default();
         board.put(News::Killed(told_kill(7, "v")), now);
         let told = board.take_killed(&victim, now);
-        let expected = is_its.then(|| Told::scope(Scope::System));
+        let expected = is_its.then(|| LogFacts::scope(Scope::System));
         assert_eq!(told, expected, "{victim:?}");
         assert_eq!(board.take_killed(&victim, now), None, "only once");
     }
@@ -179,7 +179,7 @@ fn line_of_a_kill_is_of_the_thread_that_was_marked() {
 #[test]
 fn little_is_kept_however_much_is_read() {
     let now = Instant::now();
-    let mut board = Board::default();
+    let mut board = FactCache::default();
     for number in 0..10_000 {
         board.put(News::Header(header(number)), now);
         board.put(News::Killed(told_kill(number, "v")), now);

@@ -6,11 +6,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    assemble::{Assembler, Counts, Found, HOLD, LogKill, Trust},
-    join::Told,
+    assemble::{Assembler, Counts, HOLD, LogItem, LogKill, Trust},
+    join::LogFacts,
     record::{Record, Stamp},
 };
-use crate::capture::kmsg::{clock_offset::Times, fact_cache::Board};
+use crate::capture::kmsg::{clock_offset::Times, fact_cache::FactCache};
 use crate::{
     model::kill::{Kill, Victim},
     sys::clock::Moment,
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Follower {
     assembler: Assembler,
-    board: Board,
+    board: FactCache,
     times: Times,
     /// Which kill is held back, and when it was read.
     held: Option<(u64, Instant)>,
@@ -34,7 +34,7 @@ impl Follower {
     pub fn new() -> Self {
         Self {
             assembler: Assembler::new(Trust::Kernel),
-            board: Board::default(),
+            board: FactCache::default(),
             times: Times::default(),
             held: None,
             incident: None,
@@ -42,7 +42,7 @@ impl Follower {
     }
 
     /// Takes the next record, which was read now; gives the kill that it settles, if it does.
-    pub fn push(&mut self, record: &Record<'_>, now: &Moment) -> Option<Found> {
+    pub fn push(&mut self, record: &Record<'_>, now: &Moment) -> Option<LogItem> {
         if let Some(stamp) = record.stamp.boot_time_ns {
             self.times.see(stamp, now);
         }
@@ -54,7 +54,7 @@ impl Follower {
     }
 
     /// The records that come next have been lost: gives the kill that is held back, if one is.
-    pub fn interrupt(&mut self, now: &Moment) -> Option<Found> {
+    pub fn interrupt(&mut self, now: &Moment) -> Option<LogItem> {
         let found = self.assembler.interrupt();
         self.settled(found, now)
     }
@@ -67,7 +67,7 @@ impl Follower {
     }
 
     /// Gives the kill that is held back, if it is due: nothing that belongs to it is expected any more.
-    pub fn flush(&mut self, now: &Moment) -> Option<Found> {
+    pub fn flush(&mut self, now: &Moment) -> Option<LogItem> {
         self.flush_due().filter(|due| *due <= now.instant)?;
         let found = self.assembler.flush();
         self.settled(found, now)
@@ -75,12 +75,12 @@ impl Follower {
 
     /// What the header of a kill told that somebody else saw; once. Its header is written before the victim is marked, so
     /// that it is here once all records have been taken; unless the kernel withheld it.
-    pub fn take_header(&mut self, kill: &Kill, now: Instant) -> Option<Told> {
+    pub fn take_header(&mut self, kill: &Kill, now: Instant) -> Option<LogFacts> {
         self.board.take_header(kill, now)
     }
 
     /// What the line of a victim's kill told; once. It is written right after the victim is marked, and never withheld.
-    pub fn take_killed(&mut self, victim: &Victim, now: Instant) -> Option<Told> {
+    pub fn take_killed(&mut self, victim: &Victim, now: Instant) -> Option<LogFacts> {
         self.board.take_killed(victim, now)
     }
 
@@ -91,20 +91,20 @@ impl Follower {
     }
 
     /// Notes what is held back now, and puts what is not any more into its time.
-    fn settled(&mut self, found: Option<Found>, now: &Moment) -> Option<Found> {
+    fn settled(&mut self, found: Option<LogItem>, now: &Moment) -> Option<LogItem> {
         let read = |number| match self.held {
             Some((held, read)) if held == number => (number, read),
             _ => (number, now.instant),
         };
         self.held = self.assembler.held_number().map(read);
         Some(match found? {
-            Found::Kill(mut found) => {
+            LogItem::Kill(mut found) => {
                 self.date(&mut found, now);
-                Found::Kill(found)
+                LogItem::Kill(found)
             }
-            Found::Rekill { mut aside, stamp } => {
+            LogItem::Rekill { mut aside, stamp } => {
                 aside.boot_time_ns = self.boot_time_ns(stamp, now);
-                Found::Rekill { aside, stamp }
+                LogItem::Rekill { aside, stamp }
             }
         })
     }

@@ -37,7 +37,7 @@ impl Log {
         }
     }
 
-    fn line_of(&mut self, priority: u32, line: &str) -> Option<Found> {
+    fn line_of(&mut self, priority: u32, line: &str) -> Option<LogItem> {
         self.stamp_ns += MILLISECOND;
         let record = format!(
             "{priority},1,{},-;{}\n",
@@ -48,11 +48,11 @@ impl Log {
         self.follower.push(&record, &self.now())
     }
 
-    fn line(&mut self, line: &str) -> Option<Found> {
+    fn line(&mut self, line: &str) -> Option<LogItem> {
         self.line_of(6, line)
     }
 
-    fn lines<'a>(&mut self, lines: impl IntoIterator<Item = &'a String>) -> Vec<Found> {
+    fn lines<'a>(&mut self, lines: impl IntoIterator<Item = &'a String>) -> Vec<LogItem> {
         let mut found = Vec::new();
         for line in lines {
             found.extend(self.line(line));
@@ -66,7 +66,7 @@ impl Log {
         let wait = due.duration_since(self.now().instant);
         self.stamp_ns += u64::try_from(wait.as_nanos()).expect("soon");
         match self.follower.flush(&self.now()) {
-            Some(Found::Kill(found)) => Some(*found),
+            Some(LogItem::Kill(found)) => Some(*found),
             _ => None,
         }
     }
@@ -152,16 +152,16 @@ fn group_is_one_incident_with_one_time() {
     // Read sooner, so that all times are known better.
     log.delay_ns = 0;
     found.extend(log.lines(&[killed(7, "v"), killed(8, "w"), killed(9, "x")]));
-    found.extend(log.flush().map(|found| Found::Kill(Box::new(found))));
+    found.extend(log.flush().map(|found| LogItem::Kill(Box::new(found))));
     let times: Vec<_> = found
         .iter()
         .map(|found| match found {
-            Found::Kill(found) => {
+            LogItem::Kill(found) => {
                 let kill = &found.kill;
                 assert_eq!(kill.group_kill, Some(true));
                 (kill.boot_time_ns, kill.incident_boot_time_ns)
             }
-            Found::Rekill { aside, .. } => (aside.boot_time_ns, None),
+            LogItem::Rekill { aside, .. } => (aside.boot_time_ns, None),
         })
         .collect();
     let [first, rekill, second, third] = times[..] else {
@@ -276,7 +276,7 @@ fn groups_line_may_itself_be_late() {
     log.lines(&header_lines());
     assert_eq!(log.line(&killed(7, "v")), None);
     log.stamp_ns += 500 * MILLISECOND;
-    let Some(Found::Kill(found)) = log.line(&group("/g")) else {
+    let Some(LogItem::Kill(found)) = log.line(&group("/g")) else {
         panic!("not told")
     };
     assert_eq!(found.kill.group_kill, Some(true));
@@ -287,7 +287,7 @@ fn what_was_lost_belongs_to_nothing_that_comes_after_it() {
     let mut log = Log::new();
     log.lines(&header_lines());
     log.line(&killed(7, "v"));
-    let Some(Found::Kill(found)) = log.follower.interrupt(&log.now()) else {
+    let Some(LogItem::Kill(found)) = log.follower.interrupt(&log.now()) else {
         panic!("not told")
     };
     assert_eq!(found.kill.group_kill, None, "the line could have been lost");

@@ -10,7 +10,7 @@ use crate::model::kill::{Allocation, Constraint, Kill, Scope};
 
 /// What the log told of one kill.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct LogFacts {
     /// What ran out.
     pub scope: Scope,
     /// What the allocation was bound to.
@@ -25,7 +25,7 @@ pub struct Told {
     pub trigger_tid: Option<u32>,
 }
 
-impl Told {
+impl LogFacts {
     /// Only what ran out, as the line of the kill itself has it.
     #[must_use]
     pub fn scope(scope: Scope) -> Self {
@@ -64,12 +64,12 @@ pub enum OomGroup {
 #[derive(Debug, Default)]
 pub struct Joiner {
     /// When the incident began, and what was told of it.
-    incident: Option<(u64, Told)>,
+    incident: Option<(u64, LogFacts)>,
 }
 
 impl Joiner {
     /// Joins a kill, `told` being what the log told of this very one.
-    pub fn join(&mut self, kill: &mut Kill, told: Option<Told>, oom_group: OomGroup) {
+    pub fn join(&mut self, kill: &mut Kill, told: Option<LogFacts>, oom_group: OomGroup) {
         let told = match (told, &self.incident) {
             (Some(told), _) => told,
             (None, Some((incident, told))) if kill.incident_boot_time_ns == Some(*incident) => {
@@ -85,7 +85,7 @@ impl Joiner {
 }
 
 /// Fills in what is absent or inferred in a kill and was told; false if what was told contradicts the kill, and is left out.
-pub fn join(kill: &mut Kill, told: &Told, oom_group: OomGroup) -> bool {
+pub fn join(kill: &mut Kill, told: &LogFacts, oom_group: OomGroup) -> bool {
     let pid = kill.victim.pid;
     if contradicts(kill, told) {
         debug!(
@@ -138,7 +138,7 @@ pub fn group_kill(oom_group: OomGroup, scope: Scope, oom_level: Option<usize>) -
 }
 
 /// Whether what was told cannot be of this kill.
-fn contradicts(kill: &Kill, told: &Told) -> bool {
+fn contradicts(kill: &Kill, told: &LogFacts) -> bool {
     let differs = |known: Option<&[u8]>, told: Option<&[u8]>| {
         known.zip(told).is_some_and(|(known, told)| known != told)
     };

@@ -25,8 +25,8 @@ fn untold() -> Kill {
 }
 
 /// The header of its kill, `/pod` having run out.
-fn told() -> Told {
-    Told {
+fn told() -> LogFacts {
+    LogFacts {
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
         allocation: Some(ALLOCATION),
@@ -59,7 +59,7 @@ fn systems_kill_has_its_constraint_and_no_cgroup() {
         Constraint::MemoryPolicy,
     ] {
         let mut kill = untold();
-        let told = Told {
+        let told = LogFacts {
             scope: Scope::System,
             constraint: Some(constraint),
             oom_path: None,
@@ -81,7 +81,7 @@ fn line_of_the_kill_tells_the_scope_alone() {
         (Scope::Unknown, None),
     ] {
         let mut kill = untold();
-        assert!(join(&mut kill, &Told::scope(scope), OomGroup::Unknown));
+        assert!(join(&mut kill, &LogFacts::scope(scope), OomGroup::Unknown));
         let expected = Kill {
             scope,
             constraint,
@@ -94,7 +94,7 @@ fn line_of_the_kill_tells_the_scope_alone() {
 #[test]
 fn cgroup_that_is_none_of_the_victims_is_left_out() {
     let mut kill = untold();
-    let told = Told {
+    let told = LogFacts {
         oom_path: Some(b"/po".to_vec()),
         ..told()
     };
@@ -134,7 +134,7 @@ fn cgroup_that_was_inferred_gives_way_to_the_logs() {
 fn cgroup_that_was_inferred_stands_where_the_log_names_none_of_the_victims() {
     let mut kill = untold();
     kill.oom_level = Some(0);
-    let told = Told {
+    let told = LogFacts {
         oom_path: Some(b"/po".to_vec()),
         ..told()
     };
@@ -270,7 +270,7 @@ fn any_kill() -> impl Strategy<Value = Kill> {
         )
 }
 
-fn any_told() -> impl Strategy<Value = Told> {
+fn any_told() -> impl Strategy<Value = LogFacts> {
     (
         any_scope(),
         any_constraint(),
@@ -279,7 +279,7 @@ fn any_told() -> impl Strategy<Value = Told> {
         proptest::option::of(any_path()),
     )
         .prop_map(
-            |(scope, constraint, allocation, oom_path, victim_path)| Told {
+            |(scope, constraint, allocation, oom_path, victim_path)| LogFacts {
                 scope,
                 constraint,
                 allocation,
@@ -299,7 +299,7 @@ fn any_oom_group() -> impl Strategy<Value = OomGroup> {
 }
 
 /// The kill with all that was absent in `before` made absent, and all as it was that the log knows better.
-fn without_what_was_told(mut kill: Kill, before: &Kill, told: &Told) -> Kill {
+fn without_what_was_told(mut kill: Kill, before: &Kill, told: &LogFacts) -> Kill {
     if before.scope == Scope::Unknown {
         kill.scope = Scope::Unknown;
     }

@@ -12,7 +12,7 @@ use std::{
 use jiff::{Timestamp, tz::Offset};
 
 use super::{
-    assemble::{Assembler, Found, REMEMBERED, Trust},
+    assemble::{Assembler, LogItem, REMEMBERED, Trust},
     reader::{Losses, ReadError, Reader, Start},
     record::Record,
 };
@@ -36,7 +36,7 @@ pub enum WholeError {
     Device(#[from] ReadError),
     /// Nor otherwise.
     #[error("read the kernel log by syslog(2), since {} cannot be opened", .path.display())]
-    Call {
+    OomKillCall {
         /// The device.
         path: PathBuf,
         /// The kernel's answer.
@@ -49,7 +49,7 @@ pub enum WholeError {
 #[derive(Debug)]
 pub struct Whole {
     /// Its kills in its order, with the times of its own clock.
-    pub found: VecDeque<Found>,
+    pub found: VecDeque<LogItem>,
     /// What these times mean.
     pub past: Past,
 }
@@ -82,7 +82,7 @@ impl Whole {
 
     fn of_call(path: &Path) -> Result<Self, WholeError> {
         let mut text = vec![0; TEXT_BYTES];
-        let length = syslog::read_all(&mut text).map_err(|source| WholeError::Call {
+        let length = syslog::read_all(&mut text).map_err(|source| WholeError::OomKillCall {
             path: path.to_owned(),
             source,
         })?;
@@ -106,7 +106,7 @@ impl Whole {
 /// What has been read.
 struct Gathered {
     assembler: Assembler,
-    found: VecDeque<Found>,
+    found: VecDeque<LogItem>,
     newest_ns: u64,
 }
 
@@ -131,7 +131,7 @@ impl Gathered {
         self.keep(found);
     }
 
-    fn keep(&mut self, found: Option<Found>) {
+    fn keep(&mut self, found: Option<LogItem>) {
         if found.is_some() && self.found.len() == MOST_FOUND {
             self.found.pop_front();
         }

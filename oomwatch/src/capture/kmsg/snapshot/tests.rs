@@ -27,13 +27,13 @@ fn text(records: &[(u64, String)]) -> String {
 
 /// Stamp in milliseconds, process, name.
 fn told(whole: &Whole) -> Vec<(Option<u64>, u32, Vec<u8>)> {
-    let told = |found: &Found| match found {
-        Found::Kill(found) => (
+    let told = |found: &LogItem| match found {
+        LogItem::Kill(found) => (
             found.stamp.boot_time_ns.map(|stamp| stamp / 1_000_000),
             found.kill.victim.pid,
             found.kill.victim.comm.clone().unwrap_or_default(),
         ),
-        Found::Rekill { .. } => panic!("{found:?}"),
+        LogItem::Rekill { .. } => panic!("{found:?}"),
     };
     whole.found.iter().map(told).collect()
 }
@@ -55,7 +55,7 @@ fn kills_come_with_their_stamps_and_headers() {
             (Some(2500), 8, b"w".to_vec())
         ]
     );
-    let Some(Found::Kill(first)) = whole.found.front() else {
+    let Some(LogItem::Kill(first)) = whole.found.front() else {
         panic!("no kill");
     };
     let cgroup = first.kill.victim.cgroup.as_ref();
@@ -111,9 +111,9 @@ fn kernel_log_is_the_same_by_either_way() {
         return;
     };
     let keys = |whole: &Whole| -> Vec<_> {
-        let key = |found: &Found| match found {
-            Found::Kill(found) => (found.stamp.boot_time_ns, found.kill.victim.tid),
-            Found::Rekill { aside, stamp } => (stamp.boot_time_ns, aside.tid),
+        let key = |found: &LogItem| match found {
+            LogItem::Kill(found) => (found.stamp.boot_time_ns, found.kill.victim.tid),
+            LogItem::Rekill { aside, stamp } => (stamp.boot_time_ns, aside.tid),
         };
         whole.found.iter().map(key).collect()
     };

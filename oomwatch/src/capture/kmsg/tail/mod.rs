@@ -10,9 +10,9 @@ use std::{
 };
 
 use super::{
-    assemble::{Counts, Found},
+    assemble::{Counts, LogItem},
     follow::Follower,
-    join::Told,
+    join::LogFacts,
     reader::{Losses, ReadError, Reader, Start},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Live {
     }
 
     /// Reads what is there, and hands over the kills that it settles.
-    pub fn drain(&mut self, mut take: impl FnMut(Found)) -> Result<Drained, ReadError> {
+    pub fn drain(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         for _ in 0..AT_ONCE {
             let Some((record, losses)) = self.reader.next_after_losses()? else {
                 return Ok(Drained::Empty);
@@ -74,21 +74,21 @@ impl Live {
     }
 
     /// Reads what is there, and hands over the kill that is held back too, if it is due.
-    pub fn flush(&mut self, mut take: impl FnMut(Found)) -> Result<Drained, ReadError> {
+    pub fn flush(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         let drained = self.drain(&mut take)?;
         self.follower.flush(&Moment::now()).map(take);
         Ok(drained)
     }
 
     /// Reads what is there, and hands over the kill that is held back too, due or not: nobody waits for its group.
-    pub fn settle(&mut self, mut take: impl FnMut(Found)) -> Result<Drained, ReadError> {
+    pub fn settle(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         let drained = self.drain(&mut take)?;
         self.follower.interrupt(&Moment::now()).map(take);
         Ok(drained)
     }
 
     /// Reads what is there for the last time, and hands over the kill that is held back too. Gives what has been seen.
-    pub fn finish(mut self, mut take: impl FnMut(Found)) -> Result<(Counts, Losses), ReadError> {
+    pub fn finish(mut self, mut take: impl FnMut(LogItem)) -> Result<(Counts, Losses), ReadError> {
         self.drain(&mut take)?;
         self.follower.interrupt(&Moment::now()).map(take);
         Ok((self.follower.counts(), self.reader.losses()))
@@ -96,12 +96,12 @@ impl Live {
 
     /// What the header of a kill told that somebody else saw; once. Drain before: it is written before the victim is
     /// marked. Absent if the kernel withheld it.
-    pub fn take_header(&mut self, kill: &Kill) -> Option<Told> {
+    pub fn take_header(&mut self, kill: &Kill) -> Option<LogFacts> {
         self.follower.take_header(kill, Instant::now())
     }
 
     /// What the line of a victim's kill told; once. It is written right after the victim is marked, and never withheld.
-    pub fn take_killed(&mut self, victim: &Victim) -> Option<Told> {
+    pub fn take_killed(&mut self, victim: &Victim) -> Option<LogFacts> {
         self.follower.take_killed(victim, Instant::now())
     }
 

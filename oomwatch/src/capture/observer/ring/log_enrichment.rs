@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use crate::{
     capture::{
         bpf::{describe, symbols::Symbols},
-        kmsg::join::{Joiner, OomGroup, Told},
+        kmsg::join::{Joiner, LogFacts, OomGroup},
         observer::log::Log,
         proc_victim::Victims,
     },
@@ -21,7 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What is added to kills of which the programs do not tell all.
-pub(super) struct Addition {
+pub(super) struct LogEnrichment {
     /// Absent where the log is not needed or cannot be read.
     pub(super) log: Option<Log>,
     joiner: Joiner,
@@ -29,7 +29,7 @@ pub(super) struct Addition {
     victims: Victims,
 }
 
-impl Addition {
+impl LogEnrichment {
     pub(super) fn new(args: &KernelArgs, log: Option<Log>) -> Self {
         Self {
             log,
@@ -94,7 +94,7 @@ impl Addition {
 }
 
 /// Puts a victim of which the thread alone is known into the cgroup that the log names, below the one that ran out.
-fn place(kill: &mut Kill, told: &Told) {
+fn place(kill: &mut Kill, told: &LogFacts) {
     let Some(path) = &told.victim_path else {
         return;
     };

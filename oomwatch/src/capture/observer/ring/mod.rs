@@ -15,20 +15,20 @@ use tokio::time::Instant;
 use tracing::error;
 
 use self::{
-    decoder::{Decoder, What},
-    log_enrichment::{Addition, additions},
-    previous_generation::{Older, Unread, is_of},
+    decoder::{Decoded, Decoder},
+    log_enrichment::{LogEnrichment, additions},
+    previous_generation::{PreviousGeneration, Unread, is_of},
     start::{Start, remove, start},
 };
 use super::{
-    Losses, ObserveError, Seen,
-    cursor::{Cursor, Filling, Progress},
+    CaptureItem, Losses, ObserveError,
+    cursor::{Cursor, Progress, RingUsage},
     log::{Log, until},
 };
 use crate::{
     capture::{
         bpf::{Probe, ProbeError, Ring, Rung, pins::Pins},
-        incident::Memory,
+        incident::IncidentCheckpoint,
         ready::Ready,
     },
     cli::KernelArgs,
@@ -46,7 +46,7 @@ const GIVEN_UP: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What becomes of records that were read.
-pub(super) enum Keeping<'a> {
+pub(super) enum Retention<'a> {
     /// Their room is given back at once.
     Nothing,
     /// They stay until they are released, also while nobody runs, if they can be pinned here.
@@ -61,22 +61,22 @@ pub(super) enum Keeping<'a> {
 pub(super) struct RingSource {
     own: Own,
     /// Earlier generations that are not removed yet.
-    older: VecDeque<Older>,
+    older: VecDeque<PreviousGeneration>,
     /// How many of those are read to their end.
     read_out: usize,
     /// When no program of theirs can be about to write any more.
     settled: Instant,
     is_deferred: bool,
     decoder: Decoder,
-    addition: Addition,
+    addition: LogEnrichment,
     /// What was read and not handed over yet.
-    held: VecDeque<Held>,
+    held: VecDeque<Pending>,
     /// Records that could not be read, among those that were handed over.
     undecoded: u64,
     /// What the rings of removed generations had refused.
     dropped: u64,
     /// Whether to look at the rings although the kernel has not said so: now, or at a time.
-    look: Look,
+    look: Poll,
     /// Whether something was passed since the last time something was handed over.
     has_passed: bool,
     _pins: Option<Pins>,
@@ -93,15 +93,15 @@ struct Own {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Look {
+enum Poll {
     Now,
     At(Instant),
     WhenTold,
 }
 
 /// What was read, in its order.
-struct Held {
-    what: What,
+struct Pending {
+    what: Decoded,
     place: Place,
     /// A kill that waits for the log, and until when.
     due: Option<Instant>,
@@ -121,13 +121,13 @@ impl RingSource {
         mut probe: Probe,
         attaching: u64,
         args: &KernelArgs,
-        keeping: &Keeping<'_>,
+        keeping: &Retention<'_>,
     ) -> Result<Self, ObserveError> {
         let records = probe.ring()?;
         let ready = Ready::new(&records).map_err(ProbeError::Wait)?;
         let (pins, cursor, is_deferred) = match keeping {
-            Keeping::Nothing => (None, None, false),
-            Keeping::Records { bpffs, cursor } => (Some(Pins::open(bpffs)), *cursor, true),
+            Retention::Nothing => (None, None, false),
+            Retention::Records { bpffs, cursor } => (Some(Pins::open(bpffs)), *cursor, true),
         };
         let Start { name, older, pins } = match pins {
             Some(pins) => start(&mut probe, &records, attaching, pins, cursor)?,
@@ -154,13 +154,15 @@ impl RingSource {
             is_deferred,
             decoder: Decoder::new(
                 symbols,
-                cursor.map_or_else(Memory::default, |cursor| cursor.incident.clone()),
+                cursor.map_or_else(IncidentCheckpoint::default, |cursor| {
+                    cursor.incident.clone()
+                }),
             ),
-            addition: Addition::new(args, log),
+            addition: LogEnrichment::new(args, log),
             held: VecDeque::new(),
             undecoded: 0,
             dropped: 0,
-            look: Look::Now,
+            look: Poll::Now,
             has_passed: false,
             _pins: pins,
         })
@@ -168,16 +170,16 @@ impl RingSource {
 
     pub(super) async fn drain<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        if matches!(self.look, Look::Now) {
+        if matches!(self.look, Poll::Now) {
             self.read();
         }
         while !self.has_news() {
             let due = self.held.front().and_then(|held| held.due);
             let look = match self.look {
-                Look::At(time) => Some(time),
-                Look::Now | Look::WhenTold => None,
+                Poll::At(time) => Some(time),
+                Poll::Now | Poll::WhenTold => None,
             };
             tokio::select! {
                 readable = self.own.ready.readable() => readable.map_err(ProbeError::Wait)?,
@@ -194,7 +196,7 @@ impl RingSource {
 
     pub(super) fn drain_ready<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         self.read();
         self.hand_over(&mut take)
@@ -208,7 +210,7 @@ impl RingSource {
     /// Also what waits for the log.
     pub(super) fn drain_now<B>(
         &mut self,
-        mut take: impl FnMut(Seen) -> ControlFlow<B>,
+        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         self.read();
         for held in &mut self.held {
@@ -287,23 +289,23 @@ impl RingSource {
             older.ring.release(cursor.position);
         } else {
             self.own.ring.release(cursor.position);
-            self.look = Look::Now;
+            self.look = Poll::Now;
         }
     }
 
     /// What is known of the last incident without what is still to be handed over.
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> IncidentCheckpoint {
         let first = self.held.iter().find_map(|held| match &held.what {
-            What::Seen(Seen::Kill(kill)) => kill.boot_time_ns,
-            What::Seen(Seen::Aside(aside)) => aside.boot_time_ns,
-            What::Seen(_) | What::Lost(_) => None,
+            Decoded::CaptureItem(CaptureItem::Kill(kill)) => kill.boot_time_ns,
+            Decoded::CaptureItem(CaptureItem::NonKill(aside)) => aside.boot_time_ns,
+            Decoded::CaptureItem(_) | Decoded::Lost(_) => None,
         });
         self.decoder.incidents.memory(first.unwrap_or(u64::MAX))
     }
 
     /// How full one's own ring is.
-    pub(super) fn filling(&self) -> Filling {
-        Filling {
+    pub(super) fn filling(&self) -> RingUsage {
+        RingUsage {
             used_bytes: self.own.ring.used_bytes(),
             size_bytes: self.own.ring.size_bytes(),
         }
@@ -322,12 +324,12 @@ impl RingSource {
         let is_untold = self.read_out < self.older.len()
             || self.own.ring.released() != self.own.ring.position();
         self.look = if is_untold {
-            Look::At(Instant::now() + LOOK)
+            Poll::At(Instant::now() + LOOK)
         } else {
-            Look::WhenTold
+            Poll::WhenTold
         };
-        for Held { what, due, .. } in self.held.iter_mut().filter(|held| held.due.is_some()) {
-            if let What::Seen(Seen::Kill(kill)) = what
+        for Pending { what, due, .. } in self.held.iter_mut().filter(|held| held.due.is_some()) {
+            if let Decoded::CaptureItem(CaptureItem::Kill(kill)) = what
                 && self.addition.scope_of(kill)
             {
                 *due = None;
@@ -346,14 +348,14 @@ impl RingSource {
         } = self;
         let now = Instant::now();
         while let Some(older) = older.get_mut(*read_out) {
-            let Older {
+            let PreviousGeneration {
                 name,
                 ring,
                 counts,
                 unread,
                 ..
             } = older;
-            let hold = |what, position| Held {
+            let hold = |what, position| Pending {
                 what,
                 place: Place {
                     generation: name.clone(),
@@ -363,7 +365,7 @@ impl RingSource {
                 due: None,
             };
             if let Some(Unread { position, records }) = unread.take() {
-                held.push_back(hold(What::Lost(records), position));
+                held.push_back(hold(Decoded::Lost(records), position));
             } else if older.generation.is_of_this_layout() {
                 let ControlFlow::Continue(()) = ring.drain(|position, record| {
                     if is_of(counts, record) {
@@ -379,7 +381,7 @@ impl RingSource {
                         generation = &**name,
                         "the end of a ring was never written, and is lost"
                     );
-                    held.push_back(hold(What::Lost(1), ring.position()));
+                    held.push_back(hold(Decoded::Lost(1), ring.position()));
                 }
             }
             *read_out += 1;
@@ -404,11 +406,11 @@ impl RingSource {
                     && let Some(mut what) = decoder.decode(record)
                 {
                     let due = match &mut what {
-                        What::Seen(Seen::Kill(kill)) => addition.complete(kill),
-                        What::Seen(_) | What::Lost(_) => None,
+                        Decoded::CaptureItem(CaptureItem::Kill(kill)) => addition.complete(kill),
+                        Decoded::CaptureItem(_) | Decoded::Lost(_) => None,
                     };
                     let generation = name.clone();
-                    held.push_back(Held {
+                    held.push_back(Pending {
                         what,
                         place: Place {
                             generation,
@@ -448,14 +450,17 @@ impl RingSource {
         self.held.front().is_some_and(|held| held.due.is_none())
     }
 
-    fn hand_over<B>(&mut self, take: &mut impl FnMut(Seen) -> ControlFlow<B>) -> ControlFlow<B> {
+    fn hand_over<B>(
+        &mut self,
+        take: &mut impl FnMut(CaptureItem) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         self.has_passed = false;
         while self.is_ready()
-            && let Some(Held { what, .. }) = self.held.pop_front()
+            && let Some(Pending { what, .. }) = self.held.pop_front()
         {
             match what {
-                What::Seen(seen) => take(seen)?,
-                What::Lost(records) => self.undecoded += records,
+                Decoded::CaptureItem(seen) => take(seen)?,
+                Decoded::Lost(records) => self.undecoded += records,
             }
         }
         ControlFlow::Continue(())

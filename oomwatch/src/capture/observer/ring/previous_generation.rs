@@ -15,7 +15,7 @@ use crate::capture::{
 };
 
 /// An earlier generation.
-pub(super) struct Older {
+pub(super) struct PreviousGeneration {
     pub(super) generation: Generation,
     /// Its name, as cursors have it.
     pub(super) name: Arc<str>,
@@ -37,7 +37,7 @@ pub(super) struct Unread {
     pub(super) records: u64,
 }
 
-impl Older {
+impl PreviousGeneration {
     /// Opens it, at the moment at which another takes over from it; `cursor` is up to where it was read before.
     pub(super) fn open(
         generation: Generation,

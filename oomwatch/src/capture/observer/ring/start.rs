@@ -8,7 +8,7 @@ use std::{collections::VecDeque, path::Path, thread, time::Duration};
 
 use tracing::{debug, info, warn};
 
-use crate::capture::observer::ring::previous_generation::Older;
+use crate::capture::observer::ring::previous_generation::PreviousGeneration;
 use crate::{
     capture::{
         bpf::{
@@ -30,7 +30,7 @@ pub(super) struct Start {
     /// Name of one's own generation, pinned or not.
     pub(super) name: Name,
     /// What earlier ones have left, in their order.
-    pub(super) older: VecDeque<Older>,
+    pub(super) older: VecDeque<PreviousGeneration>,
     /// The lock on the pins, if one's own generation is pinned.
     pub(super) pins: Option<Pins>,
 }
@@ -161,8 +161,8 @@ pub(in crate::capture::observer) fn remove_earlier(bpffs: &Path) {
     }
 }
 
-fn open(generation: &Generation, cursor: Option<&Cursor>) -> Option<Older> {
-    match Older::open(generation.clone(), cursor) {
+fn open(generation: &Generation, cursor: Option<&Cursor>) -> Option<PreviousGeneration> {
+    match PreviousGeneration::open(generation.clone(), cursor) {
         Ok(older) => Some(older),
         Err(error) => {
             warn!(

@@ -40,7 +40,7 @@ impl Way {
     }
 
     /// Whether it tells less than raw tracepoints do.
-    pub(super) const fn is_poor(self) -> bool {
+    pub(super) const fn is_degraded(self) -> bool {
         match self {
             Self::Programs(Rung::Fentry | Rung::Kprobe | Rung::Tracepoint) => false,
             Self::Programs(Rung::Format) | Self::Log | Self::Counters => true,
@@ -64,17 +64,17 @@ impl Way {
     }
 
     /// What it does not know of any kill, by the names in a report; `docs/compatibility.md` has all of it.
-    pub(super) const fn untold(self) -> Untold {
+    pub(super) const fn untold(self) -> Unavailable {
         match self {
-            Self::Programs(Rung::Fentry | Rung::Kprobe) => Untold {
+            Self::Programs(Rung::Fentry | Rung::Kprobe) => Unavailable {
                 never: &[],
                 by_log: &[],
             },
-            Self::Programs(Rung::Tracepoint) => Untold {
+            Self::Programs(Rung::Tracepoint) => Unavailable {
                 never: &["victim.oom_points"],
                 by_log: &["allocation"],
             },
-            Self::Programs(Rung::Format) => Untold {
+            Self::Programs(Rung::Format) => Unavailable {
                 never: &[
                     "main_process",
                     "victim.ns_pid",
@@ -86,7 +86,7 @@ impl Way {
                 ],
                 by_log: &["allocation", "limit_owner", "oom_cgroup", "limits"],
             },
-            Self::Log => Untold {
+            Self::Log => Unavailable {
                 never: &[
                     "main_process",
                     "victim.ns_pid",
@@ -98,7 +98,7 @@ impl Way {
                 ],
                 by_log: &[],
             },
-            Self::Counters => Untold {
+            Self::Counters => Unavailable {
                 never: &["who was killed"],
                 by_log: &[],
             },
@@ -108,7 +108,7 @@ impl Way {
 
 /// Facts of a report that a way does not have of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Untold {
+pub(super) struct Unavailable {
     /// Nothing tells them.
     pub(super) never: &'static [&'static str],
     /// The kernel log does, where its lines of the kill are there.

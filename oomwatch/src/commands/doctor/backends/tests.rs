@@ -23,7 +23,7 @@ fn facts_that_are_not_told_are_those_of_the_document() {
             .iter()
             .find(|title| words(title).contains(&way.as_str()))
             .expect("a column");
-        let Untold { never, by_log } = way.untold();
+        let Unavailable { never, by_log } = way.untold();
         assert_eq!(never, named(title, "absent"), "{title}");
         // The log is no help to itself.
         if way != Way::Log {

@@ -15,7 +15,7 @@ use super::{
     mountinfo,
     refusal::{Conditions, Refusal},
 };
-use crate::commands::doctor::backends::{Untold, Way};
+use crate::commands::doctor::backends::{Unavailable, Way};
 use crate::{
     capture::{
         bpf::{
@@ -102,7 +102,7 @@ impl Facts {
     }
 
     /// What `watch` takes.
-    pub(super) fn stand(&self) -> Stand {
+    pub(super) fn stand(&self) -> Selection {
         let works = |way| match way {
             Way::Programs(rung) => self
                 .trials
@@ -121,7 +121,7 @@ impl Facts {
         let first = Way::all()
             .filter(|way| way.is_allowed_by(self.choice))
             .find(|&way| works(way) || is_forbidden(way));
-        Stand {
+        Selection {
             choice: self.choice,
             way: first.filter(|&way| works(way)),
         }
@@ -150,14 +150,14 @@ fn read_log(path: &Path) -> Result<(), ReadError> {
 
 /// What `watch` takes of the ways to see kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stand {
+pub(super) struct Selection {
     /// What it was started with.
     pub(super) choice: HooksChoice,
     /// The best that is allowed and works.
     pub(super) way: Option<Way>,
 }
 
-impl Stand {
+impl Selection {
     /// How bad it is that some ways are refused: not at all if none of them would be taken otherwise, or if raw tracepoints
     /// or better are left.
     pub(super) fn without(self, is_refused: impl Fn(Way) -> bool) -> Status {
@@ -167,7 +167,7 @@ impl Stand {
         match self.way {
             _ if !would_be_taken => Status::Info,
             None => Status::Fail,
-            Some(way) if way.is_poor() => Status::Warn,
+            Some(way) if way.is_degraded() => Status::Warn,
             Some(_) => Status::Info,
         }
     }
@@ -274,7 +274,7 @@ fn counters(count: &Result<u64, HostError>, cgroup_count: Option<&Path>) -> Foun
     }
 }
 
-fn rung(Found { way, works }: Found, stand: Stand) -> Check {
+fn rung(Found { way, works }: Found, stand: Selection) -> Check {
     let name = way.as_str();
     match works {
         Ok(finding) => check(name, Status::Ok, finding),
@@ -284,7 +284,7 @@ fn rung(Found { way, works }: Found, stand: Stand) -> Check {
     }
 }
 
-fn chosen(Stand { choice, way }: Stand) -> Check {
+fn chosen(Selection { choice, way }: Selection) -> Check {
     const NAME: &str = "--hooks";
     let choice = choice.to_possible_value();
     let choice = choice.as_ref().map_or("", PossibleValue::get_name);
@@ -292,7 +292,7 @@ fn chosen(Stand { choice, way }: Stand) -> Check {
         // Those that do not work fail.
         return check(NAME, Status::Info, format!("{choice} takes none"));
     };
-    let Untold { never, by_log } = way.untold();
+    let Unavailable { never, by_log } = way.untold();
     let mut lines = vec![format!("{choice} takes {}", way.as_str())];
     for (words, facts) in [("never told", never), ("left to the kernel log", by_log)] {
         if !facts.is_empty() {

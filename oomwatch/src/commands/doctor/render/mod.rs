@@ -22,7 +22,7 @@ use super::{
 };
 use crate::commands::doctor::backends::Way;
 use crate::{
-    deliver::color::Colour,
+    deliver::color::Color,
     model::kill::Hooks,
     sys::escape::{escape, escape_json},
 };
@@ -44,7 +44,7 @@ const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
 
 /// Lines by topic and a verdict, with a newline at the end.
-pub(super) fn text(diagnosis: &Diagnosis, colour: Colour) -> String {
+pub(super) fn text(diagnosis: &Diagnosis, colour: Color) -> String {
     let checks = &diagnosis.checks;
     let width = checks
         .iter()
@@ -125,7 +125,7 @@ fn verdict(diagnosis: &Diagnosis) -> String {
 }
 
 /// `last` is the topic's last remedy, which is not said twice.
-fn push(text: &mut String, check: &Check, last: Option<&str>, width: usize, colour: Colour) {
+fn push(text: &mut String, check: &Check, last: Option<&str>, width: usize, colour: Color) {
     let Check {
         group: _,
         name,
@@ -157,10 +157,10 @@ fn push(text: &mut String, check: &Check, last: Option<&str>, width: usize, colo
     }
 }
 
-fn painted(text: &str, style: &str, colour: Colour) -> String {
+fn painted(text: &str, style: &str, colour: Color) -> String {
     match colour {
-        Colour::Never => text.to_owned(),
-        Colour::Always => format!("{style}{text}{RESET}"),
+        Color::Never => text.to_owned(),
+        Color::Always => format!("{style}{text}{RESET}"),
     }
 }
 

@@ -52,7 +52,7 @@ fn sick() -> Diagnosis {
 
 #[test]
 fn healthy_machine() {
-    insta::assert_snapshot!(text(&healthy(), Colour::Never), @r##"
+    insta::assert_snapshot!(text(&healthy(), Color::Never), @r##"
     Kernel
       ok    release      Linux 6.12.0
       info  lockdown     not told: no lockdown in this kernel
@@ -69,7 +69,7 @@ fn healthy_machine() {
 
 #[test]
 fn sick_machine_has_remedies_and_no_control_bytes() {
-    insta::assert_snapshot!(text(&sick(), Colour::Never), @r##"
+    insta::assert_snapshot!(text(&sick(), Color::Never), @r##"
     Kernel
       FAIL  BTF             there is no /x\x1b[2J\\
                             remedy: use a kernel with it
@@ -125,11 +125,11 @@ fn rung_is_left_out_where_something_else_fails() {
 
 #[test]
 fn colour_is_around_words_and_changes_no_column() {
-    let coloured = text(&sick(), Colour::Always);
+    let coloured = text(&sick(), Color::Always);
     let plain = [BOLD, RED, GREEN, YELLOW, DIM, RESET]
         .iter()
         .fold(coloured.clone(), |text, style| text.replace(style, ""));
-    assert_eq!(plain, text(&sick(), Colour::Never));
+    assert_eq!(plain, text(&sick(), Color::Never));
     assert!(
         coloured.contains("\x1b[1;31mFAIL\x1b[0m  BTF"),
         "{coloured:?}"

@@ -12,8 +12,8 @@ use super::{
     object::{Event, Metadata},
 };
 use crate::deliver::events::{
-    event_counter::{Lesson, Origin, Tally},
-    lru_table::Recent,
+    event_counter::{ConflictResolution, EventCounter, Ownership},
+    lru_table::LruTable,
 };
 use crate::model::persist::{Change, Entry};
 
@@ -33,9 +33,9 @@ const COMBINED: &str = "(combined from similar events): ";
 /// What was recorded before.
 #[derive(Clone, Debug)]
 pub struct Correlator {
-    alike: Recent<Alike>,
-    counted: Recent<Tally>,
-    buckets: Recent<Bucket>,
+    alike: LruTable<Alike>,
+    counted: LruTable<EventCounter>,
+    buckets: LruTable<Bucket>,
     /// Objects with a count that is yet to be written, longest first.
     held: VecDeque<Held>,
 }
@@ -59,7 +59,7 @@ pub struct Correlated {
     /// With the name, the first time and the count of its object: with a count of 1 it is new.
     pub event: Event,
     /// Whether the API server can have the object from before.
-    pub origin: Origin,
+    pub origin: Ownership,
     /// Whether it may be written now.
     pub verdict: Verdict,
 }
@@ -78,19 +78,21 @@ impl Correlator {
     #[must_use]
     pub fn restore(saved: &[Entry]) -> Self {
         Self {
-            alike: Recent::restore("alike", CAPACITY, saved),
-            counted: Recent::restore("counted", CAPACITY, saved),
-            buckets: Recent::restore("buckets", CAPACITY, saved),
+            alike: LruTable::restore("alike", CAPACITY, saved),
+            counted: LruTable::restore("counted", CAPACITY, saved),
+            buckets: LruTable::restore("buckets", CAPACITY, saved),
             held: VecDeque::new(),
         }
     }
 
     /// Takes an Event with a name of its own, of a kill at `time_ns`. It is the kill's own time that decides, so that the same
     /// kills make the same objects whenever they are taken.
-    pub fn take(&mut self, event: Event, origin: Origin, time_ns: u64) -> Correlated {
+    pub fn take(&mut self, event: Event, origin: Ownership, time_ns: u64) -> Correlated {
         let bucket_key = bucket_key(&event);
         let (key, event) = self.combine(event, time_ns);
-        let tally = self.counted.entry(&key, || Tally::of(&event, origin));
+        let tally = self
+            .counted
+            .entry(&key, || EventCounter::of(&event, origin));
         let event = tally.add(event, origin);
         let origin = tally.origin();
         let bucket = self
@@ -150,7 +152,7 @@ impl Correlator {
     }
 
     /// Takes what was learnt of an object.
-    pub(super) fn learn(&mut self, about: &Metadata, lesson: &Lesson) {
+    pub(super) fn learn(&mut self, about: &Metadata, lesson: &ConflictResolution) {
         if let Some(tally) = self.counted.find_mut(|tally| tally.is_of(about)) {
             tally.learn(lesson);
         }
@@ -168,10 +170,10 @@ impl Correlator {
     }
 
     /// All of it is to be saved anew.
-    pub fn save_anew(&mut self) {
-        self.alike.save_anew();
-        self.counted.save_anew();
-        self.buckets.save_anew();
+    pub fn mark_all_dirty(&mut self) {
+        self.alike.mark_all_dirty();
+        self.counted.mark_all_dirty();
+        self.buckets.mark_all_dirty();
     }
 
     /// `EventAggregate`: the key of the object to be counted, and the Event for it.

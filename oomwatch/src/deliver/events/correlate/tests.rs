@@ -72,7 +72,7 @@ impl Trace {
     }
 
     fn take(&mut self, event: Event) -> Correlated {
-        self.correlator.take(event, Origin::Ours, self.now)
+        self.correlator.take(event, Ownership::Ours, self.now)
     }
 
     fn tell(&mut self, message: &str) -> Correlated {
@@ -397,7 +397,7 @@ fn restored_it_goes_on_as_it_was() {
     }
     let now = trace.now;
     assert_eq!(
-        restored.take(event.clone(), Origin::Ours, now),
+        restored.take(event.clone(), Ownership::Ours, now),
         trace.take(event)
     );
     assert_eq!(

@@ -3,8 +3,8 @@
 use super::{Outbox, Undelivered};
 use crate::deliver::events::{
     answer::{Answer, Refusal},
-    event_counter::{Lesson, Origin},
-    notice::{Notice, Outcome},
+    event_counter::{ConflictResolution, Ownership},
+    notice::{DeliveryStat, Outcome},
     object::Metadata,
     pending_event::Sent,
     retry,
@@ -12,10 +12,10 @@ use crate::deliver::events::{
 
 /// What an answer tells beyond its own request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::deliver::events) struct Learnt {
+pub(in crate::deliver::events) struct Answered {
     /// The server has all of the object now.
     pub(in crate::deliver::events) is_done: bool,
-    pub(in crate::deliver::events) lesson: Option<Lesson>,
+    pub(in crate::deliver::events) lesson: Option<ConflictResolution>,
 }
 
 impl Outbox {
@@ -26,30 +26,30 @@ impl Outbox {
         answer: &Answer,
         now_ns: u64,
         random: f64,
-    ) -> Learnt {
+    ) -> Answered {
         let Some(letter) = self.letters.get_mut(&name.key()) else {
-            return Learnt::default();
+            return Answered::default();
         };
         let Some(Sent { count, waiting }) = letter.sent.take() else {
-            return Learnt::default();
+            return Answered::default();
         };
         let object = letter.object;
         let (mut settled, mut outage, mut lesson) = (None, false, None);
         match answer {
             Answer::Accepted => {
                 letter.exists = true;
-                if letter.origin == Origin::Unknown {
-                    letter.origin = Origin::Ours;
-                    lesson = Some(Lesson::Ours);
+                if letter.origin == Ownership::Unknown {
+                    letter.origin = Ownership::Ours;
+                    lesson = Some(ConflictResolution::Ours);
                 }
                 settled = Some((Outcome::Accepted, waiting));
             }
-            Answer::AlreadyExists if letter.origin == Origin::Unknown => {
+            Answer::AlreadyExists if letter.origin == Ownership::Unknown => {
                 let next = self.leave_to_others(name, Sent { count, waiting }, now_ns);
                 self.outage_is_over(now_ns);
-                return Learnt {
+                return Answered {
                     is_done: true,
-                    lesson: next.map(Lesson::Others),
+                    lesson: next.map(ConflictResolution::Others),
                 };
             }
             // The first of a series is all there: any more may not be.
@@ -79,7 +79,7 @@ impl Outbox {
                 letter.put_back(waiting);
                 letter.due_ns = Some(retry::due_ns(now_ns, letter.failures, *after, random));
                 let cause = *cause;
-                self.notices.push(Notice::Delayed { object, cause });
+                self.notices.push(DeliveryStat::Delayed { object, cause });
                 match self.closing {
                     Some(Undelivered::Abandoned) => {
                         settled = Some((Outcome::Abandoned, letter.waiting.take()));
@@ -102,7 +102,7 @@ impl Outbox {
         if !outage {
             self.outage_is_over(now_ns);
         }
-        Learnt { is_done, lesson }
+        Answered { is_done, lesson }
     }
 
     /// An object has the first incident, and nobody knows which others: they get another one, whose name this gives.

@@ -10,14 +10,14 @@ use super::{
     answer::Method,
     bucket::{Bucket, Rate},
     correlate::Verdict,
-    notice::{Notice, Object, Outcome},
+    notice::{DeliveryStat, Object, Outcome},
     object::{Event, Metadata},
     waiting::{Run, Waiting},
 };
-use crate::deliver::events::{event_counter::Origin, pending_event::Letter};
+use crate::deliver::events::{event_counter::Ownership, pending_event::PendingEvent};
 use crate::model::persist::{self, Change, Entry, table::Table};
 
-pub(super) use self::answered::Learnt;
+pub(super) use self::answered::Answered;
 
 /// Of the journal.
 const PART: &str = "outbox";
@@ -59,7 +59,7 @@ pub(super) struct Incident {
     pub(super) object: Object,
     /// With the count of all so far.
     pub(super) event: Event,
-    pub(super) origin: Origin,
+    pub(super) origin: Ownership,
     pub(super) verdict: Verdict,
     /// When it happened.
     pub(super) time_ns: u64,
@@ -83,11 +83,11 @@ pub enum Undelivered {
 pub(super) struct Outbox {
     max_age_ns: u64,
     /// By namespace and name of the Event.
-    letters: Table<Letter>,
+    letters: Table<PendingEvent>,
     budget: Bucket,
     /// Each gets one more try.
     closing: Option<Undelivered>,
-    notices: Vec<Notice>,
+    notices: Vec<DeliveryStat>,
 }
 
 impl Outbox {
@@ -98,7 +98,7 @@ impl Outbox {
         now_ns: u64,
         not_before_ns: u64,
     ) -> Self {
-        let letters: Table<Letter> = Table::restore(persist::read(saved, PART, ""));
+        let letters: Table<PendingEvent> = Table::restore(persist::read(saved, PART, ""));
         let mut outbox = Self {
             max_age_ns,
             letters,
@@ -137,7 +137,7 @@ impl Outbox {
             self.settle(object, Outcome::Overflow, 1, age_ns);
             return;
         }
-        let new = || Letter::new(object, event.clone(), origin);
+        let new = || PendingEvent::new(object, event.clone(), origin);
         let letter = self.letters.entry(&key, new);
         letter.event = event;
         letter.origin = origin;
@@ -164,7 +164,7 @@ impl Outbox {
             return Next::Wait(None);
         }
         let may_retry = sent().filter(|letter| letter.failures > 0).count() < MAX_RETRIES;
-        let may_go = |letter: &Letter| may_retry || letter.failures == 0;
+        let may_go = |letter: &PendingEvent| may_retry || letter.failures == 0;
         let due = self.letters.iter().filter(|(_, letter)| may_go(letter));
         let due = due.filter(|(_, letter)| letter.due_ns.is_some_and(|due| due <= now_ns));
         let first = due.min_by_key(|(_, letter)| letter.precedence_ns());
@@ -214,13 +214,13 @@ impl Outbox {
 
     /// Incidents that are yet to be told.
     pub(super) fn pending(&self) -> u64 {
-        let pending = self.letters.values().map(Letter::pending);
+        let pending = self.letters.values().map(PendingEvent::pending);
         pending.sum()
     }
 
     /// Counts an incident that is not told.
     pub(super) fn settle(&mut self, object: Object, outcome: Outcome, incidents: u32, age_ns: u64) {
-        self.notices.push(Notice::Settled {
+        self.notices.push(DeliveryStat::Settled {
             object,
             outcome,
             incidents,
@@ -250,18 +250,18 @@ impl Outbox {
     /// What has changed since the last call.
     pub(super) fn changes(&mut self) -> Vec<Change> {
         self.letters.changes(usize::MAX, |key, letter| {
-            let saved = letter.map(Letter::to_saved);
+            let saved = letter.map(PendingEvent::to_saved);
             Change::new(PART, key.to_owned(), saved.as_ref())
         })
     }
 
     /// All of it is to be saved anew.
-    pub(super) fn save_anew(&mut self) {
-        self.letters.save_anew();
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.letters.mark_all_dirty();
     }
 
     /// What happened since the last call.
-    pub(super) fn notices(&mut self) -> Vec<Notice> {
+    pub(super) fn notices(&mut self) -> Vec<DeliveryStat> {
         std::mem::take(&mut self.notices)
     }
 
@@ -280,7 +280,7 @@ impl Outbox {
 
     fn expire(&mut self, now_ns: u64) {
         let age_ns = self.max_age_ns;
-        let is_old = |letter: &Letter| {
+        let is_old = |letter: &PendingEvent| {
             let expires = letter.waiting.expires_ns(age_ns);
             expires.is_some_and(|expires| expires <= now_ns)
         };

@@ -8,14 +8,14 @@ use super::{
     answer::Answer,
     correlate::{Correlated, Correlator, Verdict},
     node::node_event,
-    notice::{Notice, Object, Outcome},
+    notice::{DeliveryStat, Object, Outcome},
     object::{Event, Metadata, Reporter},
     pod::{WithoutEvent, pod_event},
     series::{Counted, Incidents, Series},
 };
 use crate::deliver::events::{
-    event_counter::Origin,
-    queue::{Incident, Learnt, Next, Outbox, Undelivered},
+    event_counter::Ownership,
+    queue::{Answered, Incident, Next, Outbox, Undelivered},
 };
 use crate::model::{
     persist::{self, Change, Entry, table::Table},
@@ -170,7 +170,7 @@ impl Recorder {
             outbox,
             ..
         } = &mut self.state;
-        let Learnt { is_done, lesson } = outbox.answered(name, answer, now_ns, random);
+        let Answered { is_done, lesson } = outbox.answered(name, answer, now_ns, random);
         if is_done {
             correlator.written(name);
         }
@@ -203,7 +203,7 @@ impl Recorder {
     }
 
     /// What happened since the last call.
-    pub fn notices(&mut self) -> Vec<Notice> {
+    pub fn notices(&mut self) -> Vec<DeliveryStat> {
         self.state.outbox.notices()
     }
 
@@ -227,7 +227,7 @@ impl Recorder {
     }
 
     /// What was saved is lost: all of it is a change again.
-    pub fn save_anew(&mut self) {
+    pub fn mark_all_dirty(&mut self) {
         let State {
             correlator,
             series,
@@ -235,11 +235,11 @@ impl Recorder {
             incidents,
             born,
         } = &mut self.state;
-        correlator.save_anew();
-        series.save_anew();
-        outbox.save_anew();
-        incidents.save_anew();
-        born.save_anew();
+        correlator.mark_all_dirty();
+        series.mark_all_dirty();
+        outbox.mark_all_dirty();
+        incidents.mark_all_dirty();
+        born.mark_all_dirty();
     }
 
     fn take_for_node(&mut self, report: &Report, now: Now) {
@@ -313,11 +313,11 @@ impl Recorder {
     }
 
     /// Of an object that a kill names.
-    fn origin(&self, now: Now) -> Origin {
+    fn origin(&self, now: Now) -> Ownership {
         if now.kill_ns < self.born_ns {
-            Origin::Unknown
+            Ownership::Unknown
         } else {
-            Origin::Ours
+            Ownership::Ours
         }
     }
 

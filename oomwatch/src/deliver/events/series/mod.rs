@@ -12,8 +12,8 @@ use super::{
     object::{Event, Metadata},
 };
 use crate::deliver::events::{
-    event_counter::{Lesson, Origin, Tally},
-    lru_table::Recent,
+    event_counter::{ConflictResolution, EventCounter, Ownership},
+    lru_table::LruTable,
 };
 use crate::model::persist::{Change, Entry};
 
@@ -37,12 +37,12 @@ const PAUSE_NS: u64 = 120 * SECOND_NS;
 /// What was recorded before.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
-    pods: Recent<One>,
+    pods: LruTable<One>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct One {
-    tally: Tally,
+    tally: EventCounter,
     incidents: Incidents,
     /// When this stretch of incidents began, and its last one.
     since_ns: u64,
@@ -55,7 +55,7 @@ pub(super) struct Counted {
     /// With the name, the first time and the count of its object.
     pub(super) event: Event,
     /// Whether the API server can have the object from before.
-    pub(super) origin: Origin,
+    pub(super) origin: Ownership,
     /// The time between two writes of it.
     pub(super) pace_ns: u64,
 }
@@ -64,7 +64,7 @@ impl Series {
     /// What was saved of it.
     pub(super) fn restore(saved: &[Entry]) -> Self {
         Self {
-            pods: Recent::restore(PART, CAPACITY, saved),
+            pods: LruTable::restore(PART, CAPACITY, saved),
         }
     }
 
@@ -73,11 +73,11 @@ impl Series {
         &mut self,
         event: Event,
         incident: &str,
-        origin: Origin,
+        origin: Ownership,
         time_ns: u64,
     ) -> Option<Counted> {
         let object = self.pods.entry(&key(&event), || One {
-            tally: Tally::of(&event, origin),
+            tally: EventCounter::of(&event, origin),
             incidents: Incidents::default(),
             since_ns: time_ns,
             last_ns: time_ns,
@@ -103,7 +103,7 @@ impl Series {
     }
 
     /// Takes what was learnt of an object.
-    pub(super) fn learn(&mut self, about: &Metadata, lesson: &Lesson) {
+    pub(super) fn learn(&mut self, about: &Metadata, lesson: &ConflictResolution) {
         let object = self.pods.find_mut(|object| object.tally.is_of(about));
         if let Some(object) = object {
             object.tally.learn(lesson);
@@ -116,8 +116,8 @@ impl Series {
     }
 
     /// All of it is to be saved anew.
-    pub(super) fn save_anew(&mut self) {
-        self.pods.save_anew();
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.pods.mark_all_dirty();
     }
 }
 

@@ -31,7 +31,7 @@ fn take_at(series: &mut Series, seconds: &[u64]) -> Vec<Counted> {
             .take(
                 event(number),
                 &format!("i-{second}"),
-                Origin::Ours,
+                Ownership::Ours,
                 second * SECOND_NS,
             )
             .expect("an incident of its own")
@@ -57,7 +57,7 @@ fn incidents_are_counted_on_one_object_with_the_newest_message() {
 fn further_victims_of_an_incident_are_not_counted() {
     let mut series = Series::restore(&[]);
     let mut take = |number, incident: &str| {
-        let counted = series.take(event(number), incident, Origin::Ours, SECOND_NS);
+        let counted = series.take(event(number), incident, Ownership::Ours, SECOND_NS);
         counted.map(|counted| counted.event.count)
     };
     assert_eq!(take(1, "a"), Some(1));
@@ -83,7 +83,7 @@ fn pods_containers_and_reasons_are_counted_apart() {
     other(|event| event.involved_object.name = "cart-1".to_owned());
     other(|event| event.metadata.namespace = "other".to_owned());
     for (number, event) in events.into_iter().enumerate() {
-        let counted = series.take(event, &number.to_string(), Origin::Ours, SECOND_NS);
+        let counted = series.take(event, &number.to_string(), Ownership::Ours, SECOND_NS);
         assert_eq!(counted.map(|counted| counted.event.count), Some(1));
     }
 }

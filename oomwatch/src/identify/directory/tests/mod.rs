@@ -274,7 +274,7 @@ fn sandbox_that_never_was_is_told_by_nobody_having_it() {
         directory.name(&mut report, arrival),
         Answer::Wait(Some(Ask::Container))
     );
-    directory.cri_replied(CONTAINER_ID, arrival.at, Reply::Nobody);
+    directory.cri_replied(CONTAINER_ID, arrival.at, Reply::NotFound);
     assert_eq!(directory.name(&mut report, arrival), Answer::Complete);
     assert!(report.sandbox);
     assert_eq!(report.container, None);
@@ -293,15 +293,15 @@ fn sandbox_is_not_guessed() {
             directory.cri_replied(CONTAINER_ID, at, Reply::Failed);
         }),
         ("nobody knows the pod", 0, |directory, at| {
-            directory.cri_replied(CONTAINER_ID, at, Reply::Nobody);
+            directory.cri_replied(CONTAINER_ID, at, Reply::NotFound);
         }),
         ("asked too long after the kill", 3, |directory, at| {
             directory.insert_name(POD_UID, shop("cart-0"), at);
-            directory.cri_replied(CONTAINER_ID, at, Reply::Nobody);
+            directory.cri_replied(CONTAINER_ID, at, Reply::NotFound);
         }),
         ("Docker may have it", 0, |directory, at| {
             directory.insert_name(POD_UID, shop("cart-0"), at);
-            directory.cri_replied(CONTAINER_ID, at, Reply::Nobody);
+            directory.cri_replied(CONTAINER_ID, at, Reply::NotFound);
             directory.use_docker();
             directory.docker_replied(CONTAINER_ID, at, Reply::Failed);
         }),

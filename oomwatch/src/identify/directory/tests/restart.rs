@@ -69,7 +69,7 @@ fn restored_pods_are_not_there() {
     after.set_kubernetes(Standing::Up);
     assert_eq!(after.pod_names(), Some(HashSet::new()));
     assert!(!after.has_pod(POD_UID));
-    assert_eq!(after.reply_of(CONTAINER_ID), Reply::Nobody);
+    assert_eq!(after.reply_of(CONTAINER_ID), Reply::NotFound);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn static_pod_is_restored_by_its_hash_unless_it_may_be_forged() {
     let mut before = full();
     before.insert_pod(forged, at);
     let mut directory = restored(&saved(&mut before), at);
-    directory.instances = Memory::default();
+    directory.instances = TtlCache::default();
     directory.name(&mut report, late(at));
     assert_eq!(names(&report)[..2], [None; 2]);
 }

@@ -28,7 +28,7 @@ pub struct Reading {
 
 /// The journal's clock, on this boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JournalClock {
+pub struct PersistentClock {
     /// Newest last.
     boots: Vec<Boot>,
 }
@@ -49,7 +49,7 @@ struct Saved {
     unix_ns: u64,
 }
 
-impl JournalClock {
+impl PersistentClock {
     /// Goes on where it was saved; begins, if it was not.
     #[must_use]
     pub fn restore(entries: &[Entry], host: &Host, now: Reading) -> Self {

@@ -51,16 +51,16 @@ impl Machine {
         }
     }
 
-    fn start(&self) -> JournalClock {
-        JournalClock::restore(&self.saved.entries(), &self.host(), self.reading())
+    fn start(&self) -> PersistentClock {
+        PersistentClock::restore(&self.saved.entries(), &self.host(), self.reading())
     }
 
-    fn save(&mut self, clock: &JournalClock) {
+    fn save(&mut self, clock: &PersistentClock) {
         self.saved.save([clock.change(self.reading())]);
     }
 
     /// What its clock shows, in seconds.
-    fn shows(&self, clock: &JournalClock) -> u64 {
+    fn shows(&self, clock: &PersistentClock) -> u64 {
         clock.at_ns(self.up * SECOND) / SECOND
     }
 

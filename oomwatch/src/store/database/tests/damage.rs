@@ -10,7 +10,7 @@ const PAGE: u64 = 4096;
 fn started_anew(place: &Place) -> Vec<String> {
     let before = fs::read(place.path()).expect("read the file");
     let (mut store, restored) = place.start();
-    assert_eq!(restored.standing, Standing::Replaced);
+    assert_eq!(restored.standing, Provenance::Replaced);
     assert!(restored.open.is_empty() && restored.state.is_empty());
     let aside = place.files().into_iter().filter(|name| {
         let path = place.config.folder.join(name);
@@ -21,11 +21,11 @@ fn started_anew(place: &Place) -> Vec<String> {
     // Until something is written it is told again.
     drop(store);
     let (again, restored) = place.start();
-    assert_eq!(restored.standing, Standing::Replaced);
+    assert_eq!(restored.standing, Provenance::Replaced);
     store = again;
     write(&mut store, &told(kills([100])));
     drop(store);
-    assert_eq!(place.start().1.standing, Standing::SameBoot);
+    assert_eq!(place.start().1.standing, Provenance::SameBoot);
     aside
 }
 
@@ -193,7 +193,7 @@ fn folder_that_cannot_be_made_is_an_error_that_names_it() {
     let mut place = Place::new();
     fs::write(&place.config.folder, "a file").expect("a file in its place");
     place.config.folder.push("below");
-    let error = Store::open(&place.config, &place.identity, Purpose::Start, now(0));
+    let error = Store::open(&place.config, &place.identity, OpenMode::Start, now(0));
     let error = error.expect_err("no folder").to_string();
     assert_eq!(error, format!("use {}", place.config.folder.display()));
 }

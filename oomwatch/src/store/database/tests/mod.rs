@@ -32,7 +32,7 @@ fn named(numbers: &[i64]) -> Batch {
 fn kills_that_were_not_told_are_open_at_the_next_start() {
     let place = Place::new();
     let (mut store, restored) = place.start();
-    assert_eq!(restored.standing, Standing::First);
+    assert_eq!(restored.standing, Provenance::First);
     let seen = Batch {
         kills: kills(1..=5),
         ..Batch::default()
@@ -47,7 +47,7 @@ fn kills_that_were_not_told_are_open_at_the_next_start() {
     write(&mut store, &mine);
     drop(store);
     let (_, restored) = place.start();
-    assert_eq!(restored.standing, Standing::SameBoot);
+    assert_eq!(restored.standing, Provenance::SameBoot);
     let expected = [
         (RowState::Named, kill(4)),
         (RowState::Named, kill(1)),
@@ -239,7 +239,7 @@ fn reboot_voids_the_state_of_the_boot_alone() {
     // As often as nothing is written.
     for _ in 0..2 {
         let (_, restored) = place.start_as(&rebooted);
-        assert_eq!(restored.standing, Standing::Rebooted);
+        assert_eq!(restored.standing, Provenance::Rebooted);
         assert_eq!(restored.state, [entry("who", "a", "1")]);
         assert_eq!(restored.open, [(RowState::Named, kill(1))]);
     }
@@ -247,7 +247,7 @@ fn reboot_voids_the_state_of_the_boot_alone() {
     write(&mut store, &Batch::default());
     drop(store);
     let (_, restored) = place.start_as(&rebooted);
-    assert_eq!(restored.standing, Standing::SameBoot);
+    assert_eq!(restored.standing, Provenance::SameBoot);
     assert_eq!(restored.state, [entry("who", "a", "1")]);
 }
 
@@ -260,7 +260,7 @@ fn another_machine_or_node_has_the_history_alone() {
         let place = left_behind();
         for _ in 0..2 {
             let (_, restored) = place.start_as(&other);
-            assert_eq!(restored.standing, Standing::Other);
+            assert_eq!(restored.standing, Provenance::Other);
             assert!(restored.state.is_empty() && restored.open.is_empty());
         }
         let (mut store, _) = place.start_as(&other);
@@ -271,7 +271,7 @@ fn another_machine_or_node_has_the_history_alone() {
         );
         assert_eq!(count(&mut store, "SELECT count(*) FROM state"), 0);
         drop(store);
-        assert_eq!(place.start_as(&other).1.standing, Standing::SameBoot);
+        assert_eq!(place.start_as(&other).1.standing, Provenance::SameBoot);
     }
 }
 
@@ -279,7 +279,7 @@ fn another_machine_or_node_has_the_history_alone() {
 fn agent_that_comes_to_a_journal_late_goes_on_only_from_its_own() {
     let place = left_behind();
     let open = |identity: &Identity| {
-        Store::open(&place.config, identity, Purpose::Resume, now(2))
+        Store::open(&place.config, identity, OpenMode::Resume, now(2))
             .expect("open")
             .0
     };
@@ -303,9 +303,9 @@ fn agent_that_could_only_read_goes_on_from_what_it_read() {
     let mut other = place.identity.clone();
     other.run.push('x');
     let read = Store::restore_alone(&place.config, &mut other).expect("read alone");
-    assert_eq!(read.standing, Standing::SameBoot);
+    assert_eq!(read.standing, Provenance::SameBoot);
     let open = |identity: &Identity| {
-        Store::open(&place.config, identity, Purpose::Resume, now(2))
+        Store::open(&place.config, identity, OpenMode::Resume, now(2))
             .expect("open")
             .0
     };

@@ -29,7 +29,7 @@ const LIMIT_BYTES: u64 = 16 * MIB;
 enum Expected {
     Told,
     Perhaps,
-    Untold,
+    Unavailable,
 }
 
 /// What is true of some kills and of this kernel.
@@ -49,7 +49,7 @@ impl Conditions {
             if is_told {
                 Expected::Told
             } else {
-                Expected::Untold
+                Expected::Unavailable
             }
         };
         match word {
@@ -60,7 +60,7 @@ impl Conditions {
             "group line" if self.has_log && self.version == Version::V1 => Expected::Perhaps,
             "line" | "group line" => told(self.has_log),
             "proc" => Expected::Perhaps,
-            "header" | "pod" | "absent" => Expected::Untold,
+            "header" | "pod" | "absent" => Expected::Unavailable,
             other => panic!("an unknown word: {other}"),
         }
     }
@@ -70,14 +70,14 @@ impl Conditions {
         // Facts that some kills have, but none on cgroup v1.
         let only_v2 = ["victim.leaf_cgroup", "group_cgroup"];
         if self.version == Version::V1 && only_v2.contains(&row.word("fact")) {
-            return Expected::Untold;
+            return Expected::Unavailable;
         }
         let ways = row.cell(title).split(", else ");
         let expected: Vec<_> = ways.map(|word| self.expect(word)).collect();
         [Expected::Told, Expected::Perhaps]
             .into_iter()
             .find(|wanted| expected.contains(wanted))
-            .unwrap_or(Expected::Untold)
+            .unwrap_or(Expected::Unavailable)
     }
 }
 
@@ -126,7 +126,7 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
             let is_right = match expected {
                 Expected::Told => is_told,
                 Expected::Perhaps => true,
-                Expected::Untold => !is_told,
+                Expected::Unavailable => !is_told,
             };
             assert!(
                 is_right,
@@ -144,7 +144,7 @@ fn headers(log: Option<&mut KernelLog>, incidents: &[Vec<u32>]) -> Expected {
             .any(|pid| kernel::oom_kill_line(&texts, *pid).is_some())
     };
     match incidents.iter().filter(has_header).count() {
-        0 => Expected::Untold,
+        0 => Expected::Unavailable,
         count if count == incidents.len() => Expected::Told,
         _ => Expected::Perhaps,
     }

@@ -58,7 +58,7 @@ impl Post {
         let incident = Incident {
             object: Object::Pod,
             event,
-            origin: Origin::Ours,
+            origin: Ownership::Ours,
             verdict,
             time_ns: self.now_ns(),
             not_before_ns: 0,
@@ -104,10 +104,10 @@ impl Post {
     /// What came of how many incidents, since the last call.
     fn settled(&mut self) -> Vec<(Outcome, u32)> {
         let settled = |notice| match notice {
-            Notice::Settled {
+            DeliveryStat::Settled {
                 outcome, incidents, ..
             } => Some((outcome, incidents)),
-            Notice::Delayed { .. } => None,
+            DeliveryStat::Delayed { .. } => None,
         };
         let notices = self.outbox.notices();
         notices.into_iter().filter_map(settled).collect()
@@ -143,7 +143,7 @@ fn first_incident_is_sent_at_once_and_then_there_is_nothing_to_do() {
     assert_eq!(post.wait(), None);
     post.now += 2;
     post.answer("a", &Answer::Accepted);
-    let settled = Notice::Settled {
+    let settled = DeliveryStat::Settled {
         object: Object::Pod,
         outcome: Outcome::Accepted,
         incidents: 1,
@@ -286,7 +286,7 @@ fn every_failure_that_may_pass_is_tried_again_later_and_later() {
         for _ in 0..8 {
             assert_eq!(post.sent(), create("a", 1), "{cause:?}");
             post.answer("a", &later(cause));
-            let delayed = Notice::Delayed {
+            let delayed = DeliveryStat::Delayed {
                 object: Object::Pod,
                 cause,
             };
@@ -404,7 +404,7 @@ fn kills_from_before_the_start_wait_for_it() {
     let incident = Incident {
         object: Object::Pod,
         event: event("a", 1),
-        origin: Origin::Ours,
+        origin: Ownership::Ours,
         verdict: Verdict::Write,
         time_ns: (START - 60) * SECOND_NS,
         not_before_ns: (START + 20) * SECOND_NS,

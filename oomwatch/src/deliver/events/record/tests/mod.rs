@@ -85,10 +85,10 @@ fn send_all(recorder: &mut Recorder, second: u64) -> Vec<(Method, String, u32)> 
 
 fn outcomes(recorder: &mut Recorder) -> Vec<(Object, Outcome)> {
     let outcome = |notice| match notice {
-        Notice::Settled {
+        DeliveryStat::Settled {
             object, outcome, ..
         } => Some((object, outcome)),
-        Notice::Delayed { .. } => None,
+        DeliveryStat::Delayed { .. } => None,
     };
     let notices = recorder.notices();
     notices.into_iter().filter_map(outcome).collect()

@@ -109,7 +109,7 @@ fn policy_of_now_decides() {
 fn lost_rows_are_all_saved_anew() {
     let rows = busy();
     let mut recorder = restored(&rows, policy(), 10);
-    recorder.save_anew();
+    recorder.mark_all_dirty();
     let mut anew = Rows::default();
     anew.save(recorder.changes());
     assert_eq!(anew.entries(), rows.entries());
