@@ -17,7 +17,7 @@ use crate::{
     cli::{EventArgs, Switch},
     deliver::{
         events::{Cause, Delivery, DeliveryStat, Events, Outcome, Policy, Reporter},
-        http::State,
+        http::ComponentHealth,
         metrics::Metrics,
     },
     identify::names::Names,
@@ -96,7 +96,7 @@ impl Api {
         let events = Events::new(policy, clock, saved, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
-                metrics.notice(notice);
+                metrics.event_delivery(notice);
                 trouble.notice(notice);
             }
         });
@@ -129,17 +129,19 @@ impl Api {
     }
 
     /// What can be said of it, to anyone: not what a file of the operator's has in it.
-    pub(super) fn state(&self, is_watch_up: Option<bool>) -> State {
+    pub(super) fn state(&self, is_watch_up: Option<bool>) -> ComponentHealth {
         match (&self.client, self.trouble.get()) {
-            _ if !self.is_event_on && !self.is_pod_watch_on => State::Off,
-            (None, _) => State::Failed("no client for it: the agent's log says why".to_owned()),
+            _ if !self.is_event_on && !self.is_pod_watch_on => ComponentHealth::Off,
+            (None, _) => {
+                ComponentHealth::Failed("no client for it: the agent's log says why".to_owned())
+            }
             (Some(_), Some(cause)) => {
-                State::Failed(format!("Events are delayed: {}", cause.as_str()))
+                ComponentHealth::Failed(format!("Events are delayed: {}", cause.as_str()))
             }
             (Some(_), None) if is_watch_up == Some(false) => {
-                State::Failed("the watch of this node's pods is down".to_owned())
+                ComponentHealth::Failed("the watch of this node's pods is down".to_owned())
             }
-            (Some(_), None) => State::Ok,
+            (Some(_), None) => ComponentHealth::Ok,
         }
     }
 

@@ -35,7 +35,7 @@ use crate::{
     commands::{exit::Exit, signals::Signals},
     deliver::{
         events::Delivery,
-        http::{self, Health, State},
+        http::{self, ComponentHealth, Health},
         metrics::Metrics,
     },
     identify::{
@@ -86,8 +86,8 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         Observer::resume(&kernel, &pins.bpffs, history_queue::cursor(saved).as_ref())?;
     let auditor = Auditor::resume(&kernel, &host.boot_id, Schedule::Steady, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
-    metrics.hooks(observer.way());
-    health.send_modify(|health| health.hooks = State::Ok);
+    metrics.backend(observer.way());
+    health.send_modify(|health| health.backend = ComponentHealth::Ok);
 
     let mut api = Api::find(events, names.pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
@@ -109,7 +109,6 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
             Switch::Off => Lines::none(),
         },
         nameless: Unresolved::default(),
-        journal_errors: 0,
     };
     agent.go_on(restored);
     info!(

@@ -26,7 +26,7 @@ use crate::{
     },
     deliver::{
         events::{Delivery, Events, Undelivered},
-        http::{Health, State},
+        http::{ComponentHealth, Health},
         metrics::Metrics,
     },
     identify::{facts::PodName, names::Names},
@@ -53,8 +53,6 @@ pub(super) struct Agent {
     pub(super) lines: Lines,
     /// Kills of pods whose names only the watch can tell, which is not up yet.
     pub(super) nameless: Unresolved,
-    /// Of the journal, as far as they are counted.
-    pub(super) journal_errors: u64,
 }
 
 impl Agent {
@@ -90,7 +88,7 @@ impl Agent {
             }
             CaptureItem::NonKill(aside) => {
                 self.auditor.aside(&aside);
-                self.metrics.aside(&aside);
+                self.metrics.non_kill(&aside);
             }
             CaptureItem::Gap(gap) => {
                 self.auditor.gap(gap.kills);
@@ -183,7 +181,7 @@ impl Agent {
     /// Tells the API server of a kill, as the last of all.
     fn record(&mut self, report: Report) {
         self.events.take(&report);
-        self.metrics.outbox_pending(self.events.pending());
+        self.metrics.events_pending(self.events.pending());
         self.ledger.told(report.id);
     }
 
@@ -250,7 +248,7 @@ impl Agent {
             self.kill(Report::from_live_log(*kill, &self.host));
         }
         for rekill in &rekills {
-            self.metrics.aside(rekill);
+            self.metrics.non_kill(rekill);
         }
         if let Some(gap) = gap {
             self.gap(gap);
@@ -303,7 +301,7 @@ impl Agent {
     /// Passes on what changes by itself.
     pub(super) fn look(&mut self, api: &Api) {
         let is_watch_up = self.names.is_watch_up();
-        self.metrics.outbox_pending(self.events.pending());
+        self.metrics.events_pending(self.events.pending());
         if let Some(is_up) = is_watch_up {
             self.metrics.api_watch_up(is_up);
         }
@@ -315,13 +313,13 @@ impl Agent {
         }
         self.keep_state();
         let now = Health {
-            hooks: State::Ok,
-            journal: self.journal_state(),
+            backend: ComponentHealth::Ok,
+            history: self.history_health(),
             api_server: api.state(is_watch_up),
             runtime: match self.names.is_runtime_up() {
-                None => State::Off,
-                Some(true) => State::Ok,
-                Some(false) => State::Failed("no container runtime answers".to_owned()),
+                None => ComponentHealth::Off,
+                Some(true) => ComponentHealth::Ok,
+                Some(false) => ComponentHealth::Failed("no container runtime answers".to_owned()),
             },
         };
         self.health.send_if_modified(|health| {
@@ -331,18 +329,16 @@ impl Agent {
         });
     }
 
-    /// How the journal is; its metrics are told.
-    fn journal_state(&mut self) -> State {
+    /// Whether the history is writable. Updates its metrics.
+    fn history_health(&self) -> ComponentHealth {
         let status = self.ledger.status();
-        self.metrics.journal_bytes(status.bytes);
-        for _ in self.journal_errors..status.errors {
-            self.metrics.journal_error();
-        }
-        self.journal_errors = status.errors;
+        self.metrics.history(status.bytes, status.errors);
         match status.failure {
-            None => State::Ok,
+            None => ComponentHealth::Ok,
             // Why has a path in it.
-            Some(_) => State::Failed("it cannot be written: the agent's log says why".to_owned()),
+            Some(_) => {
+                ComponentHealth::Failed("it cannot be written: the agent's log says why".to_owned())
+            }
         }
     }
 }
