@@ -51,7 +51,7 @@ fn named(tell: impl FnOnce(&mut Directory, Instant)) {
     let _ = directory.name(&mut report, Arrival { at: now, killed });
     assert_eq!(report.id, REPORT.id);
     let _ = directory.pod_names();
-    let text = json::to_json(&report).expect("serialize");
+    let text = json::kill_to_json(&report).expect("serialize");
     assert!(!text.contains(char::is_control), "{text}");
     let reporter = Reporter {
         component: "oomwatch".to_owned(),

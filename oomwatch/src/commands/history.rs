@@ -113,7 +113,7 @@ fn show(item: &Item, printer: &mut Printer) -> io::Result<()> {
     match item {
         Item::Kill(report, _) if !printer.shows(report) => Ok(()),
         Item::Kill(report, None) => printer.kill(report),
-        Item::Kill(report, Some(many)) => printer.many(report, many),
+        Item::Kill(report, Some(many)) => printer.coalesced(report, many),
         Item::Gap(report) => printer.gap(report),
         Item::Unreadable => Ok(()),
     }

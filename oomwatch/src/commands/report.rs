@@ -90,7 +90,9 @@ impl Shown {
                     self.printer.kill(&report)?;
                 }
             }
-            Some(LogItem::Rekill { aside, stamp }) => self.printer.aside(&aside, stamp.calendar)?,
+            Some(LogItem::Rekill { aside, stamp }) => {
+                self.printer.non_kill(&aside, stamp.calendar)?
+            }
         }
         self.printer.flush()
     }

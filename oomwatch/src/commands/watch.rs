@@ -237,7 +237,7 @@ impl Watch {
             return Ok(());
         }
         self.printer
-            .aside(aside, aside.boot_time_ns.map(clock::time_of))
+            .non_kill(aside, aside.boot_time_ns.map(clock::time_of))
     }
 
     fn gap(&mut self, gap: Gap) -> io::Result<()> {

@@ -1,14 +1,16 @@
-//! Reports to stdout, in the form that was asked for and as far as they pass the filters.
+//! Writes reports to stdout, as text or JSON, if they pass the filters.
 
 use std::io::{self, IsTerminal as _, StdoutLock, Write};
 
 use jiff::Timestamp;
 
-use super::json;
-use crate::deliver::text::{self, Detail};
+use super::{
+    color::Color,
+    json,
+    text::{self, Detail},
+};
 use crate::{
     cli::{Output, OutputArgs},
-    deliver::color::Color,
     model::{
         filter::Filter,
         kill::NonKill,
@@ -21,14 +23,14 @@ use crate::{
 pub struct Printer<W = StdoutLock<'static>> {
     out: W,
     output: Output,
-    colour: Color,
+    color: Color,
     has_header: bool,
     is_dated: bool,
     filter: Filter,
 }
 
 impl Printer {
-    /// To stdout, which is locked.
+    /// A printer to stdout, which stays locked.
     #[must_use]
     pub fn stdout(args: &OutputArgs, filter: Filter) -> Self {
         let stdout = io::stdout();
@@ -38,7 +40,7 @@ impl Printer {
 }
 
 impl<W: Write> Printer<W> {
-    /// To anything, which may be a terminal.
+    /// A printer to any writer.
     pub fn new(out: W, args: &OutputArgs, filter: Filter, is_terminal: bool) -> Self {
         let OutputArgs {
             output,
@@ -48,14 +50,14 @@ impl<W: Write> Printer<W> {
         Self {
             out,
             output,
-            colour: Color::new(color, is_terminal),
+            color: Color::new(color, is_terminal),
             has_header: !no_header,
             is_dated: false,
             filter,
         }
     }
 
-    /// With the date in every line, since the kills are not of today alone.
+    /// Prints the date in every line, for kills that are not only of today.
     #[must_use]
     pub fn dated(self) -> Self {
         Self {
@@ -64,7 +66,7 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// The columns' titles, where there are columns.
+    /// Prints the header line, if the output has one.
     pub fn header(&mut self) -> io::Result<()> {
         if let Some(detail) = self.detail().filter(|_| self.has_header) {
             writeln!(self.out, "{}", text::header(detail))?;
@@ -72,39 +74,39 @@ impl<W: Write> Printer<W> {
         self.flush()
     }
 
-    /// Whether a kill is to be shown.
+    /// Whether a kill passes the filters.
     #[must_use]
     pub fn shows(&self, report: &Report) -> bool {
         self.filter.matches(report)
     }
 
-    /// A kill, whether it passes the filters or not.
+    /// Prints a kill, whether it passes the filters or not.
     pub fn kill(&mut self, report: &Report) -> io::Result<()> {
         let line = match self.detail() {
-            Some(detail) => text::kill(report, detail, self.colour),
-            None => json::to_json(report)?,
+            Some(detail) => text::kill(report, detail, self.color),
+            None => json::kill_to_json(report)?,
         };
         writeln!(self.out, "{line}")
     }
 
-    /// Many kills by the last one's report, whether it passes the filters or not.
-    pub fn many(&mut self, report: &Report, many: &Coalesced) -> io::Result<()> {
+    /// Prints several kills as one record, whether they pass the filters or not.
+    pub fn coalesced(&mut self, report: &Report, coalesced: &Coalesced) -> io::Result<()> {
         let line = match self.detail() {
-            Some(detail) => text::many(report, many, detail, self.colour),
-            None => json::many_to_json(report, many)?,
+            Some(detail) => text::coalesced(report, coalesced, detail, self.color),
+            None => json::coalesced_to_json(report, coalesced)?,
         };
         writeln!(self.out, "{line}")
     }
 
-    /// What is not a kill, in the output that has it.
-    pub fn aside(&mut self, aside: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
+    /// Prints a non-kill event, in wide output only.
+    pub fn non_kill(&mut self, event: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
         if self.output == Output::Wide {
-            writeln!(self.out, "{}", text::aside(aside, time))?;
+            writeln!(self.out, "{}", text::non_kill(event, time))?;
         }
         Ok(())
     }
 
-    /// Kills that were only counted, whatever the filters: any of them may pass.
+    /// Prints a gap, whatever the filters: its kills may pass them.
     pub fn gap(&mut self, report: &GapReport) -> io::Result<()> {
         let line = match self.detail() {
             Some(detail) => text::gap(report, detail),
@@ -113,12 +115,12 @@ impl<W: Write> Printer<W> {
         writeln!(self.out, "{line}")
     }
 
-    /// Shows what was written.
+    /// Flushes the writer.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// How much a line says; absent for JSON.
+    /// The columns of text output; absent for JSON.
     fn detail(&self) -> Option<Detail> {
         match self.output {
             Output::Text if self.is_dated => Some(Detail::Dated),

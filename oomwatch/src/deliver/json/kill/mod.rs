@@ -1,15 +1,9 @@
-//! The JSON of a report, version 1: `docs/output.md` is its reference. Fields may be added, never renamed.
-//!
-//! A string of bytes that are not UTF-8 holds U+FFFD for what is not, and a field with the same name and `_hex` behind it
-//! holds all of its bytes.
-
-mod gap;
-
-use std::fmt::Write as _;
+//! The record of a kill, or of several kills in a row of the history.
 
 use serde::Serialize;
 
 use crate::{
+    deliver::json::encoding::{RecordKind, SCHEMA, hex, optional_text, rfc3339, text},
     model::{
         cgroup::{Qos, Runtime},
         kill::{
@@ -22,24 +16,22 @@ use crate::{
     sys::escape::escape_json,
 };
 
-pub use self::gap::gap_to_json;
-
-/// Name and version of the schema.
-const SCHEMA: &str = "oomwatch/v1";
-
-/// One line of JSON, without its newline; printable on a terminal.
-pub fn to_json(report: &Report) -> Result<String, serde_json::Error> {
+/// A kill as one line of JSON without the newline, safe to print on a terminal.
+pub fn kill_to_json(report: &Report) -> Result<String, serde_json::Error> {
     serde_json::to_string(&ReportJson::from(report)).map(|json| escape_json(&json))
 }
 
-/// Likewise, for many kills by the last one's report.
-pub fn many_to_json(report: &Report, many: &Coalesced) -> Result<String, serde_json::Error> {
+/// Several kills as one line of JSON: the last one's report, and how many there were.
+pub fn coalesced_to_json(
+    report: &Report,
+    coalesced: &Coalesced,
+) -> Result<String, serde_json::Error> {
     let Coalesced {
         kills,
         incidents,
         since,
-    } = *many;
-    let json = ManyJson {
+    } = *coalesced;
+    let json = CoalescedJson {
         report: ReportJson::from(report),
         since: rfc3339(since),
         kills,
@@ -49,7 +41,7 @@ pub fn many_to_json(report: &Report, many: &Coalesced) -> Result<String, serde_j
 }
 
 #[derive(Serialize)]
-struct ManyJson<'a> {
+struct CoalescedJson<'a> {
     #[serde(flatten)]
     report: ReportJson<'a>,
     since: String,
@@ -60,6 +52,7 @@ struct ManyJson<'a> {
 #[derive(Serialize)]
 struct ReportJson<'a> {
     schema: &'static str,
+    kind: RecordKind,
     id: &'a str,
     incident: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,6 +216,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
         let kill = &report.kill;
         Self {
             schema: SCHEMA,
+            kind: RecordKind::Kill,
             id: &report.id,
             incident: &report.incident,
             time: report.time.map(rfc3339),
@@ -263,7 +257,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
     }
 }
 
-/// Where the victim's cgroup, or its group's, comes from.
+/// Where the victim's cgroup, or that of its group, comes from; absent without a cgroup.
 fn attribution(kill: &Kill) -> Option<Attribution> {
     let cgroup = kill.victim.cgroup.as_ref().or(kill.group_cgroup.as_ref());
     cgroup.map(|_| kill.attribution)
@@ -386,36 +380,6 @@ impl From<&Trigger> for TriggerJson {
             cgroup: cgroup.as_ref().map(CgroupJson::from),
         }
     }
-}
-
-/// RFC 3339 with nine digits of a second, so that all lines are alike.
-fn rfc3339(time: jiff::Timestamp) -> String {
-    format!("{time:.9}")
-}
-
-/// A string, and its bytes in hexadecimal where it cannot hold them.
-fn text(bytes: &[u8]) -> (String, Option<String>) {
-    let exact = str::from_utf8(bytes).is_ok();
-    (
-        String::from_utf8_lossy(bytes).into_owned(),
-        (!exact).then(|| hex(bytes)),
-    )
-}
-
-fn optional_text(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
-    bytes
-        .map(text)
-        .map_or((None, None), |(text, hex)| (Some(text), hex))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

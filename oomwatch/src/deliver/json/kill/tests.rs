@@ -9,18 +9,19 @@ use crate::{
 };
 
 fn json(report: &Report) -> String {
-    to_json(report).expect("serialize")
+    kill_to_json(report).expect("serialize")
 }
 
-/// The line with each key on a line of its own: for a reader of these tests.
+/// The record with one key per line, which is easier to review.
 fn keys_apart(line: &str) -> String {
     line.replace(",\"", ",\n\"").replace("},{", "},\n{")
 }
 
 #[test]
-fn full_report_has_every_fact() {
+fn every_field_of_a_kill_is_written() {
     insta::assert_snapshot!(keys_apart(&json(&testing::report())), @r#"
     {"schema":"oomwatch/v1",
+    "kind":"kill",
     "id":"0f1e2d3c-1176592e000-14665",
     "incident":"0f1e2d3c-11f71fb0450",
     "time":"2026-09-21T14:13:20.120000000Z",
@@ -92,9 +93,10 @@ fn full_report_has_every_fact() {
 }
 
 #[test]
-fn minimal_report_leaves_out_what_is_not_known() {
+fn unknown_fields_are_left_out() {
     insta::assert_snapshot!(keys_apart(&json(&testing::minimal_report())), @r#"
     {"schema":"oomwatch/v1",
+    "kind":"kill",
     "id":"0f1e2d3c-1-7",
     "incident":"0f1e2d3c-1",
     "time":"2026-09-21T14:13:20.000000000Z",
@@ -127,7 +129,7 @@ fn keys_are_the_documented_ones() {
     };
     is(
         "",
-        "schema id incident time boot_time_ns node source hooks attribution scope constraint limit_owner limit_source
+        "schema kind id incident time boot_time_ns node source hooks attribution scope constraint limit_owner limit_source
          oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");
@@ -150,7 +152,7 @@ fn keys_are_the_documented_ones() {
 }
 
 #[test]
-fn only_a_sandbox_is_called_one() {
+fn sandbox_is_written_only_if_true() {
     let mut report = testing::report();
     assert!(!json(&report).contains("sandbox"), "{report:?}");
     report.sandbox = true;
@@ -159,7 +161,7 @@ fn only_a_sandbox_is_called_one() {
 }
 
 #[test]
-fn words_are_the_documented_ones() {
+fn enum_values_are_the_documented_ones() {
     let word = |value: Value| value.as_str().expect("a word").to_owned();
     let scopes = [Scope::Memcg, Scope::System, Scope::Unknown];
     assert_eq!(
@@ -198,14 +200,14 @@ fn words_are_the_documented_ones() {
 }
 
 #[test]
-fn times_have_nine_digits_and_utc() {
+fn times_are_utc_with_nine_digits() {
     let time = |second, nanosecond| rfc3339(testing::timestamp(second, nanosecond));
     assert_eq!(time(0, 0), "1970-01-01T00:00:00.000000000Z");
     assert_eq!(time(1_790_000_000, 7), "2026-09-21T14:13:20.000000007Z");
 }
 
 #[test]
-fn largest_numbers_are_written_in_full() {
+fn largest_numbers_are_exact() {
     let mut report = testing::report();
     report.kill.boot_time_ns = Some(u64::MAX);
     report.kill.victim.uid = Some(u32::MAX);
@@ -216,7 +218,7 @@ fn largest_numbers_are_written_in_full() {
     assert_eq!(parsed["victim"]["oom_score_adj"], -1000);
 }
 
-/// A report in which every text that a process could choose is `bytes`.
+/// A report in which every string that a process can choose is `bytes`.
 fn with_text(bytes: &[u8]) -> Report {
     let mut report = testing::report();
     let chosen = || Some(testing::cgroup(bytes, 1));
@@ -241,7 +243,7 @@ fn with_text(bytes: &[u8]) -> Report {
     report
 }
 
-/// The bytes of a string, from its own text or from what is beside it in hexadecimal.
+/// The bytes of a string field, from its `_hex` field if there is one.
 fn bytes_of(text: &Value, hex: Option<&Value>) -> Vec<u8> {
     let text = text.as_str().expect("a string");
     let Some(hex) = hex else {
@@ -256,7 +258,7 @@ fn bytes_of(text: &Value, hex: Option<&Value>) -> Vec<u8> {
         .collect()
 }
 
-/// Every text of [`with_text`], read back.
+/// Every string of [`with_text`], read back as bytes.
 fn texts(line: &str) -> Vec<Vec<u8>> {
     let parsed: Value = serde_json::from_str(line).expect("parse");
     let read = |pointer: &str| {
@@ -290,7 +292,7 @@ fn texts(line: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn hostile_names_print_as_one_line_and_read_back_exactly() {
+fn hostile_names_are_printable_and_lossless() {
     for bytes in HOSTILE {
         let line = json(&with_text(bytes));
         assert!(line.chars().all(is_printable), "{line}");
@@ -301,7 +303,7 @@ fn hostile_names_print_as_one_line_and_read_back_exactly() {
 }
 
 #[test]
-fn hexadecimal_stands_only_beside_what_is_not_utf8() {
+fn hexadecimal_is_written_only_for_bytes_that_are_not_utf8() {
     let line = json(&with_text("a\u{fffd}\n\u{202e}".as_bytes()));
     assert!(!line.contains("_hex"), "{line}");
     let line = json(&with_text(b"a\xff"));
@@ -313,7 +315,7 @@ fn hexadecimal_stands_only_beside_what_is_not_utf8() {
 }
 
 #[test]
-fn names_that_others_give_are_printable_too() {
+fn names_of_pods_and_units_are_printable() {
     let mut report = testing::report();
     let hostile = "n\u{1b}[2J\u{9b}\u{202e}\n\"".to_owned();
     report.node.clone_from(&hostile);
@@ -353,14 +355,14 @@ proptest! {
 }
 
 #[test]
-fn many_kills_are_the_last_ones_report_and_their_number() {
-    let many = Coalesced {
+fn coalesced_kills_are_the_last_report_and_their_number() {
+    let coalesced = Coalesced {
         kills: 57,
         incidents: 50,
         since: testing::timestamp(1_790_000_000, 0),
     };
     let report = testing::report();
-    let line = many_to_json(&report, &many).expect("serialize");
+    let line = coalesced_to_json(&report, &coalesced).expect("serialize");
     let own = json(&report);
     let rest = line.strip_prefix(own.trim_end_matches('}'));
     assert_eq!(
