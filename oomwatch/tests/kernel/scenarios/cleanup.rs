@@ -111,7 +111,7 @@ fn refuses(machine: &Machine) {
     let output = cleanup(machine, bpffs.path(), folder.path(), &["--journal"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = String::from_utf8(output.stderr).expect("text");
-    assert!(told.contains("an agent runs"), "{told}");
+    assert!(told.contains("an agent is running"), "{told}");
     assert!(output.stdout.is_empty());
     assert_eq!(bpffs.generations(), generations);
     running.end();
