@@ -10,15 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    capture::{
-        kmsg::{
-            assemble::{Assembler, LogItem, Trust},
-            log_file::Saved,
-        },
-        observer::Way,
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        log_file::Saved,
     },
     deliver::{http::DEFAULT_PORT, metrics::Metrics},
     model::{
+        backend::Backend,
         cgroup::Qos,
         report::{Container, Pod, Report},
     },
@@ -71,7 +69,7 @@ fn report() -> Report {
 /// The text of `/metrics` with a series of every metric.
 fn exposed() -> String {
     let metrics = Metrics::new();
-    metrics.backend(Way::Log);
+    metrics.backend(Backend::Kmsg);
     metrics.api_watch_up(true);
     let now = Timestamp::now();
     metrics.kill(&report(), now);

@@ -5,12 +5,11 @@ use std::io::{self, IsTerminal as _, StdoutLock, Write};
 use jiff::Timestamp;
 
 use super::{
-    color::Color,
+    color::{Color, ColorChoice},
     json,
     text::{self, Detail},
 };
 use crate::{
-    cli::{Output, OutputArgs},
     model::{
         filter::Filter,
         kill::NonKill,
@@ -18,11 +17,33 @@ use crate::{
     },
 };
 
+/// How reports are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputConfig {
+    /// The format.
+    pub format: OutputFormat,
+    /// When to color the lines.
+    pub color: ColorChoice,
+    /// Whether the header line is printed first.
+    pub has_header: bool,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// One line per kill.
+    Text,
+    /// All columns, and non-kill events.
+    Wide,
+    /// One JSON object per line.
+    Json,
+}
+
 /// Writes reports.
 #[derive(Debug)]
 pub struct Printer<W = StdoutLock<'static>> {
     out: W,
-    output: Output,
+    format: OutputFormat,
     color: Color,
     has_header: bool,
     is_dated: bool,
@@ -32,26 +53,26 @@ pub struct Printer<W = StdoutLock<'static>> {
 impl Printer {
     /// A printer to stdout, which stays locked.
     #[must_use]
-    pub fn stdout(args: &OutputArgs, filter: Filter) -> Self {
+    pub fn stdout(config: OutputConfig, filter: Filter) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
-        Self::new(stdout.lock(), args, filter, is_terminal)
+        Self::new(stdout.lock(), config, filter, is_terminal)
     }
 }
 
 impl<W: Write> Printer<W> {
     /// A printer to any writer.
-    pub fn new(out: W, args: &OutputArgs, filter: Filter, is_terminal: bool) -> Self {
-        let OutputArgs {
-            output,
+    pub fn new(out: W, config: OutputConfig, filter: Filter, is_terminal: bool) -> Self {
+        let OutputConfig {
+            format,
             color,
-            no_header,
-        } = *args;
+            has_header,
+        } = config;
         Self {
             out,
-            output,
+            format,
             color: Color::new(color, is_terminal),
-            has_header: !no_header,
+            has_header,
             is_dated: false,
             filter,
         }
@@ -100,7 +121,7 @@ impl<W: Write> Printer<W> {
 
     /// Prints a non-kill event, in wide output only.
     pub fn non_kill(&mut self, event: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
-        if self.output == Output::Wide {
+        if self.format == OutputFormat::Wide {
             writeln!(self.out, "{}", text::non_kill(event, time))?;
         }
         Ok(())
@@ -122,11 +143,11 @@ impl<W: Write> Printer<W> {
 
     /// The columns of text output; absent for JSON.
     fn detail(&self) -> Option<Detail> {
-        match self.output {
-            Output::Text if self.is_dated => Some(Detail::Dated),
-            Output::Text => Some(Detail::Text),
-            Output::Wide => Some(Detail::Wide),
-            Output::Json => None,
+        match self.format {
+            OutputFormat::Text if self.is_dated => Some(Detail::Dated),
+            OutputFormat::Text => Some(Detail::Text),
+            OutputFormat::Wide => Some(Detail::Wide),
+            OutputFormat::Json => None,
         }
     }
 }

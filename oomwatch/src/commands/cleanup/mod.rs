@@ -13,7 +13,6 @@ use tracing::{debug, info, warn};
 
 use crate::{
     capture::bpf::pins::{PinError, Pins},
-    cli::{CleanupArgs, PinArgs},
     commands::{exit::Exit, signals::Signals},
     sys::escape::escape,
 };
@@ -24,17 +23,30 @@ const LOCK: &str = "lock";
 /// away because they were damaged or of another version.
 const DATABASE: &str = "oomwatch.db";
 
+/// Configuration of `oomwatch cleanup`.
+#[derive(Debug)]
+pub struct CleanupConfig {
+    /// Whether to remove the history too.
+    pub history: bool,
+    /// The directory of the history.
+    pub state_dir: PathBuf,
+    /// Whether to wait for a signal afterwards.
+    pub stay: bool,
+    /// The BPF file system with the pins.
+    pub bpffs: PathBuf,
+}
+
 /// Removes pins and, if asked, the history. Prints each removed path to stdout.
-pub async fn run(args: CleanupArgs) -> anyhow::Result<Exit> {
-    let CleanupArgs {
-        journal,
+pub async fn run(config: CleanupConfig) -> anyhow::Result<Exit> {
+    let CleanupConfig {
+        history,
         state_dir,
         stay,
-        pins: PinArgs { bpffs },
-    } = args;
+        bpffs,
+    } = config;
     let mut signals = Signals::new()?;
     let mut removed = Vec::new();
-    let done = remove(&bpffs, &state_dir, journal, &mut removed);
+    let done = remove(&bpffs, &state_dir, history, &mut removed);
     let mut stdout = io::stdout().lock();
     for path in &removed {
         match writeln!(stdout, "{}", escape(path.as_os_str().as_bytes())) {

@@ -28,10 +28,11 @@ use self::{
     time_gauge::unix_seconds,
 };
 use crate::{
-    capture::observer::{Losses, Way},
     deliver::events::{DeliveryStat, Outcome},
     model::{
+        backend::Backend,
         kill::{NonKill, NonKillKind},
+        losses::Losses,
         report::{GapReport, Report},
     },
 };
@@ -127,13 +128,15 @@ impl Metrics {
     }
 
     /// Sets how many records the backend in use has lost since the start.
-    pub fn losses(&self, way: Way, losses: Losses) {
+    pub fn losses(&self, backend: Backend, losses: Losses) {
         let Losses { dropped, undecoded } = losses;
         let families = &self.0.families;
-        match way {
-            Way::Programs(_) => set_total(&families.ring_dropped, dropped),
-            Way::Log => set_total(&families.kmsg_overruns, dropped),
-            Way::Counters => {}
+        match backend {
+            Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
+                set_total(&families.ring_dropped, dropped);
+            }
+            Backend::Kmsg => set_total(&families.kmsg_overruns, dropped),
+            Backend::Counters => {}
         }
         set_total(&families.ring_undecoded, undecoded);
     }
@@ -182,10 +185,10 @@ impl Metrics {
     }
 
     /// Sets the capture backend in use.
-    pub fn backend(&self, way: Way) {
+    pub fn backend(&self, backend: Backend) {
         let family = &self.0.families.backend;
         family.clear();
-        let backend = way.as_str();
+        let backend = backend.as_str();
         family.get_or_create(&BackendLabels { backend }).set(1);
     }
 

@@ -3,9 +3,9 @@ use super::{
     *,
 };
 use crate::{
-    capture::bpf::Rung,
     deliver::events::{Cause, Object},
     model::{
+        backend::Backend,
         kill::{Attribution, Scope},
         limit_owner::LimitOwner,
         report::{Container, Pod},
@@ -80,7 +80,7 @@ fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
 /// Metrics in which every family has a value.
 fn filled() -> Metrics {
     let metrics = Metrics::new();
-    metrics.backend(Way::Programs(Rung::Fentry));
+    metrics.backend(Backend::Fentry);
     metrics.api_watch_up(true);
     incident(&metrics, "group", 3, |_| {});
     incident(&metrics, "system", 1, |report| {
@@ -100,7 +100,7 @@ fn filled() -> Metrics {
         dropped: 5,
         undecoded: 6,
     };
-    metrics.losses(Way::Programs(Rung::Fentry), losses);
+    metrics.losses(Backend::Fentry, losses);
     metrics.kernel_kills(42);
     metrics.event_delivery(&settled(Object::Node, Outcome::Accepted, 1, 50));
     metrics.event_delivery(&settled(Object::Pod, Outcome::Accepted, 2, 300));
@@ -309,17 +309,17 @@ fn losses_are_counted_for_the_backend_that_lost() {
         "oomwatch_ring_dropped_total",
         "oomwatch_kmsg_overruns_total",
     ];
-    for (way, expected) in [
-        (Way::Programs(Rung::Tracepoint), ["3", "0"]),
-        (Way::Log, ["0", "3"]),
-        (Way::Counters, ["0", "0"]),
+    for (backend, expected) in [
+        (Backend::RawTracepoint, ["3", "0"]),
+        (Backend::Kmsg, ["0", "3"]),
+        (Backend::Counters, ["0", "0"]),
     ] {
         let metrics = Metrics::new();
-        metrics.losses(way, losses);
+        metrics.losses(backend, losses);
         // The argument is the total since the start.
-        metrics.losses(way, losses);
+        metrics.losses(backend, losses);
         let counted = names.map(|name| samples(&metrics, name).concat());
-        assert_eq!(counted, expected, "{way:?}");
+        assert_eq!(counted, expected, "{backend:?}");
     }
 }
 
@@ -376,8 +376,8 @@ fn every_event_outcome_has_a_series_from_the_start() {
 #[test]
 fn backend_that_replaces_another_is_the_only_one_shown() {
     let metrics = Metrics::new();
-    metrics.backend(Way::Programs(Rung::Fentry));
-    metrics.backend(Way::Log);
+    metrics.backend(Backend::Fentry);
+    metrics.backend(Backend::Kmsg);
     assert_eq!(
         samples(&metrics, "oomwatch_backend_info"),
         [r#"{backend="kmsg"} 1"#]

@@ -28,7 +28,7 @@ fn every_field_of_a_kill_is_written() {
     "boot_time_ns":1234567890123,
     "node":"node-1",
     "source":"bpf",
-    "hooks":"tracepoint",
+    "backend":"raw_tracepoint",
     "attribution":"kernel",
     "scope":"memcg",
     "constraint":"memcg",
@@ -103,7 +103,7 @@ fn unknown_fields_are_left_out() {
     "boot_time_ns":1,
     "node":"node-1",
     "source":"bpf",
-    "hooks":"tracepoint",
+    "backend":"raw_tracepoint",
     "scope":"unknown",
     "missing":["cgroup",
     "limits"],
@@ -129,7 +129,7 @@ fn keys_are_the_documented_ones() {
     };
     is(
         "",
-        "schema kind id incident time boot_time_ns node source hooks attribution scope constraint limit_owner limit_source
+        "schema kind id incident time boot_time_ns node source backend attribution scope constraint limit_owner limit_source
          oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");
