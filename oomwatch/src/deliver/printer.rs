@@ -9,12 +9,10 @@ use super::{
     json,
     text::{self, Detail},
 };
-use crate::{
-    model::{
-        filter::Filter,
-        kill::NonKill,
-        report::{Coalesced, GapReport, Report},
-    },
+use crate::model::{
+    filter::Filter,
+    kill::NonKill,
+    report::{Coalesced, GapReport, Report},
 };
 
 /// How reports are printed.

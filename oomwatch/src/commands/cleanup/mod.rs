@@ -141,14 +141,18 @@ fn remove_pins(pins: Pins, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 fn remove_history(state_dir: &Path, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let entries = match fs::read_dir(state_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("failed to read directory {}", state_dir.display()))?,
+        entries => {
+            entries.with_context(|| format!("failed to read directory {}", state_dir.display()))?
+        }
     };
     let mut is_empty = true;
     for entry in entries {
-        let entry = entry.with_context(|| format!("failed to read directory {}", state_dir.display()))?;
+        let entry =
+            entry.with_context(|| format!("failed to read directory {}", state_dir.display()))?;
         let (path, name) = (entry.path(), entry.file_name());
         if name == LOCK || name.as_bytes().starts_with(DATABASE.as_bytes()) {
-            fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+            fs::remove_file(&path)
+                .with_context(|| format!("failed to remove {}", path.display()))?;
             removed.push(path);
         } else {
             warn!(path = %path.display(), "not a file of the agent, not removed");

@@ -11,7 +11,12 @@ fn state_dir(files: &[&str]) -> tempfile::TempDir {
 
 fn remove_all(state_dir: &Path, is_history_removed: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    remove(Path::new("/nonexistent"), state_dir, is_history_removed, &mut removed)?;
+    remove(
+        Path::new("/nonexistent"),
+        state_dir,
+        is_history_removed,
+        &mut removed,
+    )?;
     removed.sort();
     Ok(removed)
 }

@@ -1,6 +1,6 @@
-//! The rungs of the ladder, each tried for real: what the kernel answers, not what its version promises.
+//! Checks of the capture backends: each one is tried, and the kernel's version is not asked.
 //!
-//! A trial has programs and maps of its own, which no other watcher sees, and takes them along when it ends.
+//! A trial loads programs and maps of its own, which no other process sees, and unloads them at its end.
 
 use std::{
     fs, io,
@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{
-    Roots,
+    backends::Unavailable,
     check::{self, Check, Group, Status},
     refusal::{Conditions, Refusal},
+    roots::Roots,
+    selection::Selection,
 };
-use crate::commands::doctor::backends::Unavailable;
 use crate::{
     capture::{
         bpf::{
@@ -27,25 +28,25 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct TrialFacts {
     choice: Option<Backend>,
-    /// What came of loading and attaching all programs, best first.
+    /// Whether the programs of each BPF backend load and attach, best backend first.
     trials: Vec<(Backend, Result<(), Refusal>)>,
     has_kprobes: bool,
     /// `kernel.perf_event_paranoid`.
     perf_event_paranoid: Option<String>,
     log: PathBuf,
-    /// The answer to opening the kernel log and reading in it.
+    /// Whether the kernel log can be opened and read.
     log_read: Result<(), ReadError>,
     /// `kernel.dmesg_restrict`.
     dmesg_restrict: Option<String>,
     /// The kernel's count of kills.
     count: Result<u64, HostError>,
-    /// A cgroup's file with its own count.
+    /// A file with a cgroup's own count.
     cgroup_count: Option<PathBuf>,
 }
 
-impl Facts {
+impl TrialFacts {
     pub(super) fn gather(
         roots: Roots<'_>,
         choice: Option<Backend>,
@@ -79,17 +80,20 @@ impl Facts {
         }
     }
 
-    /// Whether maps could be made, if that was tried.
+    /// Whether maps can be created; absent if that was not tried.
     pub(super) fn has_maps(&self) -> Option<bool> {
-        let made = |(_, attached): &(_, Result<(), Refusal>)| match attached {
+        let has_maps = |(_, attached): &(_, Result<(), Refusal>)| match attached {
             Ok(()) => Some(true),
             Err(refusal) => refusal.has_maps(),
         };
-        self.trials.iter().filter_map(made).reduce(|a, b| a || b)
+        self.trials
+            .iter()
+            .filter_map(has_maps)
+            .reduce(|a, b| a || b)
     }
 
-    /// What `watch` takes.
-    pub(super) fn stand(&self) -> Selection {
+    /// The backend that `watch` selects.
+    pub(super) fn selection(&self) -> Selection {
         let works = |backend| match backend {
             Backend::Kmsg => self.log_read.is_ok(),
             Backend::Counters => self.count.is_ok(),
@@ -115,7 +119,7 @@ impl Facts {
     }
 }
 
-/// As `watch` does; all is detached when it returns.
+/// Loads and attaches the programs of a backend like `watch`. They are detached when it returns.
 fn attach(backend: Backend, kernel: &Result<Kernel, LoadError>) -> Result<(), ProbeError> {
     let kernel = kernel
         .as_ref()
@@ -126,52 +130,22 @@ fn attach(backend: Backend, kernel: &Result<Kernel, LoadError>) -> Result<(), Pr
         .try_for_each(|&program| probe.attach(program))
 }
 
-/// Never waits.
+/// Reads one record without blocking.
 fn read_log(path: &Path) -> Result<(), ReadError> {
     Reader::open(path, Start::Oldest)?.next_record().map(drop)
 }
 
-/// The backend that `watch` uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Selection {
-    /// What it was started with.
-    pub(super) choice: Option<Backend>,
-    /// The best that is allowed and works.
-    pub(super) backend: Option<Backend>,
-}
-
-impl Selection {
-    /// How bad it is that some ways are refused: not at all if none of them would be taken otherwise, or if raw tracepoints
-    /// or better are left.
-    pub(super) fn without(self, is_refused: impl Fn(Backend) -> bool) -> Status {
-        let would_be_taken = Backend::ALL
-            .into_iter()
-            .take_while(|&better| Some(better) != self.backend)
-            .any(|better| better.is_allowed_by(self.choice) && is_refused(better));
-        match self.backend {
-            _ if !would_be_taken => Status::Info,
-            None => Status::Fail,
-            Some(backend) if backend.is_degraded() => Status::Warn,
-            Some(_) => Status::Info,
-        }
-    }
-
-    /// The same if no program can be loaded.
-    pub(super) fn without_programs(self) -> Status {
-        self.without(Backend::is_bpf)
-    }
-}
-
-/// What was found of one way: that it works, or why not and what to do about it.
-struct Found {
+/// The result of trying one backend.
+struct Trial {
     backend: Backend,
-    works: Result<String, (String, String)>,
+    /// The finding if it works, else the finding and the remedy.
+    result: Result<String, (String, String)>,
 }
 
-/// `may_load`: whether this process has the capabilities to load programs; `is_confidential`: whether the kernel is locked
-/// down to confidentiality.
-pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec<Check> {
-    let Facts {
+/// `may_load`: whether this process has the capabilities to load programs. `is_confidential`: whether the kernel's lockdown
+/// is in its `confidentiality` mode.
+pub(super) fn checks(facts: &TrialFacts, may_load: bool, is_confidential: bool) -> Vec<Check> {
+    let TrialFacts {
         choice: _,
         trials,
         has_kprobes,
@@ -188,9 +162,9 @@ pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec
         has_kprobes: *has_kprobes,
         perf_event_paranoid: perf_event_paranoid.as_deref(),
     };
-    let tried = trials.iter().map(|(backend, attached)| Found {
+    let tried = trials.iter().map(|(backend, attached)| Trial {
         backend: *backend,
-        works: match attached {
+        result: match attached {
             Ok(()) => Ok(format!(
                 "{} programs load and attach",
                 programs(*backend).len()
@@ -198,86 +172,87 @@ pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec
             Err(refusal) => Err(refusal.explain(*backend, &conditions)),
         },
     });
-    let stand = facts.stand();
+    let selection = facts.selection();
     let mut checks: Vec<_> = tried
         .chain([
             kernel_log(log, log_read, dmesg_restrict.as_deref()),
             counters(count, cgroup_count.as_deref()),
         ])
-        .map(|found| verdict(found, stand))
+        .map(|trial| check_backend(trial, selection))
         .collect();
-    checks.push(chosen(stand));
+    checks.push(check_selection(selection));
     checks
 }
 
-fn kernel_log(path: &Path, read: &Result<(), ReadError>, dmesg_restrict: Option<&str>) -> Found {
+fn kernel_log(path: &Path, read: &Result<(), ReadError>, dmesg_restrict: Option<&str>) -> Trial {
     let setting = format!(
         "kernel.dmesg_restrict {}",
         dmesg_restrict.unwrap_or("unknown")
     );
-    let works = match read {
+    let result = match read {
         Ok(()) => Ok(format!("{} can be read, with {setting}", path.display())),
         Err(error) => {
             let is_refused = kernel_answer(error)
                 .is_some_and(|answer| answer.kind() == io::ErrorKind::PermissionDenied);
             let remedy = if is_refused {
-                "give CAP_SYSLOG, or sysctl kernel.dmesg_restrict=0; in a container allow the device (privileged)"
+                "grant CAP_SYSLOG, or sysctl kernel.dmesg_restrict=0; in a container allow the device (privileged)"
             } else {
                 "use a kernel with CONFIG_PRINTK; in a container allow the device (privileged)"
             };
             Err((
-                format!("{}, with {setting}", check::chain(error)),
+                format!("{}, with {setting}", check::error_text(error)),
                 remedy.to_owned(),
             ))
         }
     };
-    Found {
+    Trial {
         backend: Backend::Kmsg,
-        works,
+        result,
     }
 }
 
-/// Counts the kernel's kills; see "count of kills", too, which every way needs.
-fn counters(count: &Result<u64, HostError>, cgroup_count: Option<&Path>) -> Found {
-    let works = match (count, cgroup_count) {
+/// The check "count of kills" is about the same file, which every backend needs.
+fn counters(count: &Result<u64, HostError>, cgroup_count: Option<&Path>) -> Trial {
+    let result = match (count, cgroup_count) {
         (Ok(_), Some(path)) => Ok(format!(
-            "the machine's count can be read, and cgroups' own (as {})",
+            "the counts of the machine and of cgroups (such as {}) can be read",
             path.display()
         )),
-        (Ok(_), None) => Ok("the machine's count can be read, but no cgroup's own".to_owned()),
+        (Ok(_), None) => Ok("the machine's count can be read, but no count of a cgroup".to_owned()),
         (Err(_), _) => Err((
             "the machine's count cannot be read".to_owned(),
             "see count of kills, under Sources".to_owned(),
         )),
     };
-    Found {
+    Trial {
         backend: Backend::Counters,
-        works,
+        result,
     }
 }
 
-fn verdict(Found { backend, works }: Found, stand: Selection) -> Check {
+fn check_backend(Trial { backend, result }: Trial, selection: Selection) -> Check {
     let name = backend.flag();
-    match works {
+    match result {
         Ok(finding) => check(name, Status::Ok, finding),
         Err((finding, remedy)) => {
-            check(name, stand.without(|refused| refused == backend), finding).remedy(remedy)
+            let status = selection.without(|unavailable| unavailable == backend);
+            check(name, status, finding).remedy(remedy)
         }
     }
 }
 
-fn chosen(Selection { choice, backend }: Selection) -> Check {
+fn check_selection(Selection { choice, backend }: Selection) -> Check {
     const NAME: &str = "--backend";
     let choice = choice.map_or("auto", Backend::flag);
     let Some(backend) = backend else {
-        // Those that do not work fail.
-        return check(NAME, Status::Info, format!("{choice} takes none"));
+        // The checks of the backends themselves fail.
+        return check(NAME, Status::Info, format!("{choice} selects none"));
     };
     let Unavailable { never, by_log } = backend.unavailable();
-    let mut lines = vec![format!("{choice} takes {}", backend.flag())];
-    for (words, facts) in [("never told", never), ("left to the kernel log", by_log)] {
+    let mut lines = vec![format!("{choice} selects {}", backend.flag())];
+    for (label, facts) in [("unknown", never), ("from the kernel log", by_log)] {
         if !facts.is_empty() {
-            lines.push(format!("{words}: {}", facts.join(", ")));
+            lines.push(format!("{label}: {}", facts.join(", ")));
         }
     }
     check(NAME, Status::Ok, lines.join("\n"))

@@ -1,15 +1,15 @@
-//! Which backend is used, and how bad it is that others are refused.
+//! The selected backend, and the status of the others.
 
 use super::*;
 
 /// Whether each of [`Backend::ALL`] works.
 type Works = [bool; 5];
 
-fn facts(choice: Option<Backend>, works: Works) -> Facts {
+fn facts(choice: Option<Backend>, works: Works) -> TrialFacts {
     let refused = || Refusal::from(ProbeError::Lacks("what it needs"));
     let nowhere = Path::new("/nonexistent");
     let [.., log, count] = works;
-    Facts {
+    TrialFacts {
         choice,
         trials: Backend::BPF
             .into_iter()
@@ -30,9 +30,9 @@ fn facts(choice: Option<Backend>, works: Works) -> Facts {
     }
 }
 
-fn judged(choice: Option<Backend>, works: Works) -> (Option<&'static str>, Vec<Status>) {
+fn selected(choice: Option<Backend>, works: Works) -> (Option<&'static str>, Vec<Status>) {
     let facts = facts(choice, works);
-    let checks = judge(&facts, true, false);
+    let checks = checks(&facts, true, false);
     let names: Vec<_> = checks.iter().map(|check| check.name).collect();
     assert_eq!(
         names,
@@ -50,15 +50,15 @@ fn judged(choice: Option<Backend>, works: Works) -> (Option<&'static str>, Vec<S
         assert!(!needs_remedy || check.remedy.is_some(), "{check:?}");
     }
     (
-        facts.stand().backend.map(Backend::flag),
+        facts.selection().backend.map(Backend::flag),
         checks[..3].iter().map(|check| check.status).collect(),
     )
 }
 
 #[test]
-fn refused_backend_is_as_bad_as_what_is_left_without_it() {
+fn status_of_a_backend_depends_on_what_is_selected_without_it() {
     use Status::{Fail, Info, Ok, Warn};
-    for (choice, [fentry, kprobe, tracepoint], taken, statuses) in [
+    for (choice, [fentry, kprobe, tracepoint], selected_backend, statuses) in [
         (None, [true, true, true], Some("fentry"), [Ok, Ok, Ok]),
         (
             None,
@@ -90,7 +90,7 @@ fn refused_backend_is_as_bad_as_what_is_left_without_it() {
             Some("raw-tracepoint"),
             [Info, Info, Ok],
         ),
-        // The log was asked for by name.
+        // The log was chosen by name.
         (
             Some(Backend::Kmsg),
             [false, false, false],
@@ -99,54 +99,54 @@ fn refused_backend_is_as_bad_as_what_is_left_without_it() {
         ),
     ] {
         let works = [fentry, kprobe, tracepoint, true, true];
-        let expected = (taken, statuses.to_vec());
-        assert_eq!(judged(choice, works), expected, "{choice:?} {works:?}");
+        let expected = (selected_backend, statuses.to_vec());
+        assert_eq!(selected(choice, works), expected, "{choice:?} {works:?}");
     }
 }
 
 #[test]
-fn log_and_counts_stand_in_for_programs() {
-    for (log, counts, taken) in [
+fn log_and_counters_are_selected_without_programs() {
+    for (log, counts, expected) in [
         (true, true, Some(Backend::Kmsg)),
         (false, true, Some(Backend::Counters)),
         (false, false, None),
     ] {
         let works = [false, false, false, log, counts];
-        assert_eq!(facts(None, works).stand().backend, taken);
+        assert_eq!(facts(None, works).selection().backend, expected);
     }
     let all = [true; 5];
-    for (choice, taken) in [
+    for (choice, expected) in [
         (Some(Backend::Kmsg), Backend::Kmsg),
         (Some(Backend::Counters), Backend::Counters),
     ] {
-        assert_eq!(facts(choice, all).stand().backend, Some(taken));
+        assert_eq!(facts(choice, all).selection().backend, Some(expected));
     }
 }
 
 #[test]
-fn choice_says_what_it_takes_and_what_that_cannot_know() {
+fn selection_names_the_backend_and_the_facts_it_lacks() {
     let finding = |works| {
-        let checks = judge(&facts(None, works), true, false);
+        let checks = checks(&facts(None, works), true, false);
         checks.last().expect("the choice").finding.clone()
     };
-    assert_eq!(finding([true; 5]), "auto takes fentry");
+    assert_eq!(finding([true; 5]), "auto selects fentry");
     assert_eq!(
         finding([false, false, true, true, true]),
-        "auto takes raw-tracepoint\n\
-         never told: victim.oom_points\n\
-         left to the kernel log: allocation"
+        "auto selects raw-tracepoint\n\
+         unknown: victim.oom_points\n\
+         from the kernel log: allocation"
     );
-    assert_eq!(finding([false; 5]), "auto takes none");
+    assert_eq!(finding([false; 5]), "auto selects none");
 }
 
 #[test]
-fn kernel_log_that_is_refused_tells_the_setting() {
+fn refused_kernel_log_has_the_setting() {
     let refused = kernel_log(
         Path::new("/dev/kmsg"),
         &read_log(Path::new("/nonexistent")),
         None,
     );
-    let (finding, remedy) = refused.works.expect_err("no such file");
+    let (finding, remedy) = refused.result.expect_err("no such file");
     assert!(finding.contains("no such file"), "{finding}");
     assert!(
         finding.contains("kernel.dmesg_restrict unknown"),
@@ -156,7 +156,7 @@ fn kernel_log_that_is_refused_tells_the_setting() {
 }
 
 #[test]
-fn log_without_new_lines_is_not_waited_for() {
+fn empty_log_does_not_block() {
     let folder = tempfile::tempdir().expect("make a folder");
     let pipe = folder.path().join("kmsg");
     rustix::fs::mknodat(

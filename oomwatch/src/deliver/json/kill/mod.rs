@@ -8,8 +8,8 @@ use crate::{
         backend::Backend,
         cgroup::{Qos, Runtime},
         kill::{
-            Allocation, Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope,
-            Source, Trigger, Victim,
+            Allocation, Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source,
+            Trigger, Victim,
         },
         limit_owner::{LimitOwner, LimitSource},
         report::{Coalesced, ContainerKind, Report},
