@@ -10,6 +10,7 @@ use prometheus_client::{
 };
 
 use super::{
+    families::registered,
     labels::{ContainerLabels, KillLabels, Reason},
     time_gauge::{TimeGauge, unix_seconds},
 };
@@ -30,7 +31,7 @@ struct Retained {
 }
 
 /// The containers that have series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Containers {
     retained: BTreeMap<ContainerLabels, Retained>,
     kills: Family<KillLabels, Counter>,
@@ -41,23 +42,24 @@ pub(super) struct Containers {
 impl Containers {
     /// Creates the families, which have no series yet, and registers them.
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let containers = Self::default();
-        registry.register(
-            "oomwatch_kills",
-            "Processes of a container killed by the OOM killer. A series first appears, with value 1, at the container's first kill",
-            containers.kills.clone(),
-        );
-        registry.register(
-            "oomwatch_last_kill_timestamp_seconds",
-            "Time of the container's last OOM kill",
-            containers.last_kill.clone(),
-        );
-        registry.register(
-            "oomwatch_container_series_evicted",
-            "Containers whose series were removed early to make room for another's",
-            containers.evicted.clone(),
-        );
-        containers
+        Self {
+            retained: BTreeMap::new(),
+            kills: registered(
+                registry,
+                "oomwatch_kills",
+                "Processes of a container killed by the OOM killer. A series first appears, with value 1, at the container's first kill",
+            ),
+            last_kill: registered(
+                registry,
+                "oomwatch_last_kill_timestamp_seconds",
+                "Time of the container's last OOM kill",
+            ),
+            evicted: registered(
+                registry,
+                "oomwatch_container_series_evicted",
+                "Containers whose series were removed early to make room for another's",
+            ),
+        }
     }
 
     /// Counts a kill.
@@ -150,6 +152,8 @@ impl Retained {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::encoding::text;
+
     use super::*;
     use crate::{
         model::{kill::Scope, limit_owner::LimitOwner},
@@ -158,106 +162,135 @@ mod tests {
 
     const REASON: Reason = Reason::new(Scope::Memcg, Some(LimitOwner::Container));
 
-    fn container(pod: &str) -> ContainerLabels {
-        ContainerLabels {
-            namespace: "shop".to_owned(),
-            pod: pod.to_owned(),
-            container: "app".to_owned(),
-        }
-    }
-
-    fn pods(containers: &Containers) -> Vec<&str> {
-        let pods = containers.retained.keys().map(|labels| &*labels.pod);
-        let pods: Vec<_> = pods.collect();
-        // Each has its series, and no other has.
-        let has_series = |pod: &&&str| {
-            let container = container(pod);
-            let reason = REASON;
-            containers.last_kill.get(&container).is_some()
-                && (containers.kills)
-                    .get(&KillLabels { reason, container })
-                    .is_some()
-        };
-        assert!(pods.iter().all(|pod| has_series(&pod)));
-        pods
-    }
-
     fn at(minutes: i64) -> Timestamp {
         timestamp(1_790_000_000 + minutes * 60, 0)
     }
 
+    struct Fixture {
+        registry: Registry,
+        containers: Containers,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let mut registry = Registry::default();
+            let containers = Containers::register(&mut registry);
+            Self {
+                registry,
+                containers,
+            }
+        }
+
+        /// A kill that was reported some minutes later.
+        fn late_kill(&mut self, pod: &str, minutes: i64, reported: i64) {
+            let container = ContainerLabels {
+                namespace: "shop".to_owned(),
+                pod: pod.to_owned(),
+                container: "app".to_owned(),
+            };
+            let (time, now) = (at(minutes), at(reported));
+            self.containers.kill(container, REASON, time, now);
+        }
+
+        fn kill(&mut self, pod: &str, minutes: i64) {
+            self.late_kill(pod, minutes, minutes);
+        }
+
+        /// The samples of a metric, by pod.
+        fn samples(&self, name: &str) -> BTreeMap<String, String> {
+            let mut text = String::new();
+            text::encode_registry(&mut text, &self.registry).expect("encode");
+            text.lines()
+                .filter(|line| line.starts_with(name))
+                .map(|line| {
+                    let (_, rest) = line.split_once("pod=\"").expect("a pod");
+                    let (pod, rest) = rest.split_once('"').expect("its end");
+                    let (_, value) = rest.split_once("} ").expect("a value");
+                    (pod.to_owned(), value.to_owned())
+                })
+                .collect()
+        }
+
+        /// The pods that have series.
+        fn pods(&self) -> Vec<String> {
+            let pods: Vec<_> = self.samples("oomwatch_kills_total{").into_keys().collect();
+            let last_kills = self.samples("oomwatch_last_kill_timestamp_seconds{");
+            assert_eq!(last_kills.into_keys().collect::<Vec<_>>(), pods);
+            assert_eq!(self.containers.retained.len(), pods.len());
+            pods
+        }
+
+        fn evicted(&self) -> u64 {
+            self.containers.evicted.get()
+        }
+    }
+
     #[test]
     fn series_are_removed_half_an_hour_after_the_last_kill() {
-        let mut containers = Containers::default();
-        containers.kill(container("a"), REASON, at(0), at(0));
-        containers.kill(container("b"), REASON, at(0), at(0));
-        containers.kill(container("a"), REASON, at(1), at(1));
-        containers.expire(at(30));
-        assert_eq!(pods(&containers), ["a", "b"]);
-        containers.expire(at(31));
-        assert_eq!(pods(&containers), ["a"]);
-        containers.expire(at(32));
-        assert!(pods(&containers).is_empty());
+        let mut fixture = Fixture::new();
+        fixture.kill("a", 0);
+        fixture.kill("b", 0);
+        fixture.kill("a", 1);
+        fixture.containers.expire(at(30));
+        assert_eq!(fixture.pods(), ["a", "b"]);
+        fixture.containers.expire(at(31));
+        assert_eq!(fixture.pods(), ["a"]);
+        fixture.containers.expire(at(32));
+        assert_eq!(fixture.pods(), [""; 0]);
     }
 
     #[test]
     fn series_of_a_live_pod_stay_until_half_an_hour_after_its_end() {
-        let mut containers = Containers::default();
-        containers.kill(container("gone"), REASON, at(0), at(0));
-        containers.kill(container("alive"), REASON, at(0), at(0));
-        containers.keep(at(29), |namespace, pod| {
+        let mut fixture = Fixture::new();
+        fixture.kill("gone", 0);
+        fixture.kill("alive", 0);
+        fixture.containers.keep(at(29), |namespace, pod| {
             (namespace, pod) == ("shop", "alive")
         });
-        containers.expire(at(31));
-        assert_eq!(pods(&containers), ["alive"]);
-        containers.expire(at(59));
-        assert_eq!(pods(&containers), ["alive"]);
-        containers.expire(at(60));
-        assert!(pods(&containers).is_empty());
+        fixture.containers.expire(at(31));
+        assert_eq!(fixture.pods(), ["alive"]);
+        fixture.containers.expire(at(59));
+        assert_eq!(fixture.pods(), ["alive"]);
+        fixture.containers.expire(at(60));
+        assert_eq!(fixture.pods(), [""; 0]);
     }
 
     #[test]
-    fn last_kill_never_goes_back() {
-        let mut containers = Containers::default();
-        containers.kill(container("a"), REASON, at(5), at(5));
-        containers.kill(container("a"), REASON, at(2), at(6));
-        let (container, reason) = (container("a"), REASON);
-        let last_kill = containers.last_kill.get(&container).expect("a series");
-        assert!((last_kill.get() - unix_seconds(at(5))).abs() < 1e-6);
-        let kills = containers.kills.get(&KillLabels { reason, container });
-        assert_eq!(kills.expect("a series").get(), 2);
+    fn first_kill_is_1_and_the_last_kill_never_goes_back() {
+        let mut fixture = Fixture::new();
+        fixture.kill("a", 5);
+        assert_eq!(fixture.samples("oomwatch_kills_total{")["a"], "1");
+        fixture.late_kill("a", 2, 6);
+        assert_eq!(fixture.samples("oomwatch_kills_total{")["a"], "2");
+        let last = fixture.samples("oomwatch_last_kill_timestamp_seconds{");
+        assert_eq!(last["a"], format!("{:.1}", unix_seconds(at(5))));
     }
 
     #[test]
     fn one_container_too_many_evicts_the_one_with_the_oldest_kill() {
-        let mut containers = Containers::default();
-        containers.kill(container("first"), REASON, at(0), at(0));
+        let mut fixture = Fixture::new();
+        fixture.kill("first", 0);
         for number in 1..MAX_CONTAINERS {
-            containers.kill(container(&number.to_string()), REASON, at(1), at(1));
+            fixture.kill(&number.to_string(), 1);
         }
-        assert_eq!(
-            (containers.retained.len(), containers.evicted.get()),
-            (512, 0)
-        );
-        containers.kill(container("7"), REASON, at(2), at(2));
-        assert_eq!(containers.evicted.get(), 0);
-        containers.kill(container("last"), REASON, at(2), at(2));
-        assert_eq!(
-            (containers.retained.len(), containers.evicted.get()),
-            (512, 1)
-        );
-        assert!(!pods(&containers).contains(&"first"));
-        assert!(pods(&containers).contains(&"last"));
+        assert_eq!((fixture.pods().len(), fixture.evicted()), (512, 0));
+        fixture.kill("7", 2);
+        assert_eq!(fixture.evicted(), 0);
+        fixture.kill("last", 2);
+        let pods = fixture.pods();
+        assert_eq!((pods.len(), fixture.evicted()), (512, 1));
+        assert!(!pods.contains(&"first".to_owned()));
+        assert!(pods.contains(&"last".to_owned()));
     }
 
     #[test]
     fn expired_containers_are_not_counted_as_evicted() {
-        let mut containers = Containers::default();
+        let mut fixture = Fixture::new();
         for number in 0..MAX_CONTAINERS {
-            containers.kill(container(&number.to_string()), REASON, at(0), at(0));
+            fixture.kill(&number.to_string(), 0);
         }
-        containers.kill(container("last"), REASON, at(31), at(31));
-        assert_eq!(pods(&containers), ["last"]);
-        assert_eq!(containers.evicted.get(), 0);
+        fixture.kill("last", 31);
+        assert_eq!(fixture.pods(), ["last"]);
+        assert_eq!(fixture.evicted(), 0);
     }
 }

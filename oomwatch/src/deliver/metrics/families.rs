@@ -1,17 +1,13 @@
-//! The metric families of a node and its agent: names, help texts, and the label values that exist from the start.
+//! The metric families of a node and its agent: names, help texts, and the label values that are known at the start. Series
+//! with these values exist from the start, at 0, so that `increase()` sees the first kill.
 //!
 //! The crate adds `_total` to a counter's name and a full stop to each help text.
 
 use std::sync::atomic::Ordering;
 
 use prometheus_client::{
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        histogram::Histogram,
-    },
-    registry::Registry,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry},
 };
 
 use super::{
@@ -61,9 +57,9 @@ const DELIVERY_BUCKETS: [f64; 13] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
 ];
 
-/// Handles to the families that [`register`](Self::register) has put into a registry.
+/// What was killed on this node, and whether all of it was seen.
 #[derive(Debug)]
-pub(super) struct Families {
+pub(super) struct NodeFamilies {
     pub(super) incidents: Family<Reason, Counter>,
     pub(super) kills: Counter,
     pub(super) kernel_kills: Counter,
@@ -75,6 +71,76 @@ pub(super) struct Families {
     pub(super) ring_undecoded: Counter,
     pub(super) kmsg_overruns: Counter,
     pub(super) attribution: Family<AttributionLabels, Counter>,
+}
+
+impl NodeFamilies {
+    /// Creates the families and registers them.
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let mut counter = |name, help| registered(registry, name, help);
+        let families = Self {
+            kills: counter(
+                "oomwatch_node_kills",
+                "Processes killed by the OOM killer and reported",
+            ),
+            kernel_kills: counter(
+                "oomwatch_kernel_oom_kills",
+                "oom_kill of /proc/vmstat: kills and re-kills counted by the kernel since boot",
+            ),
+            unobserved_kills: counter(
+                "oomwatch_unobserved_kills",
+                "Kills that the kernel counted and whose victim is not known",
+            ),
+            rekills: counter(
+                "oomwatch_rekills",
+                "Victims that were sent SIGKILL a second time; the kernel counts them again",
+            ),
+            marks_without_kill: counter(
+                "oomwatch_mark_victim_without_kill",
+                "mark_victim events for tasks that were already dying and were not killed",
+            ),
+            killed_mm_sharers: counter(
+                "oomwatch_killed_mm_sharers",
+                "Processes killed because they shared the victim's memory; the kernel does not count them",
+            ),
+            ring_dropped: counter(
+                "oomwatch_ring_dropped",
+                "Records dropped because the ring buffer was full",
+            ),
+            ring_undecoded: counter(
+                "oomwatch_ring_undecoded",
+                "Records that could not be decoded",
+            ),
+            kmsg_overruns: counter(
+                "oomwatch_kmsg_overruns",
+                "Records of the kernel log that were overwritten before they were read",
+            ),
+            incidents: registered(
+                registry,
+                "oomwatch_node_incidents",
+                "Calls of the OOM killer that killed at least one process",
+            ),
+            attribution: registered(
+                registry,
+                "oomwatch_attribution",
+                "Kills by the source of the victim's cgroup",
+            ),
+        };
+        for reason in REASONS {
+            let _ = families.incidents.get_or_create(&reason);
+        }
+        for attribution in ATTRIBUTIONS {
+            let method = attribution.as_str();
+            let _ = families
+                .attribution
+                .get_or_create(&AttributionLabels { method });
+        }
+        families
+    }
+}
+
+/// How the agent works, and what became of the Events.
+#[derive(Debug)]
+pub(super) struct AgentFamilies {
     pub(super) events: Family<EventLabels, Counter>,
     pub(super) event_retries: Family<RetryLabels, Counter>,
     pub(super) events_pending: Gauge,
@@ -85,175 +151,91 @@ pub(super) struct Families {
     pub(super) history_errors: Counter,
 }
 
-impl Families {
-    /// Creates the families and registers them. Series whose labels are known exist from now on, at 0, so that
-    /// `increase()` sees the first kill.
+impl AgentFamilies {
+    /// Creates the families and registers them.
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let families = Self::unregistered();
-        families.create_series();
-        families.register_kills(registry);
-        families.register_agent(registry);
-        families
-    }
-
-    fn unregistered() -> Self {
-        Self {
-            incidents: Family::default(),
-            kills: Counter::default(),
-            kernel_kills: Counter::default(),
-            unobserved_kills: Counter::default(),
-            rekills: Counter::default(),
-            marks_without_kill: Counter::default(),
-            killed_mm_sharers: Counter::default(),
-            ring_dropped: Counter::default(),
-            ring_undecoded: Counter::default(),
-            kmsg_overruns: Counter::default(),
-            attribution: Family::default(),
-            events: Family::default(),
-            event_retries: Family::default(),
-            events_pending: Gauge::default(),
-            delivery_seconds: Histogram::new(DELIVERY_BUCKETS),
-            backend: Family::default(),
-            last_audit: TimeGauge::default(),
-            history_bytes: Gauge::default(),
-            history_errors: Counter::default(),
-        }
-    }
-
-    fn create_series(&self) {
-        for reason in REASONS {
-            let _ = self.incidents.get_or_create(&reason);
-        }
-        for attribution in ATTRIBUTIONS {
-            let method = attribution.as_str();
-            let _ = self
-                .attribution
-                .get_or_create(&AttributionLabels { method });
-        }
-        for object in OBJECTS {
-            for outcome in Outcome::ALL {
-                if has_outcome(object, outcome) {
-                    let _ = self.events.get_or_create(&EventLabels {
-                        object: object.as_str(),
-                        outcome: outcome.as_str(),
-                    });
-                }
-            }
-            for cause in RETRY_CAUSES {
-                let _ = self.event_retries.get_or_create(&RetryLabels {
-                    object: object.as_str(),
-                    cause: cause.as_str(),
-                });
-            }
-        }
-    }
-
-    /// What was killed on this node, and whether all of it was seen.
-    fn register_kills(&self, registry: &mut Registry) {
-        registry.register(
-            "oomwatch_node_incidents",
-            "Calls of the OOM killer that killed at least one process",
-            self.incidents.clone(),
-        );
-        registry.register(
-            "oomwatch_node_kills",
-            "Processes killed by the OOM killer and reported",
-            self.kills.clone(),
-        );
-        registry.register(
-            "oomwatch_kernel_oom_kills",
-            "oom_kill of /proc/vmstat: kills and re-kills counted by the kernel since boot",
-            self.kernel_kills.clone(),
-        );
-        registry.register(
-            "oomwatch_unobserved_kills",
-            "Kills that the kernel counted and whose victim is not known",
-            self.unobserved_kills.clone(),
-        );
-        registry.register(
-            "oomwatch_rekills",
-            "Victims that were sent SIGKILL a second time; the kernel counts them again",
-            self.rekills.clone(),
-        );
-        registry.register(
-            "oomwatch_mark_victim_without_kill",
-            "mark_victim events for tasks that were already dying and were not killed",
-            self.marks_without_kill.clone(),
-        );
-        registry.register(
-            "oomwatch_killed_mm_sharers",
-            "Processes killed because they shared the victim's memory; the kernel does not count them",
-            self.killed_mm_sharers.clone(),
-        );
-        registry.register(
-            "oomwatch_ring_dropped",
-            "Records dropped because the ring buffer was full",
-            self.ring_dropped.clone(),
-        );
-        registry.register(
-            "oomwatch_ring_undecoded",
-            "Records that could not be decoded",
-            self.ring_undecoded.clone(),
-        );
-        registry.register(
-            "oomwatch_kmsg_overruns",
-            "Records of the kernel log that were overwritten before they were read",
-            self.kmsg_overruns.clone(),
-        );
-        registry.register(
-            "oomwatch_attribution",
-            "Kills by the source of the victim's cgroup",
-            self.attribution.clone(),
-        );
-    }
-
-    /// How the agent works, and what became of the Events.
-    fn register_agent(&self, registry: &mut Registry) {
-        registry.register(
-            "oomwatch_events",
-            "Incidents by the outcome of their Kubernetes Event",
-            self.events.clone(),
-        );
-        registry.register(
-            "oomwatch_event_retries",
-            "Requests for Kubernetes Events that failed and are retried",
-            self.event_retries.clone(),
-        );
-        registry.register(
-            "oomwatch_events_pending",
-            "Incidents whose Kubernetes Event is not delivered yet",
-            self.events_pending.clone(),
-        );
+        let delivery_seconds = Histogram::new(DELIVERY_BUCKETS);
         registry.register(
             "oomwatch_delivery_seconds",
             "Time from a kill to its accepted Kubernetes Event",
-            self.delivery_seconds.clone(),
+            delivery_seconds.clone(),
         );
-        registry.register(
-            "oomwatch_backend_info",
-            "The capture backend in use",
-            self.backend.clone(),
-        );
-        registry.register(
-            "oomwatch_last_audit_timestamp_seconds",
-            "Time of the last comparison with the kernel's count; 0 if there was none",
-            self.last_audit.clone(),
-        );
-        registry.register(
-            "oomwatch_history_bytes",
-            "Size of the history database",
-            self.history_bytes.clone(),
-        );
-        registry.register(
-            "oomwatch_history_errors",
-            "Failed writes to the history database",
-            self.history_errors.clone(),
-        );
-        let build =
-            Family::<[(&str, &str); 1], ConstGauge>::new_with_constructor(|| ConstGauge::new(1));
-        let _ = build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("oomwatch_build_info", "The version of oomwatch", build);
+        let build: Family<[(&str, &str); 1], Gauge> =
+            registered(registry, "oomwatch_build_info", "The version of oomwatch");
+        build
+            .get_or_create(&[("version", env!("CARGO_PKG_VERSION"))])
+            .set(1);
+        let families = Self {
+            events: registered(
+                registry,
+                "oomwatch_events",
+                "Incidents by the outcome of their Kubernetes Event",
+            ),
+            event_retries: registered(
+                registry,
+                "oomwatch_event_retries",
+                "Requests for Kubernetes Events that failed and are retried",
+            ),
+            events_pending: registered(
+                registry,
+                "oomwatch_events_pending",
+                "Incidents whose Kubernetes Event is not delivered yet",
+            ),
+            delivery_seconds,
+            backend: registered(
+                registry,
+                "oomwatch_backend_info",
+                "The capture backend in use",
+            ),
+            last_audit: registered(
+                registry,
+                "oomwatch_last_audit_timestamp_seconds",
+                "Time of the last comparison with the kernel's count; 0 if there was none",
+            ),
+            history_bytes: registered(
+                registry,
+                "oomwatch_history_bytes",
+                "Size of the history database",
+            ),
+            history_errors: registered(
+                registry,
+                "oomwatch_history_errors",
+                "Failed writes to the history database",
+            ),
+        };
+        for object in OBJECTS {
+            families.create_series(object);
+        }
+        families
     }
+
+    fn create_series(&self, object: Object) {
+        for outcome in Outcome::ALL {
+            if has_outcome(object, outcome) {
+                let _ = self.events.get_or_create(&EventLabels {
+                    object: object.as_str(),
+                    outcome: outcome.as_str(),
+                });
+            }
+        }
+        for cause in RETRY_CAUSES {
+            let _ = self.event_retries.get_or_create(&RetryLabels {
+                object: object.as_str(),
+                cause: cause.as_str(),
+            });
+        }
+    }
+}
+
+/// A metric that is registered under this name.
+pub(super) fn registered<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 /// Sets a counter whose total is counted elsewhere.

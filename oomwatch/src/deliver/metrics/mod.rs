@@ -22,7 +22,7 @@ use tracing::debug;
 
 use self::{
     containers::Containers,
-    families::{Families, set_total},
+    families::{AgentFamilies, NodeFamilies, set_total},
     labels::{AttributionLabels, BackendLabels, ContainerLabels, EventLabels, Reason, RetryLabels},
     process::ProcessStats,
     time_gauge::unix_seconds,
@@ -51,7 +51,8 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    families: Families,
+    node: NodeFamilies,
+    agent: AgentFamilies,
     state: Mutex<State>,
 }
 
@@ -75,7 +76,8 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        let families = Families::register(&mut registry);
+        let node = NodeFamilies::register(&mut registry);
+        let agent = AgentFamilies::register(&mut registry);
         let state = Mutex::new(State {
             recent_incidents: VecDeque::with_capacity(RECENT_INCIDENTS),
             containers: Containers::register(&mut registry),
@@ -83,7 +85,8 @@ impl Metrics {
         });
         Self(Arc::new(Inner {
             registry,
-            families,
+            node,
+            agent,
             state,
         }))
     }
@@ -91,14 +94,14 @@ impl Metrics {
     /// Counts a kill. The report is final: names that are found later are not counted.
     pub fn kill(&self, report: &Report, now: Timestamp) {
         let reason = Reason::new(report.kill.scope, report.limit_owner);
-        let families = &self.0.families;
-        families.kills.inc();
+        let node = &self.0.node;
+        node.kills.inc();
         let method = report.kill.attribution.as_str();
         let attribution = AttributionLabels { method };
-        families.attribution.get_or_create(&attribution).inc();
+        node.attribution.get_or_create(&attribution).inc();
         let state = &mut *self.state();
         if state.is_new_incident(&report.incident) {
-            families.incidents.get_or_create(&reason).inc();
+            node.incidents.get_or_create(&reason).inc();
         }
         if let Some(container) = ContainerLabels::of(report) {
             let time = report.time.unwrap_or(now);
@@ -113,16 +116,16 @@ impl Metrics {
 
     /// Counts kills that the kernel counted and that were neither seen nor reported as a gap.
     pub fn unobserved(&self, kills: u64) {
-        self.0.families.unobserved_kills.inc_by(kills);
+        self.0.node.unobserved_kills.inc_by(kills);
     }
 
     /// Counts an event of the OOM killer that is not a kill.
     pub fn non_kill(&self, event: &NonKill) {
-        let families = &self.0.families;
+        let node = &self.0.node;
         let counter = match event.kind {
-            NonKillKind::Rekill => &families.rekills,
-            NonKillKind::Mark => &families.marks_without_kill,
-            NonKillKind::Sharer { .. } => &families.killed_mm_sharers,
+            NonKillKind::Rekill => &node.rekills,
+            NonKillKind::Mark => &node.marks_without_kill,
+            NonKillKind::Sharer { .. } => &node.killed_mm_sharers,
         };
         counter.inc();
     }
@@ -130,25 +133,25 @@ impl Metrics {
     /// Sets how many records the backend in use has lost since the start.
     pub fn losses(&self, backend: Backend, losses: Losses) {
         let Losses { dropped, undecoded } = losses;
-        let families = &self.0.families;
+        let node = &self.0.node;
         match backend {
             Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
-                set_total(&families.ring_dropped, dropped);
+                set_total(&node.ring_dropped, dropped);
             }
-            Backend::Kmsg => set_total(&families.kmsg_overruns, dropped),
+            Backend::Kmsg => set_total(&node.kmsg_overruns, dropped),
             Backend::Counters => {}
         }
-        set_total(&families.ring_undecoded, undecoded);
+        set_total(&node.ring_undecoded, undecoded);
     }
 
     /// Sets the kernel's own count of kills since boot.
     pub fn kernel_kills(&self, count: u64) {
-        set_total(&self.0.families.kernel_kills, count);
+        set_total(&self.0.node.kernel_kills, count);
     }
 
     /// Counts what happened to the Events of some incidents, or to a request.
     pub fn event_delivery(&self, stat: &DeliveryStat) {
-        let families = &self.0.families;
+        let agent = &self.0.agent;
         match *stat {
             DeliveryStat::Settled {
                 object,
@@ -160,12 +163,12 @@ impl Metrics {
                     object: object.as_str(),
                     outcome: outcome.as_str(),
                 };
-                let counter = families.events.get_or_create(&labels);
+                let counter = agent.events.get_or_create(&labels);
                 counter.inc_by(u64::from(incidents));
                 if outcome == Outcome::Accepted {
                     let seconds = Duration::from_nanos(age_ns).as_secs_f64();
                     // One loop per incident that happened, so that its cost is bounded by theirs.
-                    (0..incidents).for_each(|_| families.delivery_seconds.observe(seconds));
+                    (0..incidents).for_each(|_| agent.delivery_seconds.observe(seconds));
                 }
             }
             DeliveryStat::Delayed { object, cause } => {
@@ -173,7 +176,7 @@ impl Metrics {
                     object: object.as_str(),
                     cause: cause.as_str(),
                 };
-                families.event_retries.get_or_create(&labels).inc();
+                agent.event_retries.get_or_create(&labels).inc();
             }
         }
     }
@@ -181,12 +184,12 @@ impl Metrics {
     /// Sets how many incidents wait for the delivery of their Event.
     pub fn events_pending(&self, incidents: u64) {
         let incidents = i64::try_from(incidents).unwrap_or(i64::MAX);
-        self.0.families.events_pending.set(incidents);
+        self.0.agent.events_pending.set(incidents);
     }
 
     /// Sets the capture backend in use.
     pub fn backend(&self, backend: Backend) {
-        let family = &self.0.families.backend;
+        let family = &self.0.agent.backend;
         family.clear();
         let backend = backend.as_str();
         family.get_or_create(&BackendLabels { backend }).set(1);
@@ -199,15 +202,15 @@ impl Metrics {
 
     /// Sets the time of the last comparison with the kernel's count.
     pub fn audit(&self, now: Timestamp) {
-        self.0.families.last_audit.set(unix_seconds(now));
+        self.0.agent.last_audit.set(unix_seconds(now));
     }
 
     /// Sets the size of the history database, and how many writes have failed since the start.
     pub fn history(&self, bytes: u64, errors: u64) {
-        let families = &self.0.families;
+        let agent = &self.0.agent;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        families.history_bytes.set(bytes);
-        set_total(&families.history_errors, errors);
+        agent.history_bytes.set(bytes);
+        set_total(&agent.history_errors, errors);
     }
 
     /// Keeps the series of containers whose pods are alive, by namespace and name. Call it at least every few minutes:

@@ -71,36 +71,37 @@ impl ProcessStats {
             ConstCounter::new(cpu_seconds),
         );
         registry.register(
-            "process_resident_memory_bytes",
-            "Resident memory size in bytes",
-            ConstGauge::new(resident_memory_bytes),
-        );
-        registry.register(
-            "process_virtual_memory_bytes",
-            "Virtual memory size in bytes",
-            ConstGauge::new(virtual_memory_bytes),
-        );
-        registry.register(
-            "process_threads",
-            "Number of threads",
-            ConstGauge::new(threads),
-        );
-        registry.register(
             "process_start_time_seconds",
             "Start time of the process, in seconds since 1970",
             ConstGauge::new(start_time_seconds),
         );
-        registry.register(
-            "process_open_fds",
-            "Number of open file descriptors",
-            ConstGauge::new(open_fds),
-        );
-        if let Some(max_fds) = max_fds {
-            registry.register(
-                "process_max_fds",
+        let gauges = [
+            (
+                "resident_memory_bytes",
+                "Resident memory size in bytes",
+                Some(resident_memory_bytes),
+            ),
+            (
+                "virtual_memory_bytes",
+                "Virtual memory size in bytes",
+                Some(virtual_memory_bytes),
+            ),
+            ("threads", "Number of threads", Some(threads)),
+            (
+                "open_fds",
+                "Number of open file descriptors",
+                Some(open_fds),
+            ),
+            (
+                "max_fds",
                 "Maximum number of open file descriptors",
-                ConstGauge::new(max_fds),
-            );
+                max_fds,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                registry.register(format!("process_{name}"), help, ConstGauge::new(value));
+            }
         }
     }
 }
