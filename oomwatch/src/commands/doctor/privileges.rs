@@ -76,7 +76,6 @@ pub(super) fn checks(facts: &PrivilegeFacts, needs: CapabilityNeeds) -> Vec<Chec
             ),
             syslog(*effective, needs.lacks_symbols),
             sys_resource(*effective, needs.maps),
-            dac_read_search(*effective),
         ],
         Err(error) => vec![
             check(
@@ -158,19 +157,6 @@ fn sys_resource(effective: CapabilitySet, has_maps: Option<bool>) -> Check {
     }
 }
 
-fn dac_read_search(effective: CapabilitySet) -> Check {
-    const NAME: &str = "CAP_DAC_READ_SEARCH";
-    if effective.contains(CapabilitySet::DAC_READ_SEARCH) {
-        check(NAME, Status::Ok, "held: to read files of other users")
-    } else {
-        check(
-            NAME,
-            Status::Info,
-            "not held: files of other users cannot be read",
-        )
-    }
-}
-
 fn user_namespace(facts: &PrivilegeFacts) -> Check {
     const NAME: &str = "user namespace";
     match &facts.uid_map {
@@ -227,35 +213,30 @@ mod tests {
     fn only_the_capabilities_to_load_programs_can_fail() {
         use Status::{Fail, Info, Ok, Warn};
         for (effective, maps, symbols, expected) in [
-            (
-                CapabilitySet::all(),
-                Some(true),
-                true,
-                [Ok, Ok, Ok, Ok, Ok, Ok],
-            ),
+            (CapabilitySet::all(), Some(true), true, [Ok, Ok, Ok, Ok, Ok]),
             (
                 CapabilitySet::BPF | CapabilitySet::PERFMON,
                 Some(true),
                 false,
-                [Ok, Ok, Warn, Info, Info, Ok],
+                [Ok, Ok, Warn, Info, Ok],
             ),
             (
                 CapabilitySet::SYS_ADMIN,
                 Some(true),
                 true,
-                [Ok, Ok, Info, Info, Info, Ok],
+                [Ok, Ok, Info, Info, Ok],
             ),
             (
                 CapabilitySet::BPF,
                 Some(false),
                 false,
-                [Ok, Fail, Warn, Info, Info, Ok],
+                [Ok, Fail, Warn, Info, Ok],
             ),
             (
                 CapabilitySet::empty(),
                 None,
                 false,
-                [Fail, Fail, Warn, Info, Info, Ok],
+                [Fail, Fail, Warn, Info, Ok],
             ),
         ] {
             let needs = CapabilityNeeds {
