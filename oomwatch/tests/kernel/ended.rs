@@ -17,7 +17,7 @@ pub(crate) struct Ended {
     /// Lines of stdout that were not read before.
     pub(crate) lines: Vec<Vec<u8>>,
     /// Lines of stderr.
-    pub(crate) told: Vec<String>,
+    pub(crate) messages: Vec<String>,
     /// How many kills the kernel counted meanwhile, on the whole machine.
     pub(crate) growth: u64,
 }
@@ -77,9 +77,9 @@ impl Ended {
     /// What it counted: it says that nothing is missing, and it counted nothing that the kernel did not.
     pub(crate) fn sum(&self) -> Sum {
         let totals = self.totals();
-        assert_eq!(totals.missed, 0, "{:#?}", self.told);
+        assert_eq!(totals.missed, 0, "{:#?}", self.messages);
         let count = |name| totals.others.get(name).copied().unwrap_or_default();
-        assert_eq!(count("excess"), 0, "{:#?}", self.told);
+        assert_eq!(count("excess"), 0, "{:#?}", self.messages);
         let sum = Sum {
             kills: totals.reported,
             rekills: count("rekills"),
@@ -106,10 +106,10 @@ impl Ended {
     /// Its closing line: `N OOM kills counted by the kernel, N reported, N missed`, and further counts as `name=N`.
     fn totals(&self) -> Totals<'_> {
         let rest = self
-            .told
+            .messages
             .iter()
             .find_map(|line| line.split_once(TOTALS).map(|(_, rest)| rest))
-            .unwrap_or_else(|| panic!("no closing line: {:#?}", self.told));
+            .unwrap_or_else(|| panic!("no closing line: {:#?}", self.messages));
         let (reported, rest) = rest.split_once(" reported, ").expect("a number of kills");
         let (missed, others) = rest.split_once(" missed").expect("a number of misses");
         let others = others

@@ -90,7 +90,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");
     }
-    let mut observer = Observer::open(&capture)?;
+    let observer = Observer::open(&capture)?;
     let auditor = Auditor::start(&capture, &host.boot_id, Schedule::AfterKills)?;
     privileges::drop_capabilities(|| observer.try_counters());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;

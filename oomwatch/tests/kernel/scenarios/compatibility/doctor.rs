@@ -81,7 +81,7 @@ fn disturbs_nobody(machine: &Machine) {
             .collect();
         assert_eq!(seen, pids.map(u64::from), "{ended:?}");
         let complete = " 0 missed";
-        assert!(ended.told.contains(complete), "{ended:?}");
+        assert!(ended.messages.contains(complete), "{ended:?}");
     }
 }
 
