@@ -1,9 +1,7 @@
 //! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
 
 use std::{
-    collections::hash_map::RandomState,
     error::Error,
-    hash::BuildHasher as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,7 +23,7 @@ use crate::{
         persist::{Entry, clock::PersistentClock},
         report::Host,
     },
-    sys::clock,
+    sys::{clock, random},
 };
 
 /// How long a request may take.
@@ -184,7 +182,5 @@ async fn client() -> Result<Client, String> {
 
 /// Some of it.
 fn jitter(most: Duration) -> Duration {
-    // A new state is hashed with new keys.
-    let random = RandomState::new().hash_one(0_u8);
-    most.mul_f64(f64::from((random >> 32) as u32) / f64::from(u32::MAX))
+    most.mul_f64(random::fraction())
 }
