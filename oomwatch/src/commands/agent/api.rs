@@ -14,7 +14,7 @@ use crate::{
     capture::bpf::describe,
     cli::{EventArgs, Switch},
     deliver::{
-        events::{Cause, Delivery, DeliveryStat, Events, Outcome, Policy, Reporter},
+        events::{Cause, DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
         http::State,
         metrics::Metrics,
     },
@@ -34,7 +34,7 @@ pub(super) struct Api {
     /// Absent if none can be made, or none was asked for.
     client: Option<Client>,
     events: Events,
-    delivery: Option<Delivery>,
+    delivery: Option<EventSender>,
     is_pod_watch_on: bool,
     is_event_on: bool,
     trouble: ApiHealth,
@@ -101,7 +101,7 @@ impl Api {
         let delivery = client
             .as_ref()
             .filter(|_| is_event_on)
-            .map(|client| events.delivery(client.clone(), REQUEST_TIME));
+            .map(|client| events.sender(client.clone(), REQUEST_TIME));
         Ok(Self {
             client,
             events,
@@ -142,7 +142,7 @@ impl Api {
     }
 
     /// Takes what brings Events to it; to be run beside all else.
-    pub(super) fn delivery(&mut self) -> Option<Delivery> {
+    pub(super) fn delivery(&mut self) -> Option<EventSender> {
         self.delivery.take()
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     cli::{AgentArgs, NameArgs, Switch},
     commands::{exit::Exit, signals::Signals},
     deliver::{
-        events::Delivery,
+        events::EventSender,
         http::{self, Health, State},
         metrics::Metrics,
     },
@@ -172,7 +172,7 @@ fn sources(names: NameArgs, proc_root: &Path) -> Sources {
 }
 
 /// Brings to the API server what it is to be told, if there is one.
-async fn deliver(delivery: &mut Option<Delivery>) -> Infallible {
+async fn deliver(delivery: &mut Option<EventSender>) -> Infallible {
     if let Some(delivery) = delivery {
         delivery.run().await;
     }

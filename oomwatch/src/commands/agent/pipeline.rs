@@ -25,7 +25,7 @@ use crate::{
         },
     },
     deliver::{
-        events::{Delivery, Events, Undelivered},
+        events::{EventSender, Events, Undelivered},
         http::{Health, State},
         metrics::Metrics,
     },
@@ -182,7 +182,7 @@ impl Agent {
 
     /// Tells the API server of a kill, as the last of all.
     fn record(&mut self, report: Report) {
-        self.events.take(&report);
+        self.events.record(&report);
         self.metrics.outbox_pending(self.events.pending());
         self.ledger.told(report.id);
     }
@@ -262,7 +262,7 @@ impl Agent {
     pub(super) async fn end(
         mut self,
         observer: &mut Observer,
-        delivery: &mut Option<Delivery>,
+        delivery: &mut Option<EventSender>,
     ) -> anyhow::Result<()> {
         self.take_all(observer)?;
         self.write(observer)?;
