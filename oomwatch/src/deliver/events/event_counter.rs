@@ -26,6 +26,28 @@ pub(super) enum ConflictResolution {
     Others(Metadata),
 }
 
+/// The state of an object after one more incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CountedEvent {
+    /// The Event with the name, first time and count of its object. With a count of 1 the object is new.
+    pub(super) event: Event,
+    /// Whether the object is known to be this agent's.
+    pub(super) ownership: Ownership,
+    /// Whether the object may be written now.
+    pub(super) decision: WriteDecision,
+    /// Minimum time between two requests for the object.
+    pub(super) pace_ns: u64,
+}
+
+/// Whether an object may be written now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteDecision {
+    /// It may be written at once.
+    Write,
+    /// It may be written after the correlator has released it.
+    Hold,
+}
+
 /// The name, first time and count of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EventCounter {

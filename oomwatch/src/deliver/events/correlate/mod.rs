@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::{Bucket, Rate},
-    event_counter::{ConflictResolution, EventCounter, Ownership},
+    event_counter::{ConflictResolution, CountedEvent, EventCounter, Ownership, WriteDecision},
     lru_table::LruTable,
     object::{Event, Metadata},
 };
@@ -51,26 +51,6 @@ struct HeldObject {
     object: Metadata,
 }
 
-/// The result of correlating an Event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Correlated {
-    /// The Event with the name, first time and count of its object. With a count of 1 the object is new.
-    pub event: Event,
-    /// Whether the object is known to be this agent's.
-    pub ownership: Ownership,
-    /// Whether the object may be written now.
-    pub decision: WriteDecision,
-}
-
-/// Whether an object may be written now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WriteDecision {
-    /// It may be written at once.
-    Write,
-    /// It may be written after [`Correlator::release`] returns its name.
-    Hold,
-}
-
 impl Correlator {
     /// Restores the saved rows. Objects that are held back are not among them: the caller passes them to [`Correlator::hold`].
     pub(super) fn restore(saved: &[Entry]) -> Self {
@@ -89,7 +69,7 @@ impl Correlator {
         event: Event,
         ownership: Ownership,
         time_ns: u64,
-    ) -> Correlated {
+    ) -> CountedEvent {
         let bucket_key = bucket_key(&event);
         let (key, event) = self.aggregate(event, time_ns);
         let counter = self
@@ -107,10 +87,11 @@ impl Correlator {
             self.hold(&event);
             WriteDecision::Hold
         };
-        Correlated {
+        CountedEvent {
             event,
             ownership,
             decision,
+            pace_ns: 0,
         }
     }
 

@@ -71,11 +71,11 @@ impl Trace {
         }
     }
 
-    fn correlate(&mut self, event: Event) -> Correlated {
+    fn correlate(&mut self, event: Event) -> CountedEvent {
         self.correlator.correlate(event, Ownership::Ours, self.now)
     }
 
-    fn correlate_message(&mut self, message: &str) -> Correlated {
+    fn correlate_message(&mut self, message: &str) -> CountedEvent {
         let event = self.event(message);
         self.correlate(event)
     }
@@ -85,7 +85,7 @@ impl Trace {
         let mut writes = Vec::new();
         for message in messages {
             self.pass(apart);
-            let Correlated {
+            let CountedEvent {
                 event, decision, ..
             } = self.correlate_message(&message);
             writes.push(match decision {

@@ -8,8 +8,7 @@ mod responses;
 
 use super::{
     bucket::{Bucket, Rate},
-    correlate::WriteDecision,
-    event_counter::Ownership,
+    event_counter::{CountedEvent, WriteDecision},
     object::{Event, Metadata},
     pending_event::{PendingEvent, Request, Undelivered},
     stats::{DeliveryStat, Object, Outcome},
@@ -46,16 +45,12 @@ pub enum Next {
 /// An incident to be delivered.
 pub(super) struct QueuedIncident {
     pub(super) object: Object,
-    /// Its object's Event, with the count of all incidents so far.
-    pub(super) event: Event,
-    pub(super) ownership: Ownership,
-    pub(super) decision: WriteDecision,
+    /// The state of its object, with the count of all incidents so far.
+    pub(super) counted: CountedEvent,
     /// Time of the kill.
     pub(super) time_ns: u64,
     /// Earliest time of the request.
     pub(super) not_before_ns: u64,
-    /// Minimum time between two requests for its object.
-    pub(super) pace_ns: u64,
 }
 
 /// The Event objects with incidents that the API server does not have yet.
@@ -95,13 +90,16 @@ impl EventQueue {
     pub(super) fn push(&mut self, incident: QueuedIncident, now_ns: u64) {
         let QueuedIncident {
             object,
+            counted,
+            time_ns,
+            not_before_ns,
+        } = incident;
+        let CountedEvent {
             event,
             ownership,
             decision,
-            time_ns,
-            not_before_ns,
             pace_ns,
-        } = incident;
+        } = counted;
         let key = event.metadata.key();
         let age_ns = now_ns.saturating_sub(time_ns);
         if age_ns > self.max_age_ns {

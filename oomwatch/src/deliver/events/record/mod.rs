@@ -5,19 +5,20 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    correlate::{Correlated, Correlator, WriteDecision},
-    event_counter::Ownership,
+    correlate::Correlator,
+    event_counter::{CountedEvent, Ownership},
+    lru_table::LruTable,
     node::node_event,
     object::{Event, Metadata, Reporter},
     pending_event::Undelivered,
     pod::{SkipReason, pod_event},
     queue::{EventQueue, Next, QueuedIncident, ResponseEffect},
     response::Response,
-    series::{RecentIncidents, Series, SeriesEvent},
+    series::{RecentIncidents, Series},
     stats::{DeliveryStat, Object, Outcome},
 };
 use crate::model::{
-    persist::{self, Change, Entry, table::Table},
+    persist::{Change, Entry},
     report::Report,
 };
 
@@ -86,8 +87,8 @@ struct RecorderState {
     correlator: Correlator,
     series: Series,
     queue: EventQueue,
-    incidents: Table<RecentIncidents>,
-    epoch: Table<u64>,
+    incidents: LruTable<RecentIncidents>,
+    epoch: LruTable<u64>,
 }
 
 impl Recorder {
@@ -97,10 +98,10 @@ impl Recorder {
     pub fn restore(policy: Policy, saved: &[Entry], now_ns: u64) -> Self {
         let not_before_ns = now_ns.saturating_add(nanoseconds(policy.start_delay));
         let max_age_ns = nanoseconds(policy.max_age);
-        let mut epoch = Table::restore(persist::read(saved, EPOCH, EPOCH));
-        let epoch_ns = match epoch.get("") {
+        let mut epoch = LruTable::restore(EPOCH, 1, saved);
+        let epoch_ns = match epoch.peek(EPOCH) {
             Some(epoch_ns) => *epoch_ns,
-            None => *epoch.entry("", || now_ns),
+            None => *epoch.entry(EPOCH, || now_ns),
         };
         let mut queue = EventQueue::restore(saved, max_age_ns, now_ns, not_before_ns);
         let is_wanted = |object, event: &Event| match object {
@@ -123,7 +124,7 @@ impl Recorder {
                 correlator,
                 series: Series::restore(saved),
                 queue,
-                incidents: Table::restore(persist::read(saved, INCIDENTS, "")),
+                incidents: LruTable::restore(INCIDENTS, 2, saved),
                 epoch,
             },
         }
@@ -223,14 +224,14 @@ impl Recorder {
             incidents,
             epoch,
         } = &mut self.state;
-        let incidents = incidents.changes(usize::MAX, |key, last| {
-            Change::new(INCIDENTS, key.to_owned(), last)
-        });
-        let epoch = epoch.changes(usize::MAX, |_, epoch| {
-            Change::new(EPOCH, EPOCH.to_owned(), epoch)
-        });
-        let (correlator, series) = (correlator.changes(), series.changes());
-        [correlator, series, queue.changes(), incidents, epoch].concat()
+        [
+            correlator.changes(),
+            series.changes(),
+            queue.changes(),
+            incidents.changes(),
+            epoch.changes(),
+        ]
+        .concat()
     }
 
     /// Makes every row a change, because the saved rows are lost.
@@ -258,24 +259,9 @@ impl Recorder {
             return;
         }
         let ownership = self.ownership(times);
-        let Correlated {
-            event,
-            ownership,
-            decision,
-        } = self
-            .state
-            .correlator
-            .correlate(event, ownership, times.kill_ns);
-        let incident = QueuedIncident {
-            object: Object::Node,
-            event,
-            ownership,
-            decision,
-            time_ns: times.kill_ns,
-            not_before_ns: self.not_before_ns(times),
-            pace_ns: 0,
-        };
-        self.state.queue.push(incident, times.now_ns);
+        let correlator = &mut self.state.correlator;
+        let counted = correlator.correlate(event, ownership, times.kill_ns);
+        self.push(Object::Node, counted, times);
     }
 
     fn record_on_pod(&mut self, report: &Report, times: RecordTimes) {
@@ -297,22 +283,17 @@ impl Recorder {
     fn count_on_pod(&mut self, event: Event, incident: &str, times: RecordTimes) {
         let ownership = self.ownership(times);
         let series = &mut self.state.series;
-        let Some(SeriesEvent {
-            event,
-            ownership,
-            pace_ns,
-        }) = series.count(event, incident, ownership, times.kill_ns)
-        else {
-            return;
-        };
+        if let Some(counted) = series.count(event, incident, ownership, times.kill_ns) {
+            self.push(Object::Pod, counted, times);
+        }
+    }
+
+    fn push(&mut self, object: Object, counted: CountedEvent, times: RecordTimes) {
         let incident = QueuedIncident {
-            object: Object::Pod,
-            event,
-            ownership,
-            decision: WriteDecision::Write,
+            object,
+            counted,
             time_ns: times.kill_ns,
             not_before_ns: self.not_before_ns(times),
-            pace_ns,
         };
         self.state.queue.push(incident, times.now_ns);
     }

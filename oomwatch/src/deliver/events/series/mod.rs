@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::SECOND_NS,
-    event_counter::{ConflictResolution, EventCounter, Ownership},
+    event_counter::{ConflictResolution, CountedEvent, EventCounter, Ownership, WriteDecision},
     lru_table::LruTable,
     object::{Event, Metadata},
 };
@@ -47,17 +47,6 @@ struct PodSeries {
     last_ns: u64,
 }
 
-/// The state of an object after one more incident.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SeriesEvent {
-    /// The Event with the name, first time and count of its object.
-    pub(super) event: Event,
-    /// Whether the object is known to be this agent's.
-    pub(super) ownership: Ownership,
-    /// Minimum time between two requests for the object.
-    pub(super) pace_ns: u64,
-}
-
 impl Series {
     /// Restores the saved rows.
     pub(super) fn restore(saved: &[Entry]) -> Self {
@@ -73,7 +62,7 @@ impl Series {
         incident: &str,
         ownership: Ownership,
         time_ns: u64,
-    ) -> Option<SeriesEvent> {
+    ) -> Option<CountedEvent> {
         let object = self.objects.entry(&key(&event), || PodSeries {
             counter: EventCounter::new(&event, ownership),
             incidents: RecentIncidents::default(),
@@ -93,9 +82,10 @@ impl Series {
         } else {
             PACE_NS
         };
-        Some(SeriesEvent {
+        Some(CountedEvent {
             event: object.counter.add(event, ownership),
             ownership: object.counter.ownership(),
+            decision: WriteDecision::Write,
             pace_ns,
         })
     }

@@ -24,7 +24,7 @@ fn event(number: u32) -> Event {
 }
 
 /// Counts an incident at each of these seconds.
-fn count_at(series: &mut Series, seconds: &[u64]) -> Vec<SeriesEvent> {
+fn count_at(series: &mut Series, seconds: &[u64]) -> Vec<CountedEvent> {
     let count = |&second: &u64| {
         let number = u32::try_from(second).expect("a small number");
         series

@@ -91,16 +91,18 @@ impl Model {
                 self.pushed += 1;
                 let incident = QueuedIncident {
                     object: Object::Pod,
-                    event: event(&object.name, object.count),
-                    ownership: object.ownership,
-                    decision: if is_held {
-                        WriteDecision::Hold
-                    } else {
-                        WriteDecision::Write
+                    counted: CountedEvent {
+                        event: event(&object.name, object.count),
+                        ownership: object.ownership,
+                        decision: if is_held {
+                            WriteDecision::Hold
+                        } else {
+                            WriteDecision::Write
+                        },
+                        pace_ns: 10 * SECOND_NS,
                     },
                     time_ns: self.queue.now_ns(),
                     not_before_ns: 0,
-                    pace_ns: 10 * SECOND_NS,
                 };
                 self.queue.inner.push(incident, self.queue.now_ns());
             }

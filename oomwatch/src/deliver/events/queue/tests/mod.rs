@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     deliver::events::{
         bucket::SECOND_NS,
+        event_counter::Ownership,
         object::Reporter,
         pod::pod_event,
         response::{Cause, Method, Refusal, Response},
@@ -63,12 +64,14 @@ impl TestQueue {
     fn incident(&mut self, event: Event, decision: WriteDecision, pace: u64) {
         let incident = QueuedIncident {
             object: Object::Pod,
-            event,
-            ownership: Ownership::Ours,
-            decision,
+            counted: CountedEvent {
+                event,
+                ownership: Ownership::Ours,
+                decision,
+                pace_ns: pace * SECOND_NS,
+            },
             time_ns: self.now_ns(),
             not_before_ns: 0,
-            pace_ns: pace * SECOND_NS,
         };
         self.inner.push(incident, self.now_ns());
     }
@@ -409,12 +412,14 @@ fn kills_from_before_the_start_wait_for_the_start_delay() {
     let mut queue = TestQueue::new();
     let incident = QueuedIncident {
         object: Object::Pod,
-        event: event("a", 1),
-        ownership: Ownership::Ours,
-        decision: WriteDecision::Write,
+        counted: CountedEvent {
+            event: event("a", 1),
+            ownership: Ownership::Ours,
+            decision: WriteDecision::Write,
+            pace_ns: 0,
+        },
         time_ns: (START - 60) * SECOND_NS,
         not_before_ns: (START + 20) * SECOND_NS,
-        pace_ns: 0,
     };
     queue.inner.push(incident, START * SECOND_NS);
     assert_eq!(queue.wait(), Some(20));
