@@ -98,11 +98,11 @@ impl Events {
 
     /// Records a kill of this boot or an earlier one. Takes microseconds and never waits.
     pub fn record(&self, report: &Report) {
-        let reading = clock::reading();
+        let sample = clock::sample();
         let clock = &self.shared.clock;
         let times = RecordTimes {
-            now_ns: clock.at_ns(reading.boot_time_ns),
-            kill_ns: clock.of_kill_ns(report, reading),
+            now_ns: clock.at_ns(sample.boot_time_ns),
+            kill_ns: clock.of_kill_ns(report, sample),
             wall_time: Timestamp::now(),
         };
         self.with(|recorder| recorder.record(report, times));
@@ -120,7 +120,7 @@ impl Events {
     pub fn changes(&self) -> Vec<Change> {
         let mut changes = self.with(Recorder::changes);
         if !changes.is_empty() {
-            changes.push(self.shared.clock.change(clock::reading()));
+            changes.push(self.shared.clock.change(clock::sample()));
         }
         changes
     }

@@ -49,7 +49,7 @@ pub struct Policy {
 }
 
 /// The value that is used as the node's UID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeUid {
     /// The UID of the Node object; absent if it cannot be read. `kubectl describe node` 1.36 looks for it, 1.20 does not.
     Real,
