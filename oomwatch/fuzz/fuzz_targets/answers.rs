@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     deliver::{
-        events::{Method, Next, NodeUid, Policy, RecordTimes, Recorder, Reporter, classify_response},
+        events::{
+            Method, Next, NodeUid, Policy, RecordTimes, Recorder, Reporter, classify_response,
+        },
         json,
     },
     identify::{

@@ -134,6 +134,9 @@ mod tests {
             .iter()
             .map(|change| (change.key.as_str(), change.value.is_some()));
         assert_eq!(keys.collect::<Vec<_>>(), [("b", false), ("c", true)]);
+        // A use after the restore is later than those before it.
+        table.entry("d", || 'd');
+        assert_eq!(left(&table), "cd");
     }
 
     #[test]

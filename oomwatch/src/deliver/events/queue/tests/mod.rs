@@ -377,6 +377,44 @@ fn expiry_of_held_incidents_is_a_wake_up_time() {
 }
 
 #[test]
+fn incidents_are_expired_at_the_wake_up_time() {
+    let mut queue = TestQueue::new();
+    queue.incident(event("a", 26), WriteDecision::Hold, 0);
+    let Next::Wait(Some(wake_ns)) = queue.next() else {
+        panic!("they expire");
+    };
+    assert_eq!(queue.inner.next(wake_ns), Next::Wait(None));
+    assert_eq!(queue.settled(), [(Outcome::Expired, 1)]);
+}
+
+#[test]
+fn existing_object_is_not_taken_for_that_of_an_incident_after_an_expired_one() {
+    let mut queue = TestQueue::new();
+    let push = |queue: &mut TestQueue, count| {
+        let incident = QueuedIncident {
+            object: Object::Pod,
+            counted: CountedEvent {
+                event: event("a", count),
+                ownership: Ownership::Unknown,
+                decision: WriteDecision::Write,
+                pace_ns: 0,
+            },
+            time_ns: queue.now_ns(),
+            not_before_ns: 0,
+        };
+        queue.inner.push(incident, queue.now_ns());
+    };
+    push(&mut queue, 1);
+    queue.now += HOUR + 1;
+    push(&mut queue, 2);
+    assert_eq!(queue.sent(), create("a", 2));
+    queue.respond("a", &Response::AlreadyExists);
+    assert_eq!(queue.settled(), [(Outcome::Expired, 1)]);
+    let own = event("a", 1).next_name().name;
+    assert_eq!(queue.sent(), create(&own, 1));
+}
+
+#[test]
 fn held_incidents_are_sent_when_released() {
     let mut queue = TestQueue::new();
     queue.incident(event("a", 25), WriteDecision::Write, 0);

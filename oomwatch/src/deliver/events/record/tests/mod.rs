@@ -6,6 +6,7 @@ use crate::{
     model::{
         kill::{Constraint, Scope},
         limit_owner::LimitOwner,
+        persist::rows::Rows,
         report::Pod,
     },
     testing,
@@ -185,6 +186,61 @@ fn events_held_back_by_the_bucket_are_written_when_it_refills() {
     let sent = send_all(&mut recorder, 302);
     assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 30)]);
     assert_eq!(recorder.next(at(303)), Next::Wait(None));
+}
+
+/// A kill in a system OOM of the same process each time, outside of a pod: all are counted on one object.
+fn same_system_kill(number: u32, second: u64) -> Report {
+    let mut report = system(kill(number, &format!("i-{number}"), second));
+    report.kill.victim.pid = 7;
+    report.kill.victim.tid = 7;
+    report.pod = None;
+    report
+}
+
+/// A recorder that has sent 24 Events, so that the bucket has one token left.
+fn nearly_held_back() -> Recorder {
+    let mut recorder = recorder();
+    for number in 1..=24 {
+        record(&mut recorder, &same_system_kill(number, 1), 1);
+        send_all(&mut recorder, 1);
+    }
+    recorder
+}
+
+#[test]
+fn event_held_back_during_a_request_is_released_after_its_response() {
+    let mut recorder = nearly_held_back();
+    record(&mut recorder, &same_system_kill(25, 1), 1);
+    let Next::Send(request) = recorder.next(at(1)) else {
+        panic!("the last token");
+    };
+    record(&mut recorder, &same_system_kill(26, 1), 1);
+    recorder.handle_response(&request.event.metadata, &Response::Accepted, at(1), 0.5);
+    assert_eq!(send_all(&mut recorder, 1), []);
+    let sent = send_all(&mut recorder, 302);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 26)]);
+}
+
+#[test]
+fn held_event_that_was_sent_with_another_takes_no_further_token() {
+    let mut recorder = nearly_held_back();
+    record(&mut recorder, &same_system_kill(25, 1), 1);
+    record(&mut recorder, &same_system_kill(26, 1), 1);
+    let sent = send_all(&mut recorder, 1);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 26)]);
+    assert_eq!(recorder.next(at(1)), Next::Wait(None));
+}
+
+#[test]
+fn held_event_does_not_hold_back_an_earlier_one_after_a_restart() {
+    let mut recorder = nearly_held_back();
+    record(&mut recorder, &same_system_kill(25, 1), 1);
+    record(&mut recorder, &same_system_kill(26, 1), 1);
+    let mut rows = Rows::default();
+    rows.save(recorder.changes());
+    let mut recorder = Recorder::restore(policy(), &rows.entries(), at(10));
+    let sent = send_all(&mut recorder, 30);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 26)]);
 }
 
 fn pod(report: &mut Report) -> &mut Pod {

@@ -6,7 +6,6 @@ use super::{
     server::{Agent, Fate, Server},
     *,
 };
-use crate::model::persist::rows::Rows;
 
 fn restored(rows: &Rows, policy: Policy, second: u64) -> Recorder {
     Recorder::restore(policy, &rows.entries(), at(second))
@@ -192,6 +191,26 @@ fn event_of_an_agent_with_a_lost_history_is_not_changed_and_the_next_incident_ha
     agent.record(first);
     agent.finish();
     assert_eq!(agent.server.incidents(), 7);
+}
+
+#[test]
+fn node_event_of_an_agent_with_a_lost_history_is_not_changed_either() {
+    let mut before = Agent::new(Server::default(), 0);
+    for number in 1..=3 {
+        before.record(same_system_kill(number, 0));
+    }
+    before.finish();
+    let mut agent = Agent::new(before.server, before.now + 10);
+    agent.record(same_system_kill(1, 0));
+    agent.finish();
+    for number in 8..=9 {
+        let second = agent.now;
+        agent.record(same_system_kill(number, second));
+        agent.finish();
+    }
+    let mut counts: Vec<u32> = agent.server.events.values().copied().collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [2, 3]);
 }
 
 #[test]

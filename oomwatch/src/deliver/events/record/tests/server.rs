@@ -1,10 +1,7 @@
 //! A model of the API server, and of an agent with its history.
 
 use super::*;
-use crate::{
-    deliver::events::{pending_event::Request, response::Cause},
-    model::persist::rows::Rows,
-};
+use crate::deliver::events::{pending_event::Request, response::Cause};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server {
