@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     deliver::{
-        events::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, judge},
+        events::{
+            Method, Next, NodeUid, Policy, RecordTimes, Recorder, Reporter, classify_response,
+        },
         json,
     },
     identify::{
@@ -69,17 +71,13 @@ fn events(bytes: &[u8]) {
         pod.name = Some("cart".to_owned());
     }
     let mut recorder = Recorder::restore(policy(), &[], 0);
-    let time = Timestamp::UNIX_EPOCH;
     let mut now_ns = 1;
-    let (clock_ns, kill_ns) = (now_ns, now_ns);
-    recorder.take(
-        &report,
-        Now {
-            clock_ns,
-            kill_ns,
-            time,
-        },
-    );
+    let times = RecordTimes {
+        now_ns,
+        kill_ns: now_ns,
+        wall_time: Timestamp::UNIX_EPOCH,
+    };
+    recorder.record(&report, times);
     for line in bytes.split(|&byte| byte == b'\n') {
         let request = match recorder.next(now_ns) {
             Next::Send(request) => request,
@@ -96,11 +94,11 @@ fn events(bytes: &[u8]) {
         let mut parts = rest.splitn(2, |&byte| byte == b' ');
         let retry_after = parts.next().and_then(|text| str::from_utf8(text).ok());
         let body = parts.next().unwrap_or_default();
-        for method in [Method::Create, Method::Count] {
-            let _ = judge(method, status, retry_after, body);
+        for method in [Method::Create, Method::Patch] {
+            let _ = classify_response(method, status, retry_after, body);
         }
-        let answer = judge(request.method, status, retry_after, body);
-        recorder.answered(&request.event.metadata, &answer, now_ns, 0.5);
+        let answer = classify_response(request.method, status, retry_after, body);
+        recorder.handle_response(&request.event.metadata, &answer, now_ns, 0.5);
         assert!(recorder.pending() <= 1);
     }
     let day_ns = u64::try_from(Duration::from_hours(24).as_nanos()).expect("a day");

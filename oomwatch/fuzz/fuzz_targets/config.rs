@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     cli::{Cli, Command},
     commands::{agent::AgentConfig, report::ReportConfig, watch::WatchConfig},
-    deliver::events::{Next, Now, Policy, Recorder, Reporter},
+    deliver::events::{Next, Policy, RecordTimes, Recorder, Reporter},
     identify::fuzzing,
     model::report::Report,
 };
@@ -103,15 +103,12 @@ fn agent(config: AgentConfig) {
     let is_told = policy.pod_events && !policy.excluded_namespaces.contains("shop");
     let (clock_ns, kill_ns) = (1, 1);
     let mut recorder = Recorder::restore(policy, &[], clock_ns);
-    let time = Timestamp::UNIX_EPOCH;
-    recorder.take(
-        &REPORT,
-        Now {
-            clock_ns,
-            kill_ns,
-            time,
-        },
-    );
+    let times = RecordTimes {
+        now_ns: clock_ns,
+        kill_ns,
+        wall_time: Timestamp::UNIX_EPOCH,
+    };
+    recorder.record(&REPORT, times);
     let next = recorder.next(clock_ns);
     assert_eq!(matches!(next, Next::Send(_)), is_told, "{next:?}");
 }

@@ -1,9 +1,8 @@
 //! How long to wait before something is tried again: longer each time, and never in step with others.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
+
+use crate::sys::random;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -12,17 +11,11 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Backoff {
     bound: Duration,
-    random: RandomState,
-    tries: u64,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self {
-            bound: FIRST,
-            random: RandomState::new(),
-            tries: 0,
-        }
+        Self { bound: FIRST }
     }
 
     /// It worked.
@@ -34,9 +27,7 @@ impl Backoff {
     pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(LONGEST);
-        self.tries += 1;
-        let thousandths = u32::try_from(self.random.hash_one(self.tries) % 1000).unwrap_or(0);
-        bound * (thousandths + 1) / 1000
+        bound.mul_f64(1.0 - random::fraction())
     }
 }
 

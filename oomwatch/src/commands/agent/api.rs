@@ -1,9 +1,7 @@
 //! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
 
 use std::{
-    collections::hash_map::RandomState,
     error::Error,
-    hash::BuildHasher as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,7 +13,7 @@ use crate::{
     capture::bpf::describe,
     commands::agent::EventConfig,
     deliver::{
-        events::{Cause, Delivery, DeliveryStat, Events, Outcome, Policy, Reporter},
+        events::{Cause, DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
         http::ComponentHealth,
         metrics::Metrics,
     },
@@ -24,7 +22,7 @@ use crate::{
         persist::{Entry, clock::PersistentClock},
         report::Host,
     },
-    sys::clock,
+    sys::{clock, random},
 };
 
 /// How long a request may take.
@@ -35,7 +33,7 @@ pub(super) struct Api {
     /// Absent if none can be made, or none was asked for.
     client: Option<Client>,
     events: Events,
-    delivery: Option<Delivery>,
+    delivery: Option<EventSender>,
     is_pod_watch_on: bool,
     is_event_on: bool,
     trouble: ApiHealth,
@@ -99,7 +97,7 @@ impl Api {
         let delivery = client
             .as_ref()
             .filter(|_| is_event_on)
-            .map(|client| events.delivery(client.clone(), REQUEST_TIME));
+            .map(|client| events.sender(client.clone(), REQUEST_TIME));
         Ok(Self {
             client,
             events,
@@ -142,7 +140,7 @@ impl Api {
     }
 
     /// Takes what brings Events to it; to be run beside all else.
-    pub(super) fn delivery(&mut self) -> Option<Delivery> {
+    pub(super) fn delivery(&mut self) -> Option<EventSender> {
         self.delivery.take()
     }
 }
@@ -182,7 +180,5 @@ async fn client() -> Result<Client, String> {
 
 /// Some of it.
 fn jitter(most: Duration) -> Duration {
-    // A new state is hashed with new keys.
-    let random = RandomState::new().hash_one(0_u8);
-    most.mul_f64(f64::from((random >> 32) as u32) / f64::from(u32::MAX))
+    most.mul_f64(random::fraction())
 }

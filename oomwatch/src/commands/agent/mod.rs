@@ -41,7 +41,7 @@ use crate::{
         signals::Signals,
     },
     deliver::{
-        events::{Delivery, NodeUid},
+        events::{EventSender, NodeUid},
         http::{self, ComponentHealth, Health},
         metrics::Metrics,
     },
@@ -225,7 +225,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
 }
 
 /// Sends Events to the API server, if there is one.
-async fn deliver(delivery: &mut Option<Delivery>) -> Infallible {
+async fn deliver(delivery: &mut Option<EventSender>) -> Infallible {
     if let Some(delivery) = delivery {
         delivery.run().await;
     }

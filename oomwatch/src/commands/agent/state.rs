@@ -21,7 +21,7 @@ use crate::commands::agent::{
 use crate::{
     commands::pipeline::{Audit, Item, Pipeline},
     deliver::{
-        events::{Delivery, Events, Undelivered},
+        events::{EventSender, Events, Undelivered},
         http::{ComponentHealth, Health},
         metrics::Metrics,
     },
@@ -143,7 +143,7 @@ impl Agent {
 
     /// Records a kill as an Event, which is the last step of its delivery.
     fn record(&mut self, report: Report) {
-        self.events.take(&report);
+        self.events.record(&report);
         self.metrics.events_pending(self.events.pending());
         self.history.told(report.id);
     }
@@ -183,7 +183,7 @@ impl Agent {
     pub(super) async fn end(
         mut self,
         pipeline: &mut Pipeline,
-        delivery: &mut Option<Delivery>,
+        delivery: &mut Option<EventSender>,
     ) -> anyhow::Result<()> {
         let items = pipeline.drain()?;
         self.handle(items, pipeline);

@@ -1,66 +1,66 @@
-//! What an answer of the API server means for what was asked.
+//! Classifies the API server's HTTP responses to requests for Events.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What was asked.
+/// The kind of a request for an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// POST of a whole Event.
     Create,
-    /// PATCH of its count.
-    Count,
+    /// PATCH of its count, last time and message.
+    Patch,
 }
 
-/// What came of it.
+/// The result of a request; a request without an HTTP response has one, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Done.
+pub enum Response {
+    /// The request was carried out.
     Accepted,
-    /// An Event of this name is there: an earlier answer was lost.
+    /// An Event of this name exists: an earlier response was lost, or another agent created it.
     AlreadyExists,
-    /// There is no Event of this name (any more).
-    NoSuchEvent,
-    /// It will never be done.
+    /// There is no Event of this name; the API server may have deleted it.
+    NotFound,
+    /// The request will always fail.
     Refused(Refusal),
-    /// It may be done later.
-    Later {
-        /// Why not now.
+    /// The request may succeed later.
+    RetryLater {
+        /// Why it failed.
         cause: Cause,
-        /// Not before so long (`Retry-After`).
-        after: Option<Duration>,
+        /// The least time to wait (`Retry-After`).
+        retry_after: Option<Duration>,
     },
 }
 
-/// Why something will never be done.
+/// Why a request will always fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The server does not take it, whoever sends it.
+    /// The server does not accept the Event.
     Invalid,
-    /// The namespace does not exist (any more), or is about to go.
+    /// The namespace does not exist, or is terminating.
     NoNamespace,
 }
 
-/// Why something was not done.
+/// Why a request failed; the `cause` label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// 401: the token has expired, or is not known.
+    /// 401: the token has expired or is unknown.
     Unauthorized,
-    /// 403: there is no permission.
+    /// 403: RBAC or an admission policy denies it.
     Forbidden,
-    /// 429: too much is asked.
+    /// 429: too many requests.
     TooMany,
-    /// 5xx, or a conflict that the server could not solve.
+    /// 5xx, a request timeout (408) or a conflict (409).
     ServerError,
-    /// No answer: no connection, or none in time.
+    /// No response: connection failed or timed out.
     Unreachable,
-    /// An answer that is not the API server's.
+    /// A response that is not an API server's.
     Unreadable,
 }
 
 impl Cause {
-    /// Its word in metrics.
+    /// The label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Cause {
         }
     }
 
-    /// Whether the server itself cannot answer, so that its next answer to anyone is news to all.
+    /// Whether the whole server is affected, so that the next response to any request ends the wait of all.
     pub(super) const fn is_outage(self) -> bool {
         matches!(
             self,
@@ -82,7 +82,7 @@ impl Cause {
     }
 }
 
-/// `metav1.Status`, or the `kind` of an Event.
+/// The fields of a `metav1.Status`, or the `kind` of an Event.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Body {
@@ -104,34 +104,34 @@ struct StatusCause {
     reason: String,
 }
 
-/// Judges an answer by its status, its `Retry-After` and its body.
+/// Classifies a response by its status code, its `Retry-After` header and its body.
 #[must_use]
 pub fn classify_response(
     method: Method,
     status: u16,
     retry_after: Option<&str>,
     body: &[u8],
-) -> Answer {
+) -> Response {
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
-    let later = |cause| Answer::Later {
+    let later = |cause| Response::RetryLater {
         cause,
-        after: retry_after.and_then(seconds),
+        retry_after: retry_after.and_then(seconds),
     };
     match status {
-        200..=299 if body.kind == "Event" => Answer::Accepted,
+        200..=299 if body.kind == "Event" => Response::Accepted,
         401 => later(Cause::Unauthorized),
-        403 if body.is_namespace_terminating() => Answer::Refused(Refusal::NoNamespace),
+        403 if body.is_namespace_terminating() => Response::Refused(Refusal::NoNamespace),
         403 => later(Cause::Forbidden),
         429 => later(Cause::TooMany),
-        404 if method == Method::Count && body.is_about("events") => Answer::NoSuchEvent,
+        404 if method == Method::Patch && body.is_about("events") => Response::NotFound,
         404 if method == Method::Create && body.is_about("namespaces") => {
-            Answer::Refused(Refusal::NoNamespace)
+            Response::Refused(Refusal::NoNamespace)
         }
-        // Whatever stands between the server and us may say the like, but not in these words.
+        // A proxy can answer 404, too, but without the details above.
         404 => later(Cause::Unreadable),
-        409 if body.reason == "AlreadyExists" => Answer::AlreadyExists,
+        409 if body.reason == "AlreadyExists" => Response::AlreadyExists,
         408 | 409 | 500..=599 => later(Cause::ServerError),
-        400..=499 => Answer::Refused(Refusal::Invalid),
+        400..=499 => Response::Refused(Refusal::Invalid),
         _ => later(Cause::Unreadable),
     }
 }
@@ -151,7 +151,7 @@ impl Body {
     }
 }
 
-/// The API server gives seconds; a date is not taken, as it would be a guess about its clock.
+/// Parses a `Retry-After` in seconds, which the API server sends. A date is ignored, because the clocks may differ.
 fn seconds(retry_after: &str) -> Option<Duration> {
     retry_after.trim().parse().ok().map(Duration::from_secs)
 }
@@ -167,20 +167,23 @@ mod tests {
         )
     }
 
-    fn later(cause: Cause) -> Answer {
-        Answer::Later { cause, after: None }
+    fn later(cause: Cause) -> Response {
+        Response::RetryLater {
+            cause,
+            retry_after: None,
+        }
     }
 
     #[test]
-    fn every_answer_has_its_meaning() {
-        use Method::{Count, Create};
+    fn every_response_is_classified() {
+        use Method::{Create, Patch};
         let event = r#"{"kind":"Event","apiVersion":"v1","count":2}"#;
         let plain = status("X", "events", "");
-        let no_namespace = Answer::Refused(Refusal::NoNamespace);
-        let invalid = Answer::Refused(Refusal::Invalid);
+        let no_namespace = Response::Refused(Refusal::NoNamespace);
+        let invalid = Response::Refused(Refusal::Invalid);
         for (method, code, body, expected) in [
-            (Create, 201, event, Answer::Accepted),
-            (Count, 200, event, Answer::Accepted),
+            (Create, 201, event, Response::Accepted),
+            (Patch, 200, event, Response::Accepted),
             (Create, 201, "<html>", later(Cause::Unreadable)),
             (Create, 200, "{}", later(Cause::Unreadable)),
             (Create, 200, &plain, later(Cause::Unreadable)),
@@ -195,12 +198,12 @@ mod tests {
                 no_namespace.clone(),
             ),
             (
-                Count,
+                Patch,
                 404,
                 &status("NotFound", "events", ""),
-                Answer::NoSuchEvent,
+                Response::NotFound,
             ),
-            (Count, 404, "404 page not found", later(Cause::Unreadable)),
+            (Patch, 404, "404 page not found", later(Cause::Unreadable)),
             (
                 Create,
                 404,
@@ -218,34 +221,34 @@ mod tests {
                 Create,
                 409,
                 &status("AlreadyExists", "events", ""),
-                Answer::AlreadyExists,
+                Response::AlreadyExists,
             ),
             (
-                Count,
+                Patch,
                 409,
                 &status("Conflict", "events", ""),
                 later(Cause::ServerError),
             ),
             (Create, 413, "too large", invalid.clone()),
-            (Count, 415, "", invalid.clone()),
+            (Patch, 415, "", invalid.clone()),
             (Create, 422, &plain, invalid),
             (Create, 429, "", later(Cause::TooMany)),
             (Create, 500, &plain, later(Cause::ServerError)),
             (
-                Count,
+                Patch,
                 503,
                 "upstream connect error",
                 later(Cause::ServerError),
             ),
             (Create, 999, "", later(Cause::Unreadable)),
         ] {
-            let answer = classify_response(method, code, None, body.as_bytes());
-            assert_eq!(answer, expected, "{method:?} {code} {body}");
+            let response = classify_response(method, code, None, body.as_bytes());
+            assert_eq!(response, expected, "{method:?} {code} {body}");
         }
     }
 
     #[test]
-    fn time_to_wait_is_taken_in_seconds() {
+    fn retry_after_is_read_in_seconds() {
         for (header, expected) in [
             (Some("7"), Some(Duration::from_secs(7))),
             (Some(" 0 "), Some(Duration::ZERO)),
@@ -255,9 +258,13 @@ mod tests {
             (None, None),
         ] {
             for (code, cause) in [(429, Cause::TooMany), (503, Cause::ServerError)] {
-                let answer = classify_response(Method::Create, code, header, b"");
-                let after = expected;
-                assert_eq!(answer, Answer::Later { cause, after }, "{header:?}");
+                let response = classify_response(Method::Create, code, header, b"");
+                let retry_after = expected;
+                assert_eq!(
+                    response,
+                    Response::RetryLater { cause, retry_after },
+                    "{header:?}"
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Whenever the agent is killed, and whatever of its journal is lost: nothing is told twice, and no count is less than it was.
+//! Whatever the order of kills, responses, outages and restarts: no Event is created twice, and no count decreases.
 
 use proptest::prelude::*;
 
@@ -11,12 +11,17 @@ use super::{
 enum Step {
     Kill(Wanted),
     Save,
-    Send(u8),
+    Send(Fate),
+    /// The response to one of the requests in flight.
+    Respond(usize),
+    /// From now on the server can be reached, or cannot.
+    Reachable(bool),
     Pass(u64),
     Crash,
+    Shutdown,
 }
 
-/// A kill: of which pod, by which process, and whether of one more incident; of the system if so.
+/// A kill to make: its pod and process, whether it starts a new incident, and whether the system ran out of memory.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     pod: u8,
@@ -40,22 +45,25 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => wanted().prop_map(Step::Kill),
         2 => Just(Step::Save),
-        4 => (0..8_u8).prop_map(Step::Send),
+        4 => fate().prop_map(Step::Send),
+        2 => any::<usize>().prop_map(Step::Respond),
+        1 => any::<bool>().prop_map(Step::Reachable),
         2 => (0..400_u64).prop_map(Step::Pass),
         1 => Just(Step::Crash),
+        1 => Just(Step::Shutdown),
     ]
 }
 
-fn fate(number: u8) -> Fate {
-    match number {
-        0 => Fate::AnswerLost,
-        1 => Fate::Lost,
-        2 => Fate::UnderWay,
-        _ => Fate::Answered,
-    }
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        1 => Just(Fate::ResponseLost),
+        1 => Just(Fate::Lost),
+        2 => Just(Fate::InFlight),
+        4 => Just(Fate::Responded),
+    ]
 }
 
-/// The kill of that number, at that second.
+/// Kill number `number`, at that second.
 fn made(wanted: Wanted, number: u32, incident: u32, second: u64) -> Report {
     let Wanted {
         pod,
@@ -73,8 +81,10 @@ fn made(wanted: Wanted, number: u32, incident: u32, second: u64) -> Report {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
-    fn crashes_change_no_name_and_no_count(
+    fn outages_and_restarts_change_no_name_and_no_count(
         steps in prop::collection::vec(step(), 0..150),
     ) {
         let mut agent = Agent::new(Server::default(), 0);
@@ -87,20 +97,24 @@ proptest! {
                     incident += u32::from(wanted.is_new);
                     let report = made(wanted, number, incident, agent.now);
                     calm.now = agent.now;
-                    calm.take(report.clone());
-                    agent.take(report);
+                    calm.record(report.clone());
+                    agent.record(report);
                 }
                 Step::Save => agent.save(),
-                Step::Send(number) => agent.send(fate(number)),
+                Step::Send(fate) => agent.send(fate),
+                Step::Respond(index) => agent.respond(index),
+                Step::Reachable(is_reachable) => agent.server.is_reachable = is_reachable,
                 Step::Pass(seconds) => agent.now += seconds,
                 Step::Crash => agent.crash(),
+                Step::Shutdown => agent.shut_down(),
             }
         }
+        agent.server.is_reachable = true;
         agent.finish();
         calm.finish();
         prop_assert!(!agent.server.is_lowered);
         prop_assert_eq!(&agent.server, &calm.server);
-        // It is all there, too: a start after that has nothing to tell.
+        // Everything is delivered, and a restart has nothing to send.
         agent.save();
         agent.crash();
         prop_assert_eq!(agent.recorder.pending(), 0);
@@ -108,36 +122,36 @@ proptest! {
     }
 
     #[test]
-    fn lost_journal_lowers_no_count_and_loses_no_kill(
+    fn lost_history_decreases_no_count_and_loses_no_kill(
         before in prop::collection::vec((wanted(), any::<bool>()), 0..40),
         after in prop::collection::vec((wanted(), 0..3_u8), 0..40),
     ) {
         let of_pod = |(wanted, what)| (Wanted { is_system: false, is_new: true, ..wanted }, what);
         let mut first = Agent::new(Server::default(), 0);
-        let mut told = Vec::new();
+        let mut repeated = Vec::new();
         let mut number = 0;
-        for (wanted, is_told_again) in before.into_iter().map(of_pod) {
+        for (wanted, is_recorded_again) in before.into_iter().map(of_pod) {
             number += 1;
             let report = made(wanted, number, number, first.now);
-            first.take(report.clone());
-            if is_told_again {
-                told.push(report);
+            first.record(report.clone());
+            if is_recorded_again {
+                repeated.push(report);
             }
         }
         first.finish();
-        let again = u32::try_from(told.len()).expect("few");
+        let again = u32::try_from(repeated.len()).expect("few");
         let mut second = Agent::new(first.server, first.now + 10);
-        for report in told {
-            second.take(report);
+        for report in repeated {
+            second.record(report);
         }
         for (wanted, what) in after {
             let (wanted, _) = of_pod((wanted, false));
             number += 1;
             let report = made(wanted, number, number, second.now);
-            second.take(report);
+            second.record(report);
             match what {
                 0 => {}
-                1 => second.send(Fate::Answered),
+                1 => second.send(Fate::Responded),
                 _ => second.now += 60,
             }
         }

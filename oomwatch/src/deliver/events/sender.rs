@@ -1,9 +1,7 @@
-//! Delivery: drives the pure [`Recorder`] with a clock, with chance, and with an API server. Whoever hands over a kill never
-//! waits for it.
+//! Drives the pure [`Recorder`] with a clock, random numbers and an API server. Recording a kill never waits for the server.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,26 +16,27 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    answer::{Answer, Cause},
     api::Api,
     bucket::SECOND_NS,
-    notice::{DeliveryStat, Outcome},
     object::Metadata,
-    record::{Now, Policy, Recorder},
+    pending_event::Undelivered,
+    queue::Next,
+    record::{Policy, RecordTimes, Recorder},
+    response::{Cause, Response},
+    stats::{DeliveryStat, Outcome},
 };
-use crate::deliver::events::queue::{Next, Undelivered};
 use crate::{
     model::{
         persist::{Change, Entry, clock::PersistentClock},
         report::Report,
     },
-    sys::clock,
+    sys::{clock, random},
 };
 
-/// The same trouble is told once in so long.
-const TOLD_FOR_NS: u64 = 300 * SECOND_NS;
+/// Minimum time between two warnings about the same problem.
+const LOG_INTERVAL_NS: u64 = 300 * SECOND_NS;
 
-/// Where kills are handed over.
+/// Records kills. A cheap handle: clones share the recorder.
 #[derive(Clone)]
 pub struct Events {
     shared: Arc<Shared>,
@@ -46,38 +45,37 @@ pub struct Events {
 struct Shared {
     clock: PersistentClock,
     inner: Mutex<Inner>,
-    /// There may be something to do.
+    /// Notified when a kill was recorded.
     woken: Notify,
 }
 
 struct Inner {
     recorder: Recorder,
     observe: Box<dyn FnMut(&DeliveryStat) + Send>,
-    /// When which trouble was last told.
-    told: BTreeMap<&'static str, u64>,
+    /// Time of the last warning by problem, in nanoseconds since boot.
+    last_warned_ns: BTreeMap<&'static str, u64>,
 }
 
-/// Brings to the API server what was handed over.
-pub struct Delivery {
+/// Sends recorded Events to the API server.
+pub struct EventSender {
     events: Events,
     api: Arc<Api>,
-    requests: JoinSet<Done>,
-    /// Whose request it is.
+    requests: JoinSet<TaskResult>,
+    /// The name of the Event that each task sends.
     names: HashMap<Id, Metadata>,
 }
 
-/// What came of a task.
-enum Done {
-    Answered(Answer),
-    Looked,
+/// The result of a task.
+enum TaskResult {
+    Response(Response),
+    NodeUidRead,
 }
 
 impl Events {
-    /// Goes on from what was saved, if anything was. `observe` is told what becomes of each incident, at once and wherever that
-    /// is: it must be quick.
+    /// Restores the saved rows. `observe` is called with every outcome and delay, on whatever task it happens: it must be quick.
     ///
-    /// Nothing is recorded twice if [`Events::changes`] is saved before the first kill is handed over; and what was handed over
-    /// and is not in `saved` is handed over again, in the same order, before anything is delivered.
+    /// No Event is created twice if [`Events::changes`] is saved before the first kill is recorded, and if kills that were recorded
+    /// but are not in `saved` are recorded again, in the same order, before anything is sent.
     pub fn new(
         policy: Policy,
         clock: PersistentClock,
@@ -88,7 +86,7 @@ impl Events {
         let inner = Inner {
             recorder: Recorder::restore(policy, saved, now_ns),
             observe: Box::new(observe),
-            told: BTreeMap::new(),
+            last_warned_ns: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
             clock,
@@ -98,32 +96,26 @@ impl Events {
         Self { shared }
     }
 
-    /// Takes a kill, of this boot or an earlier one. It takes microseconds, and never waits.
-    pub fn take(&self, report: &Report) {
-        let reading = clock::sample();
-        let journal = &self.shared.clock;
-        let now = Now {
-            clock_ns: journal.at_ns(reading.boot_time_ns),
-            kill_ns: journal.of_kill_ns(report, reading),
-            time: Timestamp::now(),
+    /// Records a kill of this boot or an earlier one. Takes microseconds and never waits.
+    pub fn record(&self, report: &Report) {
+        let sample = clock::sample();
+        let clock = &self.shared.clock;
+        let times = RecordTimes {
+            now_ns: clock.at_ns(sample.boot_time_ns),
+            kill_ns: clock.of_kill_ns(report, sample),
+            wall_time: Timestamp::now(),
         };
-        self.with(|recorder| recorder.take(report, now));
+        self.with(|recorder| recorder.record(report, times));
         self.shared.woken.notify_one();
     }
 
-    /// Incidents that are yet to be told.
+    /// Number of incidents that are not delivered yet.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.with(|recorder| recorder.pending())
     }
 
-    /// Whether anything is to be sent, or is under way.
-    #[must_use]
-    pub fn is_trying(&self) -> bool {
-        self.with(|recorder| recorder.is_trying())
-    }
-
-    /// What differs from what was saved: to be saved in one transaction with the fact that the kills taken so far are told.
+    /// The rows that differ from what is saved; to be saved in one transaction with the delivered state of the kills recorded so far.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
         let mut changes = self.with(Recorder::changes);
@@ -133,22 +125,21 @@ impl Events {
         changes
     }
 
-    /// What was saved is lost: all of it is a change again.
+    /// Makes every row a change, because the saved rows are lost.
     pub fn mark_all_dirty(&self) {
         self.with(Recorder::mark_all_dirty);
     }
 
-    /// Delivers to an API server, with so much time for each request. The client must not retry by itself
-    /// ([`kube::Config::default_retry`]).
+    /// A sender to an API server. The client must not retry by itself ([`kube::Config::default_retry`]).
     #[must_use]
-    pub fn delivery(&self, client: Client, request_timeout: Duration) -> Delivery {
+    pub fn sender(&self, client: Client, request_timeout: Duration) -> EventSender {
         let (node, uid) = self.with(|recorder| {
             let Policy {
                 reporter, node_uid, ..
             } = recorder.policy();
             (reporter.node.clone(), *node_uid)
         });
-        Delivery {
+        EventSender {
             events: self.clone(),
             api: Arc::new(Api::new(client, node, uid, request_timeout)),
             requests: JoinSet::new(),
@@ -156,13 +147,13 @@ impl Events {
         }
     }
 
-    /// Works on the recorder, and tells what that has led to.
+    /// Calls `work` with the recorder, then reports the outcomes and delays that it led to.
     fn with<T>(&self, work: impl FnOnce(&mut Recorder) -> T) -> T {
         let inner = &mut *self.lock();
         let result = work(&mut inner.recorder);
-        for notice in inner.recorder.notices() {
-            (inner.observe)(&notice);
-            inner.tell(&notice, clock::since_boot_ns());
+        for stat in inner.recorder.take_stats() {
+            (inner.observe)(&stat);
+            inner.log(&stat, clock::since_boot_ns());
         }
         result
     }
@@ -171,7 +162,7 @@ impl Events {
         self.shared.clock.at_ns(clock::since_boot_ns())
     }
 
-    /// Until a time by the journal's clock; for ever without one.
+    /// Waits until a time of the persistent clock; forever if there is none.
     async fn wait_until(&self, clock_ns: Option<u64>) {
         match clock_ns {
             Some(time_ns) => {
@@ -189,12 +180,12 @@ impl Events {
 }
 
 impl Inner {
-    /// Says what an operator should know, but not each time.
-    fn tell(&mut self, notice: &DeliveryStat, now_ns: u64) {
-        let trouble = match notice {
+    /// Logs what an operator should know, at a limited rate for each problem.
+    fn log(&mut self, stat: &DeliveryStat, now_ns: u64) {
+        let problem = match stat {
             DeliveryStat::Delayed { cause, .. } => cause.as_str(),
             DeliveryStat::Settled { outcome, .. } => match outcome {
-                Outcome::Accepted => return self.tell_end(),
+                Outcome::Accepted => return self.log_recovery(),
                 Outcome::Unnamed | Outcome::OptedOut | Outcome::Excluded => return,
                 Outcome::Refused
                 | Outcome::NoNamespace
@@ -203,58 +194,58 @@ impl Inner {
                 | Outcome::Abandoned => outcome.as_str(),
             },
         };
-        let told = self.told.get(trouble);
-        if told.is_some_and(|told| now_ns.saturating_sub(*told) < TOLD_FOR_NS) {
+        let last_ns = self.last_warned_ns.get(problem);
+        if last_ns.is_some_and(|last_ns| now_ns.saturating_sub(*last_ns) < LOG_INTERVAL_NS) {
             return;
         }
-        self.told.insert(trouble, now_ns);
-        match notice {
+        self.last_warned_ns.insert(problem, now_ns);
+        match stat {
             DeliveryStat::Delayed { object, cause } => {
                 let (object, cause) = (object.as_str(), cause.as_str());
-                warn!(object, cause, "Events are delayed");
+                warn!(object, cause, "failed to deliver an Event, retrying");
             }
             DeliveryStat::Settled {
                 object, outcome, ..
             } => {
                 let (object, outcome) = (object.as_str(), outcome.as_str());
-                warn!(object, outcome, "an Event was not recorded");
+                warn!(object, outcome, "an Event is not delivered");
             }
         }
     }
 
-    /// What stopped all Events is over; what stops only some may not be.
-    fn tell_end(&mut self) {
+    /// Logs the end of an outage. Other problems may concern some Events only, and are not known to be over.
+    fn log_recovery(&mut self) {
         let unreachable = Cause::Unreachable.as_str();
-        if self.told.remove(unreachable).is_some() {
-            info!("Events are recorded again");
+        if self.last_warned_ns.remove(unreachable).is_some() {
+            info!("API server is reachable again");
         }
     }
 }
 
-impl Delivery {
-    /// Delivers for ever. Where it is dropped, requests that are under way go on, and the next call takes their answers.
+impl EventSender {
+    /// Sends forever. If the future is dropped, requests in flight continue, and the next call handles their responses.
     pub async fn run(&mut self) {
         let delay = self.events.with(|recorder| recorder.policy().start_delay);
         let api = self.api.clone();
-        // The first Event of the node then has its UID at hand.
+        // Reads the node's UID ahead of the first Event on the node.
         self.requests.spawn(async move {
             sleep(delay).await;
             api.node_uid().await;
-            Done::Looked
+            TaskResult::NodeUidRead
         });
         loop {
             self.step().await;
         }
     }
 
-    /// Delivers what was handed over, each with one more try at most, for no longer than `patience`. What is left then may be
-    /// saved by [`Events::changes`].
+    /// Shuts down: sends at most one more request for each object, for no longer than `patience`. What is left then is saved by
+    /// [`Events::changes`], if it is to be kept.
     pub async fn drain(&mut self, patience: Duration, undelivered: Undelivered) {
         let deadline = Instant::now() + patience;
         let now_ns = self.events.now_ns();
         self.events
             .with(|recorder| recorder.close(undelivered, now_ns));
-        while self.events.is_trying() {
+        while self.events.with(|recorder| recorder.has_requests_left()) {
             if timeout_at(deadline, self.step()).await.is_err() {
                 break;
             }
@@ -269,17 +260,17 @@ impl Delivery {
         }
     }
 
-    /// Sends what is due, and waits until something has happened. It may be dropped at any time.
+    /// Sends what is due, then waits for a response, a kill or the next due time. Cancel-safe.
     async fn step(&mut self) {
         let wake = self.send_due();
         tokio::select! {
-            Some(done) = self.requests.join_next_with_id() => self.take_answer(done),
+            Some(done) = self.requests.join_next_with_id() => self.handle_done(done),
             () = self.events.shared.woken.notified() => {}
             () = self.events.wait_until(wake) => {}
         }
     }
 
-    /// When there is more to do.
+    /// Sends what is due. Returns the next due time.
     fn send_due(&mut self) -> Option<u64> {
         loop {
             let now_ns = self.events.now_ns();
@@ -290,39 +281,32 @@ impl Delivery {
                     let api = self.api.clone();
                     let task = self
                         .requests
-                        .spawn(async move { Done::Answered(api.write(*request).await) });
+                        .spawn(async move { TaskResult::Response(api.write(*request).await) });
                     self.names.insert(task.id(), name);
                 }
             }
         }
     }
 
-    fn take_answer(&mut self, done: Result<(Id, Done), JoinError>) {
-        let (id, answer) = match done {
-            Ok((id, Done::Answered(answer))) => (id, answer),
-            Ok((_, Done::Looked)) => return,
-            Err(failed) => {
-                error!(error = %failed, "a request to the API server ended without an answer");
-                let (cause, after) = (Cause::Unreachable, None);
-                (failed.id(), Answer::Later { cause, after })
+    fn handle_done(&mut self, done: Result<(Id, TaskResult), JoinError>) {
+        let (id, response) = match done {
+            Ok((id, TaskResult::Response(response))) => (id, response),
+            Ok((_, TaskResult::NodeUidRead)) => return,
+            Err(error) => {
+                error!(%error, "a request to the API server panicked or was cancelled, retrying");
+                let response = Response::RetryLater {
+                    cause: Cause::Unreachable,
+                    retry_after: None,
+                };
+                (error.id(), response)
             }
         };
         let Some(name) = self.names.remove(&id) else {
             return;
         };
         let now_ns = self.events.now_ns();
+        let random = random::fraction();
         self.events
-            .with(|recorder| recorder.answered(&name, &answer, now_ns, random()));
+            .with(|recorder| recorder.handle_response(&name, &response, now_ns, random));
     }
-}
-
-/// At least 0 and less than 1: the keys of the standard library's hash tables are random.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "53 bits are what a float can hold"
-)]
-fn random() -> f64 {
-    const BITS: u32 = f64::MANTISSA_DIGITS;
-    let bits = RandomState::new().hash_one(()) >> (u64::BITS - BITS);
-    bits as f64 / (1_u64 << BITS) as f64
 }

@@ -1,10 +1,10 @@
-//! What becomes of incidents, for metrics.
+//! The outcomes of incidents and requests, as metrics count them.
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Cause;
+use super::response::Cause;
 
-/// What an Event is about, as metrics tell it.
+/// The kind of object that an Event is about; the `object` label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Object {
     /// The node.
@@ -14,7 +14,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// Its word in metrics.
+    /// The label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -24,31 +24,31 @@ impl Object {
     }
 }
 
-/// What became of an incident.
+/// The final outcome of an incident; the `outcome` label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The API server has it.
+    /// The API server has the Event.
     Accepted,
-    /// The API server refused it for good.
+    /// The API server refused the Event for good.
     Refused,
-    /// The namespace does not exist (any more), or is about to go.
+    /// The namespace does not exist, or is terminating.
     NoNamespace,
-    /// It could not be told in time (`--events-max-age`).
+    /// It could not be delivered in time (`--events-max-age`).
     Expired,
-    /// There was no room to remember it.
+    /// The event queue was full.
     Overflow,
-    /// It could not be told before the end.
+    /// It could not be delivered before shutdown.
     Abandoned,
-    /// Nobody told the pod's name.
+    /// The pod's namespace or name is not known.
     Unnamed,
-    /// The pod asks for no Events.
+    /// The pod's annotation opts out of Events.
     OptedOut,
-    /// There are no Events in this namespace.
+    /// The namespace is excluded, or this kind of Event is off.
     Excluded,
 }
 
 impl Outcome {
-    /// Each of them, so that a metric can begin at 0.
+    /// All outcomes, so that their counters can start at 0.
     pub const ALL: [Self; 9] = [
         Self::Accepted,
         Self::Refused,
@@ -61,7 +61,7 @@ impl Outcome {
         Self::Excluded,
     ];
 
-    /// Its word in metrics.
+    /// The label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,25 +78,25 @@ impl Outcome {
     }
 }
 
-/// What is worth a metric.
+/// Something that happened to incidents, to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryStat {
-    /// The end of some incidents.
+    /// Incidents reached their outcome.
     Settled {
-        /// What they were about.
+        /// The object they were about.
         object: Object,
-        /// What became of them.
+        /// Their outcome.
         outcome: Outcome,
-        /// How many.
+        /// Their number.
         incidents: u32,
-        /// Nanoseconds since the first of them. Few are told one by one; of many some within a second of each other, or a minute.
+        /// Age of the first of them in nanoseconds; the others happened less than a second later (a minute, if many wait).
         age_ns: u64,
     },
-    /// A request failed, and is made again.
+    /// A request failed and will be repeated.
     Delayed {
-        /// What it was about.
+        /// The object it was about.
         object: Object,
-        /// Why.
+        /// Why it failed.
         cause: Cause,
     },
 }
