@@ -7,11 +7,12 @@
 use std::{
     collections::HashSet,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use kube::Client;
+use parking_lot::Mutex;
 use tokio::{task::JoinHandle, time::sleep_until};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
         pending_queue::PendingQueue,
         pod_logs::PodLogs,
         runtimes::{self, Runtimes},
-        shared::{Question, Shared, lock},
+        shared::{Question, Shared},
         sockets::SocketChoice,
     },
     model::{
@@ -144,7 +145,7 @@ impl Names {
 
     fn enter(&self, report: Report, arrival: Arrival) {
         self.know_pod(&report);
-        lock(&self.room).push(report, arrival, |report, arrival| {
+        self.room.lock().push(report, arrival, |report, arrival| {
             name(&self.shared, report, arrival)
         });
         self.shared.wake();
@@ -152,7 +153,7 @@ impl Names {
 
     /// The next kill that is named as far as it can be.
     pub fn pop(&self) -> Option<Report> {
-        let mut report = lock(&self.room).pop()?;
+        let mut report = self.room.lock().pop()?;
         self.logs.name(&mut report);
         Some(report)
     }
@@ -161,7 +162,7 @@ impl Names {
     pub async fn ready(&self) {
         loop {
             let deadline = {
-                let mut room = lock(&self.room);
+                let mut room = self.room.lock();
                 room.look(Instant::now(), |report, arrival| {
                     name(&self.shared, report, arrival)
                 });
@@ -185,14 +186,14 @@ impl Names {
 
     /// At the end: nobody waits for longer than half a second any more.
     pub fn close(&self) {
-        lock(&self.room).close();
+        self.room.lock().close();
         self.shared.wake();
     }
 
     /// Whether kills are on their way.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        let room = lock(&self.room);
+        let room = self.room.lock();
         room.has_named() || room.deadline().is_some()
     }
 }

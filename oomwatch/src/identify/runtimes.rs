@@ -19,7 +19,7 @@ use crate::{
         shared::{Question, Shared},
         sockets::{self, SocketChoice},
     },
-    sys::error_chain::chain,
+    sys::error_chain::error_chain,
 };
 
 /// With so many questions at once all containers are asked for instead.
@@ -167,7 +167,7 @@ impl Worker {
             }
             Ok(docker::Found::NotFound) => Reply::NotFound,
             Err(error) => {
-                debug!(error = chain(&error), "ask Docker for a container");
+                debug!(error = error_chain(&error), "ask Docker for a container");
                 self.shared.update(|directory| directory.docker_failed(now));
                 Reply::Failed
             }
@@ -229,14 +229,14 @@ impl Worker {
             && !self.is_known_down
         {
             self.is_known_down = true;
-            let error = chain(&error);
+            let error = error_chain(&error);
             warn!(error, socket = %socket.display(), "name containers through CRI");
         }
     }
 
     /// It did not tell. If nobody answered, it is connected to anew the next time.
     fn failed(&mut self, error: &CriError) -> Reply {
-        debug!(error = chain(error), "ask the runtime");
+        debug!(error = error_chain(error), "ask the runtime");
         if error.is_no_answer() {
             self.cri = None;
             self.shared

@@ -1,10 +1,8 @@
 //! The directory, between those who tell and whoever asks.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeSet;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::identify::directory::Directory;
@@ -35,19 +33,19 @@ pub(super) enum Question {
 impl Shared {
     /// Tells the directory something.
     pub(super) fn update<T>(&self, tell: impl FnOnce(&mut Directory) -> T) -> T {
-        let told = tell(&mut lock(&self.directory));
+        let told = tell(&mut self.directory.lock());
         self.changed.notify_one();
         told
     }
 
     /// Tells the directory what nobody waits for.
     pub(super) fn keep<T>(&self, keep: impl FnOnce(&mut Directory) -> T) -> T {
-        keep(&mut lock(&self.directory))
+        keep(&mut self.directory.lock())
     }
 
     /// Asks the directory.
     pub(super) fn read<T>(&self, ask: impl FnOnce(&Directory) -> T) -> T {
-        ask(&lock(&self.directory))
+        ask(&self.directory.lock())
     }
 
     /// Something is to be looked at.
@@ -62,7 +60,7 @@ impl Shared {
 
     /// Puts a question, once; it is dropped if there are too many.
     pub(super) fn ask(&self, question: Question) {
-        let mut questions = lock(&self.questions);
+        let mut questions = self.questions.lock();
         if questions.len() < QUESTIONS_MAX {
             questions.insert(question);
             self.asked.notify_one();
@@ -71,7 +69,7 @@ impl Shared {
 
     /// All containers that CRI is to be asked for, if they are so many.
     pub(super) fn take_containers(&self, many: usize) -> Vec<String> {
-        let mut questions = lock(&self.questions);
+        let mut questions = self.questions.lock();
         let is_containers = |question: &Question| matches!(question, Question::Container(_));
         if questions.iter().filter(|one| is_containers(one)).count() < many {
             return Vec::new();
@@ -90,16 +88,11 @@ impl Shared {
     /// The next question.
     pub(super) async fn question(&self) -> Question {
         loop {
-            let next = lock(&self.questions).pop_first();
+            let next = self.questions.lock().pop_first();
             if let Some(question) = next {
                 return question;
             }
             self.asked.notified().await;
         }
     }
-}
-
-/// What is behind it is whole after every step: a panic elsewhere spoils nothing.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,14 +1,10 @@
 //! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
 
-use std::{
-    collections::hash_map::RandomState,
-    error::Error,
-    hash::BuildHasher as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::hash_map::RandomState, error::Error, hash::BuildHasher as _, sync::Arc};
 
 use anyhow::Context as _;
 use kube::{Client, Config};
+use parking_lot::Mutex;
 use tokio::time::Duration;
 use tracing::warn;
 
@@ -152,21 +148,17 @@ impl Api {
 impl ApiHealth {
     fn notice(&self, notice: &DeliveryStat) {
         match notice {
-            DeliveryStat::Delayed { cause, .. } => *self.lock() = Some(*cause),
+            DeliveryStat::Delayed { cause, .. } => *self.0.lock() = Some(*cause),
             DeliveryStat::Settled {
                 outcome: Outcome::Accepted,
                 ..
-            } => *self.lock() = None,
+            } => *self.0.lock() = None,
             DeliveryStat::Settled { .. } => {}
         }
     }
 
     fn get(&self) -> Option<Cause> {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Cause>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 

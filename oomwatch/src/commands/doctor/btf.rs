@@ -27,7 +27,7 @@ pub(super) fn judge(path: &Path, types: &Result<Kernel, LoadError>, stand: Selec
                 }
             };
             let status = stand.without(Way::needs_types);
-            return check(status, check::chain(error)).remedy(remedy);
+            return check(status, check::error_chain(error)).remedy(remedy);
         }
     };
     let absent: Vec<_> = offsets

@@ -93,7 +93,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
                     format!(
                         "not known: read {}: {}",
                         facts.proc_root.join("self/mountinfo").display(),
-                        check::answer(error)
+                        check::os_error(error)
                     ),
                 )
                 .remedy(check::proc_remedy(&facts.proc_root)),
@@ -199,7 +199,7 @@ fn on_v2(v2: &Mount, facts: &Facts) -> Check {
             format!(
                 "not known: read {}: {}",
                 v2.point.join("cgroup.controllers").display(),
-                check::answer(error)
+                check::os_error(error)
             ),
         )
         .remedy("make the cgroup file system readable"),
@@ -239,7 +239,7 @@ fn view(mount: &Mount, is_v1: bool, facts: &Facts) -> Check {
             return check(
                 NAME,
                 Status::Info,
-                format!("not known: {}", check::answer(error)),
+                format!("not known: {}", check::os_error(error)),
             );
         }
     };

@@ -1,8 +1,10 @@
 //! One finding about this machine, and what to do about it.
 
-use std::{error::Error, io, iter, path::Path};
+use std::path::Path;
 
 use serde::Serialize;
+
+pub(super) use crate::sys::error_chain::{error_chain, os_error};
 
 /// What a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,29 +68,6 @@ impl Check {
             ..self
         }
     }
-}
-
-/// The kernel's answer, as `strerror` has it but in lower case and without its number.
-pub(super) fn answer(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut characters = text.chars();
-    characters
-        .next()
-        .map(|first| first.to_lowercase().chain(characters).collect())
-        .unwrap_or_default()
-}
-
-/// An error and all its causes.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    iter::successors(Some(error), |&error| error.source())
-        .map(|error| {
-            error
-                .downcast_ref::<io::Error>()
-                .map_or_else(|| error.to_string(), answer)
-        })
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 /// What to do about a file of `/proc` that cannot be read.

@@ -109,7 +109,7 @@ fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, stand: Selection) -> Che
         _ => check(
             NAME,
             Status::Warn,
-            format!("bpf(2) refuses a ring buffer: {}", check::answer(error)),
+            format!("bpf(2) refuses a ring buffer: {}", check::os_error(error)),
         )
         .remedy("see the rungs, under Hooks"),
     }
@@ -129,7 +129,7 @@ fn locked_down(lockdown: &io::Result<String>, stand: Selection) -> Check {
             return check(
                 "lockdown",
                 Status::Info,
-                format!("not told: {}", check::answer(error)),
+                format!("not told: {}", check::os_error(error)),
             );
         }
     };

@@ -82,7 +82,7 @@ pub(super) fn judge(facts: &Facts, needs: Needs) -> Vec<Check> {
             check(
                 "capabilities",
                 Status::Warn,
-                format!("not known: {}", check::answer(error)),
+                format!("not known: {}", check::os_error(error)),
             )
             .remedy("allow capget(2); what the hooks above say counts"),
         ],
@@ -183,7 +183,7 @@ fn user_namespace(facts: &Facts) -> Check {
             format!(
                 "not known: read {}: {}",
                 facts.uid_map_path.display(),
-                check::answer(error)
+                check::os_error(error)
             ),
         ),
     }

@@ -93,7 +93,7 @@ fn judge_socket(socket: &Socket) -> Check {
         Status::Warn,
         format!(
             "connect to {place}: {}",
-            check::answer(&io::Error::from(error))
+            check::os_error(&io::Error::from(error))
         ),
     )
     .remedy(remedy)

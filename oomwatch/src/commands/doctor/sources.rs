@@ -103,7 +103,7 @@ fn kill_count(count: &Result<u64, HostError>, proc_root: &Path) -> Check {
                 proc_root.join("vmstat").display()
             ),
         ),
-        Err(error) => check(NAME, Status::Fail, check::chain(error)).remedy(format!(
+        Err(error) => check(NAME, Status::Fail, check::error_chain(error)).remedy(format!(
             "{}; the line oom_kill needs Linux 4.13 with CONFIG_VM_EVENT_COUNTERS",
             check::proc_remedy(proc_root)
         )),
@@ -113,7 +113,7 @@ fn kill_count(count: &Result<u64, HostError>, proc_root: &Path) -> Check {
 fn boot_id(host: &Result<Host, HostError>, proc_root: &Path) -> Check {
     match host {
         Ok(Host { node, boot_id }) => check("boot id", Status::Ok, format!("{boot_id}, of {node}")),
-        Err(error) => check("boot id", Status::Fail, check::chain(error))
+        Err(error) => check("boot id", Status::Fail, check::error_chain(error))
             .remedy(check::proc_remedy(proc_root)),
     }
 }
@@ -145,9 +145,9 @@ fn kernel_symbols(
             "give CAP_SYSLOG, and if kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"
                 .to_owned(),
         ),
-        SymbolsError::Read(_) => (check::chain(error), check::proc_remedy(proc_root)),
+        SymbolsError::Read(_) => (check::error_chain(error), check::proc_remedy(proc_root)),
         SymbolsError::Absent(_) => (
-            check::chain(error),
+            check::error_chain(error),
             "use a kernel with CONFIG_KALLSYMS whose mm/oom_kill.c is not inlined".to_owned(),
         ),
     };
@@ -190,7 +190,7 @@ fn bpffs_mount(path: &Path, pinned: &Result<(), PinError>) -> Check {
         Err(error) => check(
             NAME,
             Status::Info,
-            format!("{}: {COST}", check::chain(error)),
+            format!("{}: {COST}", check::error_chain(error)),
         )
         .remedy("give CAP_BPF, and be root to write there"),
     }

@@ -1,10 +1,11 @@
 //! Requests to the API server, each with an answer: an error is one too.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::{Client, client::Body};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
 use tracing::debug;
@@ -18,7 +19,7 @@ use super::{
     record::NodeUid,
 };
 use crate::deliver::events::queue::Request;
-use crate::sys::{clock, error_chain::chain, escape::escape};
+use crate::sys::{clock, error_chain::error_chain, escape::escape};
 
 /// More than any answer to us: what comes behind is not read.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -137,10 +138,10 @@ impl Api {
         if self.node_uid == NodeUid::Name {
             return Some(self.node.clone());
         }
-        if !lock(&self.known).is_recent() {
+        if !self.known.lock().is_recent() {
             self.ask_for_node().await;
         }
-        lock(&self.known).uid.clone()
+        self.known.lock().uid.clone()
     }
 
     async fn ask_for_node(&self) {
@@ -156,7 +157,7 @@ impl Api {
             Ok(raw) => raw,
             Err(error) => return debug!(%error, "ask for the node's UID"),
         };
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         match raw.status {
             200 => match serde_json::from_slice::<Named>(&raw.body) {
                 Ok(named) => known.uid = Some(named.metadata.uid),
@@ -172,9 +173,12 @@ impl Api {
     async fn send(&self, request: HttpRequest<Body>, patience: Duration) -> Result<Raw, String> {
         let answered = async {
             let response = self.client.send(request).await;
-            let (head, body) = response.map_err(|error| chain(&error))?.into_parts();
+            let (head, body) = response.map_err(|error| error_chain(&error))?.into_parts();
             let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-            let body = body.map_err(|error| chain(&*error))?.to_bytes().to_vec();
+            let body = body
+                .map_err(|error| error_chain(&*error))?
+                .to_bytes()
+                .to_vec();
             Ok(Raw {
                 status: head.status.as_u16(),
                 retry_after: retry_after(&head.headers),
@@ -217,10 +221,4 @@ fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
 fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<String> {
     let value = headers.get(header::RETRY_AFTER)?;
     value.to_str().ok().map(str::to_owned)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

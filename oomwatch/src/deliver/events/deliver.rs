@@ -4,12 +4,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::Client;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     task::{Id, JoinError, JoinSet},
@@ -158,7 +159,7 @@ impl Events {
 
     /// Works on the recorder, and tells what that has led to.
     fn with<T>(&self, work: impl FnOnce(&mut Recorder) -> T) -> T {
-        let inner = &mut *self.lock();
+        let inner = &mut *self.shared.inner.lock();
         let result = work(&mut inner.recorder);
         for notice in inner.recorder.notices() {
             (inner.observe)(&notice);
@@ -180,11 +181,6 @@ impl Events {
             }
             None => std::future::pending().await,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        let inner = self.shared.inner.lock();
-        inner.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,11 +9,12 @@ mod render;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::debug;
 
 pub use self::render::Format;
@@ -291,7 +292,7 @@ impl Metrics {
 
     /// Never held across an await, and so never waited for.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

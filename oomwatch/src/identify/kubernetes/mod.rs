@@ -32,7 +32,7 @@ use crate::{
         directory::{Directory, Standing},
         shared::{Question, Shared},
     },
-    sys::error_chain::chain,
+    sys::error_chain::error_chain,
 };
 
 /// How long the server keeps a watch open.
@@ -99,7 +99,7 @@ impl WatchError {
             Self::Client(kube::Error::Api(status)) => {
                 format!("the server refused: {} {}", status.code, status.message)
             }
-            error => chain(error),
+            error => error_chain(error),
         }
     }
 }

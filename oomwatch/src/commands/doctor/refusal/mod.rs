@@ -52,9 +52,9 @@ impl From<ProbeError> for Refusal {
         let (what, verifier) = message.split_once('\n').unwrap_or((&message, ""));
         // The sources repeat the whole verifier log: the errno is what is new in them.
         let answer = kernel_answer(&error);
-        let reason = answer.map(check::answer).or_else(|| {
+        let reason = answer.map(check::os_error).or_else(|| {
             let source = error.source()?;
-            Some(check::chain(source))
+            Some(check::error_chain(source))
         });
         let mut text = reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
         for line in verifier.lines() {
