@@ -15,8 +15,8 @@ use oomwatch::{
         json,
     },
     identify::{
-        directory::{Arrival, Directory, Standing},
-        fuzzing,
+        directory::{Arrival, Directory, WatchState},
+        fuzz,
     },
     model::report::Report,
 };
@@ -29,10 +29,10 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     match kind {
-        b'p' => named(|directory, now| fuzzing::pods(bytes, directory, now)),
-        b'c' => named(|directory, now| fuzzing::containers(bytes, directory, now)),
-        b'd' => named(|directory, now| fuzzing::docker(bytes, CONTAINER_ID, directory, now)),
-        b'f' => fuzzing::files(bytes, POD_UID, CONTAINER_ID),
+        b'p' => named(|directory, now| fuzz::pods(bytes, directory, now)),
+        b'c' => named(|directory, now| fuzz::containers(bytes, directory, now)),
+        b'd' => named(|directory, now| fuzz::docker(bytes, CONTAINER_ID, directory, now)),
+        b'f' => fuzz::files(bytes, POD_UID, CONTAINER_ID),
         b'e' => events(bytes),
         _ => {}
     }
@@ -41,9 +41,9 @@ fuzz_target!(|input: &[u8]| {
 /// Whatever was told, a kill gets names or none, and can be shown.
 fn named(tell: impl FnOnce(&mut Directory, Instant)) {
     let mut directory = Directory::default();
-    directory.use_cri();
-    directory.use_docker();
-    directory.set_kubernetes(Standing::Up);
+    directory.enable_cri();
+    directory.enable_docker();
+    directory.set_watch(WatchState::Up);
     let now = Instant::now();
     tell(&mut directory, now);
     let mut report = REPORT.clone();

@@ -17,7 +17,7 @@ use oomwatch::{
     capture::observer::ways,
     cli::{AgentArgs, Cli, Command, FilterArgs, RuntimeArgs, Switch},
     deliver::events::{Next, Now, Policy, Recorder, Reporter},
-    identify::fuzzing,
+    identify::fuzz,
     model::{filter::Filter, report::Report},
 };
 
@@ -89,8 +89,8 @@ fn filter(args: FilterArgs) {
 }
 
 fn sockets(args: &RuntimeArgs) {
-    fuzzing::socket(&args.cri_socket);
-    fuzzing::socket(&args.docker_socket);
+    fuzz::socket(&args.cri_socket);
+    fuzz::socket(&args.docker_socket);
 }
 
 /// An Event is about what was killed, and as it may be.

@@ -20,8 +20,8 @@ use crate::{
     commands::{exit::Exit, signals::Signals},
     deliver::printer::Printer,
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
     },
     model::{
         filter::Filter,
@@ -73,8 +73,8 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
-    let names = Names::new(Sources {
-        runtimes: Runtimes {
+    let names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: runtimes.cri_socket,
             docker: runtimes.docker_socket,
             proc_root: kernel.proc_root.clone(),
@@ -135,7 +135,7 @@ impl Watch {
     async fn follow(
         &mut self,
         observer: &mut Observer,
-        names: &Names,
+        names: &Resolver,
         signals: &mut Signals,
         end: impl Future<Output = ()>,
     ) -> anyhow::Result<io::Result<Exit>> {
@@ -171,7 +171,7 @@ impl Watch {
     }
 
     /// Takes what was seen; breaks when no more is to be shown.
-    fn take(&mut self, seen: CaptureItem, names: &Names) -> ControlFlow<io::Result<()>> {
+    fn take(&mut self, seen: CaptureItem, names: &Resolver) -> ControlFlow<io::Result<()>> {
         let shown = match seen {
             CaptureItem::Kill(kill) if self.auditor.kill(&kill) => {
                 return self.kill(Report::new(*kill, &self.host), names);
@@ -201,7 +201,7 @@ impl Watch {
         }
     }
 
-    fn kill(&mut self, mut report: Report, names: &Names) -> ControlFlow<io::Result<()>> {
+    fn kill(&mut self, mut report: Report, names: &Resolver) -> ControlFlow<io::Result<()>> {
         let kill = &report.kill;
         debug!(pid = kill.victim.pid, "kill");
         if self.left == Some(0) {
@@ -219,7 +219,7 @@ impl Watch {
     }
 
     /// Shows the kills that are named; breaks when no more is to be shown.
-    fn show(&mut self, names: &Names) -> ControlFlow<io::Result<()>> {
+    fn show(&mut self, names: &Resolver) -> ControlFlow<io::Result<()>> {
         while let Some(report) = names.pop() {
             if !self.printer.shows(&report) {
                 continue;
@@ -261,7 +261,7 @@ impl Watch {
     fn audit(
         &mut self,
         observer: &mut Observer,
-        names: &Names,
+        names: &Resolver,
     ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
         let before = self.auditor.count()?;
         let taken = observer.drain_ready(|seen| self.take(seen, names))?;
@@ -280,7 +280,7 @@ impl Watch {
     fn fill(
         &mut self,
         observer: &mut Observer,
-        names: &Names,
+        names: &Resolver,
     ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
         let before = self.auditor.count()?;
         let log = self.auditor.read_log();
@@ -307,7 +307,7 @@ impl Watch {
     fn take_all(
         &mut self,
         observer: &mut Observer,
-        names: &Names,
+        names: &Resolver,
     ) -> anyhow::Result<ControlFlow<io::Result<()>>> {
         let mut first = ControlFlow::Continue(());
         loop {
@@ -327,7 +327,7 @@ impl Watch {
     async fn settle(
         &mut self,
         observer: &mut Observer,
-        names: &Names,
+        names: &Resolver,
     ) -> anyhow::Result<(AuditResult, io::Result<()>)> {
         let mut shown = ControlFlow::Continue(());
         let mut verdict = AuditResult::Complete;

@@ -1,14 +1,16 @@
-//! How long to wait before something is tried again: longer each time, and never in step with others.
+//! Delays between retries: longer each time, and random, so that agents do not retry in step.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
+/// The first bound.
 const FIRST: Duration = Duration::from_millis(500);
+/// The largest bound.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Full jitter: anything up to a bound that doubles.
+/// Full jitter: a random delay up to a bound that doubles with each retry.
 #[derive(Debug)]
 pub(super) struct Backoff {
     bound: Duration,
@@ -25,12 +27,12 @@ impl Backoff {
         }
     }
 
-    /// It worked.
+    /// Starts over after a success.
     pub(super) fn reset(&mut self) {
         self.bound = FIRST;
     }
 
-    /// It did not: how long to wait now.
+    /// The delay before the next retry.
     pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(LONGEST);
@@ -45,12 +47,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_bounded_and_grow() {
+    fn delays_are_bounded_and_grow() {
         let mut backoff = Backoff::new();
         let mut bound = FIRST;
         for _ in 0..20 {
-            let wait = backoff.next();
-            assert!(wait > Duration::ZERO && wait <= bound, "{wait:?} {bound:?}");
+            let delay = backoff.next();
+            assert!(
+                delay > Duration::ZERO && delay <= bound,
+                "{delay:?} {bound:?}"
+            );
             bound = (bound * 2).min(LONGEST);
         }
         assert_eq!(backoff.bound, LONGEST);

@@ -1,4 +1,4 @@
-//! Names on a real node: its kubelet and containerd run the pods, the kernel kills in them.
+//! Resolver on a real node: its kubelet and containerd run the pods, the kernel kills in them.
 
 use std::{
     env, fs,
@@ -12,8 +12,8 @@ use oomwatch::{
     capture::observer::{CaptureItem, Observer},
     cli::{Cli, Command as Typed, KernelArgs},
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     model::{
@@ -84,7 +84,7 @@ impl Node {
             runtime.expect("start a runtime").block_on(async {
                 let kernel = kernel();
                 let host = proc::host(&kernel.proc_root, Some(self.name.clone())).expect("a host");
-                let mut names = Names::new(self.sources(&kernel));
+                let mut names = Resolver::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);
                 until_watch_is(&names, true).await;
                 let mut observer = Observer::open(&kernel).expect("see kills");
@@ -113,9 +113,9 @@ impl Node {
         })
     }
 
-    fn sources(&self, kernel: &KernelArgs) -> Sources {
-        Sources {
-            runtimes: Runtimes {
+    fn sources(&self, kernel: &KernelArgs) -> NameSources {
+        NameSources {
+            runtimes: RuntimeConfig {
                 cri: self.socket.parse().expect("a socket"),
                 docker: SocketChoice::Off,
                 proc_root: kernel.proc_root.clone(),

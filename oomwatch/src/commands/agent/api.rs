@@ -16,7 +16,7 @@ use crate::{
         http::State,
         metrics::Metrics,
     },
-    identify::names::Names,
+    identify::resolver::Resolver,
     model::{
         persist::{Entry, clock::PersistentClock},
         report::Host,
@@ -116,7 +116,7 @@ impl Api {
     }
 
     /// Has the node's pods watched, if that was asked for.
-    pub(super) fn watch_pods(&self, names: &mut Names, node: &str) {
+    pub(super) fn watch_pods(&self, names: &mut Resolver, node: &str) {
         if let Some(client) = &self.client
             && self.is_pod_watch_on
         {

@@ -39,8 +39,8 @@ use crate::{
         metrics::Metrics,
     },
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
     },
     sys::{cmdline, privileges, proc},
 };
@@ -92,7 +92,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let mut api = Api::find(events, names.pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut resolver = Names::new(sources(names, &kernel.proc_root));
+    let mut resolver = Resolver::new(sources(names, &kernel.proc_root));
     resolver.restore(saved);
     api.watch_pods(&mut resolver, &host.node);
     let mut agent = Agent {
@@ -154,14 +154,14 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn sources(names: NameArgs, proc_root: &Path) -> Sources {
+fn sources(names: NameArgs, proc_root: &Path) -> NameSources {
     let NameArgs {
         pod_watch: _,
         runtimes,
         log_root,
     } = names;
-    Sources {
-        runtimes: Runtimes {
+    NameSources {
+        runtimes: RuntimeConfig {
             cri: runtimes.cri_socket,
             docker: runtimes.docker_socket,
             proc_root: proc_root.to_owned(),

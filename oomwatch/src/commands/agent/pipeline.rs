@@ -29,7 +29,7 @@ use crate::{
         http::{Health, State},
         metrics::Metrics,
     },
-    identify::{facts::PodName, names::Names},
+    identify::{objects::PodName, resolver::Resolver},
     model::report::{GapReport, Host, Report},
     store::{Answer, Restored, RowState},
     sys::cmdline,
@@ -43,7 +43,7 @@ const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// All that a kill comes through, and what it leaves behind.
 pub(super) struct Agent {
     pub(super) host: Host,
-    pub(super) names: Names,
+    pub(super) names: Resolver,
     pub(super) arguments: Option<cmdline::Reader>,
     pub(super) metrics: Metrics,
     pub(super) health: watch::Sender<Health>,
@@ -64,7 +64,7 @@ impl Agent {
         debug!(?standing, open = open.len(), "go on from the journal");
         for (state, report) in open {
             match state {
-                RowState::New => self.names.push_again(report),
+                RowState::New => self.names.push_restored(report),
                 // They were about to be told, in this order.
                 RowState::Named | RowState::Told => self.tell(report),
             }
@@ -191,7 +191,7 @@ impl Agent {
     pub(super) fn name_anew(&mut self) {
         if self.names.is_watch_up() == Some(true) {
             for report in self.nameless.take() {
-                self.names.push_again(report);
+                self.names.push_restored(report);
             }
         }
         while let Some(report) = self.nameless.expire(Instant::now()) {

@@ -1,30 +1,32 @@
-//! What is known of one kill, into its report.
+//! What the directory has about one kill, and what follows from it for the report.
 
 use crate::{
     identify::{
-        directory::limits,
-        facts::{Container, Instance, Pod, PodName},
+        directory::pod_limit,
+        objects::{ApiContainer, ApiPod, PodName, RuntimeContainer},
     },
     model::{kill::MainProcess, report::Report},
 };
 
-/// What a container's exit code is when its first process was killed, and when nobody knows how it ended.
-const KILLED: i32 = 137;
-const LOST: i32 = 255;
+/// Exit code of a container whose first process was killed.
+const EXIT_KILLED: i32 = 137;
+/// Exit code that runtimes report if they do not know the real one.
+const EXIT_UNKNOWN: i32 = 255;
 
-/// What is known of one kill.
-pub(super) struct Known<'a> {
-    pub(super) pod: Option<&'a Pod>,
+/// What the directory has about one kill; empty without a directory.
+#[derive(Default)]
+pub(super) struct Identity<'a> {
+    pub(super) pod: Option<&'a ApiPod>,
     pub(super) pod_name: Option<&'a PodName>,
-    pub(super) instance: Option<&'a Instance>,
+    pub(super) runtime_container: Option<&'a RuntimeContainer>,
     pub(super) container_name: Option<&'a str>,
     /// The container in the pod's specification.
-    pub(super) container: Option<&'a Container>,
+    pub(super) api_container: Option<&'a ApiContainer>,
     pub(super) is_sandbox: bool,
 }
 
-impl Known<'_> {
-    /// Whether the container needs no name, or has one: from here or from its log.
+impl Identity<'_> {
+    /// Whether the container has a name, from the directory or from its log, or needs none.
     pub(super) fn is_named(&self, report: &Report) -> bool {
         self.is_sandbox
             || self.container_name.is_some()
@@ -36,9 +38,11 @@ impl Known<'_> {
 
     fn image(&self) -> Option<&String> {
         let specified = self
-            .container
+            .api_container
             .and_then(|container| container.image.as_ref());
-        specified.or(self.instance.and_then(|instance| instance.image.as_ref()))
+        specified.or(self
+            .runtime_container
+            .and_then(|container| container.image.as_ref()))
     }
 
     pub(super) fn lacks_image(&self) -> bool {
@@ -52,11 +56,11 @@ impl Known<'_> {
             && self.main_process(report).is_none()
     }
 
-    /// Whether the victim was what the container lives and dies with, by its first process or by how it ended.
+    /// Whether the victim was the container's main process, by the runtime's first process or exit code.
     fn main_process(&self, report: &Report) -> Option<MainProcess> {
-        let instance = self.instance?;
-        if let Some(init) = instance.init_pid {
-            // From the log it may be a thread's.
+        let container = self.runtime_container?;
+        if let Some(init) = container.init_pid {
+            // A PID from the log may be a thread's.
             let pid =
                 Some(report.kill.victim.pid).filter(|_| !report.kill.missing.contains(&"pid"));
             return pid.map(|pid| {
@@ -67,16 +71,15 @@ impl Known<'_> {
                 }
             });
         }
-        // Its first process ended by itself. That it was killed does not tell who else was, and a shell's code is often that
-        // of what it ran.
-        instance
+        // Any other code: the first process exited on its own. 137 proves nothing: a shell often returns the code of its child.
+        container
             .exit_code
-            .filter(|code| ![KILLED, LOST].contains(code))
+            .filter(|code| ![EXIT_KILLED, EXIT_UNKNOWN].contains(code))
             .map(|_| MainProcess::No)
     }
 
-    /// Fills it into the report.
-    pub(super) fn fill(&self, report: &mut Report) {
+    /// Fills the report in.
+    pub(super) fn apply(&self, report: &mut Report) {
         if report.kill.victim.main_process == MainProcess::Unknown
             && let Some(main_process) = self.main_process(report)
         {
@@ -93,11 +96,11 @@ impl Known<'_> {
             if let Some(name) = self.container_name {
                 container.name = Some(name.to_owned());
             }
-            container.kind = self.container.map(|container| container.kind);
+            container.kind = self.api_container.map(|container| container.kind);
             container.image = self.image().cloned();
         }
         if let Some(pod) = self.pod {
-            limits::refine(report, pod, self.container);
+            pod_limit::refine(report, pod, self.api_container);
         }
     }
 }

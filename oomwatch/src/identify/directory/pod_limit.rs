@@ -1,7 +1,7 @@
 //! Whose limit a pod's cgroup has: its specification tells what the kernel cannot.
 
 use crate::{
-    identify::facts::{Container, Pod},
+    identify::objects::{ApiContainer, ApiPod},
     model::{
         cgroup::{self, Level},
         kill::Scope,
@@ -17,7 +17,7 @@ const LARGEST_PAGE_BYTES: u64 = 64 << 10;
 ///
 /// The kubelet sets the sum of the containers' limits on the pod, unless that has limits of its own. So with one container
 /// it is the pod's cgroup that runs out, by that container's limit.
-pub(super) fn refine(report: &mut Report, pod: &Pod, container: Option<&Container>) {
+pub(super) fn refine(report: &mut Report, pod: &ApiPod, container: Option<&ApiContainer>) {
     let Some(oom) = report.oom_limit() else {
         return;
     };
