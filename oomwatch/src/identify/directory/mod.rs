@@ -278,10 +278,15 @@ impl Directory {
         self.cri_replies.insert_expiring(key, timed, queried_at);
     }
 
-    /// Records Docker's reply about a container id.
+    /// Records Docker's reply about a container id. Any reply but [`Reply::Failed`] proves that it is up.
     pub fn record_docker_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
         let timed = TimedReply { queried_at, reply };
         self.docker_replies.insert_expiring(key, timed, queried_at);
+        if reply != Reply::Failed
+            && let Some(docker) = &mut self.docker
+        {
+            docker.set_up(Some(Runtime::Docker));
+        }
     }
 
     /// The reply about an id that CRI's last listing amounts to.

@@ -1,4 +1,5 @@
 mod decisions;
+mod health;
 mod restart;
 
 use super::*;
