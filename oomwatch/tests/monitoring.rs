@@ -21,6 +21,7 @@ use oomwatch::{
         http::DEFAULT_PORT,
         metrics::{Format, Metrics},
     },
+    identify::directory::Directory,
     model::{
         cgroup::Qos,
         report::{Container, Pod, Report},
@@ -54,6 +55,7 @@ fn report() -> Report {
         })
         .expect("a kill in the log");
     let mut report = Report::from_log(kill, None);
+    Directory::default().decide(&mut report);
     report.pod = Some(Pod {
         namespace: Some("shop".to_owned()),
         name: Some("cart-0".to_owned()),

@@ -20,6 +20,7 @@ use crate::{
     cli::ReportArgs,
     commands::exit::Exit,
     deliver::printer::Printer,
+    identify::directory::Directory,
     model::{filter::Filter, report::Report},
 };
 
@@ -85,7 +86,8 @@ impl Shown {
         match found {
             None => return Ok(()),
             Some(LogItem::Kill(kill)) => {
-                let report = Report::from_log(*kill, self.node.as_deref());
+                let mut report = Report::from_log(*kill, self.node.as_deref());
+                Directory::default().decide(&mut report);
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;
                 }

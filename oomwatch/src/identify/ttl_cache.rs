@@ -338,21 +338,21 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
+        #![proptest_config(ProptestConfig::with_cases(12))]
 
         #[test]
         fn cache_is_bounded_after_any_steps(
-            steps in proptest::collection::vec((0..5u8, 0..20_000u32), 1..60),
+            steps in proptest::collection::vec((0..5u8, 0..20_000u32), 4..16),
         ) {
             let mut now = Instant::now();
             let mut cache = TtlCache::default();
             for (kind, number) in steps {
                 now += Duration::from_millis(u64::from(number));
                 match kind {
-                    0 => for key in number..number + 3000 {
+                    0 => for key in number..number + 4000 {
                         cache.insert(key.to_string(), key);
                     },
-                    1 => for key in number..number + 3000 {
+                    1 => for key in number..number + 4000 {
                         cache.remove(&key.to_string(), now);
                     },
                     2 => cache.begin_listing(),

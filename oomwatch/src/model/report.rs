@@ -11,8 +11,8 @@ use crate::{
     model::serde_bytes,
     model::{
         cgroup::{CgroupOwner, Qos, Runtime},
-        kill::{Cgroup, Kill, Limit},
-        limit_owner::{self, LimitOwner, LimitSource},
+        kill::{Cgroup, Kill, Limit, MainProcess},
+        limit_owner::{LimitOwner, LimitSource},
     },
     sys::clock,
 };
@@ -49,10 +49,13 @@ pub struct Report {
     pub time: Option<Timestamp>,
     /// When the victim was started.
     pub start_time: Option<Timestamp>,
-    /// Whose limit was hit.
+    /// Whose limit was hit; decided, as the two fields below, by `identify`.
     pub limit_owner: Option<LimitOwner>,
     /// Where a pod's limit comes from, where its specification is known.
     pub limit_source: Option<LimitSource>,
+    /// Whether the victim was its container's main process.
+    #[serde(default)]
+    pub main_process: MainProcess,
     /// The victim's container.
     pub container: Option<Container>,
     /// The victim's pod.
@@ -243,8 +246,9 @@ impl Report {
             incident,
             time,
             start_time: None,
-            limit_owner: limit_owner::limit_owner(&kill),
+            limit_owner: None,
             limit_source: None,
+            main_process: MainProcess::Unknown,
             container: owner.container.map(|container| Container {
                 runtime: container.runtime,
                 id: container.id,

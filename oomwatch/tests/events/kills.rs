@@ -1,11 +1,12 @@
 //! Kills as the agent would hand them over, each of its own.
 
-use oomwatch::model::{
-    kill::{
-        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Victim,
+use oomwatch::{
+    identify::directory::Directory,
+    model::{
+        kill::{Attribution, Cgroup, Constraint, Hooks, Kill, Limit, Scope, Source, Victim},
+        limit_owner::LimitOwner,
+        report::{Container, ContainerKind, Host, Report},
     },
-    limit_owner::LimitOwner,
-    report::{Container, ContainerKind, Host, Report},
 };
 
 use crate::delivery::NODE;
@@ -63,7 +64,9 @@ pub(crate) fn of_system(pid: u32) -> Report {
 }
 
 fn report(kill: Kill) -> Report {
-    Report::new(kill, &host())
+    let mut report = Report::new(kill, &host());
+    Directory::default().decide(&mut report);
+    report
 }
 
 /// Where and on which boot they are.
@@ -107,7 +110,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
             start_boot_time_ns: Some(now_ns - 1),
             cgroup,
             leaf_cgroup: None,
-            main_process: MainProcess::Yes,
+            is_namespace_init: Some(true),
         },
         trigger: None,
         missing: Vec::new(),

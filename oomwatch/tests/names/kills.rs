@@ -9,7 +9,7 @@ use oomwatch::{
         sockets::SocketChoice,
     },
     model::{
-        kill::{Attribution, Cgroup, Hooks, Kill, MainProcess, Scope, Source, Victim},
+        kill::{Attribution, Cgroup, Hooks, Kill, Scope, Source, Victim},
         report::{Host, Report},
     },
 };
@@ -120,7 +120,7 @@ fn report(uid: &str, container: &str) -> Report {
                 id: None,
             }),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: None,
         missing: vec![],

@@ -150,7 +150,7 @@ fn summary(report: &Report) -> String {
         all_names(report),
         report.container.as_ref().map(|container| container.kind),
         report.limit_owner,
-        report.kill.victim.main_process,
+        report.main_process,
         report.sandbox,
         report
             .kill
@@ -208,7 +208,7 @@ fn every_kill(node: &Node) {
         assert_eq!(container.kind, Some(ContainerKind::Main));
         assert_eq!(container.image.as_deref(), Some("localhost/busybox:1"));
         assert_eq!(report.limit_owner, Some(LimitOwner::Container));
-        assert_eq!(report.kill.victim.main_process, MainProcess::Yes);
+        assert_eq!(report.main_process, MainProcess::Yes);
     }
     for (pod, container, kind, main_process) in [
         (
@@ -238,7 +238,7 @@ fn every_kill(node: &Node) {
         );
         let found = report.container.as_ref().expect("the container");
         assert_eq!(found.kind, Some(kind), "{pod}");
-        assert_eq!(report.kill.victim.main_process, main_process, "{pod}");
+        assert_eq!(report.main_process, main_process, "{pod}");
         assert!(!report.sandbox, "{pod}");
     }
     // A pod's limit that ran out is its only container's.

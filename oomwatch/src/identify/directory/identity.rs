@@ -1,11 +1,12 @@
 //! What the directory has about one kill, and what follows from it for the report.
 
 use crate::{
-    identify::{
-        directory::pod_limit,
-        objects::{ApiContainer, ApiPod, PodName, RuntimeContainer},
+    identify::objects::{ApiContainer, ApiPod, PodName, RuntimeContainer},
+    model::{
+        kill::MainProcess,
+        limit_owner::{self, SpecifiedLimits},
+        report::Report,
     },
-    model::{kill::MainProcess, report::Report},
 };
 
 /// Exit code of a container whose first process was killed.
@@ -52,38 +53,46 @@ impl Identity<'_> {
     pub(super) fn lacks_main_process(&self, report: &Report) -> bool {
         !self.is_sandbox
             && report.container.is_some()
-            && report.kill.victim.main_process == MainProcess::Unknown
-            && self.main_process(report).is_none()
+            && self.main_process(report) == MainProcess::Unknown
     }
 
-    /// Whether the victim was the container's main process, by the runtime's first process or exit code.
-    fn main_process(&self, report: &Report) -> Option<MainProcess> {
-        let container = self.runtime_container?;
-        if let Some(init) = container.init_pid {
-            // A PID from the log may be a thread's.
-            let pid =
-                Some(report.kill.victim.pid).filter(|_| !report.kill.missing.contains(&"pid"));
-            return pid.map(|pid| {
-                if pid == init {
-                    MainProcess::Yes
-                } else {
-                    MainProcess::No
-                }
-            });
+    /// Decides whether the victim was the container's main process: by its PID namespace, else by the runtime's first process,
+    /// else by the container's exit code, else as decided before.
+    fn main_process(&self, report: &Report) -> MainProcess {
+        let victim = &report.kill.victim;
+        let container = self.runtime_container;
+        let init_pid = container.and_then(|container| container.init_pid);
+        // A PID from the log may be a thread's.
+        let is_pid_known = !report.kill.missing.contains(&"pid");
+        let by_pid = init_pid
+            .filter(|_| is_pid_known)
+            .map(|init_pid| init_pid == victim.pid);
+        // The first process exited on its own. 137 proves nothing: a shell often returns the code of its child.
+        let has_exited = container
+            .filter(|container| container.init_pid.is_none())
+            .and_then(|container| container.exit_code)
+            .is_some_and(|code| ![EXIT_KILLED, EXIT_UNKNOWN].contains(&code));
+        match victim.is_namespace_init.or(by_pid) {
+            Some(true) => MainProcess::Yes,
+            Some(false) => MainProcess::No,
+            None if has_exited => MainProcess::No,
+            None => report.main_process,
         }
-        // Any other code: the first process exited on its own. 137 proves nothing: a shell often returns the code of its child.
-        container
-            .exit_code
-            .filter(|code| ![EXIT_KILLED, EXIT_UNKNOWN].contains(code))
-            .map(|_| MainProcess::No)
     }
 
-    /// Fills the report in.
+    /// Fills in the names, limit owner and main process of a report. What an earlier call found and this one does not stays.
     pub(super) fn apply(&self, report: &mut Report) {
-        if report.kill.victim.main_process == MainProcess::Unknown
-            && let Some(main_process) = self.main_process(report)
-        {
-            report.kill.victim.main_process = main_process;
+        report.main_process = self.main_process(report);
+        if self.pod.is_some() || report.limit_source.is_none() {
+            let specified = self.pod.map(|pod| SpecifiedLimits {
+                pod_bytes: pod.memory_limit_bytes,
+                container_bytes: self
+                    .api_container
+                    .and_then(|container| container.memory_limit_bytes),
+                is_place_known: self.api_container.is_some() || report.sandbox,
+            });
+            (report.limit_owner, report.limit_source) =
+                limit_owner::decide(&report.kill, specified);
         }
         if let Some(pod) = &mut report.pod {
             if let Some(PodName { namespace, name }) = self.pod_name {
@@ -98,9 +107,6 @@ impl Identity<'_> {
             }
             container.kind = self.api_container.map(|container| container.kind);
             container.image = self.image().cloned();
-        }
-        if let Some(pod) = self.pod {
-            pod_limit::refine(report, pod, self.api_container);
         }
     }
 }

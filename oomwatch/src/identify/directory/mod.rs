@@ -12,7 +12,6 @@
 mod identity;
 mod lookup;
 mod persist;
-mod pod_limit;
 #[cfg(test)]
 mod tests;
 
@@ -299,12 +298,20 @@ impl Directory {
         }
     }
 
-    /// Fills in what is known of a kill, and says whether to wait for more. May be repeated as more becomes known.
+    /// Fills in what is known of a kill: names, limit owner and main process. An empty directory decides by the kill's facts
+    /// alone, as for a kill in a saved log.
+    pub fn decide(&self, report: &mut Report) {
+        self.look_up(report).apply(report);
+    }
+
+    /// Fills in what is known of a kill as [`Directory::decide`] does, and says whether to wait for more. May be repeated as
+    /// more becomes known.
     pub fn identify(&self, report: &mut Report, arrival: Arrival) -> Resolution {
+        let identity = self.look_up(report);
         if report.pod.is_none() && report.container.is_none() {
+            identity.apply(report);
             return Resolution::Complete;
         }
-        let identity = self.look_up(report);
         let resolution = self.resolution(report, &identity, arrival);
         let is_unstarted = resolution == Resolution::Unknown
             && self.is_unstarted_sandbox(report, &identity, arrival);

@@ -50,12 +50,58 @@ impl LimitOwner {
     }
 }
 
-/// Decides whose limit was hit, from the kernel's facts alone.
+/// The memory limits in a pod's specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecifiedLimits {
+    /// The limit of the pod as a whole.
+    pub pod_bytes: Option<u64>,
+    /// The limit of the victim's container.
+    pub container_bytes: Option<u64>,
+    /// Whether it is known where in the pod the victim was: in a container of the specification, or in the sandbox.
+    pub is_place_known: bool,
+}
+
+/// Limits are whole pages in the kernel, and no page is larger.
+const LARGEST_PAGE_BYTES: u64 = 64 << 10;
+
+/// Decides whose limit was hit, and where a pod's limit comes from: from the kill's facts, and where the pod's cgroup ran out
+/// also from the pod's specification, if that is known.
 ///
-/// Absent if it is not known what ran out, and for a pod's cgroup seen in the kernel log: that has only the pod's limit,
-/// which may be its own or its only container's.
+/// The owner is absent if it is not known what ran out, and for a pod's cgroup that only the kernel log and no specification
+/// tells of: the log has only the pod's limit, which may be its own or its only container's.
 #[must_use]
-pub fn limit_owner(kill: &Kill) -> Option<LimitOwner> {
+pub fn decide(
+    kill: &Kill,
+    specified: Option<SpecifiedLimits>,
+) -> (Option<LimitOwner>, Option<LimitSource>) {
+    let by_kernel = by_kernel(kill);
+    let Some(specified) = specified else {
+        return (by_kernel, None);
+    };
+    let oom = kill.oom_level.and_then(|level| kill.limits.get(level));
+    let Some(pod) = oom
+        .filter(|oom| kill.scope == Scope::Memcg && cgroup::level(&oom.cgroup.path) == Level::Pod)
+    else {
+        return (by_kernel, None);
+    };
+    if specified.pod_bytes.is_some() {
+        return (Some(LimitOwner::Pod), Some(LimitSource::PodResources));
+    }
+    // The kubelet sets the sum of the containers' limits on the pod: with one container the pod's cgroup runs out.
+    let is_containers = specified
+        .container_bytes
+        .zip(pod.limit_bytes)
+        .is_some_and(|(own, limit)| own >= limit && own - limit < LARGEST_PAGE_BYTES);
+    let owner = if is_containers {
+        Some(LimitOwner::Container)
+    } else {
+        by_kernel.or(specified.is_place_known.then_some(LimitOwner::Pod))
+    };
+    (owner, Some(LimitSource::ContainerLimits))
+}
+
+/// Whose limit was hit by the kernel's facts alone.
+fn by_kernel(kill: &Kill) -> Option<LimitOwner> {
     match kill.scope {
         Scope::System => Some(LimitOwner::Node),
         Scope::Unknown => None,

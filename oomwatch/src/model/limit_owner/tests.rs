@@ -10,7 +10,7 @@ fn owner(levels: &[(&str, Option<u64>)], oom_level: usize) -> Option<LimitOwner>
         .iter()
         .map(|(path, mebibytes)| testing::limit(path, 1, mebibytes.map(|n| n * MIB)))
         .collect();
-    limit_owner(&Kill {
+    by_kernel(&Kill {
         scope: Scope::Memcg,
         limits,
         oom_level: Some(oom_level),
@@ -156,14 +156,19 @@ fn system_oom_is_the_nodes_and_an_unknown_cgroup_has_no_owner() {
         oom_level,
         ..testing::kill()
     };
+    let specified = Some(SpecifiedLimits {
+        pod_bytes: Some(40 * MIB),
+        container_bytes: None,
+        is_place_known: true,
+    });
     assert_eq!(
-        limit_owner(&kill(Scope::System, None)),
-        Some(LimitOwner::Node)
+        decide(&kill(Scope::System, None), specified),
+        (Some(LimitOwner::Node), None)
     );
-    assert_eq!(limit_owner(&kill(Scope::Unknown, None)), None);
-    assert_eq!(limit_owner(&kill(Scope::Unknown, Some(0))), None);
-    assert_eq!(limit_owner(&kill(Scope::Memcg, None)), None);
-    assert_eq!(limit_owner(&kill(Scope::Memcg, Some(99))), None);
+    assert_eq!(by_kernel(&kill(Scope::Unknown, None)), None);
+    assert_eq!(by_kernel(&kill(Scope::Unknown, Some(0))), None);
+    assert_eq!(by_kernel(&kill(Scope::Memcg, None)), None);
+    assert_eq!(by_kernel(&kill(Scope::Memcg, Some(99))), None);
 }
 
 #[test]
@@ -178,5 +183,75 @@ fn names_are_the_same_in_lines_and_in_json() {
     ] {
         let json = serde_json::to_value(owner).expect("serialize");
         assert_eq!(json, owner.as_str());
+    }
+}
+
+#[test]
+fn limit_of_a_pod_is_attributed_by_its_specification() {
+    use LimitOwner::{Container, Pod};
+    use LimitSource::{ContainerLimits, PodResources};
+    let specified = |pod_bytes, container_bytes, is_place_known| SpecifiedLimits {
+        pod_bytes,
+        container_bytes,
+        is_place_known,
+    };
+    let mib = |n: u64| Some(n * MIB);
+    let nearly = Some(40 * MIB + LARGEST_PAGE_BYTES - 1);
+    let too_large = Some(40 * MIB + LARGEST_PAGE_BYTES);
+    let too_small = Some(40 * MIB - 1);
+    for (specified, owner, source) in [
+        (None, None, None),
+        (
+            Some(specified(mib(40), mib(40), true)),
+            Some(Pod),
+            Some(PodResources),
+        ),
+        (
+            Some(specified(None, mib(40), true)),
+            Some(Container),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, nearly, true)),
+            Some(Container),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, too_large, true)),
+            Some(Pod),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, too_small, true)),
+            Some(Pod),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, None, true)),
+            Some(Pod),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, None, false)),
+            None,
+            Some(ContainerLimits),
+        ),
+    ] {
+        let kill = Kill {
+            scope: Scope::Memcg,
+            attribution: Attribution::Kmsg,
+            limits: vec![
+                testing::limit(&testing::container_path(), 1, None),
+                testing::limit(POD, 2, mib(40)),
+            ],
+            oom_level: Some(1),
+            ..testing::minimal_kill()
+        };
+        assert_eq!(decide(&kill, specified), (owner, source), "{specified:?}");
+        let of_container = Kill {
+            oom_level: Some(0),
+            ..kill
+        };
+        assert_eq!(decide(&of_container, specified), (Some(Container), None));
     }
 }

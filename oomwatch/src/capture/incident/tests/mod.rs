@@ -4,7 +4,7 @@ mod memory;
 
 use super::*;
 use crate::{
-    model::kill::{Hooks, MainProcess, Trigger, Victim},
+    model::kill::{Hooks, Trigger, Victim},
     testing::{cgroup, limit},
 };
 
@@ -58,7 +58,7 @@ fn mark(pid: u32, sigkill: Sigkill) -> Mark {
             start_boot_time_ns: Some(u64::from(pid)),
             cgroup: Some(cgroup("/a/b", 20)),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: Trigger {
             pid: Some(TRIGGER),

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     capture::kmsg::line::{Killed, Message, split_last},
     model::kill::{
-        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, NonKill, NonKillKind,
-        Scope, Source, Trigger, Victim,
+        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, NonKill, NonKillKind, Scope, Source,
+        Trigger, Victim,
     },
 };
 
@@ -149,7 +149,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
             start_boot_time_ns: None,
             cgroup: path.map(cgroup),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         missing: Vec::new(),
     };

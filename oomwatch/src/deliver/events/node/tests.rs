@@ -115,7 +115,7 @@ fn unknown_scope_is_not_taken_for_the_system() {
 #[test]
 fn system_oom_whose_victim_is_in_a_container_is_the_nodes() {
     let report = system_kill(b"stress", 1000);
-    assert!(report.container.is_some() && report.kill.victim.main_process == MainProcess::Yes);
+    assert!(report.container.is_some() && report.main_process == MainProcess::Yes);
     assert!(event(&report).is_some());
 }
 

@@ -88,7 +88,7 @@ fn reason(report: &Report) -> &'static str {
         Group::None | Group::BelowContainer => false,
         Group::Container | Group::Other => true,
     };
-    match report.kill.victim.main_process {
+    match report.main_process {
         _ if whole || report.sandbox => CONTAINER,
         MainProcess::Yes => CONTAINER,
         MainProcess::No | MainProcess::Unknown => PROCESS,

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{
         kill::{Attribution, MainProcess, Scope},
-        limit_owner::{self, LimitOwner, LimitSource},
+        limit_owner::{LimitOwner, LimitSource},
     },
     testing::POD,
 };
@@ -30,9 +30,10 @@ fn main_process_is_decided_by_the_first_process_or_the_exit_code() {
         };
         directory.insert_container(CONTAINER_ID.to_owned(), container, Instant::now());
         let mut report = report();
-        report.kill.victim.main_process = MainProcess::Unknown;
+        report.kill.victim.is_namespace_init = None;
+        report.main_process = MainProcess::Unknown;
         let resolution = directory.identify(&mut report, now());
-        assert_eq!(report.kill.victim.main_process, expected);
+        assert_eq!(report.main_process, expected);
         let complete = expected != MainProcess::Unknown;
         assert_eq!(
             resolution == Resolution::Complete,
@@ -40,10 +41,45 @@ fn main_process_is_decided_by_the_first_process_or_the_exit_code() {
             "{init_pid:?} {exit_code:?}"
         );
 
-        // The kernel's answer stays.
-        report.kill.victim.main_process = MainProcess::Yes;
-        directory.identify(&mut report, now());
-        assert_eq!(report.kill.victim.main_process, MainProcess::Yes);
+        // The kernel's answer comes first.
+        for (is_namespace_init, expected) in [(true, MainProcess::Yes), (false, MainProcess::No)] {
+            report.kill.victim.is_namespace_init = Some(is_namespace_init);
+            directory.identify(&mut report, now());
+            assert_eq!(report.main_process, expected);
+        }
+    }
+}
+
+#[test]
+fn decision_stays_when_the_runtime_has_removed_the_container() {
+    let mut report = report();
+    report.kill.victim.is_namespace_init = None;
+    report.main_process = MainProcess::No;
+    report.limit_owner = Some(LimitOwner::Pod);
+    report.limit_source = Some(LimitSource::PodResources);
+    with_cri().identify(&mut report, now());
+    assert_eq!(report.main_process, MainProcess::No);
+    assert_eq!(report.limit_owner, Some(LimitOwner::Pod));
+    assert_eq!(report.limit_source, Some(LimitSource::PodResources));
+}
+
+#[test]
+fn empty_directory_decides_by_the_facts_of_the_kill() {
+    let mut own = report();
+    own.limit_owner = None;
+    own.main_process = MainProcess::Unknown;
+    let mut pods = pod_ran_out(Attribution::Kmsg, 40 * MIB);
+    let mut hosts = testing::minimal_report();
+    hosts.kill.scope = Scope::System;
+    for (report, owner, main_process) in [
+        (&mut own, Some(LimitOwner::Container), MainProcess::Yes),
+        (&mut pods, None, MainProcess::Yes),
+        (&mut hosts, Some(LimitOwner::Node), MainProcess::Unknown),
+    ] {
+        Directory::default().decide(report);
+        assert_eq!(report.limit_owner, owner);
+        assert_eq!(report.limit_source, None);
+        assert_eq!(report.main_process, main_process);
     }
 }
 
@@ -94,7 +130,7 @@ fn pod_ran_out(attribution: Attribution, limit_bytes: u64) -> Report {
     report.kill.limits[0].limit_bytes = None;
     report.kill.limits[1] = testing::limit(POD, 4004, Some(limit_bytes));
     report.kill.oom_level = Some(1);
-    report.limit_owner = limit_owner::limit_owner(&report.kill);
+    report.limit_owner = None;
     report
 }
 
@@ -161,7 +197,6 @@ fn limits_of_other_levels_are_not_changed_by_the_specification() {
     let mut system = self::report();
     system.kill.scope = Scope::System;
     system.kill.oom_level = None;
-    system.limit_owner = Some(LimitOwner::Node);
     directory.identify(&mut system, now());
     assert_eq!(system.limit_owner, Some(LimitOwner::Node));
     assert_eq!(system.limit_source, None);

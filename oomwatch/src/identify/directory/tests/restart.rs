@@ -47,7 +47,8 @@ fn late(at: Instant) -> Arrival {
 fn kill_while_the_agent_was_down_is_named_from_the_history() {
     let mut before = full();
     let mut expected = report();
-    expected.kill.victim.main_process = MainProcess::Unknown;
+    expected.kill.victim.is_namespace_init = None;
+    expected.main_process = MainProcess::Unknown;
     let mut report = expected.clone();
     before.identify(&mut expected, now());
 
@@ -58,7 +59,7 @@ fn kill_while_the_agent_was_down_is_named_from_the_history() {
     assert_eq!(report.container, expected.container);
     assert_eq!(report.pod, expected.pod);
     assert!(report.pod.as_ref().is_some_and(|pod| pod.events_off));
-    assert_eq!(report.kill.victim.main_process, MainProcess::Yes);
+    assert_eq!(report.main_process, MainProcess::Yes);
     // What is saved already is not saved again.
     assert_eq!(after.changes(), []);
 }
@@ -171,10 +172,11 @@ fn first_process_of_a_restartable_container_is_not_restored() {
     let directory = restored(&saved(&mut before), at);
     let mut report = report();
     report.pod = None;
-    report.kill.victim.main_process = MainProcess::Unknown;
+    report.kill.victim.is_namespace_init = None;
+    report.main_process = MainProcess::Unknown;
     directory.identify(&mut report, late(at));
     assert_eq!(names(&report), [None, None, Some("web")]);
-    assert_eq!(report.kill.victim.main_process, MainProcess::Unknown);
+    assert_eq!(report.main_process, MainProcess::Unknown);
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn pod_is_saved_once_and_deleted_once() {
     let mut directory = with_cri();
     directory.set_watch(WatchState::Up);
     let mut written = 0;
-    let (pods, every) = (3600, 10);
+    let (pods, every) = (900, 10);
     for second in 0..pods {
         let at = start + Duration::from_secs(second);
         let uid = format!("uid-{second}");
