@@ -10,12 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    capture::{
-        kmsg::{
-            assemble::{Assembler, LogItem, Trust},
-            log_file::Saved,
-        },
-        observer::Way,
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        log_file::Saved,
     },
     deliver::{
         http::DEFAULT_PORT,
@@ -23,6 +20,7 @@ use oomwatch::{
     },
     identify::directory::Directory,
     model::{
+        backend::Backend,
         cgroup::Qos,
         report::{Container, Pod, Report},
     },
@@ -76,7 +74,7 @@ fn report() -> Report {
 /// What `/metrics` says when all has happened that makes a metric.
 fn exposed() -> String {
     let metrics = Metrics::new();
-    metrics.hooks(Way::Log);
+    metrics.backend(Backend::Kmsg);
     metrics.api_watch_up(true);
     let now = Timestamp::now();
     metrics.kill(&report(), now);

@@ -16,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-use crate::model::kill::Victim;
-
 /// How long a kill waits for its victim's arguments.
 const TIMEOUT: Duration = Duration::from_millis(5);
 
@@ -49,13 +47,12 @@ impl Reader {
 
     /// The arguments; absent if the process is gone, if its id is another process's by now, and after the timeout.
     #[must_use]
-    pub fn read(&self, victim: &Victim) -> Option<Vec<Vec<u8>>> {
-        let start_ns = victim.start_boot_time_ns?;
+    pub fn read(&self, pid: u32, start_ns: u64) -> Option<Vec<Vec<u8>>> {
         if self.threads.fetch_add(1, Ordering::Relaxed) >= MAX_THREADS {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let (proc_root, threads, pid) = (self.proc_root.clone(), self.threads.clone(), victim.pid);
+        let (proc_root, threads) = (self.proc_root.clone(), self.threads.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
         let spawned = thread::Builder::new()
             .name("cmdline".into())

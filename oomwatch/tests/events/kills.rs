@@ -3,7 +3,8 @@
 use oomwatch::{
     identify::directory::Directory,
     model::{
-        kill::{Attribution, Cgroup, Constraint, Hooks, Kill, Limit, Scope, Source, Victim},
+        backend::Backend,
+        kill::{Attribution, Cgroup, Constraint, Kill, Limit, Scope, Source, Victim},
         limit_owner::LimitOwner,
         report::{Container, ContainerKind, Host, Report},
     },
@@ -83,7 +84,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
         boot_time_ns: Some(now_ns),
         incident_boot_time_ns: Some(now_ns),
         source: Source::Bpf,
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,

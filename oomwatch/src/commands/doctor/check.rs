@@ -11,7 +11,7 @@ pub(super) use crate::sys::error_chain::{error_chain, os_error};
 #[serde(rename_all = "lowercase")]
 pub(super) enum Group {
     Kernel,
-    Hooks,
+    Backends,
     Cgroups,
     Privileges,
     Sources,

@@ -2,18 +2,19 @@
 
 use std::str::FromStr;
 
-use crate::{
-    cli::FilterArgs,
-    model::{kill::Scope, report::Report},
-};
+use crate::model::{kill::Scope, report::Report};
 
 /// Conditions that a report must all meet to be shown. A report without the field in question meets none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Filter {
-    namespace: Option<String>,
-    container: Option<String>,
-    cgroup: Option<CgroupPath>,
-    scope: Option<Scope>,
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The container's name, or a prefix of its id.
+    pub container: Option<String>,
+    /// The victim's cgroup or an ancestor of it.
+    pub cgroup: Option<CgroupPath>,
+    /// What ran out of memory.
+    pub scope: Option<Scope>,
 }
 
 /// A cgroup path from the root of its hierarchy, without a final `/`: the root itself is empty.
@@ -39,23 +40,6 @@ impl FromStr for CgroupPath {
 }
 
 impl Filter {
-    /// Takes what the user typed.
-    #[must_use]
-    pub fn new(args: FilterArgs) -> Self {
-        let FilterArgs {
-            namespace,
-            container,
-            cgroup,
-            scope,
-        } = args;
-        Self {
-            namespace,
-            container,
-            cgroup,
-            scope,
-        }
-    }
-
     /// Whether to show a report.
     #[must_use]
     pub fn matches(&self, report: &Report) -> bool {
