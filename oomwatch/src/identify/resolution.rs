@@ -9,9 +9,9 @@ pub enum Resolution {
     Complete,
     /// More may be known soon: from the watch of the pods, or from the answer to this query.
     Wait(Option<Query>),
-    /// The pod is known, and only its status will tell which of its containers this is.
+    /// The pod is known, and only its status can identify the container.
     WaitForStatus,
-    /// No source will tell more.
+    /// No source has more.
     Unknown,
 }
 

@@ -14,8 +14,7 @@ const EXIT_KILLED: i32 = 137;
 /// Exit code that runtimes report if they do not know the real one.
 const EXIT_UNKNOWN: i32 = 255;
 
-/// What the directory has about one kill; empty without a directory.
-#[derive(Default)]
+/// What the directory has about one kill.
 pub(super) struct Identity<'a> {
     pub(super) pod: Option<&'a ApiPod>,
     pub(super) pod_name: Option<&'a PodName>,
@@ -99,14 +98,15 @@ impl Identity<'_> {
                 pod.namespace = Some(namespace.clone());
                 pod.name = Some(name.clone());
             }
-            pod.events_off = self.pod.is_some_and(|pod| pod.events_off);
+            pod.events_off = self.pod.map_or(pod.events_off, |pod| pod.events_off);
         }
         if let Some(container) = &mut report.container {
             if let Some(name) = self.container_name {
                 container.name = Some(name.to_owned());
             }
-            container.kind = self.api_container.map(|container| container.kind);
-            container.image = self.image().cloned();
+            let kind = self.api_container.map(|container| container.kind);
+            container.kind = kind.or(container.kind);
+            container.image = self.image().or(container.image.as_ref()).cloned();
         }
     }
 }

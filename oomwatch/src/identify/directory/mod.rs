@@ -213,8 +213,8 @@ impl Directory {
         self.statuses.expire(now);
     }
 
-    /// Ids of the containers whose first process only CRI can tell, because they share a PID namespace, and for which CRI was
-    /// not queried yet.
+    /// Ids of the containers whose first process only CRI knows, because they share a PID namespace, and for which CRI was not
+    /// queried yet.
     #[must_use]
     pub fn containers_without_init_pid(&self) -> Vec<String> {
         if self.cri.is_none() {

@@ -130,102 +130,107 @@ fn full_queue_releases_the_oldest_kill() {
 /// What can happen to a queue.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A kill of this container arrives.
-    Kill(usize),
-    /// A source answers for this container: its kills resolve so from now on.
-    Answer(usize, Resolution),
-    /// Time passes, in milliseconds, up to the next deadline of the queue or beyond it.
+    /// A kill of this container arrives, and resolves like this at first.
+    Kill(usize, Resolution),
+    /// A source answers: one of the kills so far resolves like this from now on.
+    Answer(prop::sample::Index, Resolution),
+    /// Milliseconds pass.
     Sleep(u64),
     Shutdown,
 }
 
 const CONTAINERS: [&str; 3] = ["a", "b", "c"];
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let resolution = prop_oneof![
+fn resolutions() -> impl Strategy<Value = Resolution> {
+    prop_oneof![
         Just(Resolution::Complete),
         Just(Resolution::Unknown),
         Just(Resolution::Wait(None)),
         Just(Resolution::WaitForStatus),
-    ];
-    let container = 0..CONTAINERS.len();
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let kill = (0..CONTAINERS.len(), resolutions());
+    let answer = (any::<prop::sample::Index>(), resolutions());
     let step = prop_oneof![
-        4 => container.clone().prop_map(Step::Kill),
-        3 => (container, resolution).prop_map(|(container, to)| Step::Answer(container, to)),
+        4 => kill.prop_map(|(container, resolution)| Step::Kill(container, resolution)),
+        3 => answer.prop_map(|(kill, resolution)| Step::Answer(kill, resolution)),
         3 => prop_oneof![0..600_u64, 0..20_000_u64].prop_map(Step::Sleep),
         1 => Just(Step::Shutdown),
     ];
     prop::collection::vec(step, 1..40)
 }
 
-/// A kill as the test expects it to leave.
-struct Expected {
+/// A kill, and how it resolves now. Its pid is its index.
+struct Pushed {
     container: usize,
+    resolution: Resolution,
     arrived: Instant,
-    left: bool,
+    has_left: bool,
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
-    fn every_order_of_kill_answer_timeout_and_shutdown_keeps_the_promises(steps in steps()) {
+    fn every_order_of_kill_answer_timeout_and_shutdown_keeps_order_and_timeouts(steps in steps()) {
         let mut now = Instant::now();
         let mut queue = PendingQueue::default();
-        let mut resolutions = [const { Resolution::Wait(None) }; CONTAINERS.len()];
-        let mut kills: Vec<Expected> = Vec::new();
-        let mut shutdown = false;
+        let mut kills: Vec<Pushed> = Vec::new();
+        let mut is_shutdown = false;
         for step in steps {
-            if let Step::Answer(container, resolution) = &step {
-                resolutions[*container] = resolution.clone();
+            let mut pushed = None;
+            match step {
+                Step::Kill(container, resolution) => {
+                    let pid = u32::try_from(kills.len()).expect("few");
+                    pushed = Some(report(CONTAINERS[container], pid));
+                    kills.push(Pushed { container, resolution, arrived: now, has_left: false });
+                }
+                Step::Answer(kill, resolution) if !kills.is_empty() => {
+                    kill.get_mut(&mut kills).resolution = resolution;
+                }
+                Step::Answer(..) => {}
+                Step::Sleep(milliseconds) => now += Duration::from_millis(milliseconds),
+                Step::Shutdown => {
+                    is_shutdown = true;
+                    queue.close();
+                }
             }
             let identify = |report: &mut Report, _: Arrival| {
-                let id = &report.container.as_ref().expect("the container").id;
-                let container = CONTAINERS.iter().position(|known| known == id);
-                resolutions[container.expect("a known container")].clone()
+                kills[report.kill.victim.pid as usize].resolution.clone()
             };
-            match step {
-                Step::Kill(container) => {
-                    let pid = u32::try_from(kills.len()).expect("few");
-                    kills.push(Expected { container, arrived: now, left: false });
-                    queue.push(report(CONTAINERS[container], pid), arrival(now), identify);
-                }
-                Step::Answer(..) => queue.poll(now, identify),
-                Step::Sleep(milliseconds) => {
-                    now += Duration::from_millis(milliseconds);
-                    queue.poll(now, identify);
-                }
-                Step::Shutdown => {
-                    shutdown = true;
-                    queue.close();
-                    queue.poll(now, identify);
-                }
+            match pushed {
+                Some(report) => queue.push(report, arrival(now), identify),
+                None => queue.poll(now, identify),
             }
             for pid in pids(&mut queue) {
+                // Each once, and in order within a container.
                 let index = pid as usize;
                 let container = kills[index].container;
-                // In order within a container, and each once.
-                let is_next = |kill: &Expected| kill.container == container && !kill.left;
+                let is_next = |kill: &Pushed| kill.container == container && !kill.has_left;
                 prop_assert_eq!(kills.iter().position(is_next), Some(index));
-                kills[index].left = true;
+                kills[index].has_left = true;
             }
-            // No container whose kills resolve keeps one, and none waits past its time.
-            for (container, resolution) in resolutions.iter().enumerate() {
-                let timeout = match resolution {
+            for container in 0..CONTAINERS.len() {
+                // The first of a container leaves when it is resolved, and at its timeout at the latest.
+                let mut waiting = kills.iter().filter(|kill| kill.container == container && !kill.has_left);
+                let Some(first) = waiting.next() else { continue };
+                let timeout = match first.resolution {
                     Resolution::Complete | Resolution::Unknown => Duration::ZERO,
-                    Resolution::WaitForStatus if !shutdown => POD_STATUS_TIMEOUT,
+                    Resolution::WaitForStatus if !is_shutdown => POD_STATUS_TIMEOUT,
                     Resolution::Wait(_) | Resolution::WaitForStatus => LOOKUP_TIMEOUT,
                 };
-                let mut waiting = kills.iter().filter(|kill| kill.container == container && !kill.left);
-                if let Some(first) = waiting.next() {
-                    prop_assert!(now < first.arrived + timeout, "{resolution:?} after {:?}", now - first.arrived);
-                    prop_assert!(queue.deadline().is_some_and(|deadline| deadline <= first.arrived + timeout));
-                }
+                let deadline = first.arrived + timeout;
+                prop_assert!(now < deadline, "{:?} after {:?}", first.resolution, now - first.arrived);
+                prop_assert!(queue.deadline().is_some_and(|next| now < next && next <= deadline));
             }
         }
-        // Nothing is lost: shutdown ends every wait within the short timeout.
+        // No kill is lost: after a shutdown every wait ends within the short timeout.
         queue.close();
         queue.poll(now + LOOKUP_TIMEOUT, wait);
         let rest = pids(&mut queue).len();
-        prop_assert_eq!(rest, kills.iter().filter(|kill| !kill.left).count());
+        prop_assert_eq!(rest, kills.iter().filter(|kill| !kill.has_left).count());
         prop_assert_eq!(queue.deadline(), None);
     }
 }

@@ -67,8 +67,8 @@ const LARGEST_PAGE_BYTES: u64 = 64 << 10;
 /// Decides whose limit was hit, and where a pod's limit comes from: from the kill's facts, and where the pod's cgroup ran out
 /// also from the pod's specification, if that is known.
 ///
-/// The owner is absent if it is not known what ran out, and for a pod's cgroup that only the kernel log and no specification
-/// tells of: the log has only the pod's limit, which may be its own or its only container's.
+/// The owner is absent if it is not known what ran out, and for a pod's cgroup if the kill is from the kernel log and the
+/// specification is not known: the log has only the pod's limit, which may be its own or its only container's.
 #[must_use]
 pub fn decide(
     kill: &Kill,
