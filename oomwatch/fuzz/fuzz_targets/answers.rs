@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     deliver::{
-        events::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, judge},
+        events::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, classify_response},
         json,
     },
     identify::{
@@ -98,9 +98,9 @@ fn events(bytes: &[u8]) {
         let retry_after = parts.next().and_then(|text| str::from_utf8(text).ok());
         let body = parts.next().unwrap_or_default();
         for method in [Method::Create, Method::Count] {
-            let _ = judge(method, status, retry_after, body);
+            let _ = classify_response(method, status, retry_after, body);
         }
-        let answer = judge(request.method, status, retry_after, body);
+        let answer = classify_response(request.method, status, retry_after, body);
         recorder.answered(&request.event.metadata, &answer, now_ns, 0.5);
         assert!(recorder.pending() <= 1);
     }
