@@ -6,11 +6,10 @@ use std::{error::Error, io, iter};
 pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let causes = iter::successors(error.source(), |&error| error.source());
     causes.fold(text_of(error), |text, cause| {
-        let cause_text = text_of(cause);
-        if text.ends_with(&cause_text) || text.ends_with(&cause.to_string()) {
+        if text.ends_with(&cause.to_string()) {
             text
         } else {
-            format!("{text}: {cause_text}")
+            format!("{text}: {}", text_of(cause))
         }
     })
 }
@@ -29,7 +28,7 @@ pub(crate) fn os_error(error: &io::Error) -> String {
         return text;
     };
     let mut characters = answer.chars();
-    let first = characters.next().map(|first| first.to_lowercase());
+    let first = characters.next().map(char::to_lowercase);
     first.into_iter().flatten().chain(characters).collect()
 }
 
