@@ -7,7 +7,7 @@ use oomwatch::{
         bounded_lines::Lines,
         log_file::Saved,
     },
-    model::report::Report,
+    model::report::{Origin, Report},
 };
 
 /// UID of the pod of [`report`].
@@ -29,7 +29,7 @@ pub fn report() -> Report {
     let mut assembler = Assembler::new(Trust::Kernel);
     while let Some(line) = lines.next_line().expect("memory can be read") {
         if let Some(LogItem::Kill(kill)) = assembler.push(&saved.parse(line)) {
-            let report = Report::from_log(*kill, None);
+            let report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
             let id = report.container.as_ref().map(|container| &*container.id);
             assert_eq!(id, Some(CONTAINER_ID));
             assert_eq!(report.pod.as_ref().map(|pod| &*pod.uid), Some(POD_UID));

@@ -20,7 +20,10 @@ use crate::{
     commands::exit::Exit,
     deliver::printer::{OutputConfig, Printer},
     identify::directory::Directory,
-    model::{filter::Filter, report::Report},
+    model::{
+        filter::Filter,
+        report::{Origin, Report},
+    },
 };
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -102,7 +105,12 @@ impl Shown {
         match found {
             None => return Ok(()),
             Some(LogItem::Kill(kill)) => {
-                let mut report = Report::from_log(*kill, self.node.as_deref());
+                let mut report = Report::new(
+                    kill.into_kill(),
+                    Origin::SavedLog {
+                        node: self.node.as_deref(),
+                    },
+                );
                 Directory::default().decide(&mut report);
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;

@@ -6,8 +6,9 @@ use oomwatch::{
         backend::Backend,
         kill::{Attribution, Cgroup, Constraint, Kill, Limit, Scope, Source, Victim},
         limit_owner::LimitOwner,
-        report::{Container, ContainerKind, Host, Report},
+        report::{Container, ContainerKind, Host, Origin, Report},
     },
+    sys::clock,
 };
 
 use crate::delivery::NODE;
@@ -65,7 +66,13 @@ pub(crate) fn of_system(pid: u32) -> Report {
 }
 
 fn report(kill: Kill) -> Report {
-    let mut report = Report::new(kill, &host());
+    let mut report = Report::new(
+        kill,
+        Origin::Boot {
+            host: &host(),
+            now: clock::sample(),
+        },
+    );
     Directory::default().decide(&mut report);
     report
 }
@@ -90,6 +97,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
         constraint: None,
         allocation: None,
         group_kill: Some(false),
+        log_key: None,
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,

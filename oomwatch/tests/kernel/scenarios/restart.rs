@@ -9,7 +9,7 @@ use std::{
 };
 
 use oomwatch::capture::bpf::{
-    self, Probe, ProbeError, RING_BYTES, offsets,
+    Probe, ProbeError, RING_BYTES, offsets,
     pins::{Name, Pins},
     programs,
 };
