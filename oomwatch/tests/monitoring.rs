@@ -49,6 +49,7 @@ fn report() -> Report {
         })
         .expect("a kill in the log");
     let mut report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
+    Directory::default().decide(&mut report);
     report.pod = Some(Pod {
         namespace: Some("shop".to_owned()),
         name: Some("cart-0".to_owned()),

@@ -1,5 +1,5 @@
-//! What API server and runtimes answer: pods, containers, files beside them, and what becomes of Events. The first byte
-//! says which of these.
+//! Responses of API server and runtimes: pods, containers, files of a process, and responses to Events. The first byte selects
+//! one of these.
 #![no_main]
 
 use std::{
@@ -17,8 +17,9 @@ use oomwatch::{
         json,
     },
     identify::{
-        directory::{Arrival, Directory, Standing},
-        fuzzing,
+        directory::{Directory, WatchState},
+        fuzz,
+        resolution::Arrival,
     },
     model::report::Report,
 };
@@ -31,26 +32,26 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     match kind {
-        b'p' => named(|directory, now| fuzzing::pods(bytes, directory, now)),
-        b'c' => named(|directory, now| fuzzing::containers(bytes, directory, now)),
-        b'd' => named(|directory, now| fuzzing::docker(bytes, CONTAINER_ID, directory, now)),
-        b'f' => fuzzing::files(bytes, POD_UID, CONTAINER_ID),
+        b'p' => named(|directory, now| fuzz::pods(bytes, directory, now)),
+        b'c' => named(|directory, now| fuzz::containers(bytes, directory, now)),
+        b'd' => named(|directory, now| fuzz::docker(bytes, CONTAINER_ID, directory, now)),
+        b'f' => fuzz::files(bytes, POD_UID, CONTAINER_ID),
         b'e' => events(bytes),
         _ => {}
     }
 });
 
-/// Whatever was told, a kill gets names or none, and can be shown.
-fn named(tell: impl FnOnce(&mut Directory, Instant)) {
+/// Whatever the sources report, a kill gets names or none, and can be printed.
+fn named(report_to: impl FnOnce(&mut Directory, Instant)) {
     let mut directory = Directory::default();
-    directory.use_cri();
-    directory.use_docker();
-    directory.set_kubernetes(Standing::Up);
+    directory.enable_cri();
+    directory.enable_docker();
+    directory.set_watch(WatchState::Up);
     let now = Instant::now();
-    tell(&mut directory, now);
+    report_to(&mut directory, now);
     let mut report = REPORT.clone();
     let killed = Some(now);
-    let _ = directory.name(&mut report, Arrival { at: now, killed });
+    let _ = directory.identify(&mut report, Arrival { at: now, killed });
     assert_eq!(report.id, REPORT.id);
     let _ = directory.pod_names();
     let text = json::kill_to_json(&report).expect("serialize");
@@ -62,8 +63,8 @@ fn named(tell: impl FnOnce(&mut Directory, Instant)) {
     let _ = oomwatch::deliver::events::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
 }
 
-/// A line for each answer: two bytes of a status, `Retry-After` up to a space, and the body. Of one incident that is to
-/// be told one at most is pending, and after a day none.
+/// One line per response: two bytes of a status, `Retry-After` up to a space, and the body. At most one Event of an incident is
+/// pending, and none after a day.
 fn events(bytes: &[u8]) {
     let mut report = REPORT.clone();
     if let Some(pod) = &mut report.pod {

@@ -16,7 +16,7 @@ use oomwatch::{
     cli::{Cli, Command},
     commands::{agent::AgentConfig, report::ReportConfig, watch::WatchConfig},
     deliver::events::{Next, Policy, RecordTimes, Recorder, Reporter},
-    identify::fuzzing,
+    identify::fuzz,
     model::report::Report,
 };
 
@@ -72,8 +72,8 @@ fn follow(command: Command) {
         Command::Watch(args) => {
             let config = WatchConfig::from(*args);
             let _ = config.filter.matches(&REPORT);
-            fuzzing::socket(&config.cri_socket);
-            fuzzing::socket(&config.docker_socket);
+            fuzz::socket(&config.cri_socket);
+            fuzz::socket(&config.docker_socket);
         }
         Command::Agent(args) => agent((*args).into()),
         Command::Report(args) => {
@@ -85,8 +85,8 @@ fn follow(command: Command) {
 
 /// An Event is about what was killed, and as it may be.
 fn agent(config: AgentConfig) {
-    fuzzing::socket(&config.cri_socket);
-    fuzzing::socket(&config.docker_socket);
+    fuzz::socket(&config.cri_socket);
+    fuzz::socket(&config.docker_socket);
     let events = config.events;
     let policy = Policy {
         reporter: Reporter {

@@ -1,7 +1,14 @@
 //! What several targets begin with.
 
 use jiff::{Timestamp, tz::Offset};
-use oomwatch::{capture::kmsg::{assemble::{Assembler, LogItem, Trust}, bounded_lines::Lines, log_file::Saved}, model::report::{Report, Origin}};
+use oomwatch::{
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        bounded_lines::Lines,
+        log_file::Saved,
+    },
+    model::report::{Origin, Report},
+};
 
 /// UID of the pod of [`report`].
 pub const POD_UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";

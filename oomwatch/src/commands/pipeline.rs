@@ -1,7 +1,7 @@
 //! What `watch` and `agent` share: captured records, each audited and turned into a report, then named.
 //!
 //! A kill goes through in one direction: [`Observer`] captures it, [`Auditor`] counts it, [`Report::new`] adds its meaning, and
-//! [`Names`] its names. What is printed or delivered, and how much of it, is for the commands to decide.
+//! [`Resolver`] its names. What is printed or delivered, and how much of it, is for the commands to decide.
 
 use std::{convert::Infallible, ops::ControlFlow};
 
@@ -16,7 +16,7 @@ use crate::{
         CaptureItem, Observer,
         cursor::{Cursor, Progress, RingUsage},
     },
-    identify::names::Names,
+    identify::resolver::Resolver,
     model::{
         backend::Backend,
         gap::Gap,
@@ -33,7 +33,7 @@ pub(super) struct Pipeline {
     host: Host,
     observer: Observer,
     auditor: Auditor,
-    names: Names,
+    names: Resolver,
     /// Reads the victims' arguments; absent if they are not wanted.
     arguments: Option<cmdline::Reader>,
 }
@@ -73,7 +73,7 @@ impl Pipeline {
         host: Host,
         observer: Observer,
         auditor: Auditor,
-        names: Names,
+        names: Resolver,
         arguments: Option<cmdline::Reader>,
     ) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Pipeline {
     }
 
     /// Name resolution.
-    pub(super) fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &Resolver {
         &self.names
     }
 

@@ -19,6 +19,7 @@ use crate::{
     },
     commands::exit::Exit,
     deliver::printer::{OutputConfig, Printer},
+    identify::directory::Directory,
     model::{
         filter::Filter,
         report::{Origin, Report},
@@ -104,12 +105,13 @@ impl Shown {
         match found {
             None => return Ok(()),
             Some(LogItem::Kill(kill)) => {
-                let report = Report::new(
+                let mut report = Report::new(
                     kill.into_kill(),
                     Origin::SavedLog {
                         node: self.node.as_deref(),
                     },
                 );
+                Directory::default().decide(&mut report);
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;
                 }

@@ -1,13 +1,15 @@
-//! How long to wait before something is tried again: longer each time, and never in step with others.
+//! Delays between retries: longer each time, and random, so that agents do not retry in step.
 
 use std::time::Duration;
 
 use crate::sys::random;
 
+/// The first bound.
 const FIRST: Duration = Duration::from_millis(500);
+/// The largest bound.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Full jitter: anything up to a bound that doubles.
+/// Full jitter: a random delay up to a bound that doubles with each retry.
 #[derive(Debug)]
 pub(super) struct Backoff {
     bound: Duration,
@@ -18,12 +20,12 @@ impl Backoff {
         Self { bound: FIRST }
     }
 
-    /// It worked.
+    /// Starts over after a success.
     pub(super) fn reset(&mut self) {
         self.bound = FIRST;
     }
 
-    /// It did not: how long to wait now.
+    /// The delay before the next retry.
     pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(LONGEST);
@@ -36,12 +38,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_bounded_and_grow() {
+    fn delays_are_bounded_and_grow() {
         let mut backoff = Backoff::new();
         let mut bound = FIRST;
         for _ in 0..20 {
-            let wait = backoff.next();
-            assert!(wait > Duration::ZERO && wait <= bound, "{wait:?} {bound:?}");
+            let delay = backoff.next();
+            assert!(
+                delay > Duration::ZERO && delay <= bound,
+                "{delay:?} {bound:?}"
+            );
             bound = (bound * 2).min(LONGEST);
         }
         assert_eq!(backoff.bound, LONGEST);

@@ -1,11 +1,9 @@
 //! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
 
-use std::{
-    error::Error,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{error::Error, sync::Arc};
 
 use kube::{Client, Config};
+use parking_lot::Mutex;
 use tokio::time::Duration;
 use tracing::warn;
 
@@ -17,7 +15,7 @@ use crate::{
         http::ComponentHealth,
         metrics::Metrics,
     },
-    identify::names::Names,
+    identify::resolver::Resolver,
     model::{
         persist::{Entry, clock::PersistentClock},
         report::Host,
@@ -114,7 +112,7 @@ impl Api {
     }
 
     /// Has the node's pods watched, if that was asked for.
-    pub(super) fn watch_pods(&self, names: &mut Names, node: &str) {
+    pub(super) fn watch_pods(&self, names: &mut Resolver, node: &str) {
         if let Some(client) = &self.client
             && self.is_pod_watch_on
         {
@@ -148,21 +146,17 @@ impl Api {
 impl ApiHealth {
     fn notice(&self, notice: &DeliveryStat) {
         match notice {
-            DeliveryStat::Delayed { cause, .. } => *self.lock() = Some(*cause),
+            DeliveryStat::Delayed { cause, .. } => *self.0.lock() = Some(*cause),
             DeliveryStat::Settled {
                 outcome: Outcome::Accepted,
                 ..
-            } => *self.lock() = None,
+            } => *self.0.lock() = None,
             DeliveryStat::Settled { .. } => {}
         }
     }
 
     fn get(&self) -> Option<Cause> {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Cause>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 

@@ -46,8 +46,8 @@ use crate::{
         metrics::Metrics,
     },
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     sys::{cmdline, privileges},
@@ -163,8 +163,8 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut api = Api::find(events, pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut names = Names::new(Sources {
-        runtimes: Runtimes {
+    let mut names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: cri_socket,
             docker: docker_socket,
             proc_root: capture.proc_root.clone(),

@@ -25,7 +25,7 @@ use crate::{
         http::{ComponentHealth, Health},
         metrics::Metrics,
     },
-    identify::facts::PodName,
+    identify::objects::PodName,
     model::report::Report,
     store::{Answer, Restored, RowState},
 };
@@ -53,7 +53,7 @@ impl Agent {
         debug!(?standing, open = open.len(), "resuming from the history");
         for (state, report) in open {
             match state {
-                RowState::New => pipeline.names().push_again(report),
+                RowState::New => pipeline.names().push_restored(report),
                 // These were about to be delivered, in this order.
                 RowState::Named | RowState::Told => self.deliver(report, pipeline),
             }
@@ -152,7 +152,7 @@ impl Agent {
     pub(super) fn retry_unresolved(&mut self, pipeline: &Pipeline) {
         if pipeline.names().is_watch_up() == Some(true) {
             for report in self.unresolved.take() {
-                pipeline.names().push_again(report);
+                pipeline.names().push_restored(report);
             }
         }
         while let Some(report) = self.unresolved.expire(Instant::now()) {

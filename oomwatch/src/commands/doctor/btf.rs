@@ -33,7 +33,7 @@ pub(super) fn check_types(
                 }
             };
             let status = selection.without_programs();
-            return check(status, check::error_text(error)).remedy(remedy);
+            return check(status, check::error_chain(error)).remedy(remedy);
         }
     };
     let absent: Vec<_> = offsets

@@ -93,7 +93,7 @@ pub(super) fn checks(facts: &CgroupFacts) -> Vec<Check> {
                     format!(
                         "unknown: failed to read {}: {}",
                         facts.proc_root.join("self/mountinfo").display(),
-                        check::errno_text(error)
+                        check::os_error(error)
                     ),
                 )
                 .remedy(check::proc_remedy(&facts.proc_root)),
@@ -199,7 +199,7 @@ fn on_v2(v2: &Mount, facts: &CgroupFacts) -> Check {
             format!(
                 "unknown: failed to read {}: {}",
                 v2.point.join("cgroup.controllers").display(),
-                check::errno_text(error)
+                check::os_error(error)
             ),
         )
         .remedy("make the cgroup file system readable"),
@@ -241,7 +241,7 @@ fn view(mount: &Mount, is_v1: bool, facts: &CgroupFacts) -> Check {
             return check(
                 NAME,
                 Status::Info,
-                format!("unknown: {}", check::errno_text(error)),
+                format!("unknown: {}", check::os_error(error)),
             );
         }
     };

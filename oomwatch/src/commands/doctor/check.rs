@@ -1,8 +1,10 @@
 //! One check of this machine: what was found, and what to do about it.
 
-use std::{error::Error, io, iter, path::Path};
+use std::path::Path;
 
 use serde::Serialize;
+
+pub(super) use crate::sys::error_chain::{error_chain, os_error};
 
 /// The topic of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,29 +68,6 @@ impl Check {
             ..self
         }
     }
-}
-
-/// An error of the kernel as `strerror` words it, in lower case and without its number.
-pub(super) fn errno_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut characters = text.chars();
-    characters
-        .next()
-        .map(|first| first.to_lowercase().chain(characters).collect())
-        .unwrap_or_default()
-}
-
-/// An error and its causes, separated by colons.
-pub(super) fn error_text(error: &(dyn Error + 'static)) -> String {
-    iter::successors(Some(error), |&error| error.source())
-        .map(|error| {
-            error
-                .downcast_ref::<io::Error>()
-                .map_or_else(|| error.to_string(), errno_text)
-        })
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 /// The remedy if a file of `/proc` cannot be read.

@@ -116,10 +116,7 @@ fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, selection: Selection) ->
         _ => check(
             NAME,
             Status::Warn,
-            format!(
-                "failed to create a ring buffer: {}",
-                check::errno_text(error)
-            ),
+            format!("failed to create a ring buffer: {}", check::os_error(error)),
         )
         .remedy("see Backends"),
     }
@@ -139,7 +136,7 @@ fn locked_down(lockdown: &io::Result<String>, selection: Selection) -> Check {
             return check(
                 "lockdown",
                 Status::Info,
-                format!("unknown: {}", check::errno_text(error)),
+                format!("unknown: {}", check::os_error(error)),
             );
         }
     };

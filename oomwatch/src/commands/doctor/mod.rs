@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn errors_of_the_kernel_are_readable() {
         let error = io::Error::from(ErrorKind::NotFound);
-        assert!(check::errno_text(&error).contains("not found"));
+        assert!(check::os_error(&error).contains("not found"));
         let error = io::Error::from_raw_os_error(libc::EACCES);
-        assert_eq!(check::errno_text(&error), "permission denied");
+        assert_eq!(check::os_error(&error), "permission denied");
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn checks(facts: &PrivilegeFacts, needs: CapabilityNeeds) -> Vec<Chec
             check(
                 "capabilities",
                 Status::Warn,
-                format!("unknown: {}", check::errno_text(error)),
+                format!("unknown: {}", check::os_error(error)),
             )
             .remedy("allow capget(2); the results under Backends are what counts"),
         ],
@@ -173,7 +173,7 @@ fn user_namespace(facts: &PrivilegeFacts) -> Check {
             format!(
                 "unknown: failed to read {}: {}",
                 facts.uid_map_path.display(),
-                check::errno_text(error)
+                check::os_error(error)
             ),
         ),
     }

@@ -95,7 +95,7 @@ fn check_socket(socket: &Socket) -> Check {
         Status::Warn,
         format!(
             "failed to connect to {place}: {}",
-            check::errno_text(&io::Error::from(error))
+            check::os_error(&io::Error::from(error))
         ),
     )
     .remedy(remedy)

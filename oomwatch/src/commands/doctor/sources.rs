@@ -89,7 +89,7 @@ fn kill_count(count: &Result<u64, HostError>, proc_root: &Path) -> Check {
                 proc_root.join("vmstat").display()
             ),
         ),
-        Err(error) => check(NAME, Status::Fail, check::error_text(error)).remedy(format!(
+        Err(error) => check(NAME, Status::Fail, check::error_chain(error)).remedy(format!(
             "{}; the line oom_kill needs Linux 4.13 with CONFIG_VM_EVENT_COUNTERS",
             check::proc_remedy(proc_root)
         )),
@@ -103,7 +103,7 @@ fn boot_id(id: &Result<String, HostError>, proc_root: &Path) -> Check {
             Status::Ok,
             format!("{id}, of {}", proc::hostname()),
         ),
-        Err(error) => check("boot id", Status::Fail, check::error_text(error))
+        Err(error) => check("boot id", Status::Fail, check::error_chain(error))
             .remedy(check::proc_remedy(proc_root)),
     }
 }
@@ -132,9 +132,9 @@ fn kernel_symbols(
             "grant CAP_SYSLOG, and if kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"
                 .to_owned(),
         ),
-        SymbolsError::Read(_) => (check::error_text(error), check::proc_remedy(proc_root)),
+        SymbolsError::Read(_) => (check::error_chain(error), check::proc_remedy(proc_root)),
         SymbolsError::Absent(_) => (
-            check::error_text(error),
+            check::error_chain(error),
             "use a kernel with CONFIG_KALLSYMS whose mm/oom_kill.c is not inlined".to_owned(),
         ),
     };
@@ -164,7 +164,7 @@ fn bpffs_mount(path: &Path, pinned: &Result<(), PinError>) -> Check {
         Err(error) => check(
             NAME,
             Status::Info,
-            format!("{}: {COST}", check::error_text(error)),
+            format!("{}: {COST}", check::error_chain(error)),
         )
         .remedy("grant CAP_BPF, and run as root to write there"),
     }

@@ -28,8 +28,8 @@ use crate::{
     },
     deliver::printer::{OutputConfig, Printer},
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     model::filter::Filter,
@@ -99,8 +99,8 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
-    let names = Names::new(Sources {
-        runtimes: Runtimes {
+    let names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: cri_socket,
             docker: docker_socket,
             proc_root: capture.proc_root.clone(),

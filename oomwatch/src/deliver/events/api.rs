@@ -1,10 +1,11 @@
 //! Sends requests to the API server over HTTP. Every request has a [`Response`]; so has a transport error.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::{Client, client::Body};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
 use tracing::debug;
@@ -18,7 +19,7 @@ use super::{
     response::{Cause, Method, Refusal, Response, classify_response},
     stats::Object,
 };
-use crate::sys::{clock, error_chain::chain, escape::escape};
+use crate::sys::{clock, error_chain::error_chain, escape::escape};
 
 /// Maximum size of a response body; larger than any that is expected.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -147,10 +148,10 @@ impl Api {
         if self.node_uid == NodeUid::Name {
             return Some(self.node.clone());
         }
-        if !lock(&self.cached_uid).is_fresh() {
+        if !self.cached_uid.lock().is_fresh() {
             self.read_node_uid().await;
         }
-        lock(&self.cached_uid).uid.clone()
+        self.cached_uid.lock().uid.clone()
     }
 
     async fn read_node_uid(&self) {
@@ -166,7 +167,7 @@ impl Api {
             Ok(raw) => raw,
             Err(error) => return debug!(%error, "failed to read the node's UID"),
         };
-        let mut cached = lock(&self.cached_uid);
+        let mut cached = self.cached_uid.lock();
         match raw.status {
             200 => match serde_json::from_slice::<PartialObject>(&raw.body) {
                 Ok(node) => cached.uid = Some(node.metadata.uid),
@@ -186,9 +187,12 @@ impl Api {
     ) -> Result<RawResponse, String> {
         let response = async {
             let response = self.client.send(request).await;
-            let (head, body) = response.map_err(|error| chain(&error))?.into_parts();
+            let (head, body) = response.map_err(|error| error_chain(&error))?.into_parts();
             let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-            let body = body.map_err(|error| chain(&*error))?.to_bytes().to_vec();
+            let body = body
+                .map_err(|error| error_chain(&*error))?
+                .to_bytes()
+                .to_vec();
             Ok(RawResponse {
                 status: head.status.as_u16(),
                 retry_after: retry_after(&head.headers),
@@ -231,10 +235,4 @@ fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
 fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<String> {
     let value = headers.get(header::RETRY_AFTER)?;
     value.to_str().ok().map(str::to_owned)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::Client;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     task::{Id, JoinError, JoinSet},
@@ -149,7 +150,7 @@ impl Events {
 
     /// Calls `work` with the recorder, then reports the outcomes and delays that it led to.
     fn with<T>(&self, work: impl FnOnce(&mut Recorder) -> T) -> T {
-        let inner = &mut *self.lock();
+        let inner = &mut *self.shared.inner.lock();
         let result = work(&mut inner.recorder);
         for stat in inner.recorder.take_stats() {
             (inner.observe)(&stat);
@@ -171,11 +172,6 @@ impl Events {
             }
             None => std::future::pending().await,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        let inner = self.shared.inner.lock();
-        inner.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

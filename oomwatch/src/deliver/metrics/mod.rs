@@ -10,13 +10,10 @@ mod labels;
 mod process;
 mod time_gauge;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{encoding::text, metrics::gauge::ConstGauge, registry::Registry};
 use tracing::debug;
 
@@ -254,8 +251,7 @@ impl Metrics {
 
     /// The lock is never held across an await.
     fn state(&self) -> MutexGuard<'_, State> {
-        let state = self.0.state.lock();
-        state.unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

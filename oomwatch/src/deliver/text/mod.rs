@@ -128,7 +128,7 @@ fn plain(report: &Report, detail: Detail) -> String {
 }
 
 fn colored(line: String, report: &Report, color: Color) -> String {
-    let style = match (report.kill.scope, report.kill.victim.main_process) {
+    let style = match (report.kill.scope, report.main_process) {
         _ if color == Color::Never => return line,
         (Scope::System, _) => RED,
         (_, MainProcess::Yes) => BOLD,
@@ -258,7 +258,7 @@ fn wide(report: &Report) -> String {
             size(limit.and_then(|limit| limit.limit_bytes)),
             limit_owner(report.limit_owner),
             report.kill.scope.as_str().to_owned(),
-            match victim.main_process {
+            match report.main_process {
                 MainProcess::Yes => "yes".to_owned(),
                 MainProcess::No => "no".to_owned(),
                 MainProcess::Unknown => dash(),

@@ -18,7 +18,7 @@ fn reports() -> Vec<Report> {
     named.kill.victim.leaf_cgroup = Some(testing::cgroup("/pod/app/leaf", 2));
 
     let mut unnamed = report();
-    unnamed.kill.victim.main_process = MainProcess::No;
+    unnamed.main_process = MainProcess::No;
     unnamed.kill.victim.pid = 4_194_303;
     unnamed.kill.victim.comm = Some(b"a-name-of-15-by".to_vec());
     unnamed.limit_owner = Some(LimitOwner::Pod);
@@ -272,7 +272,7 @@ fn color_is_optional_and_ends_with_the_line() {
     let styled = |scope, main_process, color| {
         let mut report = testing::report();
         report.kill.scope = scope;
-        report.kill.victim.main_process = main_process;
+        report.main_process = main_process;
         let plain = kill(&report, Detail::Text, Color::Never);
         let line = kill(&report, Detail::Text, color);
         line.replace(&plain, "LINE")

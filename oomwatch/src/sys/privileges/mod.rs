@@ -30,7 +30,7 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use crate::sys::error_chain::chain;
+use crate::sys::error_chain::error_chain;
 
 /// Needed to reopen the kernel log when a gap is found.
 const KEPT: CapabilitySet = CapabilitySet::SYSLOG;
@@ -55,7 +55,7 @@ where
         let for_maps = FOR_MAPS.into_iter().find(|&one| held.contains(one));
         kept |= for_maps.unwrap_or(CapabilitySet::empty());
         debug!(
-            error = chain(&error),
+            error = error_chain(&error),
             ?kept,
             "the counters cannot be read without capabilities, keeping one"
         );

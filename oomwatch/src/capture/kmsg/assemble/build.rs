@@ -10,8 +10,8 @@ use crate::{
     model::{
         backend::Backend,
         kill::{
-            Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, NonKill, NonKillKind, Scope,
-            Source, Trigger, Victim,
+            Attribution, Cgroup, Constraint, Kill, Limit, NonKill, NonKillKind, Scope, Source,
+            Trigger, Victim,
         },
     },
 };
@@ -153,7 +153,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
             start_boot_time_ns: None,
             cgroup: path.map(cgroup),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         missing: Vec::new(),
     };

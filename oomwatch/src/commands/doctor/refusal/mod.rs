@@ -52,9 +52,9 @@ impl From<ProbeError> for Refusal {
         let (failure, verifier) = message.split_once('\n').unwrap_or((&message, ""));
         // Only the errno is taken from the sources: they repeat the whole log of the verifier.
         let answer = kernel_answer(&error);
-        let cause = answer.map(check::errno_text).or_else(|| {
+        let cause = answer.map(check::os_error).or_else(|| {
             let source = error.source()?;
-            Some(check::error_text(source))
+            Some(check::error_chain(source))
         });
         let mut text =
             cause.map_or_else(|| failure.to_owned(), |cause| format!("{failure}: {cause}"));

@@ -200,7 +200,7 @@ fn kernel_log(path: &Path, read: &Result<(), ReadError>, dmesg_restrict: Option<
                 "use a kernel with CONFIG_PRINTK; in a container allow the device (privileged)"
             };
             Err((
-                format!("{}, with {setting}", check::error_text(error)),
+                format!("{}, with {setting}", check::error_chain(error)),
                 remedy.to_owned(),
             ))
         }

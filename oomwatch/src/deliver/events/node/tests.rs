@@ -115,7 +115,7 @@ fn unknown_scope_has_no_event_on_the_node() {
 #[test]
 fn system_oom_with_a_victim_in_a_container_has_an_event_on_the_node() {
     let report = system_kill(b"stress", 1000);
-    assert!(report.container.is_some() && report.kill.victim.main_process == MainProcess::Yes);
+    assert!(report.container.is_some() && report.main_process == MainProcess::Yes);
     assert!(event(&report).is_some());
 }
 

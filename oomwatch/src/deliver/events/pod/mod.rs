@@ -92,7 +92,7 @@ fn reason(report: &Report) -> &'static str {
         GroupKill::None | GroupKill::BelowContainer => false,
         GroupKill::Container | GroupKill::Other => true,
     };
-    match report.kill.victim.main_process {
+    match report.main_process {
         _ if is_group || report.sandbox => CONTAINER,
         MainProcess::Yes => CONTAINER,
         MainProcess::No | MainProcess::Unknown => PROCESS,

@@ -90,7 +90,7 @@ fn event_survives_serialization() {
 fn reason_is_the_container_for_its_main_process_or_a_group_kill() {
     let reason_of = |main, group| {
         let mut report = report();
-        report.kill.victim.main_process = main;
+        report.main_process = main;
         report.kill.group_kill = group;
         event(&report).reason
     };
@@ -108,7 +108,7 @@ fn reason_is_the_container_for_its_main_process_or_a_group_kill() {
 fn group_kill_below_the_container_is_a_process_kill() {
     let mut report = report();
     report.kill.group_kill = Some(true);
-    report.kill.victim.main_process = MainProcess::No;
+    report.main_process = MainProcess::No;
     let below = format!("{}/worker", container_path());
     report.kill.group_cgroup = Some(testing::cgroup(below, 7));
     assert_eq!(event(&report).reason, "ProcessOOMKilled");
@@ -205,7 +205,7 @@ fn message_of_a_sandbox_kill_says_that_the_limit_is_too_small() {
     report.container = None;
     report.limit_owner = Some(LimitOwner::Pod);
     report.kill.victim.comm = Some(b"runc:[2:INIT]".to_vec());
-    report.kill.victim.main_process = MainProcess::Unknown;
+    report.main_process = MainProcess::Unknown;
     report.kill.victim.anon_rss_bytes = Some(500 << 10);
     oom(&mut report).limit_bytes = Some(1 << 20);
     let event = event(&report);

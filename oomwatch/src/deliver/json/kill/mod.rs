@@ -236,7 +236,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             group_kill: kill.group_kill,
             group_cgroup: kill.group_cgroup.as_ref().map(CgroupJson::from),
             missing: &kill.missing,
-            main_process: kill.victim.main_process,
+            main_process: report.main_process,
             victim: victim(report),
             trigger: kill.trigger.as_ref().map(TriggerJson::from),
             container: report.container.as_ref().map(|container| ContainerJson {
@@ -282,7 +282,7 @@ fn victim(report: &Report) -> VictimJson {
         start_boot_time_ns: _,
         cgroup,
         leaf_cgroup,
-        main_process: _,
+        is_namespace_init: _,
     } = &report.kill.victim;
     let (comm, comm_hex) = optional_text(comm.as_deref());
     let cmdline = report.cmdline.as_ref();

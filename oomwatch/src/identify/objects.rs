@@ -1,4 +1,5 @@
-//! What the sources tell of pods and containers: the little of it that names a kill. It is also what is saved of them.
+//! Pods and containers as the API and the runtimes describe them, reduced to what identifies a kill. Also their form in the
+//! history.
 
 use std::fmt;
 
@@ -6,87 +7,85 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::report::ContainerKind;
 
-/// A pod's names.
+/// A pod's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PodName {
-    /// Its namespace.
+    /// `metadata.namespace`.
     pub namespace: String,
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
 }
 
-/// A pod, as the Kubernetes API has it.
+/// A pod, as the Kubernetes API describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pod {
-    /// Its names.
+pub struct ApiPod {
+    /// Its namespace and name.
     pub name: PodName,
-    /// `metadata.uid`, which is in its cgroup's path unless it is a static pod's mirror.
+    /// `metadata.uid`: also in the cgroup path, except for the mirror of a static pod.
     pub uid: String,
-    /// Annotation `kubernetes.io/config.mirror`, else `config.hash`: what a static pod has in its cgroup's path instead.
+    /// Annotation `kubernetes.io/config.mirror`, else `config.hash`: what the cgroup path of a static pod has instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<String>,
-    /// Annotation `oomwatch.dev/events: "off"`.
+    /// Whether the annotation `oomwatch.dev/events` is `off`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub events_off: bool,
-    /// Whether its containers share a PID namespace with each other or with the node: then pid 1 tells nothing.
+    /// Whether its containers share a PID namespace with each other or with the node: then PID 1 is not a container's main
+    /// process.
     #[serde(default, skip_serializing_if = "is_false")]
     pub shares_pids: bool,
-    /// `spec.resources.limits.memory`: a limit of the pod's own.
+    /// `spec.resources.limits.memory`: a limit of the pod as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
-    /// All of its containers.
-    pub containers: Vec<Container>,
+    /// Containers of every kind.
+    pub containers: Vec<ApiContainer>,
 }
 
-/// A container of a pod, as the Kubernetes API has it.
+/// A container of a pod, as the Kubernetes API describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Container {
+pub struct ApiContainer {
     /// Its name in the pod.
     pub name: String,
-    /// What it is in the pod.
+    /// Its kind.
     pub kind: ContainerKind,
-    /// Its image, as the specification names it.
+    /// Its image, as in the specification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// `resources.limits.memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
-    /// The ids it has now and had before, as far as its status tells.
+    /// Its current and earlier ids, as far as the status has them.
     pub ids: Vec<String>,
 }
 
-/// A container, as its runtime has it.
+/// A container, as its runtime describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Instance {
-    /// Its name: in its pod, if it has one.
+pub struct RuntimeContainer {
+    /// Its name: that in its pod, if it has one.
     pub name: String,
-    /// How often it was started before; absent where the runtime does not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<u32>,
-    /// Its pod; absent for a container of nobody's.
+    /// UID and names of its pod; absent for a container outside a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<(String, PodName)>,
-    /// The sandbox that it is in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox_id: Option<String>,
-    /// Its image, where the runtime tells more than a digest.
+    /// Its image's name; absent where the runtime has only a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Its first process, in the initial PID namespace.
+    /// Its first process, as a PID in the initial namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_pid: Option<u32>,
-    /// How it ended, if it has.
+    /// Its exit code, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde expects"
+)]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-impl Pod {
-    /// Roughly what it takes in memory.
+impl ApiPod {
+    /// Its approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let Self {
             name: PodName { namespace, name },
@@ -99,12 +98,12 @@ impl Pod {
         } = self;
         let hash = config_hash.as_ref().map_or(0, String::len);
         let names = namespace.len() + name.len() + uid.len() + hash;
-        let containers = containers.iter().map(Container::bytes);
+        let containers = containers.iter().map(ApiContainer::bytes);
         size_of::<Self>() + names + containers.sum::<usize>()
     }
 }
 
-impl Container {
+impl ApiContainer {
     fn bytes(&self) -> usize {
         let Self {
             name,
