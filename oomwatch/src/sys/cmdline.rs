@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use bstr::ByteSlice as _;
+
 use crate::model::kill::Victim;
 
 /// What a kill may wait for its victim's arguments.
@@ -86,7 +88,7 @@ fn read(process: &Path, start_ns: u64) -> Option<Vec<Vec<u8>>> {
 
 /// Field 22 of `/proc/PID/stat`; the name in field 2 may hold spaces and parentheses.
 pub(crate) fn start_ticks(stat: &[u8]) -> Option<u64> {
-    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let name_end = stat.rfind_byte(b')')?;
     let field = stat
         .get(name_end + 2..)?
         .split(|&byte| byte == b' ')

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead};
 
+use bstr::ByteSlice as _;
+
 use super::MAX_LINE;
 
 /// Reads lines of bytes.
@@ -37,7 +39,7 @@ impl<R: BufRead> Lines<R> {
                 break;
             }
             any = true;
-            let end = buffer.iter().position(|&byte| byte == b'\n');
+            let end = buffer.find_byte(b'\n');
             let piece = &buffer[..end.unwrap_or(buffer.len())];
             let taken = piece.len().min(MAX_LINE - self.line.len());
             is_cut |= taken < piece.len();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bstr::ByteSlice as _;
 use jiff::{SignedDuration, Timestamp};
 
 /// A record: a line of the kernel's or a piece of one.
@@ -118,8 +119,9 @@ impl<'a> Record<'a> {
 
     /// Reads `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,KEY=VALUE...];TEXT\n`; the dictionary in further lines is left out.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let semicolon = find(bytes, b";").ok_or(RecordError("a semicolon"))?;
-        let (prefix, text) = (&bytes[..semicolon], &bytes[semicolon + 1..]);
+        let (prefix, text) = bytes
+            .split_once_str(b";")
+            .ok_or(RecordError("a semicolon"))?;
         let mut fields = prefix.split(|&byte| byte == b',');
         let mut next = |what| fields.next().ok_or(RecordError(what));
         let priority: u32 = number(next("priority")?).ok_or(RecordError("priority"))?;
@@ -130,7 +132,7 @@ impl<'a> Record<'a> {
         // `-`, or `c` for a piece of a line; older kernels wrote `+` for what followed a `c`.
         let flags = next("flags")?;
         let caller = fields.find_map(|field| Caller::parse(field.strip_prefix(b"caller=")?));
-        let text = text.split(|&byte| byte == b'\n').next().unwrap_or(text);
+        let text = &text[..text.find_byte(b'\n').unwrap_or(text.len())];
         Ok(Self {
             sequence: Some(sequence),
             stamp: Stamp {
@@ -191,11 +193,6 @@ fn hex(digit: u8) -> Option<u8> {
 pub(crate) fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     text.iter().all(u8::is_ascii_digit).then_some(())?;
     str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Where a text has another in it first.
-pub(crate) fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|found| found == wanted)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! What was read of a kill to the facts of a report.
 
+use bstr::ByteSlice as _;
+
 use super::{
     LogKill,
     header::{Header, is_whole},
     incident::{Held, Incident},
 };
 use crate::{
-    capture::kmsg::line::{Killed, Message, split_last},
+    capture::kmsg::line::{Killed, Message},
     model::kill::{
         Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, NonKill, NonKillKind,
         Scope, Source, Trigger, Victim,
@@ -82,8 +84,8 @@ pub(super) fn pgtables_unit_bytes(release: &[u8]) -> u64 {
 
 /// The kernel's release in `… Not tainted 5.4.7 #1 SMP`.
 pub(super) fn release(text: &[u8]) -> Option<&[u8]> {
-    let (text, _) = split_last(text, b" #")?;
-    text.split(|&byte| byte == b' ').next_back()
+    let (text, _) = text.rsplit_once_str(b" #")?;
+    text.rsplit_str(b" ").next()
 }
 
 /// Puts the facts of a kill together. `incident` is its own, `group_kill` what the log says of that.

@@ -1,7 +1,9 @@
 //! The line of a kill, in all its shapes.
 
-use super::{Line, kilobytes, split_last};
-use crate::capture::kmsg::record::{find, number};
+use bstr::ByteSlice as _;
+
+use super::{Line, kilobytes};
+use crate::capture::kmsg::record::number;
 
 /// What the kernel killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ fn split_message(text: &[u8]) -> Option<(Message, &[u8])> {
         return Some((message, rest));
     }
     // A name is too short to hold this.
-    let (message, rest) = split_last(text, b": Killed process ")?;
+    let (message, rest) = text.rsplit_once_str(b": Killed process ")?;
     // A path at the end of some other line of the kernel's may look like a kill, and may be anybody's choice.
     (!message.contains(&b'/')).then_some((Message::Other, rest))
 }
@@ -100,14 +102,14 @@ fn killed(message: Message, text: &[u8]) -> Option<Killed<'_>> {
     let text = text.strip_prefix(b",").unwrap_or(text);
     let text = text.strip_prefix(b" (")?;
     // The name is whatever the process chose, so that its end is the last that could be one.
-    let (name, sizes) = match split_last(text, b" total-vm:") {
+    let (name, sizes) = match text.rsplit_once_str(b" total-vm:") {
         Some((name, sizes)) => (name, Some(sizes)),
         None => (text.strip_suffix(b".").unwrap_or(text), None),
     };
     let (comm, uid) = if let Some(comm) = name.strip_suffix(b")") {
         (comm, uid)
     } else {
-        let (comm, uid) = split_last(name, b"), UID ")?;
+        let (comm, uid) = name.rsplit_once_str(b"), UID ")?;
         (comm, Some(number(uid.strip_suffix(b",")?)?))
     };
     let mut killed = Killed {
@@ -123,10 +125,7 @@ fn killed(message: Message, text: &[u8]) -> Option<Killed<'_>> {
         oom_score_adj: None,
     };
     if let Some(sizes) = sizes {
-        let (total_vm, rest) = match find(sizes, b" ") {
-            Some(end) => (&sizes[..end], &sizes[end + 1..]),
-            None => (sizes, &b""[..]),
-        };
+        let (total_vm, rest) = sizes.split_once_str(b" ").unwrap_or((sizes, b""));
         killed.total_vm_bytes = Some(size(total_vm)?);
         rest.split(|&byte| byte == b' ')
             .filter(|field| !field.is_empty())
@@ -138,8 +137,7 @@ fn killed(message: Message, text: &[u8]) -> Option<Killed<'_>> {
 /// Takes `key:value` or `key:value,`. Keys of newer kernels are let pass, anything else is no such line.
 fn read(killed: &mut Killed<'_>, field: &[u8]) -> Option<()> {
     let field = field.strip_suffix(b",").unwrap_or(field);
-    let colon = find(field, b":")?;
-    let (key, value) = (&field[..colon], &field[colon + 1..]);
+    let (key, value) = field.split_once_str(b":")?;
     match key {
         b"anon-rss" => killed.anon_rss_bytes = Some(size(value)?),
         b"file-rss" => killed.file_rss_bytes = Some(size(value)?),
@@ -167,6 +165,6 @@ fn size(text: &[u8]) -> Option<u64> {
 }
 
 fn leading_number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let end = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let end = text.find_not_byteset(b"0123456789").unwrap_or(text.len());
     Some((number(&text[..end])?, &text[end..]))
 }

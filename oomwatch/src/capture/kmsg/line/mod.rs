@@ -6,7 +6,9 @@
 
 mod killed;
 
-use super::record::{find, number};
+use bstr::ByteSlice as _;
+
+use super::record::number;
 pub use killed::{Killed, Message};
 
 /// What a line says.
@@ -174,15 +176,17 @@ const STARTS: &[(&[u8], Read)] = &[
 
 /// Behind `oom-kill:constraint=`.
 fn oom_kill(text: &[u8]) -> Option<OomKill<'_>> {
-    let (text, uid) = split_last(text, b",uid=")?;
-    let (text, pid) = split_last(text, b",pid=")?;
+    let (text, uid) = text.rsplit_once_str(b",uid=")?;
+    let (text, pid) = text.rsplit_once_str(b",pid=")?;
     let (text, comm) = split_task(text)?;
-    let (text, task_memcg) = split_last(text, b",task_memcg=")?;
+    let (text, task_memcg) = text.rsplit_once_str(b",task_memcg=")?;
     let (text, oom_memcg) = match text.strip_suffix(b",global_oom") {
         Some(text) => (text, None),
-        None => split_last(text, b",oom_memcg=").map(|(text, path)| (text, Some(path)))?,
+        None => text
+            .rsplit_once_str(b",oom_memcg=")
+            .map(|(text, path)| (text, Some(path)))?,
     };
-    let constraint = &text[..find(text, b",nodemask=")?];
+    let constraint = &text[..text.find(b",nodemask=")?];
     Some(OomKill {
         constraint: constraint
             .strip_prefix(b"CONSTRAINT_")
@@ -197,7 +201,7 @@ fn oom_kill(text: &[u8]) -> Option<OomKill<'_>> {
 
 /// Behind `Task in `.
 fn task_in(text: &[u8]) -> Option<Line<'_>> {
-    let (task_memcg, oom_memcg) = split_last(text, b" killed as a result of limit of ")?;
+    let (task_memcg, oom_memcg) = text.rsplit_once_str(b" killed as a result of limit of ")?;
     Some(Line::TaskIn {
         task_memcg: path(task_memcg)?,
         oom_memcg: path(oom_memcg)?,
@@ -220,14 +224,14 @@ fn path(text: &[u8]) -> Option<&[u8]> {
 fn split_task(text: &[u8]) -> Option<(&[u8], &[u8])> {
     const TASK: &[u8] = b",task=";
     let from = text.len().saturating_sub(MAX_COMM + TASK.len());
-    let place = from + find(&text[from..], TASK)?;
+    let place = from + text[from..].find(TASK)?;
     Some((&text[..place], &text[place + TASK.len()..]))
 }
 
 /// Behind `memory: usage `.
 fn usage(text: &[u8], counter: Counter) -> Option<Line<'_>> {
-    let (usage, text) = split_first(text, b"kB, limit ")?;
-    let (limit, _) = split_first(text, b"kB,")?;
+    let (usage, text) = text.split_once_str(b"kB, limit ")?;
+    let (limit, _) = text.split_once_str(b"kB,")?;
     Some(Line::Usage {
         counter,
         usage_bytes: kilobytes(usage)?,
@@ -241,8 +245,8 @@ const NO_LIMIT_BYTES: u64 = (i64::MAX as u64 >> 16) << 16;
 
 /// Behind `CPU: `.
 fn cpu(text: &[u8]) -> Option<Line<'_>> {
-    let (_, text) = split_first(text, b" PID: ")?;
-    let (tid, text) = split_first(text, b" Comm: ")?;
+    let (_, text) = text.split_once_str(b" PID: ")?;
+    let (tid, text) = text.split_once_str(b" Comm: ")?;
     Some(Line::Cpu {
         tid: number(tid)?,
         comm_and_rest: text,
@@ -251,7 +255,7 @@ fn cpu(text: &[u8]) -> Option<Line<'_>> {
 
 /// Behind `[`: `  478]     0   478     5785 …`.
 fn task(text: &[u8]) -> Option<Line<'_>> {
-    let (tid, text) = split_first(text, b"]")?;
+    let (tid, text) = text.split_once_str(b"]")?;
     let mut words = text
         .split(|&byte| byte == b' ')
         .filter(|word| !word.is_empty());
@@ -270,16 +274,16 @@ fn invoked(text: &[u8]) -> Option<Line<'_>> {
     const INVOKED: &[u8] = b" invoked oom-killer: ";
     // A name cannot hold this much.
     let head = text.get(..text.len().min(MAX_COMM + INVOKED.len()))?;
-    let (comm, _) = split_first(head, INVOKED)?;
+    let (comm, _) = head.split_once_str(INVOKED)?;
     let text = &text[comm.len() + INVOKED.len()..];
     let read = || {
-        let (_, mask) = split_first(text, b"gfp_mask=0x")?;
+        let (_, mask) = text.split_once_str(b"gfp_mask=0x")?;
         let digits = mask.iter().take_while(|byte| byte.is_ascii_hexdigit());
         let mask = str::from_utf8(&mask[..digits.count()]).ok()?;
-        let (_, order) = split_first(text, b" order=")?;
-        let (order, rest) = split_first(order, b",")?;
+        let (_, order) = text.split_once_str(b" order=")?;
+        let (order, rest) = order.split_once_str(b",")?;
         // Until this has come, `pr_cont` may still be at it.
-        find(rest, b"_adj=")?;
+        rest.find(b"_adj=")?;
         Some(Line::Invoked {
             comm,
             gfp_mask: u64::from_str_radix(mask, 16).ok()?,
@@ -292,12 +296,14 @@ fn invoked(text: &[u8]) -> Option<Line<'_>> {
 /// What has no beginning of its own.
 fn anywhere(text: &[u8]) -> Option<Line<'_>> {
     if text.ends_with(b"is already exiting. Skip killing the task") {
-        return find(text, b": OOM victim ").map(|_| Line::Exiting);
+        return text.contains_str(b": OOM victim ").then_some(Line::Exiting);
     }
-    if find(text, b"no killable processes").is_some() {
+    if text.contains_str(b"no killable processes") {
         return Some(Line::NoneKillable);
     }
-    let (_, count) = split_last(text.strip_suffix(b" callbacks suppressed")?, b": ")?;
+    let (_, count) = text
+        .strip_suffix(b" callbacks suppressed")?
+        .rsplit_once_str(b": ")?;
     text.starts_with(b"oom_kill_process: ").then_some(())?;
     Some(Line::Suppressed {
         headers: number(count)?,
@@ -307,17 +313,6 @@ fn anywhere(text: &[u8]) -> Option<Line<'_>> {
 /// What the kernel calls kB are KiB.
 fn kilobytes(text: &[u8]) -> Option<u64> {
     number::<u64>(text).map(|kilobytes| kilobytes.saturating_mul(1024))
-}
-
-fn split_first<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let place = find(text, at)?;
-    Some((&text[..place], &text[place + at.len()..]))
-}
-
-/// Before and behind the last occurrence.
-pub(super) fn split_last<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let place = text.windows(at.len()).rposition(|found| found == at)?;
-    Some((&text[..place], &text[place + at.len()..]))
 }
 
 #[cfg(test)]

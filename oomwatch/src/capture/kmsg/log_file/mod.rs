@@ -16,6 +16,7 @@
 
 mod time;
 
+use bstr::ByteSlice as _;
 use jiff::{Timestamp, tz::Offset};
 
 use self::time::Calendar;
@@ -131,7 +132,7 @@ fn padded_word<'a>(text: &'a [u8], words: &str) -> Option<(&'a str, &'a [u8])> {
 /// A host's name has no colon, comma or slash. The kernel's lines that begin with what a user chose have one before they
 /// could be taken for this.
 fn identifier(text: &[u8]) -> Option<(&str, Origin, &[u8])> {
-    let (host, text) = word(text)?;
+    let (host, text) = text.split_once_str(b" ")?;
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if host.is_empty() || !host.iter().copied().all(is_host) {
         return None;
@@ -144,16 +145,10 @@ fn identifier(text: &[u8]) -> Option<(&str, Origin, &[u8])> {
             text.strip_prefix(b" ").unwrap_or(text),
         ));
     }
-    let (program, text) = word(text)?;
+    let (program, text) = text.split_once_str(b" ")?;
     program
         .ends_with(b":")
         .then_some((host, Origin::User, text))
-}
-
-/// What stands before the next space, and what behind it.
-fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = text.iter().position(|&byte| byte == b' ')?;
-    Some((&text[..end], &text[end + 1..]))
 }
 
 /// `[ T123] ` or `[    C0] `, directly behind the time or a space further.

@@ -1,5 +1,6 @@
 //! The times that stand before the lines of saved logs.
 
+use bstr::ByteSlice as _;
 use jiff::{
     Timestamp,
     civil::{Date, DateTime, Time},
@@ -50,7 +51,7 @@ impl Calendar {
             return Some(boot_time_ns(nanoseconds));
         }
         // `dmesg -d` adds how much later than the line before it was.
-        if let Some((time, _)) = split_once(text, b" <").filter(|_| text.ends_with(b">")) {
+        if let Some((time, _)) = text.split_once_str(b" <").filter(|_| text.ends_with(b">")) {
             return seconds(time).map(boot_time_ns);
         }
         if let Some(difference) = text.strip_prefix(b"+") {
@@ -96,31 +97,33 @@ impl Calendar {
 
     /// A time of syslog or the journal, and what follows its space.
     pub(super) fn syslog_time<'a>(&mut self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
-        let (first, rest) = split_once(text, b" ")?;
+        let (first, rest) = text.split_once_str(b" ")?;
         if let Some(time) = self.iso(first).or_else(|| unix(first)) {
             return Some((time, rest));
         }
         if weekday(first).is_some() {
             // short-full: `Mon 2026-11-23 18:54:33 UTC`
-            let (date, rest) = split_once(rest, b" ")?;
-            let (time, rest) = split_once(rest, b" ")?;
-            let (zone, rest) = split_once(rest, b" ")?;
+            let (date, rest) = rest.split_once_str(b" ")?;
+            let (time, rest) = rest.split_once_str(b" ")?;
+            let (zone, rest) = rest.split_once_str(b" ")?;
             let time = date_of(date)?.to_datetime(clock(time)?);
             return Some((self.with_zone(time, zone)?, rest));
         }
         let month = month(first)?;
         // The day is padded to two places.
-        let (day, rest) = split_once(rest.strip_prefix(b" ").unwrap_or(rest), b" ")?;
-        let (time, rest) = split_once(rest, b" ")?;
+        let (day, rest) = rest
+            .strip_prefix(b" ")
+            .unwrap_or(rest)
+            .split_once_str(b" ")?;
+        let (time, rest) = rest.split_once_str(b" ")?;
         Some((self.yearless(month, number(day)?, clock(time)?)?, rest))
     }
 
     /// `2026-11-23T18:54:33[.fraction|,fraction]ZONE`.
     fn iso(&mut self, text: &[u8]) -> Option<Timestamp> {
-        let (date, time) = split_once(text, b"T")?;
+        let (date, time) = text.split_once_str(b"T")?;
         let end = time
-            .iter()
-            .position(|byte| !byte.is_ascii_digit() && !b":.,".contains(byte))
+            .find_not_byteset(b"0123456789:.,")
             .unwrap_or(time.len());
         let (time, zone) = time.split_at(end);
         self.with_zone(date_of(date)?.to_datetime(clock(time)?), zone)
@@ -157,7 +160,7 @@ pub(super) fn is_dmesg_iso(text: &[u8]) -> bool {
 
 /// `3507.827545`, not negative: nanoseconds.
 fn seconds(text: &[u8]) -> Option<u64> {
-    let (seconds, fraction) = split_once(text, b".")?;
+    let (seconds, fraction) = text.split_once_str(b".")?;
     number::<u64>(seconds)?
         .checked_mul(1_000_000_000)?
         .checked_add(u64::from(nanoseconds(fraction)?))
@@ -165,7 +168,7 @@ fn seconds(text: &[u8]) -> Option<u64> {
 
 /// `1795460073.827545`; ten digits or more, lest any number be a time.
 fn unix(text: &[u8]) -> Option<Timestamp> {
-    let (seconds, fraction) = split_once(text, b".")?;
+    let (seconds, fraction) = text.split_once_str(b".")?;
     let fraction = i32::try_from(nanoseconds(fraction)?).ok()?;
     (seconds.len() >= 10).then(|| Timestamp::new(number(seconds)?, fraction).ok())?
 }
@@ -180,7 +183,7 @@ fn nanoseconds(fraction: &[u8]) -> Option<u32> {
 
 /// `18:54:33`, with a fraction or without.
 fn clock(text: &[u8]) -> Option<Time> {
-    let (time, fraction) = match text.iter().position(|byte| b".,".contains(byte)) {
+    let (time, fraction) = match text.find_byteset(b".,") {
         Some(point) => (&text[..point], nanoseconds(&text[point + 1..])?),
         None => (text, 0),
     };
@@ -240,9 +243,4 @@ fn weekday(text: &[u8]) -> Option<()> {
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b' ')
         .filter(|word| !word.is_empty())
-}
-
-fn split_once<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let place = crate::capture::kmsg::record::find(text, at)?;
-    Some((&text[..place], &text[place + at.len()..]))
 }
