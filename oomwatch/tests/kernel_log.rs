@@ -24,7 +24,7 @@ use oomwatch::{
         counters::{Counters, Gap, Place},
         kmsg::{
             assemble::{LogItem, LogKill},
-            tail::{Drained, Live},
+            tail::{Drained, LogTail},
         },
     },
     model::{
@@ -160,8 +160,8 @@ impl Drop for Cgroup {
 }
 
 /// The log from here on.
-fn live() -> Option<Live> {
-    match Live::open(Path::new(KMSG)) {
+fn live() -> Option<LogTail> {
+    match LogTail::open(Path::new(KMSG)) {
         Ok(live) => Some(live),
         Err(error) => {
             println!("skipped: {error}");
@@ -171,14 +171,14 @@ fn live() -> Option<Live> {
 }
 
 /// Waits for the kills of processes as an event loop does; gives them in the order of the log.
-fn kills(live: Live, pids: &[u32]) -> (Vec<LogKill>, Live) {
+fn kills(live: LogTail, pids: &[u32]) -> (Vec<LogKill>, LogTail) {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime
         .expect("start a runtime")
         .block_on(wait_for(live, pids))
 }
 
-async fn wait_for(live: Live, pids: &[u32]) -> (Vec<LogKill>, Live) {
+async fn wait_for(live: LogTail, pids: &[u32]) -> (Vec<LogKill>, LogTail) {
     // SAFETY: it owns its file descriptor, and hands out the same one always.
     let live = unsafe { AsyncFd::register_with_interest(live, Interest::READABLE) };
     let mut live = live.expect("watch the log");
@@ -340,7 +340,7 @@ fn log_that_overtakes_its_reader_is_counted() {
         return;
     }
     let Some(mut live) = live() else { return };
-    let read = |live: &mut Live| live.drain(|_| {}).expect("read the log");
+    let read = |live: &mut LogTail| live.drain(|_| {}).expect("read the log");
     fs::write(KMSG, "oomwatch-test: before the flood\n").expect("write to the log");
     assert_eq!(read(&mut live), Drained::Empty);
     assert_eq!(live.losses().overruns, 0);

@@ -7,17 +7,17 @@ use jiff::{Timestamp, tz::Offset};
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     audit::{
-        backfill::{Filling, Wanted, fill},
+        backfill::{Backfill, Wanted, fill},
         recent::Recent,
     },
     capture::kmsg::{
-        assemble::{Assembler, Found, Trust},
-        bounded_lines::Lines,
+        assemble::{Assembler, LogItem, Trust},
+        bounded_lines::BoundedLines,
         follow::Follower,
         join::{Joiner, OomGroup},
-        log_file::Saved,
+        log_file::LogFileParser,
         record::Record,
-        snapshot::Whole,
+        snapshot::LogSnapshot,
     },
     deliver::json,
     model::{
@@ -34,24 +34,24 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn read_saved(bytes: &[u8]) {
-    let mut lines = Lines::new(bytes);
-    let mut saved = Saved::new(Offset::UTC, Timestamp::UNIX_EPOCH);
+    let mut lines = BoundedLines::new(bytes);
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::UNIX_EPOCH);
     let mut assembler = Assembler::new(Trust::Everyone);
     let mut found = Vec::new();
     while let Some(line) = lines.next_line().expect("memory can be read") {
-        found.extend(assembler.push(&saved.parse(line)));
+        found.extend(assembler.push(&parser.parse(line)));
     }
     let (last, counts) = assembler.finish();
     found.extend(last);
     assert_eq!(found.len() as u64, counts.kills + counts.rekills);
     for found in found {
-        if let Found::Kill(kill) = found {
+        if let LogItem::Kill(kill) = found {
             check(&Report::from_log(*kill, None));
         }
     }
 }
 
-/// Lines that are no records are taken for the kernel's. Time goes on with each, and a line that is empty is a loss.
+/// BoundedLines that are no records are taken for the kernel's. Time goes on with each, and a line that is empty is a loss.
 fn follow(bytes: &[u8]) {
     let host = Host {
         node: String::new(),
@@ -76,7 +76,7 @@ fn follow(bytes: &[u8]) {
         found.extend(follower.push(&record, &now));
         found.extend(follower.flush(&now));
         for found in found.drain(..) {
-            let Found::Kill(found) = found else { continue };
+            let LogItem::Kill(found) = found else { continue };
             let kill = &found.kill;
             let latest = Some(now.boot_time_ns);
             assert!(kill.boot_time_ns <= latest && kill.incident_boot_time_ns <= kill.boot_time_ns);
@@ -101,7 +101,7 @@ fn fill_from(bytes: &[u8]) {
     let mut recent = Recent::default();
     for missing in [2, u64::MAX, u64::MAX] {
         let wanted = Wanted { missing, ..all };
-        let Filling { kills, rekills, .. } = fill(Whole::of_text(bytes, now), &recent, wanted);
+        let Backfill { kills, rekills, .. } = fill(LogSnapshot::from_text(bytes, now), &recent, wanted);
         let found = (kills.len() + rekills.len()) as u64;
         assert!(found <= missing);
         for found in kills {
@@ -110,7 +110,7 @@ fn fill_from(bytes: &[u8]) {
         }
         rekills.iter().for_each(|aside| recent.rekill(aside));
     }
-    let left = fill(Whole::of_text(bytes, now), &recent, all);
+    let left = fill(LogSnapshot::from_text(bytes, now), &recent, all);
     assert!(left.kills.is_empty() && left.rekills.is_empty());
 }
 

@@ -3,9 +3,9 @@
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
     capture::kmsg::{
-        assemble::{Assembler, Found, Trust},
+        assemble::{Assembler, LogItem, Trust},
         bounded_lines::Lines,
-        log_file::Saved,
+        log_file::LogFileParser,
     },
     model::report::Report,
 };
@@ -25,10 +25,10 @@ const LOG: &[u8] = include_bytes!("../../tests/logs/journal-of-a-node.log");
 #[must_use]
 pub fn report() -> Report {
     let mut lines = Lines::new(LOG);
-    let mut saved = Saved::new(Offset::UTC, Timestamp::MAX);
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::MAX);
     let mut assembler = Assembler::new(Trust::Kernel);
     while let Some(line) = lines.next_line().expect("memory can be read") {
-        if let Some(Found::Kill(kill)) = assembler.push(&saved.parse(line)) {
+        if let Some(LogItem::Kill(kill)) = assembler.push(&parser.parse(line)) {
             let report = Report::from_log(*kill, None);
             let id = report.container.as_ref().map(|container| &*container.id);
             assert_eq!(id, Some(CONTAINER_ID));

@@ -31,7 +31,7 @@ use crate::{
     capture::{
         bpf::describe,
         counters::{CgroupKillTracker, Gap},
-        kmsg::{assemble::LogKill, snapshot::Whole, snapshot_clock::Past},
+        kmsg::{assemble::LogKill, snapshot::LogSnapshot, snapshot_clock::SnapshotClock},
         observer::Losses,
     },
     cli::KernelArgs,
@@ -278,8 +278,8 @@ impl Auditor {
 
     /// The kernel log, if it can be read; all records that are there must be taken afterwards, before [`Auditor::fill`].
     #[must_use]
-    pub fn read_log(&self) -> Option<Whole> {
-        Whole::read(&self.kmsg)
+    pub fn read_log(&self) -> Option<LogSnapshot> {
+        LogSnapshot::read(&self.kmsg)
             .inspect_err(|error| {
                 let error = describe(error);
                 warn!(error, "what is missing cannot be looked for");
@@ -288,7 +288,7 @@ impl Auditor {
     }
 
     /// Finds what is still missing in the log, and counts it; what is not there is a gap.
-    pub fn fill(&mut self, before: Count, log: Option<Whole>) -> Result<Filled, HostError> {
+    pub fn fill(&mut self, before: Count, log: Option<LogSnapshot>) -> Result<Filled, HostError> {
         let missing = self.missing_of(before).min(self.missing);
         if missing == 0 {
             return Ok(Filled::default());
@@ -404,7 +404,7 @@ impl Auditor {
     fn is_complete(&mut self) -> Result<(), HostError> {
         self.complete_boot_time_ns = self.last.boot_time_ns;
         // Their lines cannot be taken for one that is missing.
-        let doubt = Past::new(0, Moment::now()).doubt_ns();
+        let doubt = SnapshotClock::new(0, Moment::now()).uncertainty_ns();
         let needed = self.complete_boot_time_ns.saturating_sub(2 * doubt);
         self.recent.forget_before(needed);
         if self.cgroups.has_aged() && self.looked.elapsed() >= EVERY {

@@ -105,7 +105,7 @@ fn see(auditor: &mut Auditor, pid: u32) {
 }
 
 /// A log with these kills at these times since boot, in milliseconds.
-fn log(kills: &[(u32, u64)]) -> Whole {
+fn log(kills: &[(u32, u64)]) -> LogSnapshot {
     let lines = kills
         .iter()
         .map(|(pid, time)| at(*time, &killed(*pid, "v")));
@@ -116,7 +116,7 @@ fn log(kills: &[(u32, u64)]) -> Whole {
         raw_ns: now.boot_time_ns,
         ..now
     };
-    Whole::of_text(text.as_bytes(), now)
+    LogSnapshot::from_text(text.as_bytes(), now)
 }
 
 fn now_ms() -> u64 {
@@ -136,13 +136,13 @@ fn at_end(auditor: &mut Auditor) -> u64 {
 }
 
 /// Nothing was killed while the log was read.
-fn filled(auditor: &mut Auditor, log: Option<Whole>) -> Filled {
+fn filled(auditor: &mut Auditor, log: Option<LogSnapshot>) -> Filled {
     let before = auditor.count().expect("read vmstat");
     auditor.fill(before, log).expect("read vmstat")
 }
 
 /// Processes that were filled in, and the size of the gap.
-fn fill(auditor: &mut Auditor, log: Option<Whole>) -> (Vec<u32>, Option<u64>) {
+fn fill(auditor: &mut Auditor, log: Option<LogSnapshot>) -> (Vec<u32>, Option<u64>) {
     let Filled {
         kills,
         rekills,

@@ -1,7 +1,7 @@
 //! What is missing, from the kernel log: which of its kills nobody has told. Pure.
 //!
 //! Every kill that was told takes one line of the log for its own: of its process, as near to its time as can be and no
-//! further away than the log's times may be off ([`Past::doubt_ns`]), a kill rather a kill's line and a re-kill rather a
+//! further away than the log's times may be off ([`SnapshotClock::doubt_ns`]), a kill rather a kill's line and a re-kill rather a
 //! re-kill's. How far apart the two times of such pairs are tells how the log's clock stands, and so when the others were.
 //!
 //! Of the lines that are left, and not from before all was known, the newest are what is missing; never more than that. A
@@ -13,8 +13,8 @@ use super::recent::{Known, Recent, Told};
 use crate::{
     capture::kmsg::{
         assemble::{LogItem, LogKill},
-        snapshot::Whole,
-        snapshot_clock::Past,
+        snapshot::LogSnapshot,
+        snapshot_clock::SnapshotClock,
     },
     model::kill::NonKill,
 };
@@ -26,7 +26,7 @@ pub struct Wanted {
     pub missing: u64,
     /// None of them is from before this: nanoseconds since boot.
     pub since_boot_time_ns: u64,
-    /// How the log's clock stands ([`Past::offset_ns`]), if that is known.
+    /// How the log's clock stands ([`SnapshotClock::offset_ns`]), if that is known.
     pub offset_ns: Option<i64>,
 }
 
@@ -53,9 +53,12 @@ struct Line {
 
 /// Finds what is missing.
 #[must_use]
-pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Backfill {
-    let Whole { found, past } = log;
-    let doubt = past.doubt_ns();
+pub fn fill(log: LogSnapshot, recent: &Recent, wanted: Wanted) -> Backfill {
+    let LogSnapshot {
+        items: found,
+        clock: past,
+    } = log;
+    let doubt = past.uncertainty_ns();
     let likely = past.offset_ns(wanted.offset_ns);
     let mut lines = read(found, &past, likely);
     let correction = take_known(&mut lines, recent, doubt);
@@ -84,7 +87,10 @@ pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Backfill {
                 date(&mut found, &past, offset);
                 filling.kills.push(found);
             }
-            LogItem::Rekill { mut aside, stamp } => {
+            LogItem::Rekill {
+                non_kill: mut aside,
+                stamp,
+            } => {
                 let stamp = stamp.boot_time_ns;
                 aside.boot_time_ns = stamp.map(|stamp| past.boot_time_ns(stamp, offset));
                 filling.rekills.push(aside);
@@ -95,11 +101,14 @@ pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Backfill {
 }
 
 /// The log's kills, as far as they have times.
-fn read(found: VecDeque<LogItem>, past: &Past, offset_ns: i64) -> Vec<Line> {
+fn read(found: VecDeque<LogItem>, past: &SnapshotClock, offset_ns: i64) -> Vec<Line> {
     let line = |found| {
         let (stamp, pid, tid) = match &found {
             LogItem::Kill(found) => (found.stamp, found.kill.victim.pid, found.kill.victim.tid),
-            LogItem::Rekill { aside, stamp } => (*stamp, aside.pid, aside.tid),
+            LogItem::Rekill {
+                non_kill: aside,
+                stamp,
+            } => (*stamp, aside.pid, aside.tid),
         };
         let stamp_ns = stamp.boot_time_ns?;
         Some(Line {
@@ -161,7 +170,7 @@ impl Line {
 }
 
 /// All kills of an incident have its one time, and none is from before it.
-fn date(found: &mut LogKill, past: &Past, offset_ns: i64) {
+fn date(found: &mut LogKill, past: &SnapshotClock, offset_ns: i64) {
     let time = |stamp: Option<u64>| Some(past.boot_time_ns(stamp?, offset_ns));
     let incident = time(found.incident.boot_time_ns);
     found.kill.incident_boot_time_ns = incident;

@@ -56,7 +56,7 @@ fn line(pid: u32, stamp_ns: u64) -> LogItem {
 
 fn line_of_rekill(pid: u32, stamp_ns: u64) -> LogItem {
     LogItem::Rekill {
-        aside: rekill(pid, stamp_ns),
+        non_kill: rekill(pid, stamp_ns),
         stamp: stamp(stamp_ns),
     }
 }
@@ -70,16 +70,16 @@ fn recent(kills: &[(u32, u64)]) -> Recent {
 }
 
 /// A log that is read now, on a machine whose clocks are that far apart.
-fn log(found: impl IntoIterator<Item = LogItem>, boot_is_ahead_ns: u64) -> Whole {
+fn log(found: impl IntoIterator<Item = LogItem>, boot_is_ahead_ns: u64) -> LogSnapshot {
     let found: VecDeque<_> = found.into_iter().collect();
     let now = Moment {
         instant: Instant::now(),
         raw_ns: NOW - boot_is_ahead_ns,
         boot_time_ns: NOW,
     };
-    Whole {
-        found,
-        past: Past::new(0, now),
+    LogSnapshot {
+        items: found,
+        clock: SnapshotClock::new(0, now),
     }
 }
 

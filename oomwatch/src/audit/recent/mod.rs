@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    capture::kmsg::assemble::REMEMBERED,
+    capture::kmsg::assemble::MAX_VICTIMS,
     model::kill::{Kill, NonKill},
 };
 
 /// Kills that are remembered: as many as the log is read for.
-const MOST: usize = REMEMBERED;
+const MOST: usize = MAX_VICTIMS;
 
 /// How long after a kill its record may come that was told from the log before: its number is another process's later.
 const LATE_NS: u64 = 10_000_000_000;
