@@ -1,11 +1,11 @@
-//! What is saved of an auditor, in rows: the sum, the cgroups' counts, and each of the last kills. Pure.
+//! The rows that are saved of an auditor: sum, cgroup counts, and each of the last kills. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::{
-        recent::{Known, Recent},
-        totals::Totals,
+        recent_kills::{KnownKill, RecentKills},
+        state::{AuditState, AuditSum},
     },
     capture::counters::Baseline,
     model::persist::{self, Change, Entry},
@@ -14,58 +14,42 @@ use crate::{
 const PART: &str = "audit";
 const SUM: &str = "sum";
 const CGROUPS: &str = "cgroups";
-/// Before the number of a kill.
+/// Prefix of the keys of kills; their number follows.
 pub(super) const KNOWN: &str = "known-";
 
-/// The sum.
+/// The sum, and the boot that it is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sum {
+pub(super) struct SumRow {
     pub(super) boot_id: String,
-    pub(super) tally: Totals,
-    #[serde(default)]
-    pub(super) offset_ns: Option<i64>,
-    pub(super) complete_boot_time_ns: u64,
+    pub(super) sum: AuditSum,
 }
 
-/// The cgroups' counts when they were looked at, and what was told by then.
+/// The counts of the cgroups at the last sample, and the kills that were accounted for then.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Looked {
-    pub(super) before: Baseline,
-    pub(super) told: u64,
+pub(super) struct CgroupsRow {
+    pub(super) baseline: Baseline,
+    pub(super) accounted: u64,
 }
 
-/// What was saved last.
+/// The rows that were saved last.
 #[derive(Debug, Default)]
-pub(super) struct Saved {
-    sum: Option<Sum>,
-    looked: Option<Looked>,
+pub(super) struct SavedRows {
+    sum: Option<SumRow>,
+    cgroups: Option<CgroupsRow>,
 }
 
-impl Sum {
-    pub(super) fn new(boot_id: &str, tally: Totals, complete_boot_time_ns: u64) -> Self {
-        Self {
-            boot_id: boot_id.to_owned(),
-            tally,
-            offset_ns: None,
-            complete_boot_time_ns,
-        }
-    }
-
-    /// Before anything was killed.
-    pub(super) fn at_boot(boot_id: &str) -> Self {
-        Self::new(boot_id, Totals::new(0, 0), 0)
-    }
-
+impl SumRow {
     pub(super) fn read(entries: &[Entry]) -> Option<Self> {
         row(entries, SUM)
     }
 }
 
-impl Looked {
+impl CgroupsRow {
+    /// At boot every count is 0.
     pub(super) fn at_boot() -> Self {
         Self {
-            before: Baseline::nothing(),
-            told: 0,
+            baseline: Baseline::at_boot(),
+            accounted: 0,
         }
     }
 
@@ -74,33 +58,41 @@ impl Looked {
     }
 }
 
-/// The last kills.
-pub(super) fn recent(entries: &[Entry]) -> Recent {
-    let kills = persist::read::<Known>(entries, PART, KNOWN);
-    Recent::restored(kills.filter_map(|(number, known)| Some((number.parse().ok()?, known?))))
+/// Reads the last kills.
+pub(super) fn recent_kills(entries: &[Entry]) -> RecentKills {
+    let kills = persist::read::<KnownKill>(entries, PART, KNOWN);
+    RecentKills::restored(kills.filter_map(|(number, known)| Some((number.parse().ok()?, known?))))
 }
 
-impl Saved {
-    /// What is different since the last time.
+impl SavedRows {
+    /// The rows that changed since the last call.
     pub(super) fn changes(
         &mut self,
-        sum: Sum,
-        (before, told): (&Baseline, u64),
-        recent: &mut Recent,
+        boot_id: &str,
+        state: &mut AuditState,
+        (baseline, accounted): (&Baseline, u64),
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        if self.sum.as_ref() != Some(&sum) {
-            changes.push(Change::new(PART, SUM.to_owned(), Some(&sum)));
-            self.sum = Some(sum);
+        let is_same = |row: &SumRow| row.boot_id == boot_id && row.sum == *state.sum();
+        if !self.sum.as_ref().is_some_and(is_same) {
+            let row = SumRow {
+                boot_id: boot_id.to_owned(),
+                sum: state.sum().clone(),
+            };
+            changes.push(Change::new(PART, SUM.to_owned(), Some(&row)));
+            self.sum = Some(row);
         }
-        let is_known = |looked: &Looked| looked.told == told && looked.before == *before;
-        if !self.looked.as_ref().is_some_and(is_known) {
-            let before = before.clone();
-            let looked = Looked { before, told };
-            changes.push(Change::new(PART, CGROUPS.to_owned(), Some(&looked)));
-            self.looked = Some(looked);
+        let is_same = |row: &CgroupsRow| row.accounted == accounted && row.baseline == *baseline;
+        if !self.cgroups.as_ref().is_some_and(is_same) {
+            let baseline = baseline.clone();
+            let row = CgroupsRow {
+                baseline,
+                accounted,
+            };
+            changes.push(Change::new(PART, CGROUPS.to_owned(), Some(&row)));
+            self.cgroups = Some(row);
         }
-        let kills = recent.take_changes().into_iter();
+        let kills = state.recent_changes().into_iter();
         changes.extend(
             kills.map(|(number, known)| {
                 Change::new(PART, format!("{KNOWN}{number}"), known.as_ref())

@@ -9,8 +9,8 @@ use tracing::{debug, info, warn};
 
 use crate::{
     audit::{
-        auditor::{Audited, Auditor, Filled, Schedule},
-        totals::{AuditResult, Counts},
+        auditor::{Audited, Auditor, Backfilled, Schedule},
+        totals::{AuditResult, CaptureCounts},
     },
     capture::{
         counters::Gap,
@@ -182,7 +182,7 @@ impl Watch {
             // Told already.
             CaptureItem::Kill(_) | CaptureItem::Logged(_) => Ok(()),
             CaptureItem::NonKill(aside) => {
-                self.auditor.aside(&aside);
+                self.auditor.non_kill(&aside);
                 self.aside(&aside)
             }
             CaptureItem::Gap(gap) => {
@@ -286,11 +286,11 @@ impl Watch {
         let log = self.auditor.read_log();
         // What was recorded of the log's kills is in the ring by now.
         let taken = self.take_all(observer, names)?;
-        let Filled {
+        let Backfilled {
             kills,
             rekills,
             gap,
-        } = self.auditor.fill(before, log)?;
+        } = self.auditor.backfill(before, log)?;
         // All of it is counted; it is shown as long as more is to be.
         Ok((|| {
             taken?;
@@ -333,7 +333,7 @@ impl Watch {
         let mut verdict = AuditResult::Complete;
         for tries in 1..=2 * AUDITS {
             let taken = self.take_all(observer, names)?;
-            verdict = self.auditor.compare_at_end(observer.losses()?)?;
+            verdict = self.auditor.compare_final(observer.losses()?)?;
             let filled = if tries >= AUDITS && verdict.missing() > 0 {
                 self.fill(observer, names)?
             } else {
@@ -361,8 +361,8 @@ impl Watch {
     /// Says whether the kernel counted kills of which nothing is known.
     fn say_what_was_seen(&self, verdict: AuditResult) {
         let shown = self.shown;
-        let filled = self.auditor.filled();
-        let Counts {
+        let filled = self.auditor.backfilled_count();
+        let CaptureCounts {
             kills,
             rekills,
             marks,

@@ -1,5 +1,4 @@
-//! The kills that were told last, to tell the lines of the kernel log that are theirs from those of kills that nobody saw.
-//! Pure and bounded.
+//! The last captured kills: they tell which kills of the kernel log were captured. Pure and bounded.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,58 +9,58 @@ use crate::{
     model::kill::{Kill, NonKill},
 };
 
-/// Kills that are remembered: as many as the log is read for.
-const MOST: usize = MAX_VICTIMS;
+/// Kills that are kept: as many as the log is read for.
+const MAX_KILLS: usize = MAX_VICTIMS;
 
-/// How long after a kill its record may come that was told from the log before: its number is another process's later.
-const LATE_NS: u64 = 10_000_000_000;
+/// How long after a backfilled kill its own record may still arrive; later, the same pid is another process.
+const MAX_DELAY_NS: u64 = 10_000_000_000;
 
-/// A kill that was told.
+/// A kill that is accounted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
-    /// The process; 0 where only its thread is known.
+pub struct KnownKill {
+    /// Process id; 0 if only the thread id is known.
     pub pid: u32,
-    /// The thread.
+    /// Thread id.
     pub tid: u32,
     /// Nanoseconds since boot.
     pub boot_time_ns: u64,
-    /// As what it was told.
-    pub told: Told,
+    /// How it became known.
+    pub kind: KnownAs,
 }
 
-/// As what it was told.
+/// How a kill became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Told {
-    /// A kill, by whoever saw it.
+pub enum KnownAs {
+    /// Captured as a kill.
     Kill,
-    /// A re-kill.
+    /// Captured or backfilled as a re-kill.
     Rekill,
-    /// A kill that nobody saw, from the kernel log.
-    Filled,
+    /// Backfilled as a kill from the kernel log.
+    Backfilled,
 }
 
-impl Known {
-    /// Absent where nobody knows when it was.
-    fn kill(kill: &Kill, told: Told) -> Option<Self> {
+impl KnownKill {
+    /// Absent if the kill has no time.
+    fn kill(kill: &Kill, kind: KnownAs) -> Option<Self> {
         Some(Self {
             pid: kill.victim.pid,
             tid: kill.victim.tid,
             boot_time_ns: kill.boot_time_ns?,
-            told,
+            kind,
         })
     }
 
-    fn rekill(aside: &NonKill) -> Option<Self> {
+    fn rekill(non_kill: &NonKill) -> Option<Self> {
         Some(Self {
-            pid: aside.pid,
-            tid: aside.tid,
-            boot_time_ns: aside.boot_time_ns?,
-            told: Told::Rekill,
+            pid: non_kill.pid,
+            tid: non_kill.tid,
+            boot_time_ns: non_kill.boot_time_ns?,
+            kind: KnownAs::Rekill,
         })
     }
 
-    /// Whether it is of this process, as far as the two numbers of either tell.
+    /// Whether it is a kill of this process; either id suffices.
     pub(super) fn is_of(&self, pid: u32, tid: u32) -> bool {
         self.pid != 0 && self.pid == pid || self.tid == tid
     }
@@ -69,77 +68,77 @@ impl Known {
 
 /// The last kills.
 #[derive(Debug, Default)]
-pub struct Recent {
-    /// With a number each, which they keep.
-    kills: VecDeque<(u64, Known)>,
-    next: u64,
-    /// When the newest of those was that there was no room for: of its time, not all are here.
-    crowded_out_boot_time_ns: u64,
-    /// Numbers that were added or forgotten since [`Recent::take_changes`].
+pub struct RecentKills {
+    /// Each with a number that does not change.
+    kills: VecDeque<(u64, KnownKill)>,
+    next_number: u64,
+    /// Time of the newest kill that was dropped to make room: kills up to it may be absent.
+    dropped_boot_time_ns: u64,
+    /// Numbers of kills added or removed since [`RecentKills::take_changes`].
     changed: BTreeSet<u64>,
 }
 
-impl Recent {
-    /// As they were saved, in any order.
-    pub fn restored(kills: impl IntoIterator<Item = (u64, Known)>) -> Self {
+impl RecentKills {
+    /// From saved rows, in any order.
+    pub fn restored(kills: impl IntoIterator<Item = (u64, KnownKill)>) -> Self {
         let mut kills: Vec<_> = kills.into_iter().collect();
         kills.sort_by_key(|(number, _)| *number);
-        let is_full = kills.len() >= MOST;
+        let is_full = kills.len() >= MAX_KILLS;
         let oldest = kills.first().filter(|_| is_full);
         Self {
-            // Before the oldest there may have been more.
-            crowded_out_boot_time_ns: oldest.map_or(0, |(_, known)| known.boot_time_ns),
-            next: kills.last().map_or(0, |(number, _)| number + 1),
+            // Older ones may have been dropped.
+            dropped_boot_time_ns: oldest.map_or(0, |(_, known)| known.boot_time_ns),
+            next_number: kills.last().map_or(0, |(number, _)| number + 1),
             kills: kills.into(),
             ..Self::default()
         }
     }
 
-    /// Takes a kill that was seen; false if it was told from the log already.
+    /// Adds a captured kill; false if it was backfilled before.
     pub fn kill(&mut self, kill: &Kill) -> bool {
-        let Some(known) = Known::kill(kill, Told::Kill) else {
+        let Some(known) = KnownKill::kill(kill, KnownAs::Kill) else {
             return true;
         };
-        let is_same = |(_, earlier): &(u64, Known)| {
-            earlier.told == Told::Filled
+        let is_same = |(_, earlier): &(u64, KnownKill)| {
+            earlier.kind == KnownAs::Backfilled
                 && earlier.is_of(known.pid, known.tid)
-                && earlier.boot_time_ns.abs_diff(known.boot_time_ns) <= LATE_NS
+                && earlier.boot_time_ns.abs_diff(known.boot_time_ns) <= MAX_DELAY_NS
         };
-        let filled = self.kills.iter().position(is_same);
-        if let Some((number, _)) = filled.and_then(|place| self.kills.remove(place)) {
+        let backfilled = self.kills.iter().position(is_same);
+        if let Some((number, _)) = backfilled.and_then(|index| self.kills.remove(index)) {
             self.changed.insert(number);
         }
         self.push(known);
-        filled.is_none()
+        backfilled.is_none()
     }
 
-    /// Takes a re-kill.
-    pub fn rekill(&mut self, aside: &NonKill) {
-        if let Some(known) = Known::rekill(aside) {
+    /// Adds a re-kill.
+    pub fn rekill(&mut self, non_kill: &NonKill) {
+        if let Some(known) = KnownKill::rekill(non_kill) {
             self.push(known);
         }
     }
 
-    /// Takes a kill that was found in the log.
-    pub fn filled(&mut self, kill: &Kill) {
-        if let Some(known) = Known::kill(kill, Told::Filled) {
+    /// Adds a kill that was found in the log.
+    pub fn backfilled(&mut self, kill: &Kill) {
+        if let Some(known) = KnownKill::kill(kill, KnownAs::Backfilled) {
             self.push(known);
         }
     }
 
-    /// All of them, the oldest first as they came.
+    /// All kills in the order in which they were added.
     #[must_use]
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Known> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &KnownKill> {
         self.kills.iter().map(|(_, known)| known)
     }
 
-    /// Since when none is absent for want of room: nanoseconds since boot.
+    /// Nanoseconds since boot: no later kill was dropped to make room.
     #[must_use]
-    pub fn whole_since(&self) -> u64 {
-        self.crowded_out_boot_time_ns
+    pub fn complete_since(&self) -> u64 {
+        self.dropped_boot_time_ns
     }
 
-    /// Forgets those that were before that.
+    /// Removes the kills before a time in nanoseconds since boot.
     pub fn forget_before(&mut self, boot_time_ns: u64) {
         let changed = &mut self.changed;
         self.kills.retain(|(number, known)| {
@@ -151,35 +150,34 @@ impl Recent {
         });
     }
 
-    /// What is different since the last time: a kill by its number, or that it was forgotten.
-    pub fn take_changes(&mut self) -> Vec<(u64, Option<Known>)> {
+    /// Takes the changes since the last call: number and kill, absent if it was removed.
+    pub fn take_changes(&mut self) -> Vec<(u64, Option<KnownKill>)> {
         let changed = std::mem::take(&mut self.changed);
         let known = |number| {
-            let place = self
+            let index = self
                 .kills
                 .binary_search_by_key(&number, |(number, _)| *number);
-            (number, place.ok().map(|place| self.kills[place].1))
+            (number, index.ok().map(|index| self.kills[index].1))
         };
         changed.into_iter().map(known).collect()
     }
 
-    /// What was saved is lost: all of them are new.
+    /// The saved rows were lost: all kills are changes again.
     pub fn mark_all_dirty(&mut self) {
         let numbers = self.kills.iter().map(|(number, _)| *number);
         self.changed.extend(numbers);
     }
 
-    fn push(&mut self, known: Known) {
-        if self.kills.len() == MOST
+    fn push(&mut self, known: KnownKill) {
+        if self.kills.len() == MAX_KILLS
             && let Some((number, known)) = self.kills.pop_front()
         {
             self.changed.insert(number);
-            let crowded_out = self.crowded_out_boot_time_ns.max(known.boot_time_ns);
-            self.crowded_out_boot_time_ns = crowded_out;
+            self.dropped_boot_time_ns = self.dropped_boot_time_ns.max(known.boot_time_ns);
         }
-        self.changed.insert(self.next);
-        self.kills.push_back((self.next, known));
-        self.next += 1;
+        self.changed.insert(self.next_number);
+        self.kills.push_back((self.next_number, known));
+        self.next_number += 1;
     }
 }
 

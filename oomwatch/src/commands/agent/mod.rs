@@ -84,7 +84,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let saved = &restored.state;
     let mut observer =
         Observer::resume(&kernel, &pins.bpffs, history_queue::cursor(saved).as_ref())?;
-    let auditor = Auditor::resume(&kernel, &host.boot_id, Schedule::Steady, saved)?;
+    let auditor = Auditor::resume(&kernel, &host.boot_id, Schedule::Periodic, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     metrics.hooks(observer.way());
     health.send_modify(|health| health.hooks = State::Ok);

@@ -16,7 +16,7 @@ use crate::commands::agent::{
     unresolved::Unresolved,
 };
 use crate::{
-    audit::auditor::{Audited, Auditor, Filled},
+    audit::auditor::{Audited, Auditor, Backfilled},
     capture::{
         counters::Gap,
         observer::{
@@ -89,7 +89,7 @@ impl Agent {
                 }
             }
             CaptureItem::NonKill(aside) => {
-                self.auditor.aside(&aside);
+                self.auditor.non_kill(&aside);
                 self.metrics.aside(&aside);
             }
             CaptureItem::Gap(gap) => {
@@ -121,7 +121,7 @@ impl Agent {
             self.ledger.named(report);
         }
         let Progress { cursor, losses } = observer.progress()?;
-        self.auditor.lost(losses);
+        self.auditor.set_losses(losses);
         self.ledger.read(cursor);
         self.ledger.state(self.auditor.changes());
         self.ledger.write();
@@ -241,11 +241,11 @@ impl Agent {
         let log = self.auditor.read_log();
         // What was recorded of the log's kills is in the ring by now.
         self.take_all(observer)?;
-        let Filled {
+        let Backfilled {
             kills,
             rekills,
             gap,
-        } = self.auditor.fill(before, log)?;
+        } = self.auditor.backfill(before, log)?;
         for kill in kills {
             self.kill(Report::from_live_log(*kill, &self.host));
         }
