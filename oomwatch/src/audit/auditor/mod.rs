@@ -20,13 +20,14 @@ use crate::{
     },
     capture::{
         bpf::describe,
-        counters::{CgroupKillTracker, Gap, KernelCount},
+        config::CaptureConfig,
+        counters::{CgroupKillTracker, KernelCount},
         kmsg::{assemble::LogKill, snapshot::LogSnapshot, snapshot_clock::SnapshotClock},
-        observer::Losses,
     },
-    cli::KernelArgs,
     model::{
+        gap::Gap,
         kill::{Kill, NonKill, NonKillKind},
+        losses::Losses,
         persist::{Change, Entry},
     },
     sys::{
@@ -98,16 +99,20 @@ pub struct Backfilled {
 
 impl Auditor {
     /// Starts now: earlier kills are not compared. `boot_id` is the host's.
-    pub fn start(args: &KernelArgs, boot_id: &str, schedule: Schedule) -> Result<Self, HostError> {
-        let now = KernelCount::read(&args.proc_root)?;
-        let cgroups = CgroupKillTracker::start(&args.proc_root, &args.cgroup_root)?;
+    pub fn start(
+        config: &CaptureConfig,
+        boot_id: &str,
+        schedule: Schedule,
+    ) -> Result<Self, HostError> {
+        let now = KernelCount::read(&config.proc_root)?;
+        let cgroups = CgroupKillTracker::start(&config.proc_root, &config.cgroup_root)?;
         let state = AuditState::start(now);
-        Ok(Self::new(args, boot_id, schedule, state, cgroups, 0))
+        Ok(Self::new(config, boot_id, schedule, state, cgroups, 0))
     }
 
     /// Continues from saved rows; like [`Auditor::start`] if there are none.
     pub fn resume(
-        args: &KernelArgs,
+        config: &CaptureConfig,
         boot_id: &str,
         schedule: Schedule,
         entries: &[Entry],
@@ -117,9 +122,9 @@ impl Auditor {
             sum,
         }) = SumRow::read(entries)
         else {
-            return Self::start(args, boot_id, schedule);
+            return Self::start(config, boot_id, schedule);
         };
-        let now = KernelCount::read(&args.proc_root)?;
+        let now = KernelCount::read(&config.proc_root)?;
         let recent = saved::recent_kills(entries);
         let (state, cgroups) = if last_boot_id == boot_id {
             let cgroups = CgroupsRow::read(entries).unwrap_or_default();
@@ -134,14 +139,14 @@ impl Auditor {
         } = cgroups;
         let since = state.counts().accounted().saturating_sub(accounted);
         let tracker =
-            CgroupKillTracker::resume(&args.proc_root, &args.cgroup_root, baseline, since);
-        let mut auditor = Self::new(args, boot_id, schedule, state, tracker, accounted);
+            CgroupKillTracker::resume(&config.proc_root, &config.cgroup_root, baseline, since);
+        let mut auditor = Self::new(config, boot_id, schedule, state, tracker, accounted);
         auditor.audit_soon();
         Ok(auditor)
     }
 
     fn new(
-        args: &KernelArgs,
+        config: &CaptureConfig,
         boot_id: &str,
         schedule: Schedule,
         state: AuditState,
@@ -149,8 +154,8 @@ impl Auditor {
         accounted_at_sample: u64,
     ) -> Self {
         Self {
-            proc_root: args.proc_root.clone(),
-            kmsg: args.kmsg.clone(),
+            proc_root: config.proc_root.clone(),
+            kmsg: config.kmsg.clone(),
             boot_id: boot_id.to_owned(),
             schedule,
             due: schedule.next(),

@@ -19,8 +19,11 @@ use crate::{
         recent_kills::{KnownKill, RecentKills},
         totals::{AuditResult, CaptureCounts, Totals},
     },
-    capture::{counters::KernelCount, kmsg::snapshot::LogSnapshot, observer::Losses},
-    model::kill::{Kill, NonKill, NonKillKind},
+    capture::{counters::KernelCount, kmsg::snapshot::LogSnapshot},
+    model::{
+        kill::{Kill, NonKill, NonKillKind},
+        losses::Losses,
+    },
 };
 
 /// The part of the state that is saved as one row.

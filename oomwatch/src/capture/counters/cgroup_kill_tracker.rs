@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::{
     attributed_kills::AttributedKills,
-    gap::GapCgroup,
     growth::{Baseline, growth},
     sample::sample,
     tree::CgroupTree,
 };
-use crate::{model::kill::Cgroup, sys::proc::HostError};
+use crate::{
+    model::{gap::GapCgroup, kill::Cgroup},
+    sys::proc::HostError,
+};
 
 /// Cgroups with kills that are kept in the baseline. If there are more, the growth of new cgroups is unknown.
 const MAX_CGROUPS: usize = 1024;

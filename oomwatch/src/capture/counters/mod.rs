@@ -9,7 +9,6 @@
 
 mod attributed_kills;
 mod cgroup_kill_tracker;
-mod gap;
 mod growth;
 mod kernel_count;
 mod sample;
@@ -27,12 +26,12 @@ use self::{
     tree::{CgroupTree, MAX_CGROUPS},
 };
 pub use self::{
-    cgroup_kill_tracker::CgroupKillTracker,
-    gap::{Gap, GapCgroup, Place},
-    growth::Baseline,
-    kernel_count::KernelCount,
+    cgroup_kill_tracker::CgroupKillTracker, growth::Baseline, kernel_count::KernelCount,
 };
-use crate::sys::{clock, proc::HostError};
+use crate::{
+    model::gap::Gap,
+    sys::{clock, proc::HostError},
+};
 
 /// Compares the counts with earlier ones.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attributed_kills::{AttributedKills, Growth},
-    gap::{GapCgroup, Place},
     snapshot::{CgroupEntry, CgroupSnapshot, KillCounts},
 };
+use crate::model::gap::{GapCgroup, GapPlace};
 
 /// The counts of an earlier snapshot, as far as they are needed for a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,14 +90,17 @@ pub(super) fn growth(
         .into_iter()
         .enumerate()
         .flat_map(|(index, Growth { own, descendants })| {
-            [(own.unwrap_or(0), Place::Here), (descendants, Place::Below)]
-                .into_iter()
-                .filter(|(kills, _)| *kills > 0)
-                .map(move |(kills, place)| GapCgroup {
-                    path: now.path(index),
-                    kills,
-                    place,
-                })
+            [
+                (own.unwrap_or(0), GapPlace::Own),
+                (descendants, GapPlace::Descendants),
+            ]
+            .into_iter()
+            .filter(|(kills, _)| *kills > 0)
+            .map(move |(kills, place)| GapCgroup {
+                path: now.path(index),
+                kills,
+                place,
+            })
         })
         .collect()
 }

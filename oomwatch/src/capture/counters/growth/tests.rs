@@ -29,7 +29,7 @@ fn snapshot(rows: &[Row]) -> CgroupSnapshot {
     }
 }
 
-fn grown(before: &CgroupSnapshot, now: &CgroupSnapshot) -> Vec<(String, u64, Place)> {
+fn grown(before: &CgroupSnapshot, now: &CgroupSnapshot) -> Vec<(String, u64, GapPlace)> {
     grown_beyond(before, now, &AttributedKills::default())
 }
 
@@ -37,7 +37,7 @@ fn grown_beyond(
     before: &CgroupSnapshot,
     now: &CgroupSnapshot,
     attributed: &AttributedKills,
-) -> Vec<(String, u64, Place)> {
+) -> Vec<(String, u64, GapPlace)> {
     growth(&Baseline::new(before, usize::MAX), now, attributed)
         .into_iter()
         .map(|cgroup| {
@@ -47,12 +47,12 @@ fn grown_beyond(
         .collect()
 }
 
-fn own(path: &str, kills: u64) -> (String, u64, Place) {
-    (path.to_owned(), kills, Place::Here)
+fn own(path: &str, kills: u64) -> (String, u64, GapPlace) {
+    (path.to_owned(), kills, GapPlace::Own)
 }
 
-fn descendants(path: &str, kills: u64) -> (String, u64, Place) {
-    (path.to_owned(), kills, Place::Below)
+fn descendants(path: &str, kills: u64) -> (String, u64, GapPlace) {
+    (path.to_owned(), kills, GapPlace::Descendants)
 }
 
 const ROOT: Row = ("/", None, None);

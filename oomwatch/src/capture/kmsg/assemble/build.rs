@@ -10,9 +10,12 @@ use super::{
 };
 use crate::{
     capture::kmsg::line::Message,
-    model::kill::{
-        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, NonKill, NonKillKind,
-        Scope, Source, Trigger, Victim,
+    model::{
+        backend::Backend,
+        kill::{
+            Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, NonKill, NonKillKind, Scope,
+            Source, Trigger, Victim,
+        },
     },
 };
 
@@ -83,7 +86,7 @@ pub(super) fn kill(
         boot_time_ns: stamp.boot_time_ns,
         incident_boot_time_ns: incident.first.boot_time_ns,
         source: Source::Kmsg,
-        hooks: Hooks::Kmsg,
+        backend: Backend::Kmsg,
         attribution: Attribution::Kmsg,
         scope,
         constraint,

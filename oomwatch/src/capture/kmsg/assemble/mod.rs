@@ -42,7 +42,7 @@ use crate::model::kill::Victim;
 const REBOOT: SignedDuration = SignedDuration::from_secs(-1);
 
 /// Which records are believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The kernel alone
     Kernel,
