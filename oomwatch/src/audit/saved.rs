@@ -73,11 +73,11 @@ impl SavedRows {
         (baseline, accounted): (&Baseline, u64),
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        let is_same = |row: &SumRow| row.boot_id == boot_id && row.sum == *state.sum();
+        let is_same = |row: &SumRow| row.boot_id == boot_id && row.sum == state.sum;
         if !self.sum.as_ref().is_some_and(is_same) {
             let row = SumRow {
                 boot_id: boot_id.to_owned(),
-                sum: state.sum().clone(),
+                sum: state.sum.clone(),
             };
             changes.push(Change::new(PART, SUM.to_owned(), Some(&row)));
             self.sum = Some(row);
@@ -92,7 +92,7 @@ impl SavedRows {
             changes.push(Change::new(PART, CGROUPS.to_owned(), Some(&row)));
             self.cgroups = Some(row);
         }
-        let kills = state.recent_changes().into_iter();
+        let kills = state.recent.take_changes().into_iter();
         changes.extend(
             kills.map(|(number, known)| {
                 Change::new(PART, format!("{KNOWN}{number}"), known.as_ref())

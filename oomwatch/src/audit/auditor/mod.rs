@@ -1,5 +1,5 @@
 //! Runs the audits: reads the kernel's count, its log and the cgroups' counts, and says when the next audit is due. The
-//! decisions are in [`state`](crate::audit::state).
+//! decisions are in `audit/state`.
 //!
 //! An audit: [`Auditor::count`], take all available records, [`Auditor::compare`]. If that finds missing kills:
 //! [`Auditor::count`], [`Auditor::read_log`], take all available records, [`Auditor::backfill`].
@@ -137,7 +137,12 @@ impl Auditor {
             baseline,
             accounted,
         } = cgroups;
-        let since = state.counts().accounted().saturating_sub(accounted);
+        let since = state
+            .sum
+            .totals
+            .counts
+            .accounted()
+            .saturating_sub(accounted);
         let tracker =
             CgroupKillTracker::resume(&config.proc_root, &config.cgroup_root, baseline, since);
         let mut auditor = Self::new(config, boot_id, schedule, state, tracker, accounted);
@@ -234,7 +239,7 @@ impl Auditor {
             self.audit_soon();
         }
         Ok(Audited {
-            kernel_count: self.state.kernel_count(),
+            kernel_count: self.state.kernel.kills,
             missing,
         })
     }
@@ -284,7 +289,7 @@ impl Auditor {
         }
         let CaptureCounts {
             dropped, undecoded, ..
-        } = self.state.counts();
+        } = self.state.sum.totals.counts;
         warn!(
             missing,
             unidentified,
@@ -306,13 +311,13 @@ impl Auditor {
     /// What was captured.
     #[must_use]
     pub fn counts(&self) -> CaptureCounts {
-        self.state.counts()
+        self.state.sum.totals.counts
     }
 
     /// Kills that were found in the log since this process started.
     #[must_use]
     pub fn backfilled_count(&self) -> u64 {
-        self.state.backfilled_count()
+        self.state.backfilled
     }
 
     /// What changed since the last call, to be saved with the kills that were reported until now.
@@ -324,7 +329,7 @@ impl Auditor {
     /// The saved rows were lost: all of them are changes again.
     pub fn mark_all_dirty(&mut self) {
         self.saved = SavedRows::default();
-        self.state.mark_all_dirty();
+        self.state.recent.mark_all_dirty();
     }
 
     fn build_gap(&mut self, kills: u64, before: KernelCount) -> Result<Gap, HostError> {
@@ -334,7 +339,7 @@ impl Auditor {
         Ok(Gap {
             kills,
             kernel_count: before.kills,
-            since_boot_time_ns: self.state.complete_boot_time_ns(),
+            since_boot_time_ns: self.state.sum.complete_boot_time_ns,
             boot_time_ns: clock::since_boot_ns(),
             cgroups,
         })
@@ -353,7 +358,7 @@ impl Auditor {
 
     fn has_sampled(&mut self) {
         self.sampled = Instant::now();
-        self.accounted_at_sample = self.state.counts().accounted();
+        self.accounted_at_sample = self.state.sum.totals.counts.accounted();
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::{
     audit::{
         backfill::{Backfill, BackfillRequest, backfill},
-        recent_kills::{KnownKill, RecentKills},
+        recent_kills::RecentKills,
         totals::{AuditResult, CaptureCounts, Totals},
     },
     capture::{counters::KernelCount, kmsg::snapshot::LogSnapshot},
@@ -29,31 +29,41 @@ use crate::{
 /// The part of the state that is saved as one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AuditSum {
-    totals: Totals,
+    pub(super) totals: Totals,
     /// Measured offset of the kernel log's clock, see [`SnapshotClock::offset_ns`].
     ///
     /// [`SnapshotClock::offset_ns`]: crate::capture::kmsg::snapshot_clock::SnapshotClock::offset_ns
     #[serde(default)]
     offset_ns: Option<i64>,
     /// Nanoseconds since boot: every kill before it is accounted for.
-    complete_boot_time_ns: u64,
+    pub(super) complete_boot_time_ns: u64,
+}
+
+impl AuditSum {
+    fn new(start: KernelCount) -> Self {
+        Self {
+            totals: Totals::new(start.boot_time_ns, start.kills),
+            offset_ns: None,
+            complete_boot_time_ns: start.boot_time_ns,
+        }
+    }
 }
 
 /// Captured kills and the kernel's count at the last audit.
 #[derive(Debug)]
 pub(super) struct AuditState {
-    sum: AuditSum,
-    recent: RecentKills,
+    pub(super) sum: AuditSum,
+    pub(super) recent: RecentKills,
     /// Losses of earlier runs.
     earlier_losses: Losses,
     /// The kernel's count at the last audit.
-    kernel: KernelCount,
+    pub(super) kernel: KernelCount,
     /// The deficit of the last audit, if the count did not change during it.
     deficit: Option<u64>,
     /// How many kills are missing for certain, so that a backfill may look for them.
     missing: u64,
     /// Kills found in the log by this process.
-    backfilled: u64,
+    pub(super) backfilled: u64,
 }
 
 /// Result of a backfill.
@@ -70,24 +80,18 @@ pub(super) struct BackfillResult {
 impl AuditState {
     /// A first start: kills before `now` are not compared.
     pub(super) fn start(now: KernelCount) -> Self {
-        let sum = AuditSum {
-            totals: Totals::new(now.boot_time_ns, now.kills),
-            offset_ns: None,
-            complete_boot_time_ns: now.boot_time_ns,
-        };
-        Self::resume(sum, RecentKills::default(), now)
+        Self::resume(AuditSum::new(now), RecentKills::default(), now)
     }
 
     /// A start on a new boot: every kill since boot is compared. `recent` are the kills of the boot before; they are
     /// removed from what is saved.
     pub(super) fn resume_on_new_boot(mut recent: RecentKills, now: KernelCount) -> Self {
         recent.forget_before(u64::MAX);
-        let sum = AuditSum {
-            totals: Totals::new(0, 0),
-            offset_ns: None,
-            complete_boot_time_ns: 0,
+        let boot = KernelCount {
+            kills: 0,
+            boot_time_ns: 0,
         };
-        Self::resume(sum, recent, now)
+        Self::resume(AuditSum::new(boot), recent, now)
     }
 
     /// A restart on the same boot, from what was saved.
@@ -209,41 +213,6 @@ impl AuditState {
             unidentified: missing.saturating_sub((found.kills.len() + found.rekills.len()) as u64),
             found,
         }
-    }
-
-    /// What was captured.
-    pub(super) fn counts(&self) -> CaptureCounts {
-        self.sum.totals.counts
-    }
-
-    /// Kills that this process found in the log.
-    pub(super) fn backfilled_count(&self) -> u64 {
-        self.backfilled
-    }
-
-    /// The kernel's count at the last audit.
-    pub(super) fn kernel_count(&self) -> u64 {
-        self.kernel.kills
-    }
-
-    /// Nanoseconds since boot: every kill before it is accounted for.
-    pub(super) fn complete_boot_time_ns(&self) -> u64 {
-        self.sum.complete_boot_time_ns
-    }
-
-    /// The part that is saved as one row.
-    pub(super) fn sum(&self) -> &AuditSum {
-        &self.sum
-    }
-
-    /// Changes of the recent kills, to be saved.
-    pub(super) fn recent_changes(&mut self) -> Vec<(u64, Option<KnownKill>)> {
-        self.recent.take_changes()
-    }
-
-    /// The saved rows were lost: all of them are changes again.
-    pub(super) fn mark_all_dirty(&mut self) {
-        self.recent.mark_all_dirty();
     }
 
     fn set_kernel_count(&mut self, now: KernelCount) -> AuditResult {

@@ -170,7 +170,7 @@ fn missing_kill_is_reported_once() {
     assert_eq!(audit(&mut state, 11), 0);
     assert_eq!(audit(&mut state, 11), 1);
     assert_eq!(find_missing(&mut state, 11, None), (vec![], 1));
-    assert_eq!(state.counts().unidentified, 3);
+    assert_eq!(state.sum.totals.counts.unidentified, 3);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn kill_captured_while_the_log_was_read_is_not_backfilled() {
     capture(&mut state, 1);
     let log = log([line(1), line(2)]);
     assert_eq!(find_missing(&mut state, 9, Some(log)), (vec![2], 0));
-    assert_eq!(state.backfilled_count(), 1);
+    assert_eq!(state.backfilled, 1);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn record_that_comes_after_its_backfill_is_not_reported_again() {
         (vec![1], 0)
     );
     assert!(!state.kill(&kill(1)));
-    assert_eq!(state.counts().kills, 1);
+    assert_eq!(state.sum.totals.counts.kills, 1);
     assert_eq!(audit(&mut state, 8), 0);
     assert!(state.is_complete());
 }
@@ -246,9 +246,9 @@ fn losses_of_earlier_runs_are_added() {
     for run in 1..=3 {
         state.set_losses(losses);
         state.set_losses(losses);
-        assert_eq!(state.counts().dropped, 2 * run);
-        assert_eq!(state.counts().undecoded, run);
-        state = AuditState::resume(state.sum().clone(), RecentKills::default(), count(7));
+        assert_eq!(state.sum.totals.counts.dropped, 2 * run);
+        assert_eq!(state.sum.totals.counts.undecoded, run);
+        state = AuditState::resume(state.sum.clone(), RecentKills::default(), count(7));
     }
 }
 
@@ -258,7 +258,7 @@ fn kills_on_a_new_boot_are_all_missing() {
     recent.kill(&kill(1));
     recent.take_changes();
     let mut state = AuditState::resume_on_new_boot(recent, count(2));
-    assert_eq!(state.recent_changes(), [(0, None)]);
+    assert_eq!(state.recent.take_changes(), [(0, None)]);
     assert_eq!(audit(&mut state, 2), 2);
     // The first one has the pid of a victim of the boot before.
     let log = log([line(1), line(4)]);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::audit::recent_kills::KnownKill;
 
 /// A process that the kernel kills.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,7 @@ impl Machine {
             boot_time_ns: START,
         };
         let state = AuditState::start(now);
-        let saved = (state.sum().clone(), BTreeMap::new(), 0, Reports::default());
+        let saved = (state.sum.clone(), BTreeMap::new(), 0, Reports::default());
         Self {
             now_ns: START,
             next_pid: 1,
@@ -238,8 +239,8 @@ impl Machine {
     }
 
     fn save(&mut self) {
-        self.saved.0 = self.state.sum().clone();
-        for (number, known) in self.state.recent_changes() {
+        self.saved.0 = self.state.sum.clone();
+        for (number, known) in self.state.recent.take_changes() {
             match known {
                 Some(known) => self.saved.1.insert(number, known),
                 None => self.saved.1.remove(&number),
@@ -304,7 +305,7 @@ impl Machine {
             );
             assert!(*rekills <= made(Kind::Rekill), "{pid}: {rekills} re-kills");
         }
-        let accounted = self.state.counts().accounted();
+        let accounted = self.state.sum.totals.counts.accounted();
         assert!(accounted <= self.counted, "{accounted} of {}", self.counted);
     }
 
@@ -318,7 +319,7 @@ impl Machine {
             self.check();
         }
         assert!(self.state.is_complete());
-        assert_eq!(self.state.counts().accounted(), self.counted);
+        assert_eq!(self.state.sum.totals.counts.accounted(), self.counted);
     }
 }
 
@@ -417,7 +418,7 @@ fn lost_record_is_found_in_the_log_and_a_kill_in_neither_is_a_gap() {
     let machine = run(made.into_iter().chain([Event::Step; 9]));
     assert_eq!(machine.reports.items.len(), 2);
     assert_eq!(machine.reports.unidentified, 1);
-    assert_eq!(machine.state.backfilled_count(), 1);
+    assert_eq!(machine.state.backfilled, 1);
 }
 
 #[test]

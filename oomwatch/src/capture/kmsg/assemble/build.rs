@@ -9,7 +9,7 @@ use super::{
     pending::PendingKill,
 };
 use crate::{
-    capture::kmsg::line::Message,
+    capture::kmsg::line::{Killed, Message},
     model::{
         backend::Backend,
         kill::{
@@ -46,6 +46,31 @@ pub(super) fn release(text: &[u8]) -> Option<&[u8]> {
     text.rsplit_str(b" ").next()
 }
 
+/// Builds the victim of a kill line, without process id and cgroup. `pgtables_unit_bytes` is the unit of its `pgtables`.
+pub(super) fn victim(killed: &Killed<'_>, pgtables_unit_bytes: u64) -> Victim {
+    Victim {
+        pid: killed.tid,
+        tid: killed.tid,
+        ns_pid: None,
+        comm: Some(killed.comm.to_vec()),
+        uid: killed.uid,
+        oom_score_adj: killed.oom_score_adj,
+        oom_points: None,
+        total_vm_bytes: killed.total_vm_bytes,
+        anon_rss_bytes: killed.anon_rss_bytes,
+        file_rss_bytes: killed.file_rss_bytes,
+        shmem_rss_bytes: killed.shmem_rss_bytes,
+        swap_bytes: None,
+        pgtables_bytes: killed
+            .pgtables_kilobytes
+            .map(|pgtables| pgtables.saturating_mul(pgtables_unit_bytes)),
+        start_boot_time_ns: None,
+        cgroup: None,
+        leaf_cgroup: None,
+        main_process: MainProcess::Unknown,
+    }
+}
+
 /// Builds a kill. `incident` is the one that the kill belongs to; `group_kill` is absent if the log does not say.
 pub(super) fn kill(
     pending: PendingKill,
@@ -55,15 +80,17 @@ pub(super) fn kill(
 ) -> LogKill {
     let PendingKill {
         number,
-        killed,
+        message,
+        mut victim,
         stamp,
         caller: _,
         host,
         header: _,
     } = pending;
+    let tid = victim.tid;
     let is_first = number == incident.number;
     let header = incident.header.as_ref();
-    let scope = match killed.message {
+    let scope = match message {
         Message::Memcg => Some(Scope::Memcg),
         Message::System => Some(Scope::System),
         Message::Other | Message::None => header.and_then(Header::scope),
@@ -75,13 +102,15 @@ pub(super) fn kill(
     };
     let path = header
         .filter(|_| is_first)
-        .and_then(|header| header.cgroup_of(killed.tid));
+        .and_then(|header| header.cgroup_of(tid));
     let group = incident
         .group
         .as_deref()
         .filter(|path| group_kill == Some(true) && is_uncut(path));
     let oom = header.filter(|_| scope == Scope::Memcg).and_then(oom_limit);
     let limits = limits(path.or(group), oom);
+    victim.pid = pid;
+    victim.cgroup = path.map(cgroup);
     let mut kill = Kill {
         boot_time_ns: stamp.boot_time_ns,
         incident_boot_time_ns: incident.first.boot_time_ns,
@@ -97,25 +126,7 @@ pub(super) fn kill(
         oom_group_level: None,
         limits,
         trigger: header.and_then(trigger),
-        victim: Victim {
-            pid,
-            tid: killed.tid,
-            ns_pid: None,
-            comm: Some(killed.comm),
-            uid: killed.uid,
-            oom_score_adj: killed.oom_score_adj,
-            oom_points: None,
-            total_vm_bytes: killed.total_vm_bytes,
-            anon_rss_bytes: killed.anon_rss_bytes,
-            file_rss_bytes: killed.file_rss_bytes,
-            shmem_rss_bytes: killed.shmem_rss_bytes,
-            swap_bytes: None,
-            pgtables_bytes: killed.pgtables_bytes,
-            start_boot_time_ns: None,
-            cgroup: path.map(cgroup),
-            leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
-        },
+        victim,
         missing: Vec::new(),
     };
     kill.missing = missing(&kill, header);
@@ -136,8 +147,8 @@ pub(super) fn rekill(pending: &PendingKill, pid: u32) -> NonKill {
         boot_time_ns: pending.stamp.boot_time_ns,
         kind: NonKillKind::Rekill,
         pid,
-        tid: pending.killed.tid,
-        comm: Some(pending.killed.comm.clone()),
+        tid: pending.victim.tid,
+        comm: pending.victim.comm.clone(),
         cgroup: None,
     }
 }

@@ -54,11 +54,11 @@ impl LogIncident {
     pub(super) fn new(pending: &mut PendingKill, group: Option<&[u8]>, member: Membership) -> Self {
         Self {
             number: pending.number,
-            tid: pending.killed.tid,
+            tid: pending.victim.tid,
             first: pending.stamp,
             last: pending.stamp,
             caller: pending.caller,
-            message: pending.killed.message,
+            message: pending.message,
             header: pending.header.take(),
             group: group.map(<[u8]>::to_vec),
             may_be_member: member == Membership::Unknown,
@@ -72,14 +72,14 @@ impl LogIncident {
     /// table, only a kill that follows at once is a member. Any other kill may be of a later call whose header was withheld.
     pub(super) fn membership(&self, pending: &PendingKill) -> Membership {
         let is_similar = pending.header.is_none()
-            && pending.killed.message == self.message
+            && pending.message == self.message
             && pending.caller == self.caller
             && self.is_within(SLOW_CONSOLE, pending.stamp);
         let is_listed = self
             .header
             .as_ref()
             .filter(|header| header.tasks.is_complete())
-            .map(|header| header.pid_of(pending.killed.tid).is_some());
+            .map(|header| header.pid_of(pending.victim.tid).is_some());
         match (&self.group, is_listed) {
             _ if !is_similar => Membership::No,
             (None, _) if self.may_be_member => Membership::Unknown,
@@ -121,7 +121,7 @@ pub(super) struct RecentVictims(VecDeque<RecentVictim>);
 struct RecentVictim {
     pid: u32,
     /// Name and size identify the same process in a later call.
-    comm: Vec<u8>,
+    comm: Option<Vec<u8>>,
     total_vm_bytes: Option<u64>,
     stamp: Stamp,
     /// Number of the first kill of its incident.
@@ -136,7 +136,7 @@ impl RecentVictims {
         pending: &PendingKill,
         pid: u32,
     ) -> bool {
-        let PendingKill { killed, stamp, .. } = pending;
+        let PendingKill { victim, stamp, .. } = pending;
         let is_first = pending.number == incident.number;
         let is_same = |earlier: &RecentVictim| {
             if earlier.pid != pid {
@@ -146,7 +146,7 @@ impl RecentVictims {
                 .since(&earlier.stamp)
                 .is_none_or(|age| age <= SAME_PROCESS);
             let is_similar =
-                earlier.comm == killed.comm && earlier.total_vm_bytes == killed.total_vm_bytes;
+                earlier.comm == victim.comm && earlier.total_vm_bytes == victim.total_vm_bytes;
             let is_in_group = incident.group.is_some() && earlier.incident == incident.number;
             is_in_group && !is_first || is_recent && is_similar
         };
@@ -158,8 +158,8 @@ impl RecentVictims {
         }
         self.0.push_back(RecentVictim {
             pid,
-            comm: killed.comm.clone(),
-            total_vm_bytes: killed.total_vm_bytes,
+            comm: victim.comm.clone(),
+            total_vm_bytes: victim.total_vm_bytes,
             stamp: *stamp,
             incident: incident.number,
         });

@@ -28,7 +28,7 @@ use self::{
     continuation::OpenLine,
     header::{Header, uncut_path},
     incident::{LogIncident, Membership, RecentVictims, SLOW_CONSOLE},
-    pending::{KilledLine, PendingKill},
+    pending::PendingKill,
 };
 use super::{
     line::{self, Killed, Line},
@@ -346,7 +346,8 @@ impl Assembler {
         self.kill_lines += 1;
         self.pending = Some(PendingKill {
             number: self.kill_lines,
-            killed: KilledLine::new(killed, self.pgtables_unit_bytes),
+            message: killed.message,
+            victim: build::victim(killed, self.pgtables_unit_bytes),
             stamp: record.stamp,
             caller: record.caller,
             host: record.host.map(str::to_owned),
@@ -383,7 +384,7 @@ impl Assembler {
             }
         };
         incident.last = pending.stamp;
-        let pid = incident.pid_of(pending.killed.tid);
+        let pid = incident.pid_of(pending.victim.tid);
         let item = if self.victims.insert(&incident, &pending, pid) {
             self.counts.kills += 1;
             LogItem::Kill(Box::new(build::kill(pending, &incident, pid, group_kill)))
