@@ -143,6 +143,10 @@ fn reused_pid_is_another_process() {
         let result = backfill(log(lines(), 0), &recent, request(1, 0));
         assert_eq!(found(&result).0, [(7, missing * SECOND)]);
     }
+    // Also if its own line is not in the log any more.
+    let lines = [line(7, 200 * SECOND)];
+    let result = backfill(log(lines, 0), &recent(&[(7, 100 * SECOND)]), request(1, 0));
+    assert_eq!(found(&result).0, [(7, 200 * SECOND)]);
     // If both are near in time, the nearer one matches.
     let lines = [line(7, 100 * SECOND), line(7, 101 * SECOND)];
     let recent = recent(&[(7, 101 * SECOND - MILLISECOND)]);
@@ -264,23 +268,24 @@ fn line_that_may_belong_to_a_dropped_kill_is_ignored() {
 
 #[test]
 fn incident_is_never_later_than_its_kills() {
-    let LogItem::Kill(mut second) = line(8, 6 * SECOND) else {
-        panic!("not a kill");
+    let of_incident = |pid, stamp_ns, incident_ns| {
+        let LogItem::Kill(mut kill) = line(pid, stamp_ns) else {
+            panic!("not a kill");
+        };
+        kill.incident = stamp(incident_ns);
+        LogItem::Kill(kill)
     };
-    second.incident = stamp(5 * SECOND);
-    let result = backfill(
-        log([line(7, 5 * SECOND), LogItem::Kill(second)], 0),
-        &RecentKills::default(),
-        request(2, 0),
-    );
-    let incidents = result
-        .kills
-        .iter()
-        .map(|kill| kill.kill.incident_boot_time_ns);
-    assert_eq!(
-        incidents.collect::<Vec<_>>(),
-        [Some(5 * SECOND), Some(5 * SECOND)]
-    );
+    let lines = [
+        of_incident(7, 5 * SECOND, 5 * SECOND),
+        of_incident(8, 6 * SECOND, 5 * SECOND),
+        // Records of several CPUs may be out of order.
+        of_incident(9, 4 * SECOND, 5 * SECOND),
+    ];
+    let result = backfill(log(lines, 0), &RecentKills::default(), request(3, 0));
+    let times = |kill: &Kill| (kill.boot_time_ns, kill.incident_boot_time_ns);
+    let times: Vec<_> = result.kills.iter().map(|kill| times(&kill.kill)).collect();
+    let expected = [5, 6, 5].map(|seconds| (Some(seconds * SECOND), Some(5 * SECOND)));
+    assert_eq!(times, expected);
 }
 
 proptest! {

@@ -4,7 +4,8 @@
 //! read the kernel's count, take all available records, read the count again. If the count did not change, every counted
 //! kill was captured or is missing, except one that the kernel is about to record. Hence a deficit counts only if two
 //! consecutive audits see it. While kills go on without a pause the counts always differ; then only that part of the
-//! deficit counts that was there at the last audit and remains even if every record since belongs to it.
+//! deficit counts that was there at the last audit and remains even if every record since belongs to it. The rule errs
+//! only if two consecutive audits each meet a different kill in the microseconds between its count and its record.
 //!
 //! A backfill is: read the count, read the kernel log, take all available records, then [`AuditState::backfill`]. A kill
 //! that is in the log was recorded before, so what the log has and the records lack was lost. Should its record come after

@@ -138,6 +138,61 @@ fn deficit_counts_only_if_two_consecutive_audits_see_it() {
 }
 
 #[test]
+fn audit_during_which_the_count_changed_gives_no_deficit() {
+    let mut state = state();
+    assert_eq!(state.compare(Some(count(8)), count(9)), 0);
+    capture(&mut state, 1);
+    capture(&mut state, 2);
+    // Another one is in progress.
+    assert_eq!(audit(&mut state, 10), 0);
+}
+
+#[test]
+fn lines_from_before_the_start_are_not_backfilled() {
+    let mut state = state();
+    audit(&mut state, 8);
+    assert_eq!(audit(&mut state, 8), 1);
+    let LogItem::Kill(mut old) = line(1) else {
+        panic!("not a kill")
+    };
+    old.stamp = stamp(START - 11 * SECOND);
+    let log = log([LogItem::Kill(old)]);
+    assert_eq!(find_missing(&mut state, 8, Some(log)), (vec![], 1));
+}
+
+#[test]
+fn measured_offset_of_the_log_is_kept() {
+    const LATE: u64 = 3 * SECOND;
+    let early = |pid| {
+        let LogItem::Kill(mut kill) = line(pid) else {
+            panic!("not a kill")
+        };
+        kill.stamp = stamp(time(pid) - LATE);
+        kill.incident = kill.stamp;
+        LogItem::Kill(kill)
+    };
+    let mut state = state();
+    capture(&mut state, 1);
+    for pid in [2, 3] {
+        let kills = 7 + u64::from(pid);
+        audit(&mut state, kills);
+        assert_eq!(audit(&mut state, kills), 1);
+        // Only the first log has the line of a known kill.
+        let lines = [1, 2, 3]
+            .into_iter()
+            .filter(|known| pid == 2 && *known < 3 || *known == pid);
+        let result = state.backfill(count(kills), Some(log(lines.map(early))));
+        let times: Vec<_> = result
+            .found
+            .kills
+            .iter()
+            .map(|kill| kill.kill.boot_time_ns)
+            .collect();
+        assert_eq!(times, [Some(time(pid))]);
+    }
+}
+
+#[test]
 fn kill_is_missing_while_others_go_on() {
     let mut state = state();
     let mut missing = Vec::new();

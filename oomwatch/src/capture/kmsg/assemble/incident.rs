@@ -137,7 +137,6 @@ impl RecentVictims {
         pid: u32,
     ) -> bool {
         let PendingKill { victim, stamp, .. } = pending;
-        let is_first = pending.number == incident.number;
         let is_same = |earlier: &RecentVictim| {
             if earlier.pid != pid {
                 return false;
@@ -148,7 +147,7 @@ impl RecentVictims {
             let is_similar =
                 earlier.comm == victim.comm && earlier.total_vm_bytes == victim.total_vm_bytes;
             let is_in_group = incident.group.is_some() && earlier.incident == incident.number;
-            is_in_group && !is_first || is_recent && is_similar
+            is_in_group || is_recent && is_similar
         };
         if self.0.iter().any(is_same) {
             return false;
