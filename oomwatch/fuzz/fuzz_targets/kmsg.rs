@@ -22,9 +22,9 @@ use oomwatch::{
     deliver::json,
     model::{
         kill::{Kill, Scope},
-        report::{Host, Report},
+        report::{Host, Origin, Report},
     },
-    sys::clock::Moment,
+    sys::clock::{ClockSample, Moment},
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -46,7 +46,7 @@ fn read_saved(bytes: &[u8]) {
     assert_eq!(items.len() as u64, counts.kills + counts.rekills);
     for item in items {
         if let LogItem::Kill(kill) = item {
-            check(&Report::from_log(*kill, None));
+            check(&Report::new(kill.into_kill(), Origin::SavedLog { node: None }));
         }
     }
 }
@@ -83,7 +83,16 @@ fn follow(bytes: &[u8]) {
             let latest = Some(now.boot_time_ns);
             assert!(kill.boot_time_ns <= latest && kill.incident_boot_time_ns <= kill.boot_time_ns);
             join(&mut follower, &mut joiner, kill, now.instant);
-            check(&Report::from_live_log(*log_kill, &host));
+            check(&Report::new(
+                log_kill.into_kill(),
+                Origin::Boot {
+                    host: &host,
+                    now: ClockSample {
+                        boot_time_ns: now.boot_time_ns,
+                        unix_ns: now.boot_time_ns,
+                    },
+                },
+            ));
         }
     }
 }

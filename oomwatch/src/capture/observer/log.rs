@@ -129,7 +129,7 @@ fn hand_over<B>(
 ) -> ControlFlow<B> {
     while let Some(next) = found.pop_front() {
         take(match next {
-            LogItem::Kill(kill) => CaptureItem::Logged(kill),
+            LogItem::Kill(kill) => CaptureItem::Kill(Box::new(kill.into_kill())),
             LogItem::Rekill { non_kill, .. } => CaptureItem::NonKill(non_kill),
         })?;
     }

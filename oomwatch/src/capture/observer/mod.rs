@@ -29,7 +29,7 @@ use crate::{
     capture::{
         bpf::{self, ProbeError, offsets},
         config::CaptureConfig,
-        kmsg::{assemble::LogKill, reader::ReadError},
+        kmsg::reader::ReadError,
     },
     model::{
         backend::Backend,
@@ -77,8 +77,6 @@ fn list(refused: &[Refusal]) -> String {
 pub enum CaptureItem {
     /// A process was killed.
     Kill(Box<Kill>),
-    /// The same, as the kernel log tells it.
-    Logged(Box<LogKill>),
     /// Something else happened to a process that belongs to the picture.
     NonKill(NonKill),
     /// Processes were killed, and nobody told which.

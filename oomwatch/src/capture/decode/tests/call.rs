@@ -1,8 +1,7 @@
 //! What function hooks and classic tracepoints add to a record, and what they leave out.
 
 use oomwatch_ebpf::record::{
-    BACKEND_FENTRY, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_LIMITS, MISSING_OOM_CGROUP,
-    MISSING_POINTS,
+    BACKEND_FENTRY, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
 };
 
 use super::*;

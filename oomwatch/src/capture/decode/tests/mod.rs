@@ -7,7 +7,7 @@ use oomwatch_ebpf::record::{MISSING_STACK, STACK_FRAMES};
 use super::*;
 use crate::{
     model::backend::Backend,
-    testing::{NO_LIMIT, RecordBuilder, cgroup, check_seed, level, signal_record, stack, task},
+    testing::{NO_LIMIT, RecordBuilder, cgroup, check_seed, level, signal_record, stack},
 };
 
 const PAGE: u64 = 4096;

@@ -121,6 +121,7 @@ pub(super) fn kill(
         constraint,
         allocation: header.and_then(|header| header.allocation),
         group_kill,
+        log_key: None,
         group_cgroup: group.map(cgroup),
         oom_level: limits.len().checked_sub(1),
         oom_group_level: None,

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use crate::{
     capture::kmsg::record::Stamp,
-    model::kill::{Kill, NonKill},
+    model::kill::{Kill, LogKey, NonKill},
 };
 
 /// How long after a kill line the line may come that makes it a group kill. The kernel writes the two microseconds
@@ -45,6 +45,30 @@ pub struct LogKill {
     pub incident_number: u64,
     /// Host name, if the log has one.
     pub host: Option<String>,
+}
+
+impl LogKill {
+    /// The kill, with what identifies it in the log.
+    #[must_use]
+    pub fn into_kill(self) -> Kill {
+        let Self {
+            mut kill,
+            stamp,
+            incident,
+            incident_tid,
+            number,
+            incident_number,
+            host,
+        } = self;
+        kill.log_key = Some(LogKey {
+            kill: stamp.key().unwrap_or(number),
+            incident: incident.key().unwrap_or(incident_number),
+            incident_tid,
+            time: stamp.calendar,
+            host,
+        });
+        kill
+    }
 }
 
 /// Counters of an assembler.
