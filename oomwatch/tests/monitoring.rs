@@ -12,7 +12,7 @@ use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
     capture::kmsg::{
         assemble::{Assembler, LogItem, Trust},
-        log_file::Saved,
+        log_file::LogFileParser,
     },
     deliver::{http::DEFAULT_PORT, metrics::Metrics},
     model::{
@@ -38,11 +38,11 @@ const LOG: &[u8] = include_bytes!("logs/7.3-group-kill.log");
 
 /// A kill in a container.
 fn report() -> Report {
-    let mut saved = Saved::new(Offset::UTC, Timestamp::now());
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::now());
     let mut assembler = Assembler::new(Trust::Kernel);
     let lines = LOG.split(|byte| *byte == b'\n');
     let kill = lines
-        .filter_map(|line| assembler.push(&saved.parse(line)))
+        .filter_map(|line| assembler.push(&parser.parse(line)))
         .find_map(|found| match found {
             LogItem::Kill(kill) => Some(*kill),
             LogItem::Rekill { .. } => None,

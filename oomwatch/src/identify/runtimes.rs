@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use bstr::ByteSlice as _;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -288,5 +289,5 @@ fn is_in_container(proc_root: &Path, pid: u32, id: &str) -> bool {
     let mut cgroups = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(CGROUP_BYTES_MAX).read_to_end(&mut cgroups));
-    read.is_ok() && !id.is_empty() && cgroups.windows(id.len()).any(|part| part == id.as_bytes())
+    read.is_ok() && !id.is_empty() && cgroups.contains_str(id)
 }

@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use bstr::ByteSlice as _;
+
 /// How long a kill waits for its victim's arguments.
 const TIMEOUT: Duration = Duration::from_millis(5);
 
@@ -83,7 +85,7 @@ fn read(process: &Path, start_ns: u64) -> Option<Vec<Vec<u8>>> {
 
 /// Field 22 of `/proc/PID/stat`, in ticks since boot. The name in field 2 may contain spaces and parentheses.
 pub(crate) fn start_ticks(stat: &[u8]) -> Option<u64> {
-    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let name_end = stat.rfind_byte(b')')?;
     let field = stat
         .get(name_end + 2..)?
         .split(|&byte| byte == b' ')

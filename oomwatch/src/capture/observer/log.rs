@@ -9,14 +9,14 @@ use crate::capture::{
     kmsg::{
         assemble::LogItem,
         reader::ReadError,
-        tail::{Drained, Live},
+        tail::{Drained, LogTail},
     },
     ready::Ready,
 };
 
 /// The log, with a way to wait for it.
 pub(super) struct Log {
-    pub(super) live: Live,
+    pub(super) live: LogTail,
     ready: Ready,
     drained: Drained,
 }
@@ -24,7 +24,7 @@ pub(super) struct Log {
 impl Log {
     /// Opens it at its end.
     pub(super) fn open(path: &Path) -> Result<Self, ObserveError> {
-        let live = Live::open(path)?;
+        let live = LogTail::open(path)?;
         let ready = Ready::new(&live).map_err(ObserveError::Wait)?;
         Ok(Self {
             live,
@@ -103,7 +103,7 @@ impl LogSource {
         mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         let Self { log, found } = self;
-        log.live.settle(|kill| found.push_back(kill))?;
+        log.live.drain_all(|kill| found.push_back(kill))?;
         Ok(hand_over(found, &mut take))
     }
 
@@ -130,7 +130,7 @@ fn hand_over<B>(
     while let Some(next) = found.pop_front() {
         take(match next {
             LogItem::Kill(kill) => CaptureItem::Kill(Box::new(kill.into_kill())),
-            LogItem::Rekill { aside, .. } => CaptureItem::NonKill(aside),
+            LogItem::Rekill { non_kill, .. } => CaptureItem::NonKill(non_kill),
         })?;
     }
     ControlFlow::Continue(())

@@ -155,7 +155,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let (queue, restored) = resume::open(history, &host);
     let saved = &restored.state;
     let observer = Observer::resume(&capture, &bpffs, history_queue::cursor(saved).as_ref())?;
-    let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Steady, saved)?;
+    let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Periodic, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     metrics.backend(observer.backend());
     health.send_modify(|health| health.backend = ComponentHealth::Ok);

@@ -17,7 +17,7 @@ use self::screen::Screen;
 use crate::{
     audit::{
         auditor::{Auditor, Schedule},
-        totals::{AuditResult, Counts},
+        totals::{AuditResult, CaptureCounts},
     },
     capture::{config::CaptureConfig, observer::Observer},
     commands::{
@@ -192,7 +192,7 @@ async fn settle(
 /// Logs the kernel's count beside what was reported; as a warning if they differ. The kernel counts a re-kill as well: those
 /// stand behind, as does everything else that is not zero.
 fn log_totals(pipeline: &Pipeline, shown: u64, result: AuditResult) {
-    let Counts {
+    let CaptureCounts {
         kills,
         rekills,
         marks,

@@ -1,44 +1,44 @@
 use super::*;
 
-/// Path, own count, count with those below. The id is the path's, unless a number stands behind it.
+/// Path, own count, count of the subtree. The id follows from the path and the text after `#`.
 type Row = (&'static str, Option<u64>, Option<u64>);
 
-fn snapshot(rows: &[Row]) -> Snapshot {
-    let mut cgroups: Vec<Cgroup> = Vec::new();
+fn snapshot(rows: &[Row]) -> CgroupSnapshot {
+    let mut cgroups: Vec<CgroupEntry> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
-    for (text, own, all) in rows {
+    for (text, own, subtree) in rows {
         let (path, again) = text.split_once('#').unwrap_or((text, ""));
         let (above, name) = path.rsplit_once('/').expect("a path");
         places.insert(if path == "/" { "" } else { path }, cgroups.len());
-        cgroups.push(Cgroup {
+        cgroups.push(CgroupEntry {
             parent: places.get(above).copied().unwrap_or(0),
             name: name.as_bytes().into(),
             id: text
                 .bytes()
                 .fold(again.len() as u64, |id, byte| id * 131 + u64::from(byte)),
-            kills: Kills {
+            kills: KillCounts {
                 own: *own,
-                all: *all,
+                subtree: *subtree,
             },
         });
     }
-    Snapshot {
+    CgroupSnapshot {
         cgroups,
-        is_whole: true,
-        is_of_one_moment: true,
+        is_complete: true,
+        is_consistent: true,
     }
 }
 
-fn told(before: &Snapshot, now: &Snapshot) -> Vec<(String, u64, GapPlace)> {
-    told_beyond(before, now, &AttributedKills::default())
+fn grown(before: &CgroupSnapshot, now: &CgroupSnapshot) -> Vec<(String, u64, GapPlace)> {
+    grown_beyond(before, now, &AttributedKills::default())
 }
 
-fn told_beyond(
-    before: &Snapshot,
-    now: &Snapshot,
-    explained: &AttributedKills,
+fn grown_beyond(
+    before: &CgroupSnapshot,
+    now: &CgroupSnapshot,
+    attributed: &AttributedKills,
 ) -> Vec<(String, u64, GapPlace)> {
-    growth(&Baseline::of(before, usize::MAX), now, explained)
+    growth(&Baseline::new(before, usize::MAX), now, attributed)
         .into_iter()
         .map(|cgroup| {
             let path = String::from_utf8(cgroup.path).expect("a plain path");
@@ -47,36 +47,36 @@ fn told_beyond(
         .collect()
 }
 
-fn here(path: &str, kills: u64) -> (String, u64, GapPlace) {
+fn own(path: &str, kills: u64) -> (String, u64, GapPlace) {
     (path.to_owned(), kills, GapPlace::Own)
 }
 
-fn below(path: &str, kills: u64) -> (String, u64, GapPlace) {
+fn descendants(path: &str, kills: u64) -> (String, u64, GapPlace) {
     (path.to_owned(), kills, GapPlace::Descendants)
 }
 
 const ROOT: Row = ("/", None, None);
 
 #[test]
-fn path_is_made_of_the_names_from_the_root_on() {
+fn path_consists_of_the_names_from_the_root() {
     let snapshot = snapshot(&[ROOT, ("/a", None, None), ("/a/b", None, None)]);
     let paths: Vec<_> = (0..4).map(|index| snapshot.path(index)).collect();
     assert_eq!(paths, [&b"/"[..], b"/a", b"/a/b", b"/"]);
 }
 
 #[test]
-fn own_count_that_grew_tells_the_cgroup() {
+fn growth_of_the_own_count_gives_the_cgroup() {
     let before = [ROOT, ("/a", Some(1), Some(3)), ("/a/b", Some(2), Some(2))];
     let now = [ROOT, ("/a", Some(1), Some(6)), ("/a/b", Some(5), Some(5))];
-    assert_eq!(told(&snapshot(&before), &snapshot(&before)), []);
-    assert_eq!(told(&snapshot(&before), &snapshot(&now)), [here("/a/b", 3)]);
-    // On v1 there is no other.
+    assert_eq!(grown(&snapshot(&before), &snapshot(&before)), []);
+    assert_eq!(grown(&snapshot(&before), &snapshot(&now)), [own("/a/b", 3)]);
+    // On v1 there is no other count.
     let v1 = |kills| snapshot(&[("/", Some(0), None), ("/a", Some(kills), None)]);
-    assert_eq!(told(&v1(7), &v1(9)), [here("/a", 2)]);
+    assert_eq!(grown(&v1(7), &v1(9)), [own("/a", 2)]);
 }
 
 #[test]
-fn deepest_cgroup_above_one_that_is_gone_is_told() {
+fn kill_in_a_removed_cgroup_is_in_its_parent() {
     let before = [
         ROOT,
         ("/a", Some(0), Some(2)),
@@ -89,109 +89,109 @@ fn deepest_cgroup_above_one_that_is_gone_is_told() {
         ("/a", Some(0), Some(7)),
         ("/a/b", Some(1), Some(7)),
         ("/d", Some(0), Some(0)),
-        // It came and survived.
+        // New, and still there.
         ("/a/b/e", Some(1), Some(1)),
     ];
     assert_eq!(
-        told(&snapshot(&before), &snapshot(&now)),
-        [here("/a/b", 1), below("/a/b", 3), here("/a/b/e", 1)]
+        grown(&snapshot(&before), &snapshot(&now)),
+        [own("/a/b", 1), descendants("/a/b", 3), own("/a/b/e", 1)]
     );
 }
 
 #[test]
-fn cgroup_of_the_same_name_is_another() {
+fn new_cgroup_of_the_same_name_is_another_one() {
     let before = [ROOT, ("/a", Some(5), Some(5))];
     let now = [ROOT, ("/a#2", Some(6), Some(6))];
-    assert_eq!(told(&snapshot(&before), &snapshot(&now)), [here("/a", 6)]);
+    assert_eq!(grown(&snapshot(&before), &snapshot(&now)), [own("/a", 6)]);
 }
 
 #[test]
-fn before_5_3_a_count_is_of_the_cgroup_and_of_all_below_it() {
+fn before_5_3_there_is_only_a_count_of_the_subtree() {
     let before = [ROOT, ("/a", None, Some(0)), ("/a/b", None, Some(0))];
     let now = [ROOT, ("/a", None, Some(2)), ("/a/b", None, Some(2))];
     assert_eq!(
-        told(&snapshot(&before), &snapshot(&now)),
-        [below("/a/b", 2)]
+        grown(&snapshot(&before), &snapshot(&now)),
+        [descendants("/a/b", 2)]
     );
-    // And before 5.2, or mounted with `memory_localevents`, of the cgroup alone.
+    // Before 5.2, or mounted with `memory_localevents`, it is the cgroup's own count.
     let now = [ROOT, ("/a", None, Some(0)), ("/a/b", None, Some(2))];
     assert_eq!(
-        told(&snapshot(&before), &snapshot(&now)),
-        [below("/a/b", 2)]
+        grown(&snapshot(&before), &snapshot(&now)),
+        [descendants("/a/b", 2)]
     );
 }
 
 #[test]
-fn cgroup_without_the_controller_counts_in_the_one_above_it() {
+fn kills_in_a_cgroup_without_the_controller_count_in_its_parent() {
     let before = [ROOT, ("/a", Some(0), Some(0)), ("/a/leaf", None, None)];
     let now = [ROOT, ("/a", Some(2), Some(2)), ("/a/leaf", None, None)];
-    assert_eq!(told(&snapshot(&before), &snapshot(&now)), [here("/a", 2)]);
+    assert_eq!(grown(&snapshot(&before), &snapshot(&now)), [own("/a", 2)]);
 }
 
 #[test]
-fn nothing_is_made_of_counts_that_went_back() {
+fn counts_that_decrease_are_no_growth() {
     let before = [ROOT, ("/a", Some(9), Some(9))];
     let now = [ROOT, ("/a", Some(1), Some(1))];
-    assert_eq!(told(&snapshot(&before), &snapshot(&now)), []);
+    assert_eq!(grown(&snapshot(&before), &snapshot(&now)), []);
 }
 
-/// The controller was enabled there meanwhile.
+/// The controller was enabled in it meanwhile.
 #[test]
-fn cgroup_that_begins_to_count_has_counted_since() {
+fn cgroup_that_begins_to_count_has_grown() {
     let before = [ROOT, ("/b", None, None)];
     let now = [ROOT, ("/b", Some(5), Some(5))];
-    assert_eq!(told(&snapshot(&before), &snapshot(&now)), [here("/b", 5)]);
+    assert_eq!(grown(&snapshot(&before), &snapshot(&now)), [own("/b", 5)]);
 }
 
 #[test]
-fn what_was_left_out_before_is_not_taken_for_new() {
+fn cgroup_left_out_before_is_not_new() {
     let mut before = snapshot(&[ROOT, ("/a", Some(0), Some(9))]);
     let now = snapshot(&[ROOT, ("/a", Some(1), Some(10)), ("/a/b", Some(9), Some(9))]);
-    before.is_whole = false;
-    assert_eq!(told(&before, &now), [here("/a", 1)]);
-    before.is_whole = true;
-    assert_eq!(told(&before, &now), [here("/a", 1), here("/a/b", 9)]);
+    before.is_complete = false;
+    assert_eq!(grown(&before, &now), [own("/a", 1)]);
+    before.is_complete = true;
+    assert_eq!(grown(&before, &now), [own("/a", 1), own("/a/b", 9)]);
 }
 
 #[test]
-fn kill_between_two_cgroups_is_not_taken_for_one_in_a_cgroup_that_is_gone() {
+fn kill_while_the_counts_are_read_is_not_one_in_a_removed_cgroup() {
     let before = || snapshot(&[ROOT, ("/a", Some(0), Some(0)), ("/a/b", Some(0), Some(0))]);
-    // Killed in `/a/b` after that was read, and before `/a` was.
+    // Killed in `/a/b` after that was read, and before `/a` was read.
     let now = || snapshot(&[ROOT, ("/a", Some(0), Some(1)), ("/a/b", Some(0), Some(0))]);
-    assert_eq!(told(&before(), &now()), [below("/a", 1)]);
-    // Whole and of one moment: those before, and now.
-    for (wholes, moments) in [
+    assert_eq!(grown(&before(), &now()), [descendants("/a", 1)]);
+    // Complete and consistent: before, and now.
+    for (complete, consistent) in [
         ([true, true], [false, true]),
         ([true, true], [true, false]),
         ([false, true], [true, true]),
         ([true, false], [true, true]),
     ] {
-        let with = |snapshot, at: usize| Snapshot {
-            is_whole: wholes[at],
-            is_of_one_moment: moments[at],
+        let with = |snapshot, at: usize| CgroupSnapshot {
+            is_complete: complete[at],
+            is_consistent: consistent[at],
             ..snapshot
         };
-        assert_eq!(told(&with(before(), 0), &with(now(), 1)), []);
+        assert_eq!(grown(&with(before(), 0), &with(now(), 1)), []);
     }
 }
 
 #[test]
-fn what_is_known_is_taken_off() {
+fn attributed_kills_are_subtracted() {
     let before = [ROOT, ("/a", Some(1), Some(1)), ("/a/b", Some(0), Some(0))];
     let now = [ROOT, ("/a", Some(4), Some(9))];
-    let mut explained = AttributedKills::default();
+    let mut attributed = AttributedKills::default();
     for path in [&b"/a"[..], b"/a", b"/a/b"] {
-        explained.add(Some(&crate::model::kill::Cgroup {
+        attributed.add(Some(&crate::model::kill::Cgroup {
             path: path.to_vec(),
             id: None,
         }));
     }
-    let told = told_beyond(&snapshot(&before), &snapshot(&now), &explained);
-    assert_eq!(told, [here("/a", 1), below("/a", 4)]);
+    let grown = grown_beyond(&snapshot(&before), &snapshot(&now), &attributed);
+    assert_eq!(grown, [own("/a", 1), descendants("/a", 4)]);
 }
 
 #[test]
-fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
+fn baseline_is_restored_from_json() {
     let before = snapshot(&[
         ROOT,
         ("/a", Some(0), Some(2)),
@@ -199,7 +199,7 @@ fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
         ("/idle", Some(0), Some(0)),
         ("/none", None, None),
     ]);
-    let kept = Baseline::of(&before, 2);
+    let kept = Baseline::new(&before, 2);
     assert_eq!(kept.cgroups.len(), 2);
     let text = serde_json::to_string(&kept).expect("serialize");
     let kept: Baseline = serde_json::from_str(&text).expect("read back");
@@ -211,15 +211,15 @@ fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
         ("/none", None, None),
         ("/new", Some(7), Some(7)),
     ]);
-    let all = [here("/a", 1), here("/idle", 5), here("/new", 7)];
+    let all = [own("/a", 1), own("/idle", 5), own("/new", 7)];
     let paths = |growth: Vec<GapCgroup>| -> Vec<_> {
         let path = |cgroup: GapCgroup| String::from_utf8(cgroup.path).expect("a plain path");
         growth.into_iter().map(path).collect()
     };
-    let told = growth(&kept, &now, &AttributedKills::default());
-    assert_eq!(paths(told), all.map(|(path, _, _)| path));
-    // What was left out is not taken for new.
-    let some = Baseline::of(&before, 1);
+    let grown = growth(&kept, &now, &AttributedKills::default());
+    assert_eq!(paths(grown), all.map(|(path, _, _)| path));
+    // A cgroup that was left out is not new.
+    let some = Baseline::new(&before, 1);
     assert_eq!(
         paths(growth(&some, &now, &AttributedKills::default())),
         ["/a"],
@@ -227,8 +227,8 @@ fn what_is_kept_of_the_counts_is_as_good_as_all_of_them() {
 }
 
 #[test]
-fn at_boot_nothing_had_been_counted() {
+fn at_boot_every_count_is_zero() {
     let now = snapshot(&[ROOT, ("/a", Some(1), Some(3))]);
-    let told = growth(&Baseline::nothing(), &now, &AttributedKills::default());
-    assert_eq!(told.len(), 2);
+    let grown = growth(&Baseline::at_boot(), &now, &AttributedKills::default());
+    assert_eq!(grown.len(), 2);
 }
