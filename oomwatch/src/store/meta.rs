@@ -1,4 +1,4 @@
-//! Whose journal it is, and what another agent may go on from.
+//! The table `meta`: which agent wrote the database last, and what another agent may resume from.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,6 @@ use super::{
     Identity, Provenance,
     age::{Now, Saved},
 };
-use crate::store::database::OpenMode;
 
 /// Rows of `meta`.
 const MACHINE: &str = "machine";
@@ -20,21 +19,30 @@ const BOOT_TIME_NS: &str = "boot_time_ns";
 const UNIX_NS: &str = "unix_ns";
 const REPLACEMENT: &str = "replacement";
 
-/// What the journal says of itself.
+/// Why a database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// The agent starts, and resumes from what is there.
+    Start,
+    /// The agent was running without the database.
+    Reopen,
+}
+
+/// The rows of the table `meta`.
 #[derive(Debug, Default)]
 pub(super) struct Meta(HashMap<String, String>);
 
-/// What the first transaction of an agent takes away of what others have left.
+/// What the first transaction of an agent removes of what other agents left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reset {
-    /// State that holds for one boot.
+    /// These parts of the state, which are void after a reboot.
     Parts(&'static [&'static str]),
-    /// All state; what was not told is not going to be.
+    /// All state. Undelivered kills are marked as delivered, since no agent will deliver them.
     All,
 }
 
 impl Meta {
-    /// What a transaction leaves.
+    /// The rows as a transaction leaves them.
     pub(super) fn new(identity: &Identity, age_ns: i64, now: Now) -> Self {
         let Identity {
             machine_id,
@@ -72,20 +80,20 @@ impl Meta {
         Ok(())
     }
 
-    /// Says that there was another journal before this one.
+    /// Records that this database replaces one that was moved away.
     pub(super) fn mark_replacement(connection: &Connection) -> rusqlite::Result<()> {
         Self(HashMap::from([(REPLACEMENT.to_owned(), String::new())])).write(connection)
     }
 
-    /// What this is to an agent, and what it has to take away.
-    pub(super) fn stand(
+    /// Where the database comes from, as seen by an agent, and what the agent has to remove.
+    pub(super) fn classify(
         &self,
         identity: &Identity,
-        purpose: OpenMode,
+        mode: OpenMode,
         boot_parts: &'static [&'static str],
     ) -> (Provenance, Option<Reset>) {
         let is = |key, value: &str| self.get(key) == Some(value);
-        let standing = match self.get(NODE) {
+        let provenance = match self.get(NODE) {
             None if self.get(REPLACEMENT).is_some() => Provenance::Replaced,
             None => Provenance::First,
             Some(node) if node != identity.node || !is(MACHINE, &identity.machine_id) => {
@@ -96,27 +104,27 @@ impl Meta {
         };
         let predecessor = identity.predecessor.as_deref();
         let is_followed = predecessor.is_some_and(|run| is(RUN, run));
-        let takeover = match standing {
-            _ if purpose == OpenMode::Resume && is(RUN, &identity.run) => None,
-            _ if purpose == OpenMode::Resume && !is_followed => Some(Reset::All),
+        let reset = match provenance {
+            _ if mode == OpenMode::Reopen && is(RUN, &identity.run) => None,
+            _ if mode == OpenMode::Reopen && !is_followed => Some(Reset::All),
             Provenance::SameBoot => None,
             Provenance::Rebooted => Some(Reset::Parts(boot_parts)),
             _ => Some(Reset::All),
         };
-        (standing, takeover)
+        (provenance, reset)
     }
 
-    /// Who wrote it last.
+    /// The process that wrote the database last.
     pub(super) fn run(&self) -> Option<&str> {
         self.get(RUN)
     }
 
-    /// Whether it was last written on this boot.
+    /// Whether the database was last written on this boot.
     pub(super) fn is_boot(&self, identity: &Identity) -> bool {
         self.get(BOOT) == Some(identity.boot_id.as_str())
     }
 
-    /// When it was last written.
+    /// When the database was last written.
     pub(super) fn saved(&self) -> Option<Saved> {
         let number = |key| self.get(key)?.parse().ok();
         Some(Saved {
@@ -134,7 +142,7 @@ impl Meta {
 }
 
 impl Reset {
-    pub(super) fn make(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn apply(&self, connection: &Connection) -> rusqlite::Result<()> {
         match self {
             Self::Parts(parts) => {
                 for part in *parts {

@@ -59,7 +59,7 @@ pub(super) struct Settled {
     /// Up to where it is not, and can only be kept by the kernel.
     pub(super) unsaved: Option<Cursor>,
     /// All state has to be written anew.
-    pub(super) is_fresh: bool,
+    pub(super) needs_full_state: bool,
 }
 
 /// Where the last agent was in the ring.
@@ -102,7 +102,7 @@ impl HistoryQueue {
 
     /// A kill was told.
     pub(super) fn told(&mut self, id: String) {
-        self.batch.told.push(id);
+        self.batch.delivered.push(id);
     }
 
     /// What has changed.
@@ -159,9 +159,9 @@ impl HistoryQueue {
             answer = self.answers.next() => answer,
             () = slow => Answer {
                 ticket: self.written,
-                outcome: Outcome::Kept,
-                known: Vec::new(),
-                is_fresh: false,
+                outcome: Outcome::Deferred,
+                duplicates: Vec::new(),
+                needs_full_state: false,
             },
         }
     }
@@ -171,14 +171,14 @@ impl HistoryQueue {
         let Answer {
             ticket,
             outcome,
-            known,
-            is_fresh,
+            duplicates,
+            needs_full_state,
         } = answer;
-        self.known.extend(known);
+        self.known.extend(duplicates);
         self.answered = self.answered.max(ticket);
         self.since = Instant::now();
         let mut settled = Settled {
-            is_fresh,
+            needs_full_state,
             ..Settled::default()
         };
         while let Some((_, report)) = self.named.pop_front_if(|(named, _)| *named <= ticket) {
@@ -195,7 +195,7 @@ impl HistoryQueue {
         }
         match outcome {
             Outcome::Saved => settled.saved = last.map(|(_, cursor)| cursor),
-            Outcome::Kept => {
+            Outcome::Deferred => {
                 settled.unsaved = last.as_ref().map(|(_, cursor)| cursor.clone());
                 // It is saved with what is kept.
                 self.read.extend(last);

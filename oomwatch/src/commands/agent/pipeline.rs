@@ -60,13 +60,21 @@ pub(super) struct Agent {
 impl Agent {
     /// Takes up what an earlier agent has seen and not told.
     pub(super) fn go_on(&mut self, restored: Restored) {
-        let Restored { standing, open, .. } = restored;
-        debug!(?standing, open = open.len(), "go on from the journal");
-        for (state, report) in open {
+        let Restored {
+            provenance,
+            undelivered,
+            ..
+        } = restored;
+        debug!(
+            ?provenance,
+            undelivered = undelivered.len(),
+            "resuming from the history"
+        );
+        for (state, report) in undelivered {
             match state {
                 RowState::New => self.names.push_again(report),
                 // They were about to be told, in this order.
-                RowState::Named | RowState::Told => self.tell(report),
+                RowState::Named | RowState::Delivered => self.tell(report),
             }
         }
         // Without it nothing is told: what is told from here on is not what was told before.
@@ -135,7 +143,7 @@ impl Agent {
             kills,
             saved,
             unsaved,
-            is_fresh,
+            needs_full_state,
         } = self.ledger.settle(answer);
         if let Some(cursor) = &saved {
             observer.release(cursor);
@@ -148,7 +156,7 @@ impl Agent {
             );
             observer.release(cursor);
         }
-        if is_fresh {
+        if needs_full_state {
             self.events.mark_all_dirty();
             self.names.mark_all_dirty();
             self.auditor.mark_all_dirty();
@@ -161,7 +169,7 @@ impl Agent {
         for report in kills {
             self.tell(report);
         }
-        if has_told || is_fresh {
+        if has_told || needs_full_state {
             self.keep_state();
         }
     }
