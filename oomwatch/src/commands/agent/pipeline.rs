@@ -113,7 +113,7 @@ impl Agent {
         if let Some(arguments) = &self.arguments {
             report.cmdline = arguments.read(&report.kill.victim);
         }
-        self.ledger.seen(&report);
+        self.ledger.captured(&report);
         self.names.push(report);
     }
 
@@ -160,7 +160,6 @@ impl Agent {
             self.events.mark_all_dirty();
             self.names.mark_all_dirty();
             self.auditor.mark_all_dirty();
-            self.ledger.mark_all_dirty();
         }
         for report in &gaps {
             self.lines.gap(report);
@@ -192,7 +191,7 @@ impl Agent {
     fn record(&mut self, report: Report) {
         self.events.take(&report);
         self.metrics.outbox_pending(self.events.pending());
-        self.ledger.told(report.id);
+        self.ledger.delivered(report.id);
     }
 
     /// Looks once more for the names of kills that came before the watch was up.
