@@ -16,9 +16,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use oomwatch::sys::clock::ClockSample;
 use oomwatch::{
     model::report::Report,
-    store::{Batch, Config, FILE, Identity, Now, OpenMode, Pending, Store, codec},
+    store::{Batch, Config, FILE, Identity, OpenMode, Pending, Store, codec},
 };
 use rusqlite::Connection;
 
@@ -131,10 +132,12 @@ fn open(config: &Config, load: &Load, number: i64) -> Store {
     opened.expect("open the history database").0
 }
 
-fn now(load: &Load, number: i64) -> Now {
-    Now {
-        boot_time_ns: number * load.pause_ns,
-        unix_ns: BEGIN_NS + number * load.pause_ns,
+fn now(load: &Load, number: i64) -> ClockSample {
+    let passed_ns = (number * load.pause_ns).unsigned_abs();
+    ClockSample {
+        boot_time_ns: passed_ns,
+        unix_ns: BEGIN_NS.unsigned_abs() + passed_ns,
+        ..ClockSample::now()
     }
 }
 

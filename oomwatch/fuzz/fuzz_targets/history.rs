@@ -11,17 +11,20 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
+    sys::clock::ClockSample,
     model::{persist::Change, report::Report},
     store::{
-        Batch, Config, FILE, Identity, Now, Pending, OpenMode, Provenance, Store, StoreError, codec,
+        Batch, Config, FILE, Identity, Pending, OpenMode, Provenance, Store, StoreError, codec,
         read::{Item, Order, Query, ReadError, Reader},
     },
 };
 
-const NOW: Now = Now {
+/// A fixed time, so that a run can be repeated.
+static NOW: LazyLock<ClockSample> = LazyLock::new(|| ClockSample {
     boot_time_ns: 3_600_000_000_000,
     unix_ns: 1_790_000_000_000_000_000,
-};
+    ..ClockSample::now()
+});
 
 /// A database, and its file and log as they were before the checkpoint.
 struct Seed {
@@ -34,9 +37,9 @@ static SEED: LazyLock<Seed> = LazyLock::new(|| {
     let folder = folder();
     let read = |suffix: &str| fs::read(folder.join(format!("{FILE}{suffix}"))).expect("read it");
     let (mut store, _) =
-        Store::open(&config(&folder), &identity(), OpenMode::Start, NOW).expect("open");
-    store.write(&pending(0..40, true), NOW).expect("write");
-    store.write(&pending(40..43, false), NOW).expect("write");
+        Store::open(&config(&folder), &identity(), OpenMode::Start, *NOW).expect("open");
+    store.write(&pending(0..40, true), *NOW).expect("write");
+    store.write(&pending(40..43, false), *NOW).expect("write");
     let (early, log) = (read(""), read("-wal"));
     drop(store);
     let file = read("");
@@ -114,7 +117,7 @@ fn write(folder: &Path, was_empty: bool) {
         ..config(folder)
     };
     let (store, restored) =
-        Store::open(&config, &identity(), OpenMode::Start, NOW).expect("open or replace");
+        Store::open(&config, &identity(), OpenMode::Start, *NOW).expect("open or replace");
     if restored.provenance == Provenance::Replaced && !was_empty {
         let entries = fs::read_dir(folder).expect("list the folder");
         let moved = entries.map(|entry| entry.expect("an entry")).find(|entry| {
@@ -127,16 +130,16 @@ fn write(folder: &Path, was_empty: bool) {
         assert!(moved.metadata().expect("look at it").len() > 0);
     }
     let pending = &*PENDING;
-    let store = replace_if(store, &config, |store| store.write(pending, NOW).map(drop));
+    let store = replace_if(store, &config, |store| store.write(pending, *NOW).map(drop));
     let store = replace_if(store, &config, |store| {
-        store.prune(&config, 0, NOW).map(drop)
+        store.prune(&config, 0, *NOW).map(drop)
     });
     drop(store);
     // A new file has what was written to it.
     let (mut store, restored) =
-        Store::open(&config, &identity(), OpenMode::Start, NOW).expect("open or replace");
+        Store::open(&config, &identity(), OpenMode::Start, *NOW).expect("open or replace");
     if restored.provenance == Provenance::Replaced {
-        store.write(pending, NOW).expect("it is new");
+        store.write(pending, *NOW).expect("it is new");
         assert_eq!(read(&folder.join(FILE)), 30);
     }
 }
@@ -149,7 +152,7 @@ fn replace_if(
     match work(&mut store) {
         Ok(()) => store,
         Err(error @ StoreError::Damaged(_)) => {
-            let mut store = store.replace(&error, config, NOW).expect("replace it");
+            let mut store = store.replace(&error, config, *NOW).expect("replace it");
             work(&mut store).expect("it is new");
             store
         }

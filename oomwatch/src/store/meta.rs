@@ -4,28 +4,24 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::{
-    Identity, Provenance,
-    age::{Now, Saved},
-};
+use super::{Identity, Provenance};
+use crate::{model::persist::clock::PersistentClock, sys::clock::ClockSample};
 
 /// Rows of `meta`.
 const MACHINE: &str = "machine";
 const NODE: &str = "node";
 const BOOT: &str = "boot";
 const RUN: &str = "run";
-const AGE_NS: &str = "age_ns";
-const BOOT_TIME_NS: &str = "boot_time_ns";
-const UNIX_NS: &str = "unix_ns";
+const CLOCK: &str = "clock";
 const REPLACEMENT: &str = "replacement";
 
 /// Why a database is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenMode {
+#[derive(Clone, Copy, Debug)]
+pub enum OpenMode<'a> {
     /// The agent starts, and resumes from what is there.
     Start,
-    /// The agent was running without the database.
-    Reopen,
+    /// The agent was running without the database, with this clock.
+    Reopen(&'a PersistentClock),
 }
 
 /// The rows of the table `meta`.
@@ -43,7 +39,7 @@ pub(super) enum Reset {
 
 impl Meta {
     /// The rows as a transaction leaves them.
-    pub(super) fn new(identity: &Identity, age_ns: i64, now: Now) -> Self {
+    pub(super) fn new(identity: &Identity, clock: &PersistentClock, now: ClockSample) -> Self {
         let Identity {
             machine_id,
             node,
@@ -56,9 +52,7 @@ impl Meta {
             (NODE, node.clone()),
             (BOOT, boot_id.clone()),
             (RUN, run.clone()),
-            (AGE_NS, age_ns.to_string()),
-            (BOOT_TIME_NS, now.boot_time_ns.to_string()),
-            (UNIX_NS, now.unix_ns.to_string()),
+            (CLOCK, clock.to_json(now)),
         ];
         Self(rows.map(|(key, value)| (key.to_owned(), value)).into())
     }
@@ -89,7 +83,7 @@ impl Meta {
     pub(super) fn classify(
         &self,
         identity: &Identity,
-        mode: OpenMode,
+        mode: OpenMode<'_>,
         boot_parts: &'static [&'static str],
     ) -> (Provenance, Option<Reset>) {
         let is = |key, value: &str| self.get(key) == Some(value);
@@ -99,14 +93,15 @@ impl Meta {
             Some(node) if node != identity.node || !is(MACHINE, &identity.machine_id) => {
                 Provenance::Other
             }
-            Some(_) if self.is_boot(identity) => Provenance::SameBoot,
+            Some(_) if is(BOOT, &identity.boot_id) => Provenance::SameBoot,
             Some(_) => Provenance::Rebooted,
         };
         let predecessor = identity.predecessor.as_deref();
         let is_followed = predecessor.is_some_and(|run| is(RUN, run));
+        let is_reopened = matches!(mode, OpenMode::Reopen(_));
         let reset = match provenance {
-            _ if mode == OpenMode::Reopen && is(RUN, &identity.run) => None,
-            _ if mode == OpenMode::Reopen && !is_followed => Some(Reset::All),
+            _ if is_reopened && is(RUN, &identity.run) => None,
+            _ if is_reopened && !is_followed => Some(Reset::All),
             Provenance::SameBoot => None,
             Provenance::Rebooted => Some(Reset::Parts(boot_parts)),
             _ => Some(Reset::All),
@@ -119,21 +114,9 @@ impl Meta {
         self.get(RUN)
     }
 
-    /// Whether the database was last written on this boot.
-    pub(super) fn is_boot(&self, identity: &Identity) -> bool {
-        self.get(BOOT) == Some(identity.boot_id.as_str())
-    }
-
-    /// When the database was last written.
-    pub(super) fn saved(&self) -> Option<Saved> {
-        let number = |key| self.get(key)?.parse().ok();
-        Some(Saved {
-            age_ns: number(AGE_NS)?,
-            now: Now {
-                boot_time_ns: number(BOOT_TIME_NS)?,
-                unix_ns: number(UNIX_NS)?,
-            },
-        })
+    /// The clock by which the rows were written.
+    pub(super) fn clock(&self, identity: &Identity, now: ClockSample) -> PersistentClock {
+        PersistentClock::restore(self.get(CLOCK), &identity.boot_id, now)
     }
 
     fn get(&self, key: &str) -> Option<&str> {

@@ -9,7 +9,6 @@
 //!
 //! This module does not interpret the state, and does not deliver kills. [`Lock`] keeps a second agent out.
 
-mod age;
 pub mod codec;
 mod compaction;
 mod database;
@@ -30,14 +29,13 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     model::{
-        persist::{Change, Entry},
+        persist::{Change, Entry, clock::PersistentClock},
         report::{GapReport, Report},
     },
     sys::clock,
 };
 
 pub use self::{
-    age::Now,
     compaction::MAX_ROWS,
     database::{Store, Written},
     error::StoreError,
@@ -106,6 +104,8 @@ impl Identity {
 pub struct Restored {
     /// Where the database comes from.
     pub provenance: Provenance,
+    /// The clock of the state, which continues over restarts and reboots.
+    pub clock: PersistentClock,
     /// Kills that were not delivered: first those with names, in the order in which they got them, then the others, in the
     /// order in which they were captured.
     pub undelivered: Vec<(RowState, Report)>,

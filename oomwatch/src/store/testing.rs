@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use rusqlite::{Connection, types::FromSql};
 use tempfile::TempDir;
 
-use super::{Batch, Config, Identity, Now, OpenMode, Pending, Restored, Store, Written};
+use super::{Batch, Config, Identity, OpenMode, Pending, Restored, Store, Written};
 use crate::store::{database::begin, files};
 use crate::{
     model::{persist::Change, report::Report},
+    sys::clock::ClockSample,
     testing,
 };
 
-pub(super) const HOUR_NS: i64 = 3_600_000_000_000;
+pub(super) const HOUR_NS: u64 = 3_600_000_000_000;
 /// The second of [`kill`]'s time: the first of a minute.
 const SECOND: i64 = 1_790_000_040;
 
 /// The time some hours after the start of a test.
-pub(super) fn now(hours: i64) -> Now {
-    Now {
+pub(super) fn now(hours: i64) -> ClockSample {
+    let hours = hours.unsigned_abs();
+    ClockSample {
         boot_time_ns: (10 + hours) * HOUR_NS,
-        unix_ns: SECOND * 1_000_000_000 + hours * HOUR_NS,
+        unix_ns: SECOND.unsigned_abs() * 1_000_000_000 + hours * HOUR_NS,
+        ..ClockSample::now()
     }
 }
 

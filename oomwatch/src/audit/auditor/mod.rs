@@ -40,7 +40,7 @@ use crate::{
         persist::{Change, Entry},
     },
     sys::{
-        clock::{self, Moment},
+        clock::{self, ClockSample},
         proc::{self, HostError},
     },
 };
@@ -404,7 +404,7 @@ impl Auditor {
     fn is_complete(&mut self) -> Result<(), HostError> {
         self.complete_boot_time_ns = self.last.boot_time_ns;
         // Their lines cannot be taken for one that is missing.
-        let doubt = Past::new(0, Moment::now()).doubt_ns();
+        let doubt = Past::new(0, ClockSample::now()).doubt_ns();
         let needed = self.complete_boot_time_ns.saturating_sub(2 * doubt);
         self.recent.forget_before(needed);
         if self.cgroups.has_aged() && self.looked.elapsed() >= EVERY {

@@ -111,8 +111,8 @@ fn log(kills: &[(u32, u64)]) -> Whole {
         .map(|(pid, time)| at(*time, &killed(*pid, "v")));
     let text: String = lines.flat_map(|line| ["<3>".to_owned(), line]).collect();
     // On this machine's clocks: a machine that never slept.
-    let now = Moment::now();
-    let now = Moment {
+    let now = ClockSample::now();
+    let now = ClockSample {
         raw_ns: now.boot_time_ns,
         ..now
     };

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     capture::kmsg::record::Stamp,
     model::kill::{Kill, NonKillKind},
-    sys::clock::Moment,
+    sys::clock::ClockSample,
     testing,
 };
 
@@ -72,10 +72,11 @@ fn recent(kills: &[(u32, u64)]) -> Recent {
 /// A log that is read now, on a machine whose clocks are that far apart.
 fn log(found: impl IntoIterator<Item = LogItem>, boot_is_ahead_ns: u64) -> Whole {
     let found: VecDeque<_> = found.into_iter().collect();
-    let now = Moment {
+    let now = ClockSample {
         instant: Instant::now(),
         raw_ns: NOW - boot_is_ahead_ns,
         boot_time_ns: NOW,
+        unix_ns: 0,
     };
     Whole {
         found,

@@ -8,7 +8,7 @@
 //! A time may be off by [`Past::doubt_ns`]: mostly a few milliseconds, after a suspend by as long as that lasted (what is
 //! from before it is told as after it), and where NTP had much to slew by that.
 
-use crate::sys::clock::Moment;
+use crate::sys::clock::ClockSample;
 
 /// What the two ideas of an offset may be apart in any case: the clocks' beginnings, and a machine that stood still.
 const LEAST_DOUBT_NS: u64 = 10_000_000_000;
@@ -16,14 +16,14 @@ const LEAST_DOUBT_NS: u64 = 10_000_000_000;
 /// The clocks as they stood when a log was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Past {
-    read: Moment,
+    read: ClockSample,
     newest_ns: u64,
 }
 
 impl Past {
     /// `newest_ns` is the stamp of the newest record, `read` when that had been read.
     #[must_use]
-    pub fn new(newest_ns: u64, read: Moment) -> Self {
+    pub fn new(newest_ns: u64, read: ClockSample) -> Self {
         Self { read, newest_ns }
     }
 
@@ -65,10 +65,11 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn past(newest: u64, raw: u64, boot: u64) -> Past {
-        let read = Moment {
+        let read = ClockSample {
             instant: Instant::now(),
             raw_ns: raw * SECOND,
             boot_time_ns: boot * SECOND,
+            unix_ns: 0,
         };
         Past::new(newest * SECOND, read)
     }

@@ -21,11 +21,8 @@ use crate::{
         metrics::Metrics,
     },
     identify::names::Names,
-    model::{
-        persist::{Entry, clock::PersistentClock},
-        report::Host,
-    },
-    sys::clock,
+    model::report::Host,
+    store::Restored,
 };
 
 /// How long a request may take.
@@ -52,7 +49,7 @@ impl Api {
         events: EventArgs,
         pod_watch: Switch,
         host: &Host,
-        saved: &[Entry],
+        restored: &Restored,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let EventArgs {
@@ -92,8 +89,7 @@ impl Api {
             None
         };
         let trouble = ApiHealth::default();
-        let clock = PersistentClock::restore(saved, host, clock::reading());
-        let events = Events::new(policy, clock, saved, {
+        let events = Events::new(policy, restored.clock.clone(), &restored.state, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
                 metrics.notice(notice);

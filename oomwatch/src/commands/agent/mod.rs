@@ -89,7 +89,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     metrics.hooks(observer.way());
     health.send_modify(|health| health.hooks = State::Ok);
 
-    let mut api = Api::find(events, names.pod_watch, &host, saved, &metrics).await?;
+    let mut api = Api::find(events, names.pod_watch, &host, &restored, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
     let mut resolver = Names::new(sources(names, &kernel.proc_root));

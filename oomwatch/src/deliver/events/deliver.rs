@@ -31,7 +31,7 @@ use crate::{
         persist::{Change, Entry, clock::PersistentClock},
         report::Report,
     },
-    sys::clock,
+    sys::clock::{self, ClockSample},
 };
 
 /// The same trouble is told once in so long.
@@ -100,11 +100,11 @@ impl Events {
 
     /// Takes a kill, of this boot or an earlier one. It takes microseconds, and never waits.
     pub fn take(&self, report: &Report) {
-        let reading = clock::reading();
+        let sample = ClockSample::now();
         let journal = &self.shared.clock;
         let now = Now {
-            clock_ns: journal.at_ns(reading.boot_time_ns),
-            kill_ns: journal.of_kill_ns(report, reading),
+            clock_ns: journal.at_ns(sample.boot_time_ns),
+            kill_ns: journal.of_kill_ns(report, sample),
             time: Timestamp::now(),
         };
         self.with(|recorder| recorder.take(report, now));
@@ -126,11 +126,7 @@ impl Events {
     /// What differs from what was saved: to be saved in one transaction with the fact that the kills taken so far are told.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
-        let mut changes = self.with(Recorder::changes);
-        if !changes.is_empty() {
-            changes.push(self.shared.clock.change(clock::reading()));
-        }
-        changes
+        self.with(Recorder::changes)
     }
 
     /// What was saved is lost: all of it is a change again.

@@ -12,7 +12,6 @@ use tracing::{debug, info, warn};
 
 use super::{
     Config, Identity, Provenance, Restored, RowState,
-    age::{AgeClock, Now},
     error::StoreError,
     kills,
     meta::{Meta, OpenMode, Reset},
@@ -20,7 +19,11 @@ use super::{
     schema,
 };
 use crate::store::{compaction, files};
-use crate::{model::persist::Entry, store::codec, sys::error_chain::chain};
+use crate::{
+    model::persist::{Entry, clock::PersistentClock},
+    store::codec,
+    sys::{clock::ClockSample, error_chain::chain},
+};
 
 /// How long to wait for another process to release its lock on the file.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,9 +48,11 @@ pub struct Store {
     file: Option<(u64, u64)>,
     /// What the first transaction removes before it writes.
     reset: Option<Reset>,
-    clock: AgeClock,
+    clock: PersistentClock,
+    /// By how much the clock of an agent that reopened the database is ahead of the clock of the rows.
+    shift_ns: i64,
     counters: Counters,
-    is_resumed: bool,
+    is_reopened: bool,
     /// The file was created just now and holds nothing but the tables.
     is_blank: bool,
 }
@@ -79,8 +84,8 @@ impl Store {
     pub fn open(
         config: &Config,
         identity: &Identity,
-        mode: OpenMode,
-        now: Now,
+        mode: OpenMode<'_>,
+        now: ClockSample,
     ) -> Result<(Self, Restored), StoreError> {
         let path = config.folder.join(files::FILE);
         files::prepare(&config.folder).map_err(|source| StoreError::Io {
@@ -106,12 +111,13 @@ impl Store {
         self,
         error: &StoreError,
         config: &Config,
-        now: Now,
+        now: ClockSample,
     ) -> Result<Self, StoreError> {
         let Self {
             connection,
             path,
             identity,
+            clock,
             is_blank,
             ..
         } = self;
@@ -122,7 +128,7 @@ impl Store {
         } else {
             move_away(&path, error, now)?;
         }
-        let (store, _) = Self::open(config, &identity, OpenMode::Reopen, now)?;
+        let (store, _) = Self::open(config, &identity, OpenMode::Reopen(&clock), now)?;
         Meta::mark_replacement(&store.connection)?;
         Ok(store)
     }
@@ -131,8 +137,8 @@ impl Store {
         path: &Path,
         config: &Config,
         identity: &Identity,
-        mode: OpenMode,
-        now: Now,
+        mode: OpenMode<'_>,
+        now: ClockSample,
     ) -> Result<(Self, Restored), StoreError> {
         let io = |source| StoreError::Io {
             path: path.to_owned(),
@@ -146,13 +152,18 @@ impl Store {
         schema::migrate(&mut connection)?;
         let meta = Meta::read(&connection)?;
         let (provenance, reset) = meta.classify(identity, mode, config.boot_parts);
-        let clock = AgeClock::resume(meta.saved(), meta.is_boot(identity), now);
+        let mut clock = meta.clock(identity, now);
+        let rows_ns = age_ns(&clock, now);
+        if let OpenMode::Reopen(running) = mode {
+            clock = running.clone();
+        }
         let mut restored = Restored {
             provenance,
+            clock: clock.clone(),
             undelivered: Vec::new(),
             state: Vec::new(),
         };
-        if mode == OpenMode::Start && reset != Some(Reset::All) {
+        if matches!(mode, OpenMode::Start) && reset != Some(Reset::All) {
             restored.undelivered = read_undelivered(&connection)?;
             restored.state = read_state(&connection, reset.as_ref())?;
         }
@@ -163,9 +174,10 @@ impl Store {
             identity: identity.clone(),
             file: files::identity(path),
             reset,
+            shift_ns: age_ns(&clock, now) - rows_ns,
             clock,
             counters,
-            is_resumed: mode == OpenMode::Reopen,
+            is_reopened: matches!(mode, OpenMode::Reopen(_)),
             is_blank: is_new,
         };
         Ok((store, restored))
@@ -175,7 +187,11 @@ impl Store {
     /// file of `SQLite`; without it the database can only be opened exclusively, so other readers have to wait meanwhile.
     /// Records in the identity which process' state was read.
     #[must_use]
-    pub fn restore_exclusive(config: &Config, identity: &mut Identity) -> Option<Restored> {
+    pub fn restore_exclusive(
+        config: &Config,
+        identity: &mut Identity,
+        now: ClockSample,
+    ) -> Option<Restored> {
         let mut read = || -> Result<Restored, StoreError> {
             let path = config.folder.join(files::FILE);
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -191,6 +207,7 @@ impl Store {
             }
             let restored = Restored {
                 provenance,
+                clock: meta.clock(identity, now),
                 undelivered: read_undelivered(&connection)?,
                 state: read_state(&connection, reset.as_ref())?,
             };
@@ -216,18 +233,24 @@ impl Store {
     /// Whether the database was reopened and has no state of this agent: then all state must be written again.
     #[must_use]
     pub fn needs_full_state(&self) -> bool {
-        self.is_resumed && self.reset == Some(Reset::All)
+        self.is_reopened && self.reset == Some(Reset::All)
     }
 
     /// Writes the queue in one transaction.
-    pub fn write(&mut self, pending: &Pending, now: Now) -> Result<Written, StoreError> {
+    pub fn write(&mut self, pending: &Pending, now: ClockSample) -> Result<Written, StoreError> {
         let mut counters = self.counters.clone();
         let mut written = Written::default();
-        let written_ns = self.clock.at_ns(now);
+        let written_ns = age_ns(&self.clock, now);
         let transaction = begin(&mut self.connection)?;
         if let Some(reset) = &self.reset {
             reset.apply(&transaction)?;
             counters.parts = Counters::read(&transaction)?.parts;
+        }
+        if self.shift_ns != 0 {
+            transaction.execute(
+                "UPDATE kills SET written_ns = written_ns + ?1",
+                [self.shift_ns],
+            )?;
         }
         let boot = &self.identity.boot_id;
         for kill in pending.in_order().filter(|kill| kill.is_new) {
@@ -256,12 +279,13 @@ impl Store {
         for (part, key, value) in pending.state() {
             written.refused += u64::from(!counters.change(&transaction, part, key, value)?);
         }
-        let meta = Meta::new(&self.identity, written_ns, now);
+        let meta = Meta::new(&self.identity, &self.clock, now);
         meta.write(&transaction)?;
         transaction.commit()?;
         written.duplicates.extend_from_slice(pending.duplicates());
         self.counters = counters;
         self.reset = None;
+        self.shift_ns = 0;
         self.is_blank = false;
         Ok(written)
     }
@@ -270,9 +294,15 @@ impl Store {
         &mut self.connection
     }
 
-    pub(super) fn age_ns(&self, now: Now) -> i64 {
-        self.clock.at_ns(now)
+    /// The time by the clock of the rows.
+    pub(super) fn now_ns(&self, now: ClockSample) -> i64 {
+        age_ns(&self.clock, now)
     }
+}
+
+/// A clock's time as the column `written_ns` has it.
+fn age_ns(clock: &PersistentClock, now: ClockSample) -> i64 {
+    i64::try_from(clock.at_ns(now.boot_time_ns)).unwrap_or(i64::MAX)
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -304,10 +334,10 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-fn move_away(path: &Path, error: &StoreError, now: Now) -> Result<(), StoreError> {
+fn move_away(path: &Path, error: &StoreError, now: ClockSample) -> Result<(), StoreError> {
     let moved = match error {
         StoreError::Newer { version } => files::move_newer(path, *version),
-        _ => files::move_damaged(path, now.unix_ns.unsigned_abs() / 1_000_000_000),
+        _ => files::move_damaged(path, now.unix_ns / 1_000_000_000),
     };
     let moved = moved.map_err(|source| StoreError::Io {
         path: path.to_owned(),

@@ -3,8 +3,11 @@
 
 use rusqlite::params;
 
-use super::{Config, age::Now, error::StoreError};
-use crate::store::database::{Store, begin};
+use super::{Config, error::StoreError};
+use crate::{
+    store::database::{Store, begin},
+    sys::clock::ClockSample,
+};
 
 /// Rows deleted per step, unless the last batch wrote more than half of that.
 const STEP: i64 = 512;
@@ -14,11 +17,16 @@ const MAX_FREE_PAGES: i64 = 256;
 impl Store {
     /// Deletes some rows beyond the bounds: up to 512, or up to twice as many as the last batch wrote. Returns whether to call
     /// this again.
-    pub fn prune(&mut self, config: &Config, written: usize, now: Now) -> Result<bool, StoreError> {
+    pub fn prune(
+        &mut self,
+        config: &Config,
+        written: usize,
+        now: ClockSample,
+    ) -> Result<bool, StoreError> {
         let step = STEP.max(i64::try_from(written).unwrap_or(STEP).saturating_mul(2));
         let is_too_large = self.bytes()? > config.max_bytes;
         let max_age = i64::try_from(config.max_age.as_nanos()).unwrap_or(i64::MAX);
-        let oldest_ns = self.age_ns(now).saturating_sub(max_age);
+        let oldest_ns = self.now_ns(now).saturating_sub(max_age);
         let cut_ns = if is_too_large { i64::MAX } else { oldest_ns };
         if !self.has_older_than(cut_ns)? {
             return Ok(false);

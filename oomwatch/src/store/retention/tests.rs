@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{super::testing::*, *};
-use crate::store::Batch;
+use crate::{model::persist::clock::PersistentClock, store::Batch};
 
 fn prune_all(store: &mut Store, config: &Config, hours: i64) {
     let mut steps = 0;
@@ -40,8 +40,8 @@ fn rows_that_are_too_old_are_deleted() {
 fn calendar_that_jumps_deletes_nothing() {
     let temp = TempHistory::new();
     let (mut store, _) = temp.start();
-    let ahead = Now {
-        unix_ns: i64::MAX / 2,
+    let ahead = ClockSample {
+        unix_ns: u64::MAX / 4,
         ..now(1)
     };
     write(&mut store, &spread(0..30));
@@ -51,9 +51,10 @@ fn calendar_that_jumps_deletes_nothing() {
     assert!(!store.prune(&temp.config, 0, ahead).expect("prune"));
     drop(store);
     let rebooted = identity("machine", "node-1", "boot-2");
-    let at_boot = Now {
+    let at_boot = ClockSample {
         boot_time_ns: 0,
-        unix_ns: i64::MAX,
+        unix_ns: u64::MAX / 2,
+        ..now(1)
     };
     let opened = Store::open(
         &temp.config,
@@ -67,6 +68,40 @@ fn calendar_that_jumps_deletes_nothing() {
         .expect("write");
     assert!(!store.prune(&temp.config, 0, at_boot).expect("prune"));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 90);
+}
+
+#[test]
+fn rows_keep_their_age_when_an_agent_with_another_clock_reopens_the_database() {
+    let temp = TempHistory::new();
+    let config = Config {
+        max_age: Duration::from_hours(10),
+        ..temp.config.clone()
+    };
+    let (mut store, _) = temp.start();
+    write(&mut store, &spread(0..30));
+    drop(store);
+    let years_ahead = ClockSample {
+        unix_ns: u64::MAX / 4,
+        ..now(5)
+    };
+    for sample in [years_ahead, now(5)] {
+        let clock = PersistentClock::restore(None, &temp.identity.boot_id, sample);
+        let opened = Store::open(
+            &config,
+            &temp.identity,
+            crate::store::OpenMode::Reopen(&clock),
+            sample,
+        );
+        let (mut store, _) = opened.expect("open");
+        store
+            .write(&pending(&Batch::default()), sample)
+            .expect("write");
+        assert!(!store.prune(&config, 0, now(10)).expect("prune"));
+        assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 30);
+    }
+    let (mut store, _) = temp.start();
+    prune_all(&mut store, &config, 12);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 0);
 }
 
 #[test]

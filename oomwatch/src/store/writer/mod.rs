@@ -7,20 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::{
     Answer, Batch, Config, Identity, Outcome, Provenance, Restored, Status, Ticket,
-    age::Now,
     error::StoreError,
     meta::OpenMode,
     pending::{Backlog, Pending},
-    row::nanoseconds,
 };
 use crate::store::database::{Store, Written};
-use crate::sys::{clock, error_chain::chain, privileges};
+use crate::{
+    model::persist::clock::PersistentClock,
+    sys::{clock::ClockSample, error_chain::chain, privileges},
+};
 
 /// Interval between attempts to write.
 const RETRY: Duration = Duration::from_secs(1);
@@ -63,13 +63,15 @@ impl History {
     /// error here: status and answers report it, and the thread retries.
     #[must_use]
     pub fn open(config: Config, identity: Identity) -> (Self, Answers, Restored) {
-        let opened = Store::open(&config, &identity, OpenMode::Start, now());
+        let now = ClockSample::now();
+        let opened = Store::open(&config, &identity, OpenMode::Start, now);
         let shared = Arc::new(Shared::default());
         let (answers, receiver) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let mut writer = Writer {
             shared: Arc::clone(&shared),
             config,
+            clock: PersistentClock::restore(None, &identity.boot_id, now),
             identity,
             store: None,
             opened: Instant::now(),
@@ -84,14 +86,16 @@ impl History {
             }
             Err(error) => {
                 writer.fail(&error);
-                let read = Store::restore_exclusive(&writer.config, &mut writer.identity);
-                read.unwrap_or(Restored {
+                let read = Store::restore_exclusive(&writer.config, &mut writer.identity, now);
+                read.unwrap_or_else(|| Restored {
                     provenance: Provenance::Unusable,
+                    clock: writer.clock.clone(),
                     undelivered: Vec::new(),
                     state: Vec::new(),
                 })
             }
         };
+        writer.clock = restored.clock.clone();
         let spawned = thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || {
@@ -203,6 +207,7 @@ struct Writer {
     shared: Arc<Shared>,
     config: Config,
     identity: Identity,
+    clock: PersistentClock,
     store: Option<Store>,
     /// When the last attempt to open the database was made.
     opened: Instant,
@@ -241,7 +246,7 @@ impl Writer {
 
     /// Writes to the open database, else to one that is opened or created now. Also returns whether all state is needed.
     fn write(&mut self, pending: &Pending) -> Result<(Written, bool), StoreError> {
-        let now = now();
+        let now = ClockSample::now();
         let mut store = self.ready_store(now)?;
         let mut needs_full_state = store.needs_full_state();
         let mut written = store.write(pending, now);
@@ -257,14 +262,19 @@ impl Writer {
         Ok((written?, needs_full_state))
     }
 
-    fn ready_store(&mut self, now: Now) -> Result<Store, StoreError> {
+    fn ready_store(&mut self, now: ClockSample) -> Result<Store, StoreError> {
         match self.store.take() {
             Some(store) if store.is_in_place() => return Ok(store),
             Some(_) => warn!("the history database was removed or replaced, creating a new one"),
             None => {}
         }
         self.opened = Instant::now();
-        let opened = Store::open(&self.config, &self.identity, OpenMode::Reopen, now);
+        let opened = Store::open(
+            &self.config,
+            &self.identity,
+            OpenMode::Reopen(&self.clock),
+            now,
+        );
         opened.map(|(store, _)| store)
     }
 
@@ -353,13 +363,13 @@ impl Writer {
     /// Deletes a limited number of rows beyond the bounds. Returns how long to wait for the next batch before continuing.
     fn prune(&mut self, written: usize) -> Option<Duration> {
         let mut store = self.store.take()?;
-        match store.prune(&self.config, written, now()) {
+        match store.prune(&self.config, written, ClockSample::now()) {
             Ok(has_more) => {
                 self.store = Some(store);
                 return has_more.then_some(Duration::ZERO);
             }
             Err(error @ StoreError::Damaged(_)) => {
-                match store.replace(&error, &self.config, now()) {
+                match store.replace(&error, &self.config, ClockSample::now()) {
                     Ok(store) => self.store = Some(store),
                     Err(error) => self.fail(&error),
                 }
@@ -373,14 +383,6 @@ impl Writer {
             }
         }
         None
-    }
-}
-
-/// By the clocks that the journal needs.
-fn now() -> Now {
-    Now {
-        boot_time_ns: i64::try_from(clock::since_boot_ns()).unwrap_or(i64::MAX),
-        unix_ns: nanoseconds(Timestamp::now()),
     }
 }
 

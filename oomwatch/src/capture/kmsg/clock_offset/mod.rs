@@ -8,7 +8,7 @@
 //!
 //! A record from before a suspend that is read after it is told as after it.
 
-use crate::sys::clock::Moment;
+use crate::sys::clock::ClockSample;
 
 /// How fast the difference may grow, one part in this many: crystals, and the two clocks' ideas of their frequency, are
 /// apart by less.
@@ -30,7 +30,7 @@ struct Difference {
 
 impl Times {
     /// Learns from a record that was read now.
-    pub(super) fn see(&mut self, stamp_ns: u64, now: &Moment) {
+    pub(super) fn see(&mut self, stamp_ns: u64, now: &ClockSample) {
         let seen = i128::from(now.raw_ns) - i128::from(stamp_ns);
         let nanoseconds = match self.last {
             Some(last) => {
@@ -46,7 +46,7 @@ impl Times {
     }
 
     /// When a record was written, never later than now; absent before any was seen.
-    pub(super) fn boot_time_ns(&self, stamp_ns: u64, now: &Moment) -> Option<u64> {
+    pub(super) fn boot_time_ns(&self, stamp_ns: u64, now: &ClockSample) -> Option<u64> {
         let written_raw_ns = i128::from(stamp_ns) + self.last?.nanoseconds;
         let age = (i128::from(now.raw_ns) - written_raw_ns).max(0);
         let boot_time_ns = (i128::from(now.boot_time_ns) - age).max(0);

@@ -13,7 +13,7 @@ use super::{
 use crate::capture::kmsg::{clock_offset::Times, fact_cache::FactCache};
 use crate::{
     model::kill::{Kill, Victim},
-    sys::clock::Moment,
+    sys::clock::ClockSample,
 };
 
 /// Follows the log of this boot.
@@ -42,7 +42,7 @@ impl Follower {
     }
 
     /// Takes the next record, which was read now; gives the kill that it settles, if it does.
-    pub fn push(&mut self, record: &Record<'_>, now: &Moment) -> Option<LogItem> {
+    pub fn push(&mut self, record: &Record<'_>, now: &ClockSample) -> Option<LogItem> {
         if let Some(stamp) = record.stamp.boot_time_ns {
             self.times.see(stamp, now);
         }
@@ -54,7 +54,7 @@ impl Follower {
     }
 
     /// The records that come next have been lost: gives the kill that is held back, if one is.
-    pub fn interrupt(&mut self, now: &Moment) -> Option<LogItem> {
+    pub fn interrupt(&mut self, now: &ClockSample) -> Option<LogItem> {
         let found = self.assembler.interrupt();
         self.settled(found, now)
     }
@@ -67,7 +67,7 @@ impl Follower {
     }
 
     /// Gives the kill that is held back, if it is due: nothing that belongs to it is expected any more.
-    pub fn flush(&mut self, now: &Moment) -> Option<LogItem> {
+    pub fn flush(&mut self, now: &ClockSample) -> Option<LogItem> {
         self.flush_due().filter(|due| *due <= now.instant)?;
         let found = self.assembler.flush();
         self.settled(found, now)
@@ -91,7 +91,7 @@ impl Follower {
     }
 
     /// Notes what is held back now, and puts what is not any more into its time.
-    fn settled(&mut self, found: Option<LogItem>, now: &Moment) -> Option<LogItem> {
+    fn settled(&mut self, found: Option<LogItem>, now: &ClockSample) -> Option<LogItem> {
         let read = |number| match self.held {
             Some((held, read)) if held == number => (number, read),
             _ => (number, now.instant),
@@ -110,7 +110,7 @@ impl Follower {
     }
 
     /// All kills of an incident have its one time, and none is from before it.
-    fn date(&mut self, found: &mut LogKill, now: &Moment) {
+    fn date(&mut self, found: &mut LogKill, now: &ClockSample) {
         let incident = match self.incident {
             Some((number, time)) if number == found.incident_number => Some(time),
             _ => self.boot_time_ns(found.incident, now),
@@ -124,7 +124,7 @@ impl Follower {
         };
     }
 
-    fn boot_time_ns(&self, stamp: Stamp, now: &Moment) -> Option<u64> {
+    fn boot_time_ns(&self, stamp: Stamp, now: &ClockSample) -> Option<u64> {
         self.times.boot_time_ns(stamp.boot_time_ns?, now)
     }
 }

@@ -17,7 +17,7 @@ use super::{
     record::Record,
 };
 use crate::capture::kmsg::{log_file::Saved, snapshot_clock::Past};
-use crate::sys::{clock::Moment, syslog};
+use crate::sys::{clock::ClockSample, syslog};
 
 /// Kills that are kept, the newest.
 const MOST_FOUND: usize = REMEMBERED;
@@ -77,7 +77,7 @@ impl Whole {
             }
             gathered.push(&record);
         }
-        Ok(gathered.finish(Moment::now()))
+        Ok(gathered.finish(ClockSample::now()))
     }
 
     fn of_call(path: &Path) -> Result<Self, WholeError> {
@@ -86,12 +86,12 @@ impl Whole {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self::of_text(&text[..length], Moment::now()))
+        Ok(Self::of_text(&text[..length], ClockSample::now()))
     }
 
     /// What `syslog(2)` gave, read now.
     #[must_use]
-    pub fn of_text(text: &[u8], now: Moment) -> Self {
+    pub fn of_text(text: &[u8], now: ClockSample) -> Self {
         let mut gathered = Gathered::new();
         let mut saved = Saved::new(Offset::UTC, Timestamp::UNIX_EPOCH);
         // Every line begins with who wrote it: what does not is none.
@@ -138,7 +138,7 @@ impl Gathered {
         self.found.extend(found);
     }
 
-    fn finish(mut self, now: Moment) -> Whole {
+    fn finish(mut self, now: ClockSample) -> Whole {
         self.interrupt();
         Whole {
             found: self.found,

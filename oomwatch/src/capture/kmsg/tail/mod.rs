@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::kill::{Kill, Victim},
-    sys::clock::Moment,
+    sys::clock::ClockSample,
 };
 
 /// Records that are read in one go, so that a flood of them holds nobody up: more than any log holds that is not asked to
@@ -57,7 +57,7 @@ impl Live {
             let Some((record, losses)) = self.reader.next_after_losses()? else {
                 return Ok(Drained::Empty);
             };
-            let now = Moment::now();
+            let now = ClockSample::now();
             if self.losses != losses {
                 self.losses = losses;
                 self.follower.interrupt(&now).map(&mut take);
@@ -76,21 +76,21 @@ impl Live {
     /// Reads what is there, and hands over the kill that is held back too, if it is due.
     pub fn flush(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         let drained = self.drain(&mut take)?;
-        self.follower.flush(&Moment::now()).map(take);
+        self.follower.flush(&ClockSample::now()).map(take);
         Ok(drained)
     }
 
     /// Reads what is there, and hands over the kill that is held back too, due or not: nobody waits for its group.
     pub fn settle(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         let drained = self.drain(&mut take)?;
-        self.follower.interrupt(&Moment::now()).map(take);
+        self.follower.interrupt(&ClockSample::now()).map(take);
         Ok(drained)
     }
 
     /// Reads what is there for the last time, and hands over the kill that is held back too. Gives what has been seen.
     pub fn finish(mut self, mut take: impl FnMut(LogItem)) -> Result<(Counts, Losses), ReadError> {
         self.drain(&mut take)?;
-        self.follower.interrupt(&Moment::now()).map(take);
+        self.follower.interrupt(&ClockSample::now()).map(take);
         Ok((self.follower.counts(), self.reader.losses()))
     }
 

@@ -279,8 +279,9 @@ fn another_machine_or_node_gets_the_history_without_the_state() {
 #[test]
 fn reopening_keeps_only_the_state_of_the_same_process() {
     let temp = left_behind();
+    let clock = PersistentClock::restore(None, &temp.identity.boot_id, now(2));
     let open = |identity: &Identity| {
-        Store::open(&temp.config, identity, OpenMode::Reopen, now(2))
+        Store::open(&temp.config, identity, OpenMode::Reopen(&clock), now(2))
             .expect("open")
             .0
     };
@@ -303,10 +304,12 @@ fn reopening_keeps_the_state_that_was_read_exclusively() {
     let temp = left_behind();
     let mut other = temp.identity.clone();
     other.run.push('x');
-    let read = Store::restore_exclusive(&temp.config, &mut other).expect("read exclusively");
+    let read =
+        Store::restore_exclusive(&temp.config, &mut other, now(2)).expect("read exclusively");
     assert_eq!(read.provenance, Provenance::SameBoot);
+    let clock = PersistentClock::restore(None, &temp.identity.boot_id, now(2));
     let open = |identity: &Identity| {
-        Store::open(&temp.config, identity, OpenMode::Reopen, now(2))
+        Store::open(&temp.config, identity, OpenMode::Reopen(&clock), now(2))
             .expect("open")
             .0
     };
@@ -319,7 +322,7 @@ fn reopening_keeps_the_state_that_was_read_exclusively() {
     // Another process writes before it is reopened.
     let mut third = temp.identity.clone();
     third.run.push('y');
-    let _ = Store::restore_exclusive(&temp.config, &mut third).expect("read exclusively");
+    let _ = Store::restore_exclusive(&temp.config, &mut third, now(2)).expect("read exclusively");
     write(&mut open(&other), &Batch::default());
     drop(temp.start());
     let (mut store, _) = temp.start();
