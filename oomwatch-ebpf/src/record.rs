@@ -6,7 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Changes whenever a record or a global changes its layout, so that a pinned ring is never read by another's rules.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
@@ -146,8 +146,8 @@ pub struct VictimRecord {
     pub gfp_mask: u32,
     /// Counts the kills of this call of `oom_kill_process` from 1; 0 for a mark without a kill. With function hooks only.
     pub kill_number: u32,
-    /// One of the `HOOKS_` constants.
-    pub hooks: u32,
+    /// One of the `BACKEND_` constants.
+    pub backend: u32,
     /// One of the `SIGNAL_` constants.
     pub signal: u32,
     /// The `FLAG_` bits.
@@ -175,12 +175,12 @@ pub struct VictimRecord {
 /// Length of a [`VictimRecord`] without any names.
 pub const VICTIM_FIXED_LENGTH: usize = core::mem::offset_of!(VictimRecord, names);
 
-/// [`VictimRecord::hooks`]: raw tracepoints, with the kernel's structures read at the offsets that BTF gives.
-pub const HOOKS_TRACEPOINT: u32 = 0;
-/// [`VictimRecord::hooks`]: functions of `mm/oom_kill.c`, by fentry or kprobes; the structures as above.
-pub const HOOKS_FUNCTION: u32 = 1;
-/// [`VictimRecord::hooks`]: classic tracepoints, with the fields that their `format` files name and nothing else.
-pub const HOOKS_FORMAT: u32 = 2;
+/// [`VictimRecord::backend`]: raw tracepoints.
+pub const BACKEND_RAW_TRACEPOINT: u32 = 0;
+/// [`VictimRecord::backend`]: functions of `mm/oom_kill.c`, by fentry.
+pub const BACKEND_FENTRY: u32 = 1;
+/// [`VictimRecord::backend`]: functions of `mm/oom_kill.c`, by kprobes.
+pub const BACKEND_KPROBE: u32 = 2;
 
 /// [`VictimRecord::signal`]: the kernel sent this task no SIGKILL just before it was marked: it was dying already.
 pub const SIGNAL_NONE: u32 = 0;
@@ -213,8 +213,8 @@ pub struct SignalRecord {
     pub relation: u32,
     /// 1 if the sender was exiting (`PF_EXITING`), as the init process of a dying PID namespace is; else 0.
     pub sender_exiting: u32,
-    /// One of the `HOOKS_` constants. With function hooks it is certain that the OOM killer sent the signal.
-    pub hooks: u32,
+    /// One of the `BACKEND_` constants. With fentry and kprobes it is certain that the OOM killer sent the signal.
+    pub backend: u32,
     /// The kernel stack, for user space to tell whether the OOM killer sent it.
     pub stack: Stack,
 }
@@ -389,36 +389,6 @@ offsets! {
     pt_regs_argument,
     /// Not an offset: one of the `MARK_` constants.
     mark_victim_argument,
-}
-
-offsets! {
-    /// Offsets of the fields of classic tracepoints in bytes, [`ABSENT`] where this kernel has none. Found in their
-    /// `format` files when the programs are loaded, and read-only for them from then on.
-    Formats,
-    /// `signal:signal_generate` `sig`
-    signal_sig,
-    /// `signal:signal_generate` `code`: `si_code`
-    signal_code,
-    /// `signal:signal_generate` `pid`: a thread
-    signal_pid,
-    /// `oom:mark_victim` `pid`: a thread
-    mark_pid,
-    /// `oom:mark_victim` `comm`, a `__data_loc`: offset in the low half, length in the high one
-    mark_comm,
-    /// `oom:mark_victim` `uid`
-    mark_uid,
-    /// `oom:mark_victim` `total_vm`, in KiB as the next ones
-    mark_total_vm,
-    /// `oom:mark_victim` `anon_rss`
-    mark_anon_rss,
-    /// `oom:mark_victim` `file_rss`
-    mark_file_rss,
-    /// `oom:mark_victim` `shmem_rss`
-    mark_shmem_rss,
-    /// `oom:mark_victim` `pgtables`
-    mark_pgtables,
-    /// `oom:mark_victim` `oom_score_adj`
-    mark_oom_score_adj,
 }
 
 /// [`Offsets::mark_victim_argument`]: `mark_victim(struct task_struct *, uid_t)`: 6.9 and later, and the stable kernels of 2025.

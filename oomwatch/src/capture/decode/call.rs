@@ -1,8 +1,8 @@
 //! What a record of the function hooks tells of the call of `oom_kill_process` that it belongs to.
 
 use oomwatch_ebpf::record::{
-    HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
-    VictimRecord,
+    BACKEND_RAW_TRACEPOINT, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP,
+    MISSING_POINTS, VictimRecord,
 };
 
 use super::DecodeError;
@@ -36,7 +36,7 @@ pub enum OomTarget {
 
 /// What function hooks tell of a kill.
 pub(super) fn call(record: &VictimRecord) -> Result<Option<OomKillCall>, DecodeError> {
-    if record.hooks != HOOKS_FUNCTION || record.kill_number == 0 {
+    if record.backend == BACKEND_RAW_TRACEPOINT || record.kill_number == 0 {
         return Ok(None);
     }
     let has = |bit: u64| record.missing & bit == 0;

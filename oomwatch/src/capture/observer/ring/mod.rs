@@ -27,12 +27,12 @@ use super::{
 };
 use crate::{
     capture::{
-        bpf::{Probe, ProbeError, Ring, Rung, pins::Pins},
+        bpf::{Probe, ProbeError, Ring, pins::Pins, symbols::Symbols},
+        config::CaptureConfig,
         incident::IncidentCheckpoint,
         ready::Ready,
     },
-    cli::KernelArgs,
-    sys::proc,
+    model::backend::Backend,
 };
 
 pub(super) use self::start::remove_earlier;
@@ -117,10 +117,10 @@ struct Place {
 impl RingSource {
     /// `attaching` is a time before the programs were attached.
     pub(super) fn new(
-        rung: Rung,
+        backend: Backend,
         mut probe: Probe,
         attaching: u64,
-        args: &KernelArgs,
+        config: &CaptureConfig,
         keeping: &Retention<'_>,
     ) -> Result<Self, ObserveError> {
         let records = probe.ring()?;
@@ -134,11 +134,11 @@ impl RingSource {
             None => Start::alone(attaching),
         };
         // Kills wait in the ring meanwhile.
-        let (symbols, log) = match rung {
-            Rung::Fentry | Rung::Kprobe if older.is_empty() => (None, None),
-            // Earlier generations may have stood on another rung.
-            Rung::Fentry | Rung::Kprobe => (proc::symbols(&args.proc_root).ok(), None),
-            Rung::Tracepoint | Rung::Format => additions(args),
+        let (symbols, log) = match backend {
+            Backend::RawTracepoint => additions(config),
+            _ if older.is_empty() => (None, None),
+            // An earlier generation may have used raw tracepoints.
+            _ => (Symbols::load(&config.proc_root).ok(), None),
         };
         Ok(Self {
             own: Own {
@@ -158,7 +158,7 @@ impl RingSource {
                     cursor.incident.clone()
                 }),
             ),
-            addition: LogEnrichment::new(args, log),
+            addition: LogEnrichment::new(log),
             held: VecDeque::new(),
             undecoded: 0,
             dropped: 0,
