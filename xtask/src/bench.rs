@@ -5,9 +5,9 @@
 
 mod figure;
 mod footprint;
+mod history;
 pub(crate) mod hog;
 mod interrupt;
-mod journal;
 mod observe;
 mod programs;
 mod readers;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     eprintln!("time in the programs");
     rows.extend(programs::measure(&oomwatch, &ground)?);
     rows.push(footprint::executable(&oomwatch)?);
-    rows.extend(journal::measure(&workspace, &oomwatch)?);
+    rows.extend(history::measure(&workspace, &oomwatch)?);
 
     let rows: Vec<_> = rows.iter().map(figure::Row::cells).collect();
     print!(

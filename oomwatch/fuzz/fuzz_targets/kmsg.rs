@@ -24,7 +24,7 @@ use oomwatch::{
         kill::{Kill, Scope},
         report::{Host, Origin, Report},
     },
-    sys::clock::{ClockSample, Moment},
+    sys::clock::ClockSample,
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -64,10 +64,11 @@ fn follow(bytes: &[u8]) {
     let mut passed = 0;
     for line in bytes.split(|&byte| byte == b'\n') {
         passed += line.len() as u64 * 1_000_000;
-        let now = Moment {
+        let now = ClockSample {
             instant: started + Duration::from_nanos(passed),
             raw_ns: passed,
             boot_time_ns: passed / 2,
+            unix_ns: 0,
         };
         let record = Record::parse(line).unwrap_or_else(|_| Record::bare(line));
         if line.is_empty() {
@@ -99,10 +100,11 @@ fn follow(bytes: &[u8]) {
 
 /// Reads the text of `syslog(2)`: at most the missing number of kills is found, and none twice.
 fn backfill_from(bytes: &[u8]) {
-    let now = Moment {
+    let now = ClockSample {
         instant: Instant::now(),
         raw_ns: 5_000_000_000_000,
         boot_time_ns: 6_000_000_000_000,
+        unix_ns: 0,
     };
     let all = BackfillRequest {
         missing: u64::MAX,

@@ -84,7 +84,7 @@ pub fn run(config: HistoryConfig) -> anyhow::Result<Exit> {
 /// How many rows could not be read.
 fn print(path: &Path, query: &Query, limit: usize, printer: &mut Printer) -> Result<u64, Error> {
     let reader = Reader::open(path)?;
-    if reader.is_cut() {
+    if reader.misses_newest() {
         warn!(
             "the newest kills are not shown: they are in a file beside the journal that only its owner can read"
         );

@@ -25,7 +25,7 @@ use crate::{
         persist::Change,
         report::{GapReport, Host, Origin, Report},
     },
-    sys::{clock, cmdline},
+    sys::{clock::ClockSample, cmdline},
 };
 
 /// Capture, audit and identification.
@@ -154,7 +154,7 @@ impl Pipeline {
         debug!(pid = kill.victim.pid, "kill");
         let origin = Origin::Boot {
             host: &self.host,
-            now: clock::sample(),
+            now: ClockSample::now(),
         };
         let mut report = Report::new(kill, origin);
         // The process is dying: its arguments can be read now or never.
@@ -168,7 +168,7 @@ impl Pipeline {
     }
 
     fn gap(&self, gap: Gap) -> Item {
-        Item::Gap(GapReport::new(gap, &self.host, clock::sample()))
+        Item::Gap(GapReport::new(gap, &self.host, ClockSample::now()))
     }
 
     /// Queues a kill for its names.

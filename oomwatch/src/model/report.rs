@@ -30,8 +30,13 @@ impl Host {
     /// What ids begin with.
     #[must_use]
     pub fn boot(&self) -> &str {
-        self.boot_id.get(..8).unwrap_or(&self.boot_id)
+        boot_prefix(&self.boot_id)
     }
+}
+
+/// The part of a boot id that the ids of its kills begin with.
+pub(crate) fn boot_prefix(boot_id: &str) -> &str {
+    boot_id.get(..8).unwrap_or(boot_id)
 }
 
 /// What is reported of a kill.

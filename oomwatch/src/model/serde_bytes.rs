@@ -1,4 +1,4 @@
-//! Bytes as a string where they are UTF-8, else as a list of numbers.
+//! Serde form of bytes: a string if they are UTF-8, else a list of numbers.
 
 use std::{borrow::Cow, fmt};
 
@@ -15,7 +15,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Ok(Bytes::deserialize(deserializer)?.0.into_owned())
 }
 
-/// Bytes that may be absent.
+/// The form of optional bytes.
 pub(crate) mod optional {
     use super::{Bytes, Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,7 +36,7 @@ pub(crate) mod optional {
     }
 }
 
-/// A list of such, which may be absent.
+/// The form of an optional list of bytes.
 pub(crate) mod optional_list {
     use super::{Bytes, Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,4 +1,4 @@
-//! Names of facts that could not be read. One that this version does not know is left out.
+//! Serde form of the names of fields that could not be read. Names unknown to this version are dropped.
 
 use oomwatch_ebpf::record::MISSING_NAMES;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,4 +1,4 @@
-//! What can go wrong with the file, by what is to be done.
+//! Errors of the history database, grouped by what the writer does about them.
 
 use std::{io, path::PathBuf};
 
@@ -6,30 +6,30 @@ use rusqlite::{Error, ErrorCode, ffi};
 
 use super::schema::SchemaError;
 
-/// The journal cannot be read or written.
+/// The history database cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// What is in the file is not what was written: it is to be set aside.
-    #[error("it is damaged")]
+    /// The file does not hold what was written. The writer moves it away and creates a new one.
+    #[error("the history database is damaged")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A newer oomwatch has written it: it is to be set aside.
-    #[error("a newer oomwatch has written it, in version {version}")]
+    /// A newer oomwatch wrote the file. The writer moves it away and creates a new one.
+    #[error("the history database was written by a newer oomwatch (schema version {version})")]
     Newer {
-        /// Its version.
+        /// The schema version of the file.
         version: i32,
     },
-    /// There is no room, or another process is writing: it is to be tried again.
-    #[error("it cannot be written now")]
-    Later(#[source] Error),
-    /// The file system refuses: it is to be opened anew.
-    #[error("use the journal")]
+    /// The disk is full, or another process holds the lock. The writer retries on the same connection.
+    #[error("failed to write the history database, retrying")]
+    Temporary(#[source] Error),
+    /// Any other error of SQLite. The writer reopens the file.
+    #[error("failed to use the history database")]
     Sqlite(#[source] Error),
-    /// Likewise.
-    #[error("use {}", .path.display())]
+    /// The folder or file cannot be used. The writer reopens the file.
+    #[error("failed to use {}", .path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
@@ -48,14 +48,14 @@ impl From<SchemaError> for StoreError {
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let Error::SqliteFailure(failure, _) = &error else {
-            // The statements are constant: what does not fit them is a value that was not written so.
+            // The statements are constant, so a value that does not fit one was not written by oomwatch.
             return Self::Damaged(error.into());
         };
         match failure.code {
             _ if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
                 Self::Damaged(error.into())
             }
-            // `Unknown` is `SQLITE_ERROR`: a table is not as it was made.
+            // `Unknown` is `SQLITE_ERROR`: a table or column that the schema creates is missing.
             ErrorCode::DatabaseCorrupt
             | ErrorCode::NotADatabase
             | ErrorCode::Unknown
@@ -65,7 +65,7 @@ impl From<Error> for StoreError {
             ErrorCode::DiskFull
             | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
-            | ErrorCode::OutOfMemory => Self::Later(error),
+            | ErrorCode::OutOfMemory => Self::Temporary(error),
             _ => Self::Sqlite(error),
         }
     }

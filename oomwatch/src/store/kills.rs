@@ -1,43 +1,43 @@
-//! Rows of kills: as they are seen, and with their names.
+//! Writes rows of the table `kills`.
 
 use rusqlite::{Transaction, params};
 
-use super::{RowState, pending::Waiting, row::Row};
+use super::{RowState, pending::PendingKill, row::Row};
 use crate::store::compaction;
 
-/// A kill as it was found. Whether it was new.
+/// Inserts a kill that was just captured. Returns false if the database has it already.
 pub(super) fn insert(
     transaction: &Transaction<'_>,
-    waiting: &Waiting,
+    kill: &PendingKill,
     boot: &str,
     written_ns: i64,
 ) -> rusqlite::Result<bool> {
-    match &waiting.row {
-        Some(row) if !compaction::is_merged(transaction, &waiting.id)? => {
+    match &kill.row {
+        Some(row) if !compaction::is_merged(transaction, &kill.id)? => {
             insert_row(transaction, row, boot, written_ns, RowState::New, None)
         }
         _ => Ok(false),
     }
 }
 
-/// A kill that has its names now.
-pub(super) fn name(
+/// Updates a kill with the names found for it; inserts it if the database does not have it.
+pub(super) fn set_names(
     transaction: &Transaction<'_>,
-    waiting: &Waiting,
+    kill: &PendingKill,
     boot: &str,
     written_ns: i64,
-    turn: i64,
+    sequence: i64,
 ) -> rusqlite::Result<()> {
-    let Some(row) = &waiting.row else {
+    let Some(row) = &kill.row else {
         return Ok(());
     };
     let mut update = transaction.prepare_cached(
-        "UPDATE kills SET state = 1, turn = ?2, namespace = ?3, pod = ?4, container = ?5, owner = ?6, report = ?7
+        "UPDATE kills SET state = 1, sequence = ?2, namespace = ?3, pod = ?4, container = ?5, owner = ?6, report = ?7
          WHERE id = ?1 AND state < 2",
     )?;
     let updated = update.execute(params![
         row.id,
-        turn,
+        sequence,
         row.namespace,
         row.pod,
         row.container,
@@ -51,23 +51,23 @@ pub(super) fn name(
             boot,
             written_ns,
             RowState::Named,
-            Some(turn),
+            Some(sequence),
         )?;
     }
     Ok(())
 }
 
-/// A row, unless there is one with this id. Whether there was none.
+/// Inserts a row. Returns false if there is a row with this id already.
 pub(super) fn insert_row(
     transaction: &Transaction<'_>,
     row: &Row,
     boot: &str,
     written_ns: i64,
     state: RowState,
-    turn: Option<i64>,
+    sequence: Option<i64>,
 ) -> rusqlite::Result<bool> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO kills (id, time_ns, since_ns, state, turn, kills, incidents, source, scope, namespace, pod,
+        "INSERT INTO kills (id, time_ns, since_ns, state, sequence, kills, incidents, source, scope, namespace, pod,
                             container, owner, incident, boot, written_ns, report)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (id) DO NOTHING",
@@ -77,7 +77,7 @@ pub(super) fn insert_row(
         row.time_ns,
         row.since_ns,
         state as i64,
-        turn,
+        sequence,
         row.kills,
         row.incidents,
         row.source,

@@ -1,41 +1,45 @@
-//! Whose journal it is, and what another agent may go on from.
+//! The table `meta`: which agent wrote the database last, and what another agent may resume from.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::{
-    Identity, Provenance,
-    age::{Now, Saved},
-};
-use crate::store::database::OpenMode;
+use super::{Identity, Provenance};
+use crate::{model::persist::clock::PersistentClock, sys::clock::ClockSample};
 
 /// Rows of `meta`.
 const MACHINE: &str = "machine";
 const NODE: &str = "node";
 const BOOT: &str = "boot";
 const RUN: &str = "run";
-const AGE_NS: &str = "age_ns";
-const BOOT_TIME_NS: &str = "boot_time_ns";
-const UNIX_NS: &str = "unix_ns";
+const CLOCK: &str = "clock";
 const REPLACEMENT: &str = "replacement";
 
-/// What the journal says of itself.
+/// Why a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub enum OpenMode<'a> {
+    /// The agent starts, and resumes from what is there.
+    Start,
+    /// The agent was running without the database, with this clock.
+    Reopen(&'a PersistentClock),
+}
+
+/// The rows of the table `meta`.
 #[derive(Debug, Default)]
 pub(super) struct Meta(HashMap<String, String>);
 
-/// What the first transaction of an agent takes away of what others have left.
+/// What the first transaction of an agent removes of what other agents left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reset {
-    /// State that holds for one boot.
+    /// These parts of the state, which are void after a reboot.
     Parts(&'static [&'static str]),
-    /// All state; what was not told is not going to be.
+    /// All state. Undelivered kills are marked as delivered, since no agent will deliver them.
     All,
 }
 
 impl Meta {
-    /// What a transaction leaves.
-    pub(super) fn new(identity: &Identity, age_ns: i64, now: Now) -> Self {
+    /// The rows as a transaction leaves them.
+    pub(super) fn new(identity: &Identity, clock: &PersistentClock, now: ClockSample) -> Self {
         let Identity {
             machine_id,
             node,
@@ -48,9 +52,7 @@ impl Meta {
             (NODE, node.clone()),
             (BOOT, boot_id.clone()),
             (RUN, run.clone()),
-            (AGE_NS, age_ns.to_string()),
-            (BOOT_TIME_NS, now.boot_time_ns.to_string()),
-            (UNIX_NS, now.unix_ns.to_string()),
+            (CLOCK, clock.to_json(now)),
         ];
         Self(rows.map(|(key, value)| (key.to_owned(), value)).into())
     }
@@ -72,60 +74,49 @@ impl Meta {
         Ok(())
     }
 
-    /// Says that there was another journal before this one.
+    /// Records that this database replaces one that was moved away.
     pub(super) fn mark_replacement(connection: &Connection) -> rusqlite::Result<()> {
         Self(HashMap::from([(REPLACEMENT.to_owned(), String::new())])).write(connection)
     }
 
-    /// What this is to an agent, and what it has to take away.
-    pub(super) fn stand(
+    /// Where the database comes from, as seen by an agent, and what the agent has to remove.
+    pub(super) fn classify(
         &self,
         identity: &Identity,
-        purpose: OpenMode,
+        mode: OpenMode<'_>,
         boot_parts: &'static [&'static str],
     ) -> (Provenance, Option<Reset>) {
         let is = |key, value: &str| self.get(key) == Some(value);
-        let standing = match self.get(NODE) {
+        let provenance = match self.get(NODE) {
             None if self.get(REPLACEMENT).is_some() => Provenance::Replaced,
             None => Provenance::First,
             Some(node) if node != identity.node || !is(MACHINE, &identity.machine_id) => {
                 Provenance::Other
             }
-            Some(_) if self.is_boot(identity) => Provenance::SameBoot,
+            Some(_) if is(BOOT, &identity.boot_id) => Provenance::SameBoot,
             Some(_) => Provenance::Rebooted,
         };
         let predecessor = identity.predecessor.as_deref();
         let is_followed = predecessor.is_some_and(|run| is(RUN, run));
-        let takeover = match standing {
-            _ if purpose == OpenMode::Resume && is(RUN, &identity.run) => None,
-            _ if purpose == OpenMode::Resume && !is_followed => Some(Reset::All),
+        let is_reopened = matches!(mode, OpenMode::Reopen(_));
+        let reset = match provenance {
+            _ if is_reopened && is(RUN, &identity.run) => None,
+            _ if is_reopened && !is_followed => Some(Reset::All),
             Provenance::SameBoot => None,
             Provenance::Rebooted => Some(Reset::Parts(boot_parts)),
             _ => Some(Reset::All),
         };
-        (standing, takeover)
+        (provenance, reset)
     }
 
-    /// Who wrote it last.
+    /// The process that wrote the database last.
     pub(super) fn run(&self) -> Option<&str> {
         self.get(RUN)
     }
 
-    /// Whether it was last written on this boot.
-    pub(super) fn is_boot(&self, identity: &Identity) -> bool {
-        self.get(BOOT) == Some(identity.boot_id.as_str())
-    }
-
-    /// When it was last written.
-    pub(super) fn saved(&self) -> Option<Saved> {
-        let number = |key| self.get(key)?.parse().ok();
-        Some(Saved {
-            age_ns: number(AGE_NS)?,
-            now: Now {
-                boot_time_ns: number(BOOT_TIME_NS)?,
-                unix_ns: number(UNIX_NS)?,
-            },
-        })
+    /// The clock by which the rows were written.
+    pub(super) fn clock(&self, identity: &Identity, now: ClockSample) -> PersistentClock {
+        PersistentClock::restore(self.get(CLOCK), &identity.boot_id, now)
     }
 
     fn get(&self, key: &str) -> Option<&str> {
@@ -134,7 +125,7 @@ impl Meta {
 }
 
 impl Reset {
-    pub(super) fn make(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn apply(&self, connection: &Connection) -> rusqlite::Result<()> {
         match self {
             Self::Parts(parts) => {
                 for part in *parts {

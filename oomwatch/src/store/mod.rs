@@ -1,15 +1,15 @@
-//! The journal: every kill, and what the agent must know after a restart, in one SQLite file.
+//! The history database: every kill, and the state that the agent resumes from after a restart, in one SQLite file.
 //!
-//! A thread of its own writes it; the runtime never waits for a disk. Whoever writes gets a [`Ticket`], and later
-//! an [`Answer`]. What came while a transaction was under way goes into the next one. What cannot be written is kept, within
-//! bounds, and tried again: the answers say so, and nothing else stops.
+//! A dedicated thread writes the file, so the async runtime never waits for a disk. [`History::write`] returns a [`Ticket`]; an
+//! [`Answer`] for it follows. Batches that arrive during a transaction share the next one. A batch that cannot be written stays
+//! in memory, within bounds, and is retried; the answer says so.
 //!
-//! A kill is *new* when it was seen, *named* when it is known whose it was, and *told* when it was handed to all who are told of
-//! kills. A start finds those that were not told yet, and the state as of the last transaction ([`Restored`]).
+//! A kill is *new* when it was captured, *named* when its pod and container were resolved, and *delivered* when all outputs have
+//! it. At its start the agent reads the kills that were not delivered, and the state as of the last transaction ([`Restored`]).
 //!
-//! It does not know what the state means, nor who is told; and it does not keep a second agent out: [`Lock`] does.
+//! This module does not interpret the state, and does not deliver kills. [`Lock`] keeps a second agent out.
 
-mod age;
+pub mod codec;
 mod compaction;
 mod database;
 mod error;
@@ -29,32 +29,32 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     model::{
-        persist::{Change, Entry},
+        persist::{Change, Entry, clock::PersistentClock},
         report::{GapReport, Report},
     },
     sys::clock,
 };
 
 pub use self::{
-    age::Now,
     compaction::MAX_ROWS,
-    database::{OpenMode, Store, Written},
+    database::{Store, Written},
     error::StoreError,
     files::{FILE, FOLDER, Lock, LockError},
-    pending::{Load, Pending},
+    meta::OpenMode,
+    pending::{Backlog, Pending},
     writer::{Answers, History},
 };
 
-/// Where the journal is, and how much of it is kept.
+/// Location and bounds of the history database.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its folder.
+    /// The folder of the database file.
     pub folder: PathBuf,
-    /// Bytes of its file that are used, at most; the write-ahead log of about 1 MiB comes on top.
+    /// Maximum size of the database file in bytes, free pages not counted. The write-ahead log of about 1 MiB comes on top.
     pub max_bytes: u64,
-    /// Kills that are older go. The agent's own clock counts: see `age`.
+    /// Older kills are deleted. Age is measured by [`PersistentClock`].
     pub max_age: Duration,
-    /// Parts of the state that hold for one boot.
+    /// Parts of the state that are void after a reboot.
     pub boot_parts: &'static [&'static str],
 }
 
@@ -69,23 +69,23 @@ impl Default for Config {
     }
 }
 
-/// Whose journal it is.
+/// The machine, node, boot and process that write a history database.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// `/etc/machine-id`.
     pub machine_id: String,
-    /// Name of the node.
+    /// The node's name.
     pub node: String,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// Tells this process from others.
+    /// Identifies this process among all that ever wrote the database.
     run: String,
-    /// The process whose state this one goes on from although it could not open the journal to be written.
+    /// The process whose state this one resumed by reading a database that it could not open for writing.
     predecessor: Option<String>,
 }
 
 impl Identity {
-    /// This process's.
+    /// The identity of this process.
     #[must_use]
     pub fn new(machine_id: String, node: String, boot_id: String) -> Self {
         let run = format!("{:x}-{}", clock::since_boot_ns(), std::process::id());
@@ -99,120 +99,119 @@ impl Identity {
     }
 }
 
-/// What the journal holds for an agent that starts.
+/// What an agent resumes from at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// What can be gone on from.
-    pub standing: Provenance,
-    /// Kills that were not told: those that have their names in the order in which they got them, then the others in the
-    /// order in which they were seen.
-    pub open: Vec<(RowState, Report)>,
-    /// The state, without what does not hold any more.
+    /// Where the database comes from.
+    pub provenance: Provenance,
+    /// The clock of the state, which continues over restarts and reboots.
+    pub clock: PersistentClock,
+    /// Kills that were not delivered: first those with names, in the order in which they got them, then the others, in the
+    /// order in which they were captured.
+    pub undelivered: Vec<(RowState, Report)>,
+    /// The state, without the parts that are void.
     pub state: Vec<Entry>,
 }
 
-/// What a journal is to an agent that starts; the same at the next start, until something was written.
+/// Where the database comes from, as seen by an agent that starts. It stays the same at the next start if nothing is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
-    /// There was none.
+    /// There was no database; a new one was created.
     First,
-    /// It was written on this boot.
+    /// This node wrote it on this boot.
     SameBoot,
-    /// It was written on an earlier boot. [`Config::boot_parts`] of the state are void.
+    /// This node wrote it on an earlier boot. [`Config::boot_parts`] of the state are void.
     Rebooted,
-    /// It is of another machine or node. Its kills stay as history; all state is void.
+    /// Another machine or node wrote it. Its kills stay in the history; all state is void.
     Other,
-    /// There was one that could not be used and was set aside. This one is empty.
+    /// The previous database could not be used and was moved away. This one is empty.
     Replaced,
-    /// There is none: the folder or file cannot be used. It is tried again.
+    /// The folder or file cannot be used. The writer retries.
     Unusable,
 }
 
-/// What has become of a kill.
+/// How far a kill has been processed. The numbers are those of the column `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowState {
-    /// Seen.
+    /// It was captured.
     New = 0,
-    /// It is known whose it was.
+    /// Its pod and container were resolved.
     Named = 1,
-    /// All were told.
-    Told = 2,
+    /// All outputs have it.
+    Delivered = 2,
 }
 
-/// What is to be written in one transaction.
+/// What is written in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Kills that were seen.
+    /// Kills that were captured.
     pub kills: Vec<Report>,
-    /// Kills that have their names, in this order.
+    /// Kills that got their names, in this order.
     pub named: Vec<Report>,
-    /// Ids of kills that were told.
-    pub told: Vec<String>,
-    /// Kills that were only counted.
+    /// Ids of kills that were delivered.
+    pub delivered: Vec<String>,
+    /// Kills that were counted, not observed.
     pub gaps: Vec<GapReport>,
-    /// Changes of the state; a later one of a row wins.
+    /// Changes of the state. A later change of a row replaces an earlier one.
     pub state: Vec<Change>,
 }
 
 impl Batch {
-    /// Whether there is nothing to write.
+    /// Whether the batch has nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let Self {
             kills,
             named,
-            told,
+            delivered,
             gaps,
             state,
         } = self;
         kills.is_empty()
             && named.is_empty()
-            && told.is_empty()
+            && delivered.is_empty()
             && gaps.is_empty()
             && state.is_empty()
     }
 }
 
-/// A batch; later ones have greater numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Number of a batch; later batches have greater numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// What has become of all batches up to one.
+/// The outcome of all batches up to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The newest of them.
+    /// The newest of these batches.
     pub ticket: Ticket,
-    /// What has become of them.
+    /// Their outcome.
     pub outcome: Outcome,
-    /// Ids of kills that were in the journal already, and are not to be counted or told again.
-    pub known: Vec<String>,
-    /// The journal is not the one that was read at the start, nor one that has had the changes since: all state has to be
-    /// written anew.
-    pub is_fresh: bool,
+    /// Ids of kills that the database had already: they must not be counted or delivered again.
+    pub duplicates: Vec<String>,
+    /// The database has none of this agent's earlier state changes: all state must be written again.
+    pub needs_full_state: bool,
 }
 
-/// What has become of a batch.
+/// Whether a batch is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is on the disk.
+    /// The batch is on the disk.
     Saved,
-    /// It could not be written. It is kept, and another answer follows when it is.
-    Kept,
+    /// The batch could not be written. It stays in memory; another answer follows once it is written.
+    Deferred,
 }
 
-/// How the journal is.
+/// Health of the history database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Why it is not written; absent while it is.
+    /// Why the database cannot be written; absent if it can.
     pub failure: Option<String>,
-    /// Bytes of its file that are used.
+    /// Size of the database file in bytes, free pages not counted.
     pub bytes: u64,
-    /// Times that it could not be written, since the start.
+    /// Failed attempts to write since the start.
     pub errors: u64,
-    /// Kills, gaps and rows of the state that were given up, since the start.
-    pub lost: u64,
-    /// Kills that wait to be written.
-    pub waiting: usize,
+    /// Kills, gaps and rows of the state that were dropped since the start.
+    pub dropped: u64,
+    /// Kills that are in memory only.
+    pub pending: usize,
 }
-
-pub mod codec;

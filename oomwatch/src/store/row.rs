@@ -1,4 +1,4 @@
-//! Reports to rows.
+//! Converts reports to rows of the table `kills`.
 
 use jiff::Timestamp;
 
@@ -7,12 +7,12 @@ use crate::{
     store::codec,
 };
 
-/// A row of `kills`, as far as its report makes it.
+/// The columns of `kills` that are derived from a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: String,
     pub(super) time_ns: i64,
-    /// Of kills that were only counted, since when.
+    /// Start of the interval in which counted kills happened; absent for a single kill.
     pub(super) since_ns: Option<i64>,
     pub(super) kills: i64,
     pub(super) incidents: i64,
@@ -21,19 +21,19 @@ pub(super) struct Row {
     pub(super) namespace: Option<String>,
     pub(super) pod: Option<String>,
     pub(super) container: Option<String>,
-    /// Whose kills count as alike: the container's, else the cgroup's, else of nobody that is known.
+    /// The key by which kills are coalesced: the container id, else the cgroup path, else empty. Absent for counted kills.
     pub(super) owner: Option<String>,
     pub(super) incident: Option<String>,
-    /// As [`stored`] writes it.
+    /// The report as [`codec`] encodes it.
     pub(super) report: String,
 }
 
-/// What stands in `source` of kills that were only counted.
+/// Value of `source` for kills that were counted, not observed.
 pub(super) const AUDIT: &str = "audit";
 
 impl Row {
-    /// A kill.
-    pub(super) fn new(report: &Report) -> serde_json::Result<Self> {
+    /// The row of one kill.
+    pub(super) fn from_report(report: &Report) -> serde_json::Result<Self> {
         let pod = report.pod.as_ref();
         let container = report.container.as_ref();
         let cgroup = report.cgroup().or(report.kill.group_cgroup.as_ref());
@@ -57,8 +57,8 @@ impl Row {
         })
     }
 
-    /// Kills that were only counted.
-    pub(super) fn of_gap(report: &GapReport) -> serde_json::Result<Self> {
+    /// The row of kills that were counted, not observed.
+    pub(super) fn from_gap(report: &GapReport) -> serde_json::Result<Self> {
         Ok(Self {
             id: report.id.clone(),
             time_ns: nanoseconds(report.time),
@@ -77,7 +77,7 @@ impl Row {
     }
 }
 
-/// Since 1970, as far as a number of the database reaches: to 2262.
+/// Nanoseconds since 1970, clamped to the range of an `i64` (until 2262).
 pub(super) fn nanoseconds(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond()).unwrap_or(if time < Timestamp::UNIX_EPOCH {
         i64::MIN
@@ -92,21 +92,21 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn kills_are_alike_by_container_else_by_cgroup() {
+    fn owner_is_the_container_else_the_cgroup() {
         let mut report = testing::report();
-        let owner = |report: &Report| Row::new(report).expect("serialize").owner;
+        let owner = |report: &Report| Row::from_report(report).expect("serialize").owner;
         assert_eq!(owner(&report).as_deref(), Some(testing::CONTAINER_ID));
         report.container = None;
         assert_eq!(owner(&report), Some(testing::container_path()));
         report.kill.victim.cgroup = None;
         assert_eq!(owner(&report).as_deref(), Some(testing::POD));
         assert_eq!(owner(&testing::minimal_report()).as_deref(), Some(""));
-        let gap = Row::of_gap(&testing::gap_report()).expect("serialize");
+        let gap = Row::from_gap(&testing::gap_report()).expect("serialize");
         assert_eq!((gap.owner, gap.kills, gap.incidents), (None, 3, 0));
     }
 
     #[test]
-    fn times_beyond_the_range_are_its_ends() {
+    fn times_out_of_range_are_clamped() {
         assert_eq!(nanoseconds(testing::timestamp(1, 5)), 1_000_000_005);
         assert_eq!(nanoseconds(Timestamp::MAX), i64::MAX);
         assert_eq!(nanoseconds(Timestamp::MIN), i64::MIN);

@@ -1,38 +1,39 @@
-//! The tables, and how a file of an earlier version comes to have them.
+//! The tables of the history database, and the migration of files written by earlier versions.
 
 use rusqlite::{Connection, Error, TransactionBehavior};
 
-/// `PRAGMA application_id` of a journal: `oomw`.
+/// `PRAGMA application_id` of a history database: `oomw`.
 pub const APPLICATION_ID: i32 = 0x6f6f_6d77;
 
-/// What leads from one version to the next; the first makes the tables. What was released is never changed.
+/// Migrations from each schema version to the next; the first creates the tables. A released migration is never changed.
 const STEPS: &[&str] = &[FIRST];
 
-/// `PRAGMA user_version` of what this oomwatch writes: the number of steps.
+/// `PRAGMA user_version` of the files that this oomwatch writes: the number of migrations.
 pub const VERSION: i32 = 1;
 
-/// Not of a form that can be written.
+/// The file has no schema that this oomwatch can write.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// A newer oomwatch has written it.
+    /// A newer oomwatch wrote the file.
     #[error(
-        "it has version {version}, and this oomwatch knows {} and older",
+        "the history database has schema version {version}, this oomwatch supports versions up to {}",
         VERSION
     )]
     Newer {
-        /// Its version.
+        /// The schema version of the file.
         version: i32,
     },
-    /// Another program has written it.
-    #[error("it is a database, but not a journal of oomwatch")]
+    /// Another program wrote the file.
+    #[error("the file is a database of another program")]
     Foreign,
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     Sqlite(#[from] Error),
 }
 
-/// A row is a kill, or kills that were only counted (`source` is `audit`), or all further kills of a container within a
-/// minute (`since_ns` is set, `kills` is greater than 1). Columns that are searched stand before the long report.
+/// A row of `kills` is one of: a kill; kills that were counted, not observed (`source` is `audit`); all kills of a container
+/// within a minute after the first ones (`since_ns` is set). Columns used in filters come before the long report, so that
+/// SQLite does not read its overflow pages to evaluate them.
 const FIRST: &str = "
     PRAGMA application_id = 0x6f6f6d77;
     CREATE TABLE kills (
@@ -41,7 +42,7 @@ const FIRST: &str = "
         time_ns INTEGER NOT NULL,
         since_ns INTEGER,
         state INTEGER NOT NULL,
-        turn INTEGER,
+        sequence INTEGER,
         kills INTEGER NOT NULL,
         incidents INTEGER NOT NULL,
         source TEXT NOT NULL,
@@ -57,7 +58,7 @@ const FIRST: &str = "
     );
     CREATE INDEX kills_by_time ON kills (time_ns, source, namespace, pod, container, scope);
     CREATE INDEX kills_by_owner ON kills (owner, state, time_ns);
-    CREATE INDEX kills_open ON kills (state, turn) WHERE state < 2;
+    CREATE INDEX kills_undelivered ON kills (state, sequence) WHERE state < 2;
     CREATE TABLE merged (
         id TEXT PRIMARY KEY,
         number INTEGER NOT NULL
@@ -74,7 +75,7 @@ const FIRST: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// The version of a file; 0 of an empty one.
+/// The schema version of a file; 0 if it is empty.
 pub fn read_version(connection: &Connection) -> Result<i32, SchemaError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
     let (application, version): (i32, i32) = (number("application_id")?, number("user_version")?);
@@ -88,13 +89,13 @@ pub fn read_version(connection: &Connection) -> Result<i32, SchemaError> {
     }
 }
 
-/// Brings a file to the newest version, one step a transaction.
+/// Migrates a file to the newest version, one migration per transaction.
 pub fn migrate(connection: &mut Connection) -> Result<(), SchemaError> {
     let version = read_version(connection)?;
-    Ok(take(connection, version, STEPS)?)
+    Ok(apply(connection, version, STEPS)?)
 }
 
-fn take(connection: &mut Connection, version: i32, steps: &[&str]) -> Result<(), Error> {
+fn apply(connection: &mut Connection, version: i32, steps: &[&str]) -> Result<(), Error> {
     for (step, next) in steps.iter().zip(1..) {
         if next > version {
             let transaction =
@@ -118,9 +119,9 @@ mod tests {
     }
 
     fn first_version() -> (tempfile::TempDir, Connection) {
-        let folder = tempfile::tempdir().expect("make a folder");
+        let folder = tempfile::tempdir().expect("create a folder");
         let mut connection = Connection::open(folder.path().join("j")).expect("open");
-        migrate(&mut connection).expect("make the tables");
+        migrate(&mut connection).expect("create the tables");
         connection
             .execute(
                 "INSERT INTO kills (id, time_ns, state, kills, incidents, source, boot, written_ns, report)
@@ -137,17 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn empty_file_gets_all_and_a_second_time_changes_nothing() {
+    fn empty_file_is_migrated_and_a_repeated_migration_changes_nothing() {
         let (_folder, mut connection) = first_version();
         assert_eq!(read_version(&connection).expect("read"), VERSION);
-        migrate(&mut connection).expect("nothing to do");
+        migrate(&mut connection).expect("migrate again");
         assert_eq!(read_version(&connection).expect("read"), VERSION);
     }
 
     #[test]
-    fn earlier_version_takes_the_steps_that_it_lacks_and_keeps_its_rows() {
+    fn earlier_version_is_migrated_and_keeps_its_rows() {
         let (_folder, mut connection) = first_version();
-        take(&mut connection, 1, &[FIRST, SECOND]).expect("one step");
+        apply(&mut connection, 1, &[FIRST, SECOND]).expect("apply one migration");
         assert_eq!(mood(&connection).expect("a row"), "good");
         let error = read_version(&connection).expect_err("newer than this version");
         assert!(
@@ -157,25 +158,25 @@ mod tests {
     }
 
     #[test]
-    fn step_that_fails_leaves_the_version_before_it() {
+    fn failed_migration_leaves_the_version_before_it() {
         let (_folder, mut connection) = first_version();
-        take(
+        apply(
             &mut connection,
             1,
-            &[FIRST, SECOND, "ALTER TABLE nobody ADD COLUMN x"],
+            &[FIRST, SECOND, "ALTER TABLE missing ADD COLUMN x"],
         )
         .expect_err("no such table");
         assert_eq!(mood(&connection).expect("a row"), "good");
-        take(
+        apply(
             &mut connection,
             2,
             &[FIRST, SECOND, "DROP INDEX kills_by_time"],
         )
-        .expect("go on");
+        .expect("apply the corrected migration");
     }
 
     #[test]
-    fn other_programs_database_is_refused() {
+    fn database_of_another_program_is_refused() {
         for made in [
             "CREATE TABLE t (a)",
             "PRAGMA application_id = 7",

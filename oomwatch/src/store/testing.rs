@@ -1,39 +1,42 @@
-//! For tests of the journal: folders, kills and moments.
+//! Test helpers: temporary history databases, kills, and times.
 
 use std::path::PathBuf;
 
 use rusqlite::{Connection, types::FromSql};
 use tempfile::TempDir;
 
-use super::{Batch, Config, Identity, Now, OpenMode, Pending, Restored, Store, Written};
+use super::{Batch, Config, Identity, OpenMode, Pending, Restored, Store, Written};
 use crate::store::{database::begin, files};
 use crate::{
     model::{persist::Change, report::Report},
+    sys::clock::ClockSample,
     testing,
 };
 
-pub(super) const HOUR_NS: i64 = 3_600_000_000_000;
+pub(super) const HOUR_NS: u64 = 3_600_000_000_000;
 /// The second of [`kill`]'s time: the first of a minute.
 const SECOND: i64 = 1_790_000_040;
 
-/// A moment some hours into the test.
-pub(super) fn now(hours: i64) -> Now {
-    Now {
+/// The time some hours after the start of a test.
+pub(super) fn now(hours: i64) -> ClockSample {
+    let hours = hours.unsigned_abs();
+    ClockSample {
         boot_time_ns: (10 + hours) * HOUR_NS,
-        unix_ns: SECOND * 1_000_000_000 + hours * HOUR_NS,
+        unix_ns: SECOND.unsigned_abs() * 1_000_000_000 + hours * HOUR_NS,
+        ..ClockSample::now()
     }
 }
 
-/// A folder with a journal, which goes with it.
-pub(super) struct Place {
+/// A history database in a temporary folder.
+pub(super) struct TempHistory {
     pub(super) folder: TempDir,
     pub(super) config: Config,
     pub(super) identity: Identity,
 }
 
-impl Place {
+impl TempHistory {
     pub(super) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("make a folder");
+        let folder = tempfile::tempdir().expect("create a folder");
         let config = Config {
             folder: folder.path().join("oomwatch"),
             boot_parts: &["cursor"],
@@ -50,21 +53,21 @@ impl Place {
         self.config.folder.join(files::FILE)
     }
 
-    /// As a start of the agent finds it.
+    /// Opens it as an agent that starts.
     pub(super) fn start(&self) -> (Store, Restored) {
         self.start_as(&self.identity)
     }
 
     pub(super) fn start_as(&self, identity: &Identity) -> (Store, Restored) {
-        Store::open(&self.config, identity, OpenMode::Start, now(0)).expect("open the journal")
+        Store::open(&self.config, identity, OpenMode::Start, now(0)).expect("open the database")
     }
 
-    /// As another process that reads it finds it.
-    pub(super) fn look(&self) -> Connection {
+    /// Opens it as another process.
+    pub(super) fn connect(&self) -> Connection {
         Connection::open(self.path()).expect("open the file")
     }
 
-    /// Files in the folder but the lock, in order.
+    /// Names of the files in the folder except the lock, sorted.
     pub(super) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.config.folder).expect("list the folder");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
@@ -81,7 +84,7 @@ pub(super) fn identity(machine: &str, node: &str, boot: &str) -> Identity {
     Identity::new(machine.to_owned(), node.to_owned(), boot.to_owned())
 }
 
-/// One of many kills, a second apart, each an incident of its own.
+/// One of many kills, a second apart, each in an incident of its own.
 pub(super) fn kill(number: i64) -> Report {
     let mut report = testing::report();
     report.id = format!("0f1e2d3c-{number:x}-7");
@@ -98,10 +101,10 @@ pub(super) fn ids(reports: &[Report]) -> Vec<String> {
     reports.iter().map(|report| report.id.clone()).collect()
 }
 
-/// Seen, named and told at once.
-pub(super) fn told(reports: Vec<Report>) -> Batch {
+/// A batch of kills that are captured, named and delivered at once.
+pub(super) fn delivered(reports: Vec<Report>) -> Batch {
     Batch {
-        told: ids(&reports),
+        delivered: ids(&reports),
         named: reports.clone(),
         kills: reports,
         ..Batch::default()
@@ -119,11 +122,11 @@ pub(super) fn change(part: &'static str, key: &str, value: Option<&str>) -> Chan
 
 pub(super) fn pending(batch: &Batch) -> Pending {
     let mut pending = Pending::default();
-    assert_eq!(pending.add(1, batch).lost, 0);
+    assert_eq!(pending.add(1, batch).dropped, 0);
     pending
 }
 
-/// Writes a batch, which must be possible.
+/// Writes a batch, which must succeed.
 pub(super) fn write(store: &mut Store, batch: &Batch) -> Written {
     store.write(&pending(batch), now(1)).expect("write")
 }
@@ -136,7 +139,7 @@ pub(super) fn value<T: FromSql>(connection: &Connection, sql: &str) -> T {
     connection.query_row(sql, [], |row| row.get(0)).expect(sql)
 }
 
-/// Changes the file behind the store's back.
+/// Changes the database directly.
 pub(super) fn execute(store: &mut Store, sql: &str) {
     let transaction = begin(store.connection()).expect("begin");
     transaction.execute_batch(sql).expect(sql);

@@ -1,39 +1,33 @@
-//! The kernel's clocks: to the calendar's, and one to another.
+//! Reads the kernel's clocks, and converts times since boot to the calendar's.
 
 use std::time::Instant;
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// The kernel's clocks at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockSample {
-    /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
-    pub boot_time_ns: u64,
-    /// Nanoseconds since 1970 (`CLOCK_REALTIME`).
-    pub unix_ns: u64,
-}
-
-/// A moment by the clocks that place a record of the kernel log.
+/// The clocks, read at the same time.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// To wait by.
+pub struct ClockSample {
+    /// `CLOCK_MONOTONIC`, for timeouts.
     pub instant: Instant,
-    /// `CLOCK_MONOTONIC_RAW` in nanoseconds: never slewed, and standing still in suspend.
+    /// `CLOCK_MONOTONIC_RAW` in nanoseconds: never slewed, does not advance in suspend.
     pub raw_ns: u64,
     /// Nanoseconds since boot, suspend included.
     pub boot_time_ns: u64,
+    /// Nanoseconds since 1970, by the calendar's clock.
+    pub unix_ns: u64,
 }
 
-impl Moment {
-    /// This one.
+impl ClockSample {
+    /// Reads the clocks.
     #[must_use]
     pub fn now() -> Self {
-        let since = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
+        let read = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
         Self {
             instant: Instant::now(),
-            raw_ns: since(ClockId::MonotonicRaw),
-            boot_time_ns: since(ClockId::Boottime),
+            raw_ns: read(ClockId::MonotonicRaw),
+            boot_time_ns: read(ClockId::Boottime),
+            unix_ns: read(ClockId::Realtime),
         }
     }
 }
@@ -51,16 +45,6 @@ impl ClockSample {
 #[must_use]
 pub fn since_boot_ns() -> u64 {
     u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).unwrap_or(0)
-}
-
-/// Reads the clocks.
-#[must_use]
-pub fn sample() -> ClockSample {
-    let read = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
-    ClockSample {
-        boot_time_ns: read(ClockId::Boottime),
-        unix_ns: read(ClockId::Realtime),
-    }
 }
 
 fn nanoseconds(time: Timespec) -> i128 {

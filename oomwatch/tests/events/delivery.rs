@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use oomwatch::{
         persist::{Change, Entry, clock::PersistentClock},
         report::Report,
     },
-    sys::clock,
+    sys::clock::ClockSample,
 };
 use tokio::{sync::Notify, time::timeout};
 
@@ -25,6 +25,10 @@ use crate::kills::host;
 pub(crate) const NODE: &str = "node-1";
 /// How long something may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The clock of all agents, as the history database keeps it over restarts.
+static CLOCK: LazyLock<PersistentClock> =
+    LazyLock::new(|| PersistentClock::restore(None, &host().boot_id, ClockSample::now()));
 
 /// What is recorded as from one agent.
 pub(crate) struct Agent {
@@ -69,8 +73,7 @@ impl Agent {
         };
         let seen = Arc::new(CaptureItem::default());
         let told = seen.clone();
-        let clock = PersistentClock::restore(saved, &host(), clock::sample());
-        let events = Events::new(policy, clock, saved, move |notice| {
+        let events = Events::new(policy, CLOCK.clone(), saved, move |notice| {
             told.notices.lock().expect("no panic").push(*notice);
             told.more.notify_one();
         });

@@ -31,7 +31,7 @@ use crate::{
         persist::{Change, Entry},
     },
     sys::{
-        clock::{self, Moment},
+        clock::{self, ClockSample},
         proc::HostError,
     },
 };
@@ -347,7 +347,7 @@ impl Auditor {
 
     /// Every counted kill is accounted for.
     fn complete(&mut self) -> Result<(), HostError> {
-        let uncertainty = SnapshotClock::new(0, Moment::now()).uncertainty_ns();
+        let uncertainty = SnapshotClock::new(0, ClockSample::now()).uncertainty_ns();
         self.state.set_complete(uncertainty);
         if self.cgroups.has_kills() && self.sampled.elapsed() >= PERIOD {
             self.cgroups.sample()?;

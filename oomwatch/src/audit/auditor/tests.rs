@@ -111,8 +111,8 @@ fn log(kills: &[(u32, u64)]) -> LogSnapshot {
         .map(|(pid, time)| at(*time, &killed(*pid, "v")));
     let text: String = lines.flat_map(|line| ["<3>".to_owned(), line]).collect();
     // A machine that was never suspended.
-    let now = Moment::now();
-    let now = Moment {
+    let now = ClockSample::now();
+    let now = ClockSample {
         raw_ns: now.boot_time_ns,
         ..now
     };

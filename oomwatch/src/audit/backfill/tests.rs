@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     capture::kmsg::record::Stamp,
     model::kill::{Kill, NonKillKind},
-    sys::clock::Moment,
+    sys::clock::ClockSample,
     testing,
 };
 
@@ -72,10 +72,11 @@ fn recent(kills: &[(u32, u64)]) -> RecentKills {
 /// A log that is read at [`NOW`], on a machine that was suspended for `boot_is_ahead_ns`.
 fn log(items: impl IntoIterator<Item = LogItem>, boot_is_ahead_ns: u64) -> LogSnapshot {
     let items: VecDeque<_> = items.into_iter().collect();
-    let now = Moment {
+    let now = ClockSample {
         instant: Instant::now(),
         raw_ns: NOW - boot_is_ahead_ns,
         boot_time_ns: NOW,
+        unix_ns: 0,
     };
     LogSnapshot {
         items,

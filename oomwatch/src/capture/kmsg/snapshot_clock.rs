@@ -8,7 +8,7 @@
 //! A result may be wrong by up to [`SnapshotClock::uncertainty_ns`]: usually by a few milliseconds, after a suspend by its
 //! length (a record from before the suspend is dated after it), and by the amount that NTP slewed.
 
-use crate::sys::clock::Moment;
+use crate::sys::clock::ClockSample;
 
 /// Smallest uncertainty: the clocks start at different times, and the machine may have stalled.
 const MIN_UNCERTAINTY_NS: u64 = 10_000_000_000;
@@ -16,14 +16,14 @@ const MIN_UNCERTAINTY_NS: u64 = 10_000_000_000;
 /// The clocks at the time when a log was read.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotClock {
-    read_at: Moment,
+    read_at: ClockSample,
     newest_ns: u64,
 }
 
 impl SnapshotClock {
     /// `newest_ns` is the stamp of the newest record, `read_at` the time after it was read.
     #[must_use]
-    pub fn new(newest_ns: u64, read_at: Moment) -> Self {
+    pub fn new(newest_ns: u64, read_at: ClockSample) -> Self {
         Self { read_at, newest_ns }
     }
 
@@ -65,10 +65,11 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn clock(newest: u64, raw: u64, boot: u64) -> SnapshotClock {
-        let read_at = Moment {
+        let read_at = ClockSample {
             instant: Instant::now(),
             raw_ns: raw * SECOND,
             boot_time_ns: boot * SECOND,
+            unix_ns: 0,
         };
         SnapshotClock::new(newest * SECOND, read_at)
     }

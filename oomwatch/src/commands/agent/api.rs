@@ -16,11 +16,9 @@ use crate::{
         metrics::Metrics,
     },
     identify::resolver::Resolver,
-    model::{
-        persist::{Entry, clock::PersistentClock},
-        report::Host,
-    },
-    sys::{clock, random},
+    model::report::Host,
+    store::Restored,
+    sys::random,
 };
 
 /// How long a request may take.
@@ -47,7 +45,7 @@ impl Api {
         events: EventConfig,
         pod_watch: bool,
         host: &Host,
-        saved: &[Entry],
+        restored: &Restored,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let EventConfig {
@@ -84,8 +82,7 @@ impl Api {
             None
         };
         let trouble = ApiHealth::default();
-        let clock = PersistentClock::restore(saved, host, clock::sample());
-        let events = Events::new(policy, clock, saved, {
+        let events = Events::new(policy, restored.clock.clone(), &restored.state, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
                 metrics.event_delivery(notice);

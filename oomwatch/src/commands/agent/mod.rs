@@ -160,7 +160,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     metrics.backend(observer.backend());
     health.send_modify(|health| health.backend = ComponentHealth::Ok);
 
-    let mut api = Api::find(events, pod_watch, &host, saved, &metrics).await?;
+    let mut api = Api::find(events, pod_watch, &host, &restored, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
     let mut names = Resolver::new(NameSources {

@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<Lock>> {
     let mut has_waited = false;
     loop {
-        match Lock::take(folder) {
+        match Lock::acquire(folder) {
             Ok(lock) => {
                 if has_waited {
                     info!("the other agent has ended");

@@ -49,13 +49,18 @@ pub(super) struct Agent {
 impl Agent {
     /// Resumes what an earlier agent captured and did not deliver.
     pub(super) fn resume(&mut self, restored: Restored, pipeline: &mut Pipeline) {
-        let Restored { standing, open, .. } = restored;
-        debug!(?standing, open = open.len(), "resuming from the history");
-        for (state, report) in open {
+        let Restored {
+            provenance,
+            undelivered,
+            ..
+        } = restored;
+        let kills = undelivered.len();
+        debug!(?provenance, kills, "resuming from the history");
+        for (state, report) in undelivered {
             match state {
                 RowState::New => pipeline.names().push_restored(report),
                 // These were about to be delivered, in this order.
-                RowState::Named | RowState::Told => self.deliver(report, pipeline),
+                RowState::Named | RowState::Delivered => self.deliver(report, pipeline),
             }
         }
         // Saved before anything else is delivered: later kills are delivered in addition to this state.
@@ -69,7 +74,7 @@ impl Agent {
         for item in items {
             match item {
                 Item::Kill(report) => {
-                    self.history.seen(&report);
+                    self.history.captured(&report);
                     pipeline.identify(*report);
                 }
                 Item::NonKill(event) => self.metrics.non_kill(&event),
@@ -99,7 +104,7 @@ impl Agent {
             kills,
             saved,
             unsaved,
-            is_fresh,
+            needs_full_state,
         } = self.history.settle(answer);
         if let Some(cursor) = &saved {
             pipeline.release(cursor);
@@ -110,10 +115,9 @@ impl Agent {
             warn!("the kernel's ring is filling up: releasing kills that the history cannot save");
             pipeline.release(cursor);
         }
-        if is_fresh {
+        if needs_full_state {
             self.events.mark_all_dirty();
             pipeline.mark_all_dirty();
-            self.history.mark_all_dirty();
         }
         for report in &gaps {
             self.stdout.gap(report);
@@ -122,7 +126,7 @@ impl Agent {
         for report in kills {
             self.deliver(report, pipeline);
         }
-        if has_delivered || is_fresh {
+        if has_delivered || needs_full_state {
             self.save_state(pipeline);
         }
     }
@@ -145,7 +149,7 @@ impl Agent {
     fn record(&mut self, report: Report) {
         self.events.record(&report);
         self.metrics.events_pending(self.events.pending());
-        self.history.told(report.id);
+        self.history.delivered(report.id);
     }
 
     /// Retries the names of kills that came before the watch was up.

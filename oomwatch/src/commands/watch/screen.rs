@@ -10,7 +10,7 @@ use crate::{
         kill::NonKill,
         report::{GapReport, Report},
     },
-    sys::clock,
+    sys::clock::ClockSample,
 };
 
 /// Prints kills up to a number and a time. Nothing is printed after the first failure of stdout.
@@ -103,7 +103,7 @@ impl<W: Write> Screen<W> {
         if self.is_done() || self.is_too_late(event.boot_time_ns) {
             return;
         }
-        let now = clock::sample();
+        let now = ClockSample::now();
         let time = event.boot_time_ns.map(|time| now.time_of(time));
         let written = self.printer.non_kill(event, time);
         self.note(written);

@@ -31,7 +31,10 @@ use crate::{
         persist::{Change, Entry, clock::PersistentClock},
         report::Report,
     },
-    sys::{clock, random},
+    sys::{
+        clock::{self, ClockSample},
+        random,
+    },
 };
 
 /// Minimum time between two warnings about the same problem.
@@ -99,7 +102,7 @@ impl Events {
 
     /// Records a kill of this boot or an earlier one. Takes microseconds and never waits.
     pub fn record(&self, report: &Report) {
-        let sample = clock::sample();
+        let sample = ClockSample::now();
         let clock = &self.shared.clock;
         let times = RecordTimes {
             now_ns: clock.at_ns(sample.boot_time_ns),
@@ -119,11 +122,7 @@ impl Events {
     /// The rows that differ from what is saved; to be saved in one transaction with the delivered state of the kills recorded so far.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
-        let mut changes = self.with(Recorder::changes);
-        if !changes.is_empty() {
-            changes.push(self.shared.clock.change(clock::sample()));
-        }
-        changes
+        self.with(Recorder::changes)
     }
 
     /// Makes every row a change, because the saved rows are lost.

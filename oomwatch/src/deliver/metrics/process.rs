@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use super::time_gauge::unix_seconds;
-use crate::sys::clock;
+use crate::sys::clock::ClockSample;
 
 /// Nanoseconds in a second.
 const SECOND_NS: u64 = 1_000_000_000;
@@ -48,7 +48,7 @@ impl ProcessStats {
             resident_memory_bytes: stat.resident_pages.saturating_mul(page_bytes),
             virtual_memory_bytes: stat.virtual_bytes,
             threads: stat.threads,
-            start_time_seconds: unix_seconds(clock::sample().time_of(started_ns)),
+            start_time_seconds: unix_seconds(ClockSample::now().time_of(started_ns)),
             open_fds: u64::try_from(open_fds).unwrap_or(u64::MAX),
             max_fds: getrlimit(Resource::Nofile).current,
         })

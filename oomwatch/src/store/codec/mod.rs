@@ -1,8 +1,8 @@
-//! Reports as the journal keeps them: JSON that is short, and that later versions can still read. Pure.
+//! Encodes reports for the history database: compact JSON that later versions can still decode. Pure.
 //!
-//! It is not the JSON of the outputs, which is made of the report anew. What is absent takes no room. The paths of a kill's
-//! cgroups are mostly beginnings of one path: that is kept once, and of the others how long they are. Bytes that are not
-//! UTF-8 are a list of numbers. What a newer version has added is passed over; a fact that an older one did not write is absent.
+//! This is not the JSON of the outputs ([`crate::deliver::json`]), which is built from the decoded report. Absent fields take no
+//! space. Most cgroup paths of a kill are prefixes of one path: that path is stored once, and each prefix as its length in
+//! bytes. Bytes that are not UTF-8 are a list of numbers. Unknown fields are ignored; fields that are missing are absent.
 
 #[cfg(test)]
 mod tests;
@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 
 use crate::model::report::{GapReport, Report};
 
-/// Where the path is kept that the others begin.
+/// Key of the path that the other paths are prefixes of.
 const SHARED: &str = "cgroup";
-/// The member of a cgroup that is a path.
+/// Key of a cgroup's path.
 const PATH: &str = "path";
 
-/// A kill.
+/// Encodes a kill.
 pub fn from_report(report: &Report) -> serde_json::Result<String> {
     let mut value = serde_json::to_value(report)?;
     let kill = &report.kill;
@@ -28,20 +28,20 @@ pub fn from_report(report: &Report) -> serde_json::Result<String> {
     ];
     let shared = innermost.into_iter().flatten().next();
     let shared = shared.and_then(|cgroup| str::from_utf8(&cgroup.path).ok());
-    shorten(&mut value, shared);
+    compress(&mut value, shared);
     if let (Some(shared), Value::Object(members)) = (shared, &mut value) {
         members.insert(SHARED.to_owned(), shared.into());
     }
     serde_json::to_string(&value)
 }
 
-/// A kill that was kept.
+/// Decodes a kill.
 pub fn to_report(json: &str) -> serde_json::Result<Report> {
     let mut members: Map<String, Value> = serde_json::from_str(json)?;
     let mut value = match members.remove(SHARED) {
         Some(Value::String(shared)) => {
             let mut value = Value::Object(members);
-            lengthen(&mut value, &shared);
+            expand(&mut value, &shared);
             value
         }
         _ => Value::Object(members),
@@ -49,40 +49,40 @@ pub fn to_report(json: &str) -> serde_json::Result<Report> {
     serde_json::from_value(value.take())
 }
 
-/// Kills that were only counted.
+/// Encodes kills that were counted, not observed.
 pub fn from_gap(report: &GapReport) -> serde_json::Result<String> {
     serde_json::to_string(report)
 }
 
-/// Counted kills that were kept.
+/// Decodes kills that were counted, not observed.
 pub fn to_gap(json: &str) -> serde_json::Result<GapReport> {
     serde_json::from_str(json)
 }
 
-/// Takes out what is absent, and puts lengths for beginnings of the shared path.
-fn shorten(value: &mut Value, shared: Option<&str>) {
+/// Removes absent fields, and replaces prefixes of the shared path by their lengths.
+fn compress(value: &mut Value, shared: Option<&str>) {
     match value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());
             for (name, member) in members {
-                let is_beginning = |path: &&str| {
+                let is_prefix = |path: &&str| {
                     name == PATH && shared.is_some_and(|shared| shared.starts_with(*path))
                 };
-                match member.as_str().filter(is_beginning).map(str::len) {
+                match member.as_str().filter(is_prefix).map(str::len) {
                     Some(length) => *member = length.into(),
-                    None => shorten(member, shared),
+                    None => compress(member, shared),
                 }
             }
         }
         Value::Array(members) => members
             .iter_mut()
-            .for_each(|member| shorten(member, shared)),
+            .for_each(|member| compress(member, shared)),
         _ => {}
     }
 }
 
-/// Puts beginnings of the shared path for their lengths.
-fn lengthen(value: &mut Value, shared: &str) {
+/// Replaces lengths by prefixes of the shared path.
+fn expand(value: &mut Value, shared: &str) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
@@ -91,13 +91,11 @@ fn lengthen(value: &mut Value, shared: &str) {
                     .and_then(|length| shared.get(..usize::try_from(length).unwrap_or(usize::MAX)));
                 match path {
                     Some(path) => *member = path.into(),
-                    None => lengthen(member, shared),
+                    None => expand(member, shared),
                 }
             }
         }
-        Value::Array(members) => members
-            .iter_mut()
-            .for_each(|member| lengthen(member, shared)),
+        Value::Array(members) => members.iter_mut().for_each(|member| expand(member, shared)),
         _ => {}
     }
 }

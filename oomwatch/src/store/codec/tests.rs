@@ -6,15 +6,15 @@ use crate::{
     testing::{self, HOSTILE},
 };
 
-fn again(report: &Report) -> Report {
+fn round_trip(report: &Report) -> Report {
     let json = from_report(report).expect("serialize");
     to_report(&json).expect("read")
 }
 
 #[test]
-fn reports_come_back_as_they_were() {
+fn reports_survive_a_round_trip() {
     for report in [testing::report(), testing::minimal_report()] {
-        assert_eq!(again(&report), report);
+        assert_eq!(round_trip(&report), report);
     }
     let gap = testing::gap_report();
     let json = from_gap(&gap).expect("serialize");
@@ -22,7 +22,7 @@ fn reports_come_back_as_they_were() {
 }
 
 #[test]
-fn path_that_others_begin_is_kept_once() {
+fn shared_path_is_stored_once() {
     let json = from_report(&testing::report()).expect("serialize");
     assert_eq!(json.matches("/kubepods.slice").count(), 1, "{json}");
     assert!(!json.contains("null"), "{json}");
@@ -30,7 +30,7 @@ fn path_that_others_begin_is_kept_once() {
 }
 
 #[test]
-fn form_is_the_one_that_earlier_versions_wrote() {
+fn encoding_is_the_one_of_earlier_versions() {
     insta::assert_snapshot!(
         "report",
         from_report(&testing::report()).expect("serialize")
@@ -39,7 +39,7 @@ fn form_is_the_one_that_earlier_versions_wrote() {
 }
 
 #[test]
-fn names_that_are_no_text_come_back() {
+fn names_that_are_not_utf8_survive_a_round_trip() {
     for name in HOSTILE {
         let mut report = testing::report();
         let path = [b"/a/", name].concat();
@@ -48,7 +48,7 @@ fn names_that_are_no_text_come_back() {
         report.kill.victim.cgroup = Some(testing::cgroup(&path, 1));
         report.kill.limits[0] = testing::limit(path, 1, None);
         report.cmdline = Some(vec![name.to_vec(), Vec::new()]);
-        assert_eq!(again(&report), report);
+        assert_eq!(round_trip(&report), report);
         let mut gap = testing::gap_report();
         gap.gap.cgroups[0].path = name.to_vec();
         let json = from_gap(&gap).expect("serialize");
@@ -57,7 +57,7 @@ fn names_that_are_no_text_come_back() {
 }
 
 #[test]
-fn what_another_version_wrote_is_read() {
+fn reports_of_other_versions_are_decoded() {
     let json = from_report(&testing::report()).expect("serialize");
     let newer = json.replace(
         r#""missing":["uid"]"#,
@@ -71,7 +71,7 @@ fn what_another_version_wrote_is_read() {
 }
 
 #[test]
-fn what_is_no_report_is_an_error() {
+fn malformed_report_is_an_error() {
     let json = from_report(&testing::report()).expect("serialize");
     for odd in [
         "",
@@ -113,7 +113,7 @@ fn any_limit() -> impl Strategy<Value = Limit> {
 
 proptest! {
     #[test]
-    fn any_report_comes_back(
+    fn any_report_survives_a_round_trip(
         limits in vec(any_limit(), 0..4),
         (cgroup, leaf_cgroup) in (option::of(any_cgroup()), option::of(any_cgroup())),
         comm in option::of(any_bytes()),
@@ -133,11 +133,11 @@ proptest! {
         report.cmdline = cmdline;
         report.unit = unit;
         report.id = id;
-        prop_assert_eq!(again(&report), report);
+        prop_assert_eq!(round_trip(&report), report);
     }
 
     #[test]
-    fn any_text_gets_an_answer(text in any::<String>()) {
+    fn decoding_any_text_returns(text in any::<String>()) {
         let _ = to_report(&text);
         let _ = to_gap(&text);
     }

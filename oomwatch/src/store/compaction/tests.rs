@@ -9,8 +9,8 @@ use crate::{
     testing,
 };
 
-/// The columns of the row that stands for many.
-fn many(store: &mut Store) -> (i64, i64, i64, i64) {
+/// Kills, incidents, and the seconds of the first and the last kill of the coalesced row.
+fn coalesced(store: &mut Store) -> (i64, i64, i64, i64) {
     let sql = "SELECT kills, incidents, since_ns / 1000000000, time_ns / 1000000000 FROM kills WHERE since_ns IS NOT NULL";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     store.connection().query_row(sql, [], row).expect("one row")
@@ -18,16 +18,16 @@ fn many(store: &mut Store) -> (i64, i64, i64, i64) {
 
 #[test]
 fn further_kills_of_a_minute_are_one_row_with_exact_counts() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills(0..21)));
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills(0..21)));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 21);
-    write(&mut store, &told(kills(21..40)));
-    write(&mut store, &told(kills(40..60)));
+    write(&mut store, &delivered(kills(21..40)));
+    write(&mut store, &delivered(kills(40..60)));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 21);
     assert_eq!(count(&mut store, "SELECT sum(kills) FROM kills"), 60);
     let first = kill(20).time.expect("a time").as_second();
-    assert_eq!(many(&mut store), (40, 40, first, first + 39));
+    assert_eq!(coalesced(&mut store), (40, 40, first, first + 39));
     let newest: String = value(
         store.connection(),
         "SELECT report FROM kills WHERE since_ns IS NOT NULL",
@@ -39,27 +39,27 @@ fn further_kills_of_a_minute_are_one_row_with_exact_counts() {
 }
 
 #[test]
-fn next_minute_and_another_container_begin_anew() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn next_minute_and_another_container_have_rows_of_their_own() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let of_another = |mut report: Report| {
         report.id.push_str("-other");
         report.container.as_mut().expect("a container").id = "another".to_owned();
         report
     };
-    write(&mut store, &told(kills(0..59)));
+    write(&mut store, &delivered(kills(0..59)));
     let others: Vec<Report> = kills(0..59).into_iter().map(of_another).collect();
-    write(&mut store, &told(others));
+    write(&mut store, &delivered(others));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 42);
-    write(&mut store, &told(kills(60..70)));
+    write(&mut store, &delivered(kills(60..70)));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 52);
     assert_eq!(count(&mut store, "SELECT sum(kills) FROM kills"), 128);
 }
 
 #[test]
-fn kill_that_is_not_told_keeps_its_row() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn undelivered_kill_keeps_its_row() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let named = Batch {
         named: kills(0..50),
         ..Batch::default()
@@ -69,24 +69,24 @@ fn kill_that_is_not_told_keeps_its_row() {
 }
 
 #[test]
-fn kill_that_went_into_anothers_row_is_known() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills(0..40)));
+fn merged_kill_is_recognised_as_a_duplicate() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills(0..40)));
     drop(store);
-    let (mut store, _) = place.start();
-    let mut written = write(&mut store, &told(kills(0..41)));
+    let (mut store, _) = temp.start();
+    let mut written = write(&mut store, &delivered(kills(0..41)));
     let mut expected = ids(&kills(0..40));
-    written.known.sort();
+    written.duplicates.sort();
     expected.sort();
-    assert_eq!(written.known, expected);
+    assert_eq!(written.duplicates, expected);
     assert_eq!(count(&mut store, "SELECT sum(kills) FROM kills"), 41);
 }
 
 #[test]
-fn incident_is_counted_once_wherever_its_kills_are() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn incident_is_counted_once_in_whichever_rows_its_kills_are() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     // The twentieth to the twenty-fifth are one group, and so are the last two.
     let incident = |number: i64| match number {
         19..25 => 19,
@@ -97,16 +97,16 @@ fn incident_is_counted_once_wherever_its_kills_are() {
     for (report, number) in reports.iter_mut().zip(0..) {
         report.incident = incident(number).to_string();
     }
-    write(&mut store, &told(reports));
-    let (kills, incidents, ..) = many(&mut store);
+    write(&mut store, &delivered(reports));
+    let (kills, incidents, ..) = coalesced(&mut store);
     // 21 to 31: the group's are counted in the rows before, the last two are one.
     assert_eq!((kills, incidents), (11, 1 + 5));
 }
 
 #[test]
-fn ids_that_are_kept_are_bounded() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn ids_of_merged_kills_are_bounded() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let transaction = begin(store.connection()).expect("begin");
     let kept = i64::try_from(MAX_MERGED).expect("few");
     for number in 1..=2 * kept {
@@ -118,23 +118,23 @@ fn ids_that_are_kept_are_bounded() {
             .expect("insert");
     }
     let mut merged = 2 * MAX_MERGED;
-    forget(&transaction, &mut merged).expect("forget");
+    prune_merged_ids(&transaction, &mut merged).expect("forget");
     assert_eq!(merged, MAX_MERGED);
     assert!(is_merged(&transaction, &(kept + 1).to_string()).expect("look"));
     assert!(!is_merged(&transaction, &kept.to_string()).expect("look"));
 }
 
-/// What happens in the life of a journal.
+/// Something that happens to a history database.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// That many kills in that container, in one incident or each in its own.
+    /// This many kills of this container are captured, in one incident or each in its own.
     Kills(u8, u8, bool),
-    /// All that has no name yet gets one.
+    /// All kills without names get their names.
     Name,
-    /// That many are told.
-    Tell(u8),
-    /// Kills come once more.
-    Again,
+    /// This many kills are delivered.
+    Deliver(u8),
+    /// All kills are written a second time.
+    Repeat,
     Restart,
 }
 
@@ -142,8 +142,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..30_u8, 0..3_u8, any::<bool>()).prop_map(|(kills, owner, group)| Step::Kills(kills, owner, group)),
         3 => Just(Step::Name),
-        3 => (1..60_u8).prop_map(Step::Tell),
-        1 => Just(Step::Again),
+        3 => (1..60_u8).prop_map(Step::Deliver),
+        1 => Just(Step::Repeat),
         1 => Just(Step::Restart),
     ]
 }
@@ -153,8 +153,8 @@ proptest! {
 
     #[test]
     fn sums_are_exact_whatever_happens(steps in vec(any_step(), 1..30)) {
-        let place = Place::new();
-        let (mut store, _) = place.start();
+        let temp = TempHistory::new();
+        let (mut store, _) = temp.start();
         let (mut all, mut bare, mut open) = (Vec::new(), Vec::new(), Vec::new());
         let mut incidents = BTreeSet::new();
         for step in steps {
@@ -163,7 +163,7 @@ proptest! {
                     let first = all.len();
                     for number in first..first + usize::from(kills) {
                         let mut report = kill(i64::try_from(number).expect("few"));
-                        // Ten a second.
+                        // Ten kills per second.
                         let tenths = i64::try_from(number).expect("few");
                         report.time = Some(testing::timestamp(1_790_000_040 + tenths / 10, 0));
                         report.container.as_mut().expect("a container").id = format!("c{owner}");
@@ -173,32 +173,32 @@ proptest! {
                         bare.push(report);
                     }
                     let kills = bare[bare.len() - usize::from(kills)..].to_vec();
-                    let known = write(&mut store, &Batch { kills, ..Batch::default() }).known;
-                    prop_assert!(known.is_empty());
+                    let duplicates = write(&mut store, &Batch { kills, ..Batch::default() }).duplicates;
+                    prop_assert!(duplicates.is_empty());
                 }
                 Step::Name => {
                     let named = std::mem::take(&mut bare);
                     open.extend(named.clone());
                     write(&mut store, &Batch { named, ..Batch::default() });
                 }
-                Step::Tell(count) => {
-                    let told = open.drain(..open.len().min(count.into())).map(|report: Report| report.id);
-                    let told = told.collect();
-                    write(&mut store, &Batch { told, ..Batch::default() });
+                Step::Deliver(count) => {
+                    let delivered = open.drain(..open.len().min(count.into())).map(|report: Report| report.id);
+                    let delivered = delivered.collect();
+                    write(&mut store, &Batch { delivered, ..Batch::default() });
                 }
-                Step::Again => {
-                    let written = write(&mut store, &told(all.clone()));
-                    prop_assert_eq!(written.known.len(), all.len());
+                Step::Repeat => {
+                    let written = write(&mut store, &delivered(all.clone()));
+                    prop_assert_eq!(written.duplicates.len(), all.len());
                     // Whoever is told once more is told.
                     bare.clear();
                     open.clear();
                 }
                 Step::Restart => {
                     drop(store);
-                    let (again, restored) = place.start();
+                    let (again, restored) = temp.start();
                     store = again;
                     let expected: Vec<Report> = open.iter().chain(&bare).cloned().collect();
-                    let found: Vec<Report> = restored.open.into_iter().map(|(_, report)| report).collect();
+                    let found: Vec<Report> = restored.undelivered.into_iter().map(|(_, report)| report).collect();
                     prop_assert_eq!(found, expected);
                 }
             }
@@ -207,7 +207,7 @@ proptest! {
         }
         // All are told in the end, which counts the incidents.
         open.append(&mut bare);
-        write(&mut store, &told(open));
+        write(&mut store, &delivered(open));
         let most = count(&mut store, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM kills GROUP BY owner, time_ns / 60000000000)");
         prop_assert!(most <= MAX_ROWS + 1, "{}", most);
         let own: i64 = value(store.connection(), "SELECT count(DISTINCT owner || incident) FROM kills WHERE since_ns IS NULL");

@@ -1,4 +1,5 @@
-//! The file: opened or made, read once at the start, and written one transaction a time. Blocks; one thread has it.
+//! The database file: opens or creates it, reads it once at the start, and writes one transaction at a time. Blocking; used by
+//! one thread.
 
 use std::{
     collections::HashMap,
@@ -11,126 +12,123 @@ use tracing::{debug, info, warn};
 
 use super::{
     Config, Identity, Provenance, Restored, RowState,
-    age::{AgeClock, Now},
     error::StoreError,
     kills,
-    meta::{Meta, Reset},
+    meta::{Meta, OpenMode, Reset},
     pending::Pending,
     schema,
 };
 use crate::store::{compaction, files};
-use crate::{model::persist::Entry, store::codec, sys::error_chain::error_chain};
+use crate::{
+    model::persist::{Entry, clock::PersistentClock},
+    store::codec,
+    sys::{clock::ClockSample, error_chain::error_chain},
+};
 
-/// How long another process may keep the file locked.
+/// How long to wait for another process to release its lock on the file.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// SQLite's own memory for pages, in KiB.
+/// Size of SQLite's page cache in KiB.
 const CACHE_KIB: i64 = 512;
-/// Pages of 4096 bytes in the write-ahead log from which on it is brought into the file.
+/// Pages (4096 bytes) in the write-ahead log that trigger a checkpoint.
 const WAL_PAGES: i64 = 200;
-/// What the write-ahead log keeps of its size.
+/// Size in bytes to which the write-ahead log is truncated after a checkpoint.
 const WAL_BYTES: i64 = 1 << 20;
-/// Statements that are kept prepared: all.
+/// Capacity of the cache of prepared statements: enough for all.
 const STATEMENTS: usize = 32;
-/// Rows of a part of the state: a guard, since the state is never pruned.
+/// Maximum number of rows of one part of the state: a safeguard, since the state is never pruned.
 const MAX_STATE_ROWS: usize = 16_384;
 
-/// An open journal.
+/// An open history database.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
     path: PathBuf,
     identity: Identity,
-    /// Which file it is.
+    /// Device and inode of the file.
     file: Option<(u64, u64)>,
-    /// What the first transaction does before all else.
-    takeover: Option<Reset>,
-    clock: AgeClock,
+    /// What the first transaction removes before it writes.
+    reset: Option<Reset>,
+    clock: PersistentClock,
+    /// By how much the clock of an agent that reopened the database is ahead of the clock of the rows.
+    shift_ns: i64,
     counters: Counters,
-    is_resumed: bool,
-    /// Nothing but the tables is in it.
+    is_reopened: bool,
+    /// The file was created just now and holds nothing but the tables.
     is_blank: bool,
 }
 
-/// What is counted rather than asked for anew.
+/// Counts that are kept in memory instead of being queried in each transaction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counters {
-    /// The last kill that got its names.
-    turn: i64,
-    /// Rows of each part of the state.
+    /// Sequence number of the last kill that got its names.
+    sequence: i64,
+    /// Number of rows of each part of the state.
     parts: HashMap<String, usize>,
-    /// Ids of kills that became part of another's row.
+    /// Number of ids in `merged`.
     pub(super) merged: usize,
 }
 
-/// What a transaction did.
+/// The result of a transaction.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Kills that were in the journal already, and are not new.
-    pub known: Vec<String>,
-    /// Rows of the state that there was no room for.
+    /// Ids of captured kills that the database had already.
+    pub duplicates: Vec<String>,
+    /// Rows of the state that were dropped because their part is full.
     pub refused: u64,
 }
 
-/// Why a journal is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenMode {
-    /// The agent starts.
-    Start,
-    /// It has gone on without for a while.
-    Resume,
-}
-
 impl Store {
-    /// Opens the journal or makes one; one that cannot be used is set aside.
+    /// Opens the database or creates one. A database that cannot be used is moved away.
     ///
-    /// On [`OpenMode::Resume`] what another agent has left counts for nothing: this one has gone its own way since.
+    /// On [`OpenMode::Reopen`] the state that another agent left is void, since this one has state of its own.
     pub fn open(
         config: &Config,
         identity: &Identity,
-        purpose: OpenMode,
-        now: Now,
+        mode: OpenMode<'_>,
+        now: ClockSample,
     ) -> Result<(Self, Restored), StoreError> {
         let path = config.folder.join(files::FILE);
         files::prepare(&config.folder).map_err(|source| StoreError::Io {
             path: config.folder.clone(),
             source,
         })?;
-        let open = || Self::open_as_it_is(&path, config, identity, purpose, now);
+        let open = || Self::open_as_it_is(&path, config, identity, mode, now);
         match open() {
             Err(error @ (StoreError::Damaged(_) | StoreError::Newer { .. })) => {
-                set_aside(&path, &error, now)?;
+                move_away(&path, &error, now)?;
                 let (store, mut restored) = open()?;
                 Meta::mark_replacement(&store.connection)?;
-                restored.standing = Provenance::Replaced;
+                restored.provenance = Provenance::Replaced;
                 Ok((store, restored))
             }
             opened => opened,
         }
     }
 
-    /// Begins a new journal in the place of one that turned out to be damaged. That is set aside, but removed if nothing was
-    /// ever written to it.
+    /// Creates a new database in place of one that turned out to be damaged. The damaged one is moved away, or removed if
+    /// nothing was ever written to it.
     pub fn replace(
         self,
         error: &StoreError,
         config: &Config,
-        now: Now,
+        now: ClockSample,
     ) -> Result<Self, StoreError> {
         let Self {
             connection,
             path,
             identity,
+            clock,
             is_blank,
             ..
         } = self;
-        // It would tell once more that the file is damaged.
+        // Closing a damaged database fails, which is known.
         let _ = connection.close();
         if is_blank {
             files::remove(&path).map_err(|source| StoreError::Io { path, source })?;
         } else {
-            set_aside(&path, error, now)?;
+            move_away(&path, error, now)?;
         }
-        let (store, _) = Self::open(config, &identity, OpenMode::Resume, now)?;
+        let (store, _) = Self::open(config, &identity, OpenMode::Reopen(&clock), now)?;
         Meta::mark_replacement(&store.connection)?;
         Ok(store)
     }
@@ -139,8 +137,8 @@ impl Store {
         path: &Path,
         config: &Config,
         identity: &Identity,
-        purpose: OpenMode,
-        now: Now,
+        mode: OpenMode<'_>,
+        now: ClockSample,
     ) -> Result<(Self, Restored), StoreError> {
         let io = |source| StoreError::Io {
             path: path.to_owned(),
@@ -148,21 +146,26 @@ impl Store {
         };
         let is_new = files::create(path).map_err(io)?;
         if !files::is_database(path).map_err(io)? {
-            return Err(StoreError::Damaged("it is no database".into()));
+            return Err(StoreError::Damaged("the file is not a database".into()));
         }
         let mut connection = connect(path)?;
         schema::migrate(&mut connection)?;
         let meta = Meta::read(&connection)?;
-        let (standing, takeover) = meta.stand(identity, purpose, config.boot_parts);
-        let clock = AgeClock::resume(meta.saved(), meta.is_boot(identity), now);
+        let (provenance, reset) = meta.classify(identity, mode, config.boot_parts);
+        let mut clock = meta.clock(identity, now);
+        let rows_ns = age_ns(&clock, now);
+        if let OpenMode::Reopen(running) = mode {
+            clock = running.clone();
+        }
         let mut restored = Restored {
-            standing,
-            open: Vec::new(),
+            provenance,
+            clock: clock.clone(),
+            undelivered: Vec::new(),
             state: Vec::new(),
         };
-        if purpose == OpenMode::Start && takeover != Some(Reset::All) {
-            restored.open = read_open(&connection)?;
-            restored.state = read_state(&connection, takeover.as_ref())?;
+        if matches!(mode, OpenMode::Start) && reset != Some(Reset::All) {
+            restored.undelivered = read_undelivered(&connection)?;
+            restored.state = read_state(&connection, reset.as_ref())?;
         }
         let counters = Counters::read(&connection)?;
         let store = Self {
@@ -170,94 +173,119 @@ impl Store {
             path: path.to_owned(),
             identity: identity.clone(),
             file: files::identity(path),
-            takeover,
+            reset,
+            shift_ns: age_ns(&clock, now) - rows_ns,
             clock,
             counters,
-            is_resumed: purpose == OpenMode::Resume,
+            is_reopened: matches!(mode, OpenMode::Reopen(_)),
             is_blank: is_new,
         };
         Ok((store, restored))
     }
 
-    /// What a journal holds that can be read but not opened to be written: a disk that is full has no room for what `SQLite` keeps
-    /// beside it for those who read along. So nobody else can, for as long as this takes. The identity then knows whose state it
-    /// goes on from.
+    /// Reads what an agent resumes from when the database cannot be opened for writing. A full disk has no room for the `-shm`
+    /// file of `SQLite`; without it the database can only be opened exclusively, so other readers have to wait meanwhile.
+    /// Records in the identity which process' state was read.
     #[must_use]
-    pub fn restore_alone(config: &Config, identity: &mut Identity) -> Option<Restored> {
+    pub fn restore_exclusive(
+        config: &Config,
+        identity: &mut Identity,
+        now: ClockSample,
+    ) -> Option<Restored> {
         let mut read = || -> Result<Restored, StoreError> {
             let path = config.folder.join(files::FILE);
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
             connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_row| Ok(()))?;
-            let known = schema::read_version(&connection)?;
+            let version = schema::read_version(&connection)?;
             let meta = Meta::read(&connection)?;
-            let (standing, takeover) = meta.stand(identity, OpenMode::Start, config.boot_parts);
-            if known != schema::VERSION || takeover == Some(Reset::All) {
-                return Err(StoreError::Damaged("it holds nothing to go on from".into()));
+            let (provenance, reset) = meta.classify(identity, OpenMode::Start, config.boot_parts);
+            if version != schema::VERSION || reset == Some(Reset::All) {
+                return Err(StoreError::Damaged(
+                    "the database holds no state to resume from".into(),
+                ));
             }
             let restored = Restored {
-                standing,
-                open: read_open(&connection)?,
-                state: read_state(&connection, takeover.as_ref())?,
+                provenance,
+                clock: meta.clock(identity, now),
+                undelivered: read_undelivered(&connection)?,
+                state: read_state(&connection, reset.as_ref())?,
             };
             identity.predecessor = meta.run().map(str::to_owned);
             Ok(restored)
         };
         read()
             .inspect_err(|error| {
-                debug!(error = error_chain(error), "read the journal alone");
+                debug!(
+                    error = error_chain(error),
+                    "failed to read the history database exclusively"
+                );
             })
             .ok()
     }
 
-    /// Whether its file is still where it was: it may have been removed or replaced by hand.
+    /// Whether the open file is still the one at its path; a user may have removed or replaced it.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         self.file.is_some() && self.file == files::identity(&self.path)
     }
 
-    /// Whether it was opened on the way and nothing of this agent's is in it: all that the agent knows has to be saved anew.
+    /// Whether the database was reopened and has no state of this agent: then all state must be written again.
     #[must_use]
-    pub fn is_fresh(&self) -> bool {
-        self.is_resumed && self.takeover == Some(Reset::All)
+    pub fn needs_full_state(&self) -> bool {
+        self.is_reopened && self.reset == Some(Reset::All)
     }
 
-    /// Writes all of it, or nothing.
-    pub fn write(&mut self, pending: &Pending, now: Now) -> Result<Written, StoreError> {
+    /// Writes the queue in one transaction.
+    pub fn write(&mut self, pending: &Pending, now: ClockSample) -> Result<Written, StoreError> {
         let mut counters = self.counters.clone();
         let mut written = Written::default();
-        let written_ns = self.clock.at_ns(now);
+        let written_ns = age_ns(&self.clock, now);
         let transaction = begin(&mut self.connection)?;
-        if let Some(takeover) = &self.takeover {
-            takeover.make(&transaction)?;
+        if let Some(reset) = &self.reset {
+            reset.apply(&transaction)?;
             counters.parts = Counters::read(&transaction)?.parts;
         }
+        if self.shift_ns != 0 {
+            transaction.execute(
+                "UPDATE kills SET written_ns = written_ns + ?1",
+                [self.shift_ns],
+            )?;
+        }
         let boot = &self.identity.boot_id;
-        for waiting in pending.in_order().filter(|waiting| waiting.is_new) {
-            if !kills::insert(&transaction, waiting, boot, written_ns)? {
-                written.known.push(waiting.id.clone());
+        for kill in pending.in_order().filter(|kill| kill.is_new) {
+            if !kills::insert(&transaction, kill, boot, written_ns)? {
+                written.duplicates.push(kill.id.clone());
             }
         }
-        for waiting in pending.named() {
-            counters.turn += 1;
-            kills::name(&transaction, waiting, boot, written_ns, counters.turn)?;
+        for kill in pending.named() {
+            counters.sequence += 1;
+            kills::set_names(&transaction, kill, boot, written_ns, counters.sequence)?;
         }
-        for waiting in pending.in_order().filter(|waiting| waiting.is_told) {
-            counters.merged += usize::from(compaction::mark(&transaction, &waiting.id)?);
+        for kill in pending.in_order().filter(|kill| kill.is_delivered) {
+            counters.merged += usize::from(compaction::mark_delivered(&transaction, &kill.id)?);
         }
-        compaction::forget(&transaction, &mut counters.merged)?;
+        compaction::prune_merged_ids(&transaction, &mut counters.merged)?;
         for gap in pending.gaps() {
-            kills::insert_row(&transaction, gap, boot, written_ns, RowState::Told, None)?;
+            kills::insert_row(
+                &transaction,
+                gap,
+                boot,
+                written_ns,
+                RowState::Delivered,
+                None,
+            )?;
         }
         for (part, key, value) in pending.state() {
             written.refused += u64::from(!counters.change(&transaction, part, key, value)?);
         }
-        let meta = Meta::new(&self.identity, written_ns, now);
+        let meta = Meta::new(&self.identity, &self.clock, now);
         meta.write(&transaction)?;
         transaction.commit()?;
-        written.known.extend_from_slice(pending.known());
+        written.duplicates.extend_from_slice(pending.duplicates());
         self.counters = counters;
-        self.takeover = None;
+        self.reset = None;
+        self.shift_ns = 0;
         self.is_blank = false;
         Ok(written)
     }
@@ -266,9 +294,15 @@ impl Store {
         &mut self.connection
     }
 
-    pub(super) fn age_ns(&self, now: Now) -> i64 {
-        self.clock.at_ns(now)
+    /// The time by the clock of the rows.
+    pub(super) fn now_ns(&self, now: ClockSample) -> i64 {
+        age_ns(&self.clock, now)
     }
+}
+
+/// A clock's time as the column `written_ns` has it.
+fn age_ns(clock: &PersistentClock, now: ClockSample) -> i64 {
+    i64::try_from(clock.at_ns(now.boot_time_ns)).unwrap_or(i64::MAX)
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -276,20 +310,20 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Names that stand in a damaged file are not to be believed.
+    // A damaged or forged schema must not run functions.
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    // What is not ours stays as it is.
+    // Fails for a file of another program before anything is changed.
     schema::read_version(&connection)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // Counts only before there is a table.
+    // Takes effect only before the first table is created.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let set = |name: &str, value: &str| {
         connection.pragma_update_and_check(None, name, value, |_row| Ok(()))
     };
     set("journal_mode", "WAL")?;
-    // A node may die right behind an OOM kill.
+    // A node may crash right after an OOM kill.
     connection.pragma_update(None, "synchronous", "FULL")?;
     set("wal_autocheckpoint", &WAL_PAGES.to_string())?;
     set("journal_size_limit", &WAL_BYTES.to_string())?;
@@ -300,33 +334,34 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-fn set_aside(path: &Path, error: &StoreError, now: Now) -> Result<(), StoreError> {
-    let aside = match error {
-        StoreError::Newer { version } => files::set_newer_aside(path, *version),
-        _ => files::set_damaged_aside(path, now.unix_ns.unsigned_abs() / 1_000_000_000),
+fn move_away(path: &Path, error: &StoreError, now: ClockSample) -> Result<(), StoreError> {
+    let moved = match error {
+        StoreError::Newer { version } => files::move_newer(path, *version),
+        _ => files::move_damaged(path, now.unix_ns / 1_000_000_000),
     };
-    let aside = aside.map_err(|source| StoreError::Io {
+    let moved = moved.map_err(|source| StoreError::Io {
         path: path.to_owned(),
         source,
     })?;
     warn!(
-        journal = %path.display(),
+        path = %path.display(),
         error = error_chain(error),
-        "the journal cannot be used: it is set aside as {}, and a new one begins",
-        aside.display()
+        "moved the unusable history database to {}, creating a new one",
+        moved.display()
     );
     Ok(())
 }
 
-/// Kills that were not told: those with names in the order in which they got them, then the others in theirs.
-fn read_open(
+/// Kills that were not delivered: first those with names in the order in which they got them, then the others in the order of
+/// capture.
+fn read_undelivered(
     connection: &Connection,
 ) -> Result<Vec<(RowState, crate::model::report::Report)>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT state, report, number FROM kills WHERE state < 2 ORDER BY state DESC, turn, number",
+        "SELECT state, report, number FROM kills WHERE state < 2 ORDER BY state DESC, sequence, number",
     )?;
     let mut rows = statement.query([])?;
-    let (mut open, mut odd) = (Vec::new(), Vec::new());
+    let (mut undelivered, mut unreadable) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let state = match row.get(0)? {
             0_i64 => RowState::New,
@@ -334,26 +369,26 @@ fn read_open(
         };
         let json: String = row.get(1)?;
         match codec::to_report(&json) {
-            Ok(report) => open.push((state, report)),
+            Ok(report) => undelivered.push((state, report)),
             Err(error) => {
-                warn!(%error, "a kill in the journal cannot be read, and so not be told");
-                odd.push(row.get::<_, i64>(2)?);
+                warn!(%error, "failed to decode an undelivered kill, not delivering it");
+                unreadable.push(row.get::<_, i64>(2)?);
             }
         }
     }
-    for number in odd {
+    for number in unreadable {
         connection.execute("UPDATE kills SET state = 2 WHERE number = ?1", [number])?;
     }
-    if !open.is_empty() {
+    if !undelivered.is_empty() {
         info!(
-            kills = open.len(),
-            "the journal has kills that were not told yet"
+            kills = undelivered.len(),
+            "the history database has undelivered kills"
         );
     }
-    Ok(open)
+    Ok(undelivered)
 }
 
-fn read_state(connection: &Connection, takeover: Option<&Reset>) -> Result<Vec<Entry>, StoreError> {
+fn read_state(connection: &Connection, reset: Option<&Reset>) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare("SELECT part, key, value FROM state")?;
     let entries = statement.query_map([], |row| {
         Ok(Entry {
@@ -363,7 +398,7 @@ fn read_state(connection: &Connection, takeover: Option<&Reset>) -> Result<Vec<E
         })
     })?;
     let mut entries = entries.collect::<rusqlite::Result<Vec<_>>>()?;
-    if let Some(Reset::Parts(void)) = takeover {
+    if let Some(Reset::Parts(void)) = reset {
         entries.retain(|entry| !void.contains(&entry.part.as_str()));
     }
     Ok(entries)
@@ -372,7 +407,7 @@ fn read_state(connection: &Connection, takeover: Option<&Reset>) -> Result<Vec<E
 impl Counters {
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let turn = number("SELECT coalesce(max(turn), 0) FROM kills WHERE state < 2")?;
+        let sequence = number("SELECT coalesce(max(sequence), 0) FROM kills WHERE state < 2")?;
         let merged = number("SELECT count(*) FROM merged")?;
         let mut parts = connection.prepare("SELECT part, count(*) FROM state GROUP BY part")?;
         let parts = parts.query_map([], |row| {
@@ -380,13 +415,13 @@ impl Counters {
             Ok((row.get(0)?, usize::try_from(count).unwrap_or(usize::MAX)))
         })?;
         Ok(Self {
-            turn,
+            sequence,
             parts: parts.collect::<rusqlite::Result<_>>()?,
             merged: usize::try_from(merged).unwrap_or(usize::MAX),
         })
     }
 
-    /// Changes a row of the state. Whether there was room.
+    /// Changes a row of the state. Returns false if its part is full.
     fn change(
         &mut self,
         transaction: &Transaction<'_>,

@@ -1,4 +1,4 @@
-//! The journal's folder and files: making them, keeping others out, and setting aside what cannot be used.
+//! The folder and files of the history database: creates and locks them, and moves unusable files away.
 
 use std::{
     ffi::OsString,
@@ -11,43 +11,43 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
-/// Where the journal is if nobody says otherwise.
+/// The default folder.
 pub const FOLDER: &str = "/var/lib/oomwatch";
-/// Its file there.
+/// Name of the database file in the folder.
 pub const FILE: &str = "oomwatch.db";
-/// What SQLite keeps beside a database while it is open.
-const BESIDE: [&str; 3] = ["", "-wal", "-shm"];
-/// How a database begins, and how long that is (SQLite, "Database File Format").
+/// Suffixes of the database file and of the files that SQLite keeps beside it while it is open.
+const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
+/// Start and length of the header of a database (SQLite, "Database File Format").
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER: u64 = 100;
 const WRITE_VERSION: usize = 18;
 const READ_VERSION: usize = 19;
-/// Damaged files that are kept, newest first.
+/// Number of damaged files that are kept, the newest.
 const MAX_DAMAGED: usize = 2;
 
-/// Keeps a second agent from the same journal, for as long as it lives.
+/// Keeps a second agent from using the same history database; released when dropped.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// The journal is not ours.
+/// The lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another agent has it.
-    #[error("the journal in {} is used by {}", .folder.display(), process(.pid.as_ref()))]
+    /// Another agent holds it.
+    #[error("the history database in {} is in use by {}", .folder.display(), process(.pid.as_ref()))]
     Held {
         /// The folder.
         folder: PathBuf,
-        /// The other agent's process, if it has said so.
+        /// The pid of the other agent, if it could be read from the lock file.
         pid: Option<u32>,
     },
     /// The folder cannot be used.
-    #[error("lock {}", .path.display())]
+    #[error("failed to lock {}", .path.display())]
     Io {
-        /// The lock.
+        /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
@@ -61,20 +61,20 @@ fn process(pid: Option<&u32>) -> String {
 }
 
 impl Lock {
-    /// Takes it, and makes the folder if there is none.
-    pub fn take(folder: &Path) -> Result<Self, LockError> {
+    /// Acquires the lock without waiting; creates the folder if it does not exist.
+    pub fn acquire(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join("lock");
         let failed = |source| LockError::Io {
             path: path.clone(),
             source,
         };
-        make(folder).map_err(failed)?;
-        let mut file = private().open(&path).map_err(failed)?;
+        create_folder(folder).map_err(failed)?;
+        let mut file = owner_only().open(&path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
-                // It only makes the message better.
+                // The pid only improves the message.
                 let _ = file.take(20).read_to_string(&mut text);
                 return Err(LockError::Held {
                     folder: folder.to_owned(),
@@ -83,7 +83,7 @@ impl Lock {
             }
             Err(error) => return Err(failed(error.into())),
         }
-        // A disk that is full can still be locked.
+        // Locking must work on a full disk, too.
         let _ = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -92,35 +92,35 @@ impl Lock {
     }
 }
 
-/// Makes the folder, for its owner alone. One that is there stays as it is.
-fn make(folder: &Path) -> io::Result<()> {
+/// Creates the folder with mode 0700. An existing folder is left unchanged.
+fn create_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Likewise, and tells if others may write into it.
+/// Creates the folder, and warns if other users can write into it.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
-    make(folder)?;
+    create_folder(folder)?;
     let mode = fs::metadata(folder)?.mode();
     if mode & 0o022 != 0 {
         warn!(
             folder = %folder.display(),
             mode = format!("{:o}", mode & 0o7777),
-            "others may write into the journal's folder, and so change or remove the journal: chmod go-w"
+            "other users can write into the folder of the history database and change or remove it; fix with `chmod go-w`"
         );
     }
     Ok(())
 }
 
-/// Makes the file, for its owner alone; SQLite gives what it keeps beside it the same mode. Whether it is new.
+/// Creates the file with mode 0600, which SQLite also uses for the files beside it. Returns false if it exists.
 pub(super) fn create(path: &Path) -> io::Result<bool> {
-    match private().create_new(true).open(path) {
+    match owner_only().create_new(true).open(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Whether a file can be a database: SQLite takes one that is cut short for an empty one, and removes its log.
+/// Whether a file can be a database. SQLite itself treats a truncated file as an empty one, and removes its write-ahead log.
 pub(super) fn is_database(path: &Path) -> io::Result<bool> {
     let mut header = Vec::new();
     File::open(path)?.take(HEADER).read_to_end(&mut header)?;
@@ -128,7 +128,7 @@ pub(super) fn is_database(path: &Path) -> io::Result<bool> {
     Ok(match header.as_slice() {
         [] => !has_log(),
         header => {
-            // What SQLite does not know it takes for newer, and then only reads it.
+            // SQLite takes unknown versions for newer ones, and opens the file read-only.
             let is_known = |version: Option<&u8>| matches!(version, Some(1 | 2));
             header.len() as u64 == HEADER
                 && header.starts_with(MAGIC)
@@ -138,7 +138,7 @@ pub(super) fn is_database(path: &Path) -> io::Result<bool> {
     })
 }
 
-fn private() -> OpenOptions {
+fn owner_only() -> OpenOptions {
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -149,63 +149,63 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Which file it is; absent if there is none.
+/// Device and inode of a file; absent if there is none.
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Sets a damaged file aside with what SQLite keeps beside it, and removes the oldest of those. Where it is now.
-pub(super) fn set_damaged_aside(path: &Path, unix_seconds: u64) -> io::Result<PathBuf> {
-    let mut older = damaged(path)?;
+/// Moves a damaged database away, and removes the oldest ones moved before. Returns the new path.
+pub(super) fn move_damaged(path: &Path, unix_seconds: u64) -> io::Result<PathBuf> {
+    let mut older = list_damaged(path)?;
     older.sort_unstable();
     // The calendar may have been set back.
     let newest = older
         .last()
         .map_or(0, |(second, _)| second.saturating_add(1));
     let second = unix_seconds.max(newest);
-    let aside = with_suffix(path, &format!(".damaged-{second}"));
-    rename(path, &aside)?;
+    let moved = with_suffix(path, &format!(".damaged-{second}"));
+    rename(path, &moved)?;
     for (_, old) in older.iter().rev().skip(MAX_DAMAGED - 1) {
         remove(old)?;
     }
-    Ok(aside)
+    Ok(moved)
 }
 
-/// Sets a newer version's file aside. Where it is now.
-pub(super) fn set_newer_aside(path: &Path, version: i32) -> io::Result<PathBuf> {
-    let aside = with_suffix(path, &format!(".version-{version}"));
-    remove(&aside)?;
-    rename(path, &aside)?;
-    Ok(aside)
+/// Moves a database of a newer version away. Returns the new path.
+pub(super) fn move_newer(path: &Path, version: i32) -> io::Result<PathBuf> {
+    let moved = with_suffix(path, &format!(".version-{version}"));
+    remove(&moved)?;
+    rename(path, &moved)?;
+    Ok(moved)
 }
 
-/// Removes a database with what is beside it.
+/// Removes a database and the files beside it.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    for suffix in BESIDE.iter().rev() {
-        absent_is_fine(fs::remove_file(with_suffix(path, suffix)))?;
+    for suffix in SUFFIXES.iter().rev() {
+        ignore_not_found(fs::remove_file(with_suffix(path, suffix)))?;
     }
     Ok(())
 }
 
-/// The file itself comes last: if this is broken off, the file is found once more.
+/// Renames the database file last: if the process dies before, the next start finds it and repeats this.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    for suffix in BESIDE.iter().rev() {
+    for suffix in SUFFIXES.iter().rev() {
         let renamed = fs::rename(with_suffix(from, suffix), with_suffix(to, suffix));
-        absent_is_fine(renamed)?;
+        ignore_not_found(renamed)?;
     }
     Ok(())
 }
 
-fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
+fn ignore_not_found(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Damaged files, and when they were set aside.
-fn damaged(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+/// Damaged databases that were moved away, each with the second since 1970 when that was.
+fn list_damaged(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(Vec::new());
     };
@@ -222,7 +222,7 @@ fn damaged(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(damaged)
 }
 
-/// A name beside this one.
+/// Appends to the file name.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);

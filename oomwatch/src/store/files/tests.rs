@@ -3,11 +3,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 
 #[test]
-fn second_agent_is_told_who_has_the_journal() {
-    let folder = tempfile::tempdir().expect("make a folder");
+fn second_agent_gets_an_error_with_the_pid_of_the_first() {
+    let folder = tempfile::tempdir().expect("create a folder");
     let folder = folder.path().join("a/b");
-    let lock = Lock::take(&folder).expect("take it");
-    let error = Lock::take(&folder).expect_err("it is held");
+    let lock = Lock::acquire(&folder).expect("acquire it");
+    let error = Lock::acquire(&folder).expect_err("it is held");
     let own = std::process::id();
     assert!(
         matches!(error, LockError::Held { pid: Some(pid), .. } if pid == own),
@@ -17,12 +17,12 @@ fn second_agent_is_told_who_has_the_journal() {
     assert_eq!(
         text,
         format!(
-            "the journal in {} is used by process {own}",
+            "the history database in {} is in use by process {own}",
             folder.display()
         )
     );
     drop(lock);
-    Lock::take(&folder).expect("it is free again");
+    Lock::acquire(&folder).expect("it is released");
     let mode = fs::metadata(folder.join("lock"))
         .expect("it is there")
         .mode();
@@ -30,12 +30,12 @@ fn second_agent_is_told_who_has_the_journal() {
 }
 
 #[test]
-fn lock_that_names_nobody_holds_too() {
-    let folder = tempfile::tempdir().expect("make a folder");
-    let _lock = Lock::take(folder.path()).expect("take it");
+fn lock_without_a_pid_is_held_by_another_process() {
+    let folder = tempfile::tempdir().expect("create a folder");
+    let _lock = Lock::acquire(folder.path()).expect("acquire it");
     for text in ["", "x", "99999999999999"] {
         fs::write(folder.path().join("lock"), text).expect("write it");
-        let error = Lock::take(folder.path())
+        let error = Lock::acquire(folder.path())
             .expect_err("it is held")
             .to_string();
         assert!(error.ends_with("by another process"), "{error}");
@@ -43,18 +43,21 @@ fn lock_that_names_nobody_holds_too() {
 }
 
 #[test]
-fn folder_that_cannot_be_is_told_with_the_lock() {
-    let folder = tempfile::tempdir().expect("make a folder");
+fn folder_that_cannot_be_created_is_an_error_with_the_path_of_the_lock() {
+    let folder = tempfile::tempdir().expect("create a folder");
     let file = folder.path().join("file");
-    fs::write(&file, "").expect("make a file");
-    let error = Lock::take(&file.join("below")).expect_err("a file in the way");
+    fs::write(&file, "").expect("create a file");
+    let error = Lock::acquire(&file.join("below")).expect_err("a file in the way");
     let path = file.join("below/lock");
-    assert_eq!(error.to_string(), format!("lock {}", path.display()));
+    assert_eq!(
+        error.to_string(),
+        format!("failed to lock {}", path.display())
+    );
 }
 
 #[test]
-fn folder_that_is_there_stays_as_it_is() {
-    let folder = tempfile::tempdir().expect("make a folder");
+fn existing_folder_is_left_unchanged() {
+    let folder = tempfile::tempdir().expect("create a folder");
     let mode = fs::Permissions::from_mode(0o750);
     fs::set_permissions(folder.path(), mode).expect("change the mode");
     prepare(folder.path()).expect("it is there");
@@ -63,14 +66,14 @@ fn folder_that_is_there_stays_as_it_is() {
 }
 
 #[test]
-fn damaged_files_go_in_order_even_if_the_calendar_is_set_back() {
-    let folder = tempfile::tempdir().expect("make a folder");
+fn oldest_damaged_files_are_removed_even_if_the_calendar_is_set_back() {
+    let folder = tempfile::tempdir().expect("create a folder");
     let path = folder.path().join(FILE);
     for second in [100, 50, 7, 7] {
-        fs::write(&path, second.to_string()).expect("make a file");
-        set_damaged_aside(&path, second).expect("set aside");
+        fs::write(&path, second.to_string()).expect("create a file");
+        move_damaged(&path, second).expect("move it away");
     }
-    let mut kept = damaged(&path).expect("list them");
+    let mut kept = list_damaged(&path).expect("list them");
     kept.sort();
     let seconds: Vec<u64> = kept.iter().map(|(second, _)| *second).collect();
     assert_eq!(seconds, [102, 103]);
@@ -78,12 +81,12 @@ fn damaged_files_go_in_order_even_if_the_calendar_is_set_back() {
 }
 
 #[test]
-fn what_has_no_header_is_no_database() {
-    let folder = tempfile::tempdir().expect("make a folder");
+fn file_without_a_valid_header_is_not_a_database() {
+    let folder = tempfile::tempdir().expect("create a folder");
     let path = folder.path().join(FILE);
     let header = [MAGIC, &[16, 0, 2, 2], &[0; 80]].concat();
     let newer = [MAGIC, &[16, 0, 3, 2], &[0; 80]].concat();
-    for (bytes, is_one) in [
+    for (bytes, is_valid) in [
         (&b""[..], true),
         (&header, true),
         (&newer, false),
@@ -91,9 +94,9 @@ fn what_has_no_header_is_no_database() {
         (&[b'x'; 100], false),
     ] {
         fs::write(&path, bytes).expect("write it");
-        assert_eq!(is_database(&path).expect("read it"), is_one, "{bytes:?}");
+        assert_eq!(is_database(&path).expect("read it"), is_valid, "{bytes:?}");
     }
-    // Nothing, and a log of something.
+    // An empty file with a write-ahead log.
     fs::write(&path, "").expect("write it");
     fs::write(with_suffix(&path, "-wal"), "log").expect("write it");
     assert!(!is_database(&path).expect("read it"));

@@ -1,5 +1,5 @@
-//! What is still to be written: in the order in which it came, each kill once, each row of state as it is now. Bounded, and so
-//! in memory. Pure.
+//! Queue of what is to be written to the history database: kills in the order in which they arrived, each once, and the latest
+//! value of each row of state. Bounded. Pure.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -8,98 +8,102 @@ use tracing::error;
 use super::{Batch, row::Row};
 use crate::model::persist::Change;
 
-/// Kills that wait, at most: the journal of a disk that is full for hours. Beyond that the oldest are given up.
+/// Maximum number of queued kills: enough for a disk that is full for hours. Beyond that the oldest are dropped.
 const MAX_KILLS: usize = 4096;
-/// Times that kills were only counted, likewise.
+/// Maximum number of queued gaps. Beyond that the oldest are dropped.
 const MAX_GAPS: usize = 256;
 
-/// Where something stands in the order: the batch that it came with, and its place there.
+/// Order of arrival: number of the batch, and position within it.
 pub(super) type Sequence = (u64, usize);
 
-/// Batches on their way into the journal.
+/// Batches that are not written yet.
 #[derive(Debug, Default)]
 pub struct Pending {
-    kills: BTreeMap<Sequence, Waiting>,
+    kills: BTreeMap<Sequence, PendingKill>,
     by_id: HashMap<String, Sequence>,
     gaps: VecDeque<Row>,
     state: BTreeMap<(&'static str, String), Value>,
-    known: Vec<String>,
-    /// The newest batch.
+    duplicates: Vec<String>,
+    /// Number of the newest batch.
     ticket: u64,
     has_batch: bool,
 }
 
-/// What is to be written of a kill; it may be in the journal already.
+/// What is to be written of a kill, which may be in the database already.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingKill {
     pub(super) id: String,
-    /// Absent where it is only to be marked as told.
+    /// Absent if the kill is only to be marked as delivered.
     pub(super) row: Option<Row>,
-    /// It was not in the journal when it came here.
+    /// The kill was captured, and is to be inserted unless the database has it.
     pub(super) is_new: bool,
-    /// Its place among those with names.
+    /// When it got its names; absent while it has none.
     pub(super) named: Option<Sequence>,
-    pub(super) is_told: bool,
+    pub(super) is_delivered: bool,
 }
 
-/// What is to become of a row of the state.
+/// The pending value of a row of the state.
 #[derive(Debug)]
 struct Value {
-    /// JSON; absent if it is to be removed.
+    /// JSON; absent if the row is to be removed.
     json: Option<String>,
-    /// It is not in the journal.
+    /// The database does not have the row.
     is_new: bool,
 }
 
-/// What a batch makes of a kill.
+/// A change of a kill's state.
 enum Step {
     New(Row),
     Named(Row),
-    Told,
+    Delivered,
 }
 
-/// How much is waiting.
+/// What adding to the queue led to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Kills.
+pub struct Backlog {
+    /// Kills in the queue.
     pub kills: usize,
-    /// Kills that had to be given up just now, and gaps.
-    pub lost: u64,
+    /// Kills and gaps that were just dropped.
+    pub dropped: u64,
 }
 
 impl Pending {
-    /// Takes a batch, which is the newest.
+    /// Adds a batch, which must be the newest.
     #[must_use]
-    pub fn add(&mut self, ticket: u64, batch: &Batch) -> Load {
+    pub fn add(&mut self, ticket: u64, batch: &Batch) -> Backlog {
         let Batch {
             kills,
             named,
-            told,
+            delivered,
             gaps,
             state,
         } = batch;
-        let mut load = Load::default();
+        let mut backlog = Backlog::default();
         let mut row = |made: serde_json::Result<Row>| {
             made.inspect_err(|error| {
-                error!(%error, "a kill cannot be written to the journal");
-                load.lost += 1;
+                error!(%error, "failed to encode a kill for the history, dropping it");
+                backlog.dropped += 1;
             })
             .ok()
         };
-        let new = kills.iter().filter_map(|report| row(Row::new(report)));
+        let new = kills
+            .iter()
+            .filter_map(|report| row(Row::from_report(report)));
         let new: Vec<_> = new.map(|row| (row.id.clone(), Step::New(row))).collect();
-        let named = named.iter().filter_map(|report| row(Row::new(report)));
+        let named = named
+            .iter()
+            .filter_map(|report| row(Row::from_report(report)));
         let named: Vec<_> = named
             .map(|row| (row.id.clone(), Step::Named(row)))
             .collect();
         let gaps: Vec<_> = gaps
             .iter()
-            .filter_map(|gap| row(Row::of_gap(gap)))
+            .filter_map(|gap| row(Row::from_gap(gap)))
             .collect();
-        let told = told.iter().map(|id| (id.clone(), Step::Told));
-        let steps = new.into_iter().chain(named).chain(told);
-        for (place, (id, step)) in steps.enumerate() {
-            self.step((ticket, place), id, step);
+        let delivered = delivered.iter().map(|id| (id.clone(), Step::Delivered));
+        let steps = new.into_iter().chain(named).chain(delivered);
+        for (position, (id, step)) in steps.enumerate() {
+            self.step((ticket, position), id, step);
         }
         self.gaps.extend(gaps);
         for change in state.iter().cloned() {
@@ -113,31 +117,32 @@ impl Pending {
         }
         self.ticket = self.ticket.max(ticket);
         self.has_batch = true;
-        load.lost += self.bound();
-        load.kills = self.kills.len();
-        load
+        backlog.dropped += self.enforce_bounds();
+        backlog.kills = self.kills.len();
+        backlog
     }
 
-    fn step(&mut self, turn: Sequence, id: String, step: Step) {
-        let place = *self.by_id.entry(id.clone()).or_insert(turn);
-        let waiting = self.kills.entry(place).or_default();
-        let is_first = place == turn;
-        waiting.id = id;
+    fn step(&mut self, sequence: Sequence, id: String, step: Step) {
+        let position = *self.by_id.entry(id.clone()).or_insert(sequence);
+        let kill = self.kills.entry(position).or_default();
+        let is_first = position == sequence;
+        kill.id = id;
         match step {
-            Step::New(_) if !is_first => self.known.push(waiting.id.clone()),
+            Step::New(_) if !is_first => self.duplicates.push(kill.id.clone()),
             Step::New(row) => {
-                waiting.row = Some(row);
-                waiting.is_new = true;
+                kill.row = Some(row);
+                kill.is_new = true;
             }
             Step::Named(row) => {
-                waiting.row = Some(row);
-                waiting.named = Some(turn);
+                kill.row = Some(row);
+                kill.named = Some(sequence);
             }
-            Step::Told => waiting.is_told = true,
+            Step::Delivered => kill.is_delivered = true,
         }
     }
 
-    /// A row that came and went leaves no trace: no more rows wait than there were, and are.
+    /// Drops a row that was created and removed since the last transaction, so that the queue holds no more rows than the
+    /// state has or had.
     fn change(&mut self, key: (&'static str, String), value: Value) {
         let Value { json, is_new } = value;
         let is_new = match self.state.get(&key) {
@@ -151,103 +156,104 @@ impl Pending {
         }
     }
 
-    /// Takes what came later behind what could not be written.
+    /// Appends what arrived while this could not be written.
     #[must_use]
-    pub fn extend(&mut self, later: Self) -> Load {
+    pub fn extend(&mut self, later: Self) -> Backlog {
         let Self {
             kills,
             by_id: _,
             gaps,
             state,
-            known,
+            duplicates,
             ticket,
             has_batch,
         } = later;
-        for (turn, waiting) in kills {
-            let Waiting {
+        for (sequence, kill) in kills {
+            let PendingKill {
                 id,
                 row,
                 is_new,
                 named,
-                is_told,
-            } = waiting;
+                is_delivered,
+            } = kill;
             match (row, named) {
                 (Some(row), Some(named)) => {
                     if is_new {
-                        self.step(turn, id.clone(), Step::New(row.clone()));
+                        self.step(sequence, id.clone(), Step::New(row.clone()));
                     }
                     self.step(named, id.clone(), Step::Named(row));
                 }
-                (Some(row), None) => self.step(turn, id.clone(), Step::New(row)),
+                (Some(row), None) => self.step(sequence, id.clone(), Step::New(row)),
                 (None, _) => {}
             }
-            if is_told {
-                self.step(turn, id, Step::Told);
+            if is_delivered {
+                self.step(sequence, id, Step::Delivered);
             }
         }
         self.gaps.extend(gaps);
         for (key, value) in state {
             self.change(key, value);
         }
-        self.known.extend(known);
+        self.duplicates.extend(duplicates);
         self.ticket = self.ticket.max(ticket);
         self.has_batch |= has_batch;
-        Load {
-            lost: self.bound(),
+        Backlog {
+            dropped: self.enforce_bounds(),
             kills: self.kills.len(),
         }
     }
 
-    /// Gives up what is too much: of what is in the journal already, least of all, since it would be told again.
-    fn bound(&mut self) -> u64 {
-        let mut lost = 0;
+    /// Drops the oldest entries beyond the bounds; new kills first, since changes of kills that are in the database prevent a
+    /// second delivery. Returns the number of dropped kills and gaps.
+    fn enforce_bounds(&mut self) -> u64 {
+        let mut dropped = 0;
         while self.kills.len() > MAX_KILLS {
-            let new = self.kills.iter().find(|(_, waiting)| waiting.is_new);
+            let new = self.kills.iter().find(|(_, kill)| kill.is_new);
             let oldest = new.or_else(|| self.kills.first_key_value());
-            let Some(waiting) = oldest
-                .map(|(turn, _)| *turn)
-                .and_then(|turn| self.kills.remove(&turn))
+            let Some(kill) = oldest
+                .map(|(sequence, _)| *sequence)
+                .and_then(|sequence| self.kills.remove(&sequence))
             else {
                 break;
             };
-            self.by_id.remove(&waiting.id);
-            lost += u64::from(waiting.row.is_some());
+            self.by_id.remove(&kill.id);
+            dropped += u64::from(kill.row.is_some());
         }
         while self.gaps.len() > MAX_GAPS {
             self.gaps.pop_front();
-            lost += 1;
+            dropped += 1;
         }
-        lost
+        dropped
     }
 
-    /// Whether no batch came.
+    /// Whether no batch was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.has_batch
     }
 
-    /// The newest batch.
+    /// Number of the newest batch.
     #[must_use]
     pub fn ticket(&self) -> u64 {
         self.ticket
     }
 
-    /// How many kills there are.
+    /// Number of queued kills.
     #[must_use]
     pub fn kills(&self) -> usize {
         self.kills.len()
     }
 
-    /// Kills, in the order in which they came.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = &Waiting> {
+    /// The kills in the order in which they arrived.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &PendingKill> {
         self.kills.values()
     }
 
-    /// Kills with names, in the order in which they got them.
-    pub(super) fn named(&self) -> Vec<&Waiting> {
-        let mut named: Vec<&Waiting> = self.kills.values().collect();
-        named.retain(|waiting| waiting.named.is_some());
-        named.sort_by_key(|waiting| waiting.named);
+    /// The kills that got names, in the order in which they got them.
+    pub(super) fn named(&self) -> Vec<&PendingKill> {
+        let mut named: Vec<&PendingKill> = self.kills.values().collect();
+        named.retain(|kill| kill.named.is_some());
+        named.sort_by_key(|kill| kill.named);
         named
     }
 
@@ -260,9 +266,9 @@ impl Pending {
         state.map(|((part, key), value)| (*part, key.as_str(), value.json.as_deref()))
     }
 
-    /// Kills that came a second time.
-    pub(super) fn known(&self) -> &[String] {
-        &self.known
+    /// Ids of captured kills that arrived a second time.
+    pub(super) fn duplicates(&self) -> &[String] {
+        &self.duplicates
     }
 }
 

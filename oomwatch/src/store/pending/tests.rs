@@ -2,20 +2,20 @@ use super::{super::testing::*, *};
 use crate::testing::gap_report;
 
 fn add(pending: &mut Pending, ticket: u64, batch: &Batch) {
-    assert_eq!(pending.add(ticket, batch).lost, 0);
+    assert_eq!(pending.add(ticket, batch).dropped, 0);
 }
 
-/// Of each kill its id, and whether it is new, named and told.
+/// The id of each kill, and whether it is new, named and delivered.
 fn kinds(pending: &Pending) -> Vec<(String, bool, bool, bool)> {
-    let kinds = pending.in_order().map(|waiting| {
-        let Waiting {
+    let kinds = pending.in_order().map(|kill| {
+        let PendingKill {
             id,
             is_new,
             named,
-            is_told,
+            is_delivered,
             ..
-        } = waiting;
-        (id.clone(), *is_new, named.is_some(), *is_told)
+        } = kill;
+        (id.clone(), *is_new, named.is_some(), *is_delivered)
     });
     kinds.collect()
 }
@@ -35,16 +35,16 @@ fn seen(numbers: impl IntoIterator<Item = i64>) -> Batch {
 }
 
 #[test]
-fn kill_is_there_once_as_far_as_it_has_come() {
+fn kill_is_queued_once_with_its_latest_state() {
     let mut pending = Pending::default();
     assert!(pending.is_empty());
     add(&mut pending, 1, &seen([1, 2]));
     add(&mut pending, 2, &named([2]));
-    let told = Batch {
-        told: ids(&kills([2, 7])),
+    let delivered = Batch {
+        delivered: ids(&kills([2, 7])),
         ..Batch::default()
     };
-    add(&mut pending, 3, &told);
+    add(&mut pending, 3, &delivered);
     let id = |number| kill(number).id;
     assert_eq!(
         kinds(&pending),
@@ -61,16 +61,16 @@ fn kill_is_there_once_as_far_as_it_has_come() {
 }
 
 #[test]
-fn kill_that_comes_twice_is_known() {
+fn kill_that_arrives_twice_is_a_duplicate() {
     let mut pending = Pending::default();
     add(&mut pending, 1, &seen([1]));
     add(&mut pending, 2, &seen([2, 1]));
-    assert_eq!(pending.known(), ids(&kills([1])));
+    assert_eq!(pending.duplicates(), ids(&kills([1])));
     assert_eq!(pending.kills(), 2);
 }
 
 #[test]
-fn names_keep_their_order_and_the_last_of_a_row_wins() {
+fn names_keep_their_order_and_the_last_change_of_a_row_wins() {
     let mut pending = Pending::default();
     add(&mut pending, 1, &seen([1, 2, 3]));
     add(&mut pending, 2, &named([3, 1]));
@@ -78,7 +78,7 @@ fn names_keep_their_order_and_the_last_of_a_row_wins() {
     let order: Vec<&str> = pending
         .named()
         .iter()
-        .map(|waiting| waiting.id.as_str())
+        .map(|kill| kill.id.as_str())
         .collect();
     assert_eq!(order, ids(&kills([3, 1, 2])));
     for value in [Some("1"), None, Some("3")] {
@@ -95,7 +95,7 @@ fn names_keep_their_order_and_the_last_of_a_row_wins() {
 }
 
 #[test]
-fn rows_that_come_and_go_while_nothing_is_written_leave_no_trace() {
+fn row_that_is_created_and_removed_before_a_write_leaves_no_trace() {
     let batch = |key: &str, value, is_new| Batch {
         state: vec![Change {
             is_new,
@@ -110,10 +110,10 @@ fn rows_that_come_and_go_while_nothing_is_written_leave_no_trace() {
         let mut later = Pending::default();
         add(&mut later, ticket, &batch(&key, Some("2"), false));
         add(&mut later, ticket, &batch(&key, None, false));
-        assert_eq!(pending.extend(later).lost, 0);
+        assert_eq!(pending.extend(later).dropped, 0);
     }
     assert_eq!(pending.state().count(), 0);
-    // One that is in the journal is to be removed there, and stays so if it comes anew.
+    // A row that the database has stays in the queue as removed, also if it is created again meanwhile.
     add(&mut pending, 100, &batch("a", None, false));
     add(&mut pending, 101, &batch("a", Some("3"), true));
     add(&mut pending, 102, &batch("a", None, false));
@@ -121,7 +121,7 @@ fn rows_that_come_and_go_while_nothing_is_written_leave_no_trace() {
 }
 
 #[test]
-fn what_came_later_goes_behind_what_could_not_be_written() {
+fn extending_is_the_same_as_adding_to_one_queue() {
     let state = |value| Batch {
         state: vec![change("who", "a", Some(value))],
         ..Batch::default()
@@ -132,12 +132,12 @@ fn what_came_later_goes_behind_what_could_not_be_written() {
         seen([1, 2, 3]),
         named([2, 1]),
         state("1"),
-        told(kills([4, 5])),
+        delivered(kills([4, 5])),
         named([3]),
         seen([2, 6]),
         state("2"),
         Batch {
-            told: ids(&kills([2, 3])),
+            delivered: ids(&kills([2, 3])),
             gaps: vec![gap_report()],
             ..Batch::default()
         },
@@ -146,50 +146,51 @@ fn what_came_later_goes_behind_what_could_not_be_written() {
         add(&mut whole, ticket, batch);
         let mut later = Pending::default();
         add(&mut later, ticket, batch);
-        assert_eq!(pieces.extend(later).lost, 0);
+        assert_eq!(pieces.extend(later).dropped, 0);
     }
     assert_eq!(kinds(&pieces), kinds(&whole));
     let names = |pending: &Pending| -> Vec<String> {
-        pending
-            .named()
-            .iter()
-            .map(|waiting| waiting.id.clone())
-            .collect()
+        pending.named().iter().map(|kill| kill.id.clone()).collect()
     };
     assert_eq!(names(&pieces), names(&whole));
-    assert_eq!(pieces.known(), whole.known());
+    assert_eq!(pieces.duplicates(), whole.duplicates());
     assert!(pieces.state().eq(whole.state()));
     assert!(pieces.gaps().eq(whole.gaps()));
     assert_eq!(pieces.ticket(), whole.ticket());
 }
 
 #[test]
-fn oldest_are_given_up_and_counted() {
+fn oldest_are_dropped_and_counted() {
     let mut pending = Pending::default();
     let most = i64::try_from(MAX_KILLS).expect("few");
-    assert_eq!(pending.add(1, &seen(0..most)).lost, 0);
+    assert_eq!(pending.add(1, &seen(0..most)).dropped, 0);
     let gaps = Batch {
         gaps: (0..=MAX_GAPS).map(|_| gap_report()).collect(),
         ..seen([most, most + 1])
     };
     assert_eq!(
         pending.add(2, &gaps),
-        Load {
+        Backlog {
             kills: MAX_KILLS,
-            lost: 3
+            dropped: 3
         }
     );
     assert_eq!(kinds(&pending)[0].0, kill(2).id);
-    // They are no longer known, but new.
-    assert_eq!(pending.add(3, &seen([0])).lost, 1);
-    assert!(pending.known().is_empty());
-    // A mark for a row that was written stays, or that kill would be told again.
+    // Dropped kills are no duplicates.
+    assert_eq!(pending.add(3, &seen([0])).dropped, 1);
+    assert!(pending.duplicates().is_empty());
+    // A mark for a kill that is in the database stays, otherwise the kill would be delivered twice.
     let mut pending = Pending::default();
     let mark = Batch {
-        told: ids(&kills([9])),
+        delivered: ids(&kills([9])),
         ..Batch::default()
     };
-    assert_eq!(pending.add(1, &mark).lost, 0);
-    assert_eq!(pending.add(2, &seen(100..100 + most)).lost, 1);
-    assert!(pending.in_order().next().is_some_and(|first| first.is_told));
+    assert_eq!(pending.add(1, &mark).dropped, 0);
+    assert_eq!(pending.add(2, &seen(100..100 + most)).dropped, 1);
+    assert!(
+        pending
+            .in_order()
+            .next()
+            .is_some_and(|first| first.is_delivered)
+    );
 }

@@ -1,4 +1,4 @@
-//! The journal as others read it: while the agent writes it, or a copy; without a right but that to read the file.
+//! Reads the history database, also a copy or while the agent writes it. Needs no privilege but to read the file.
 
 use std::{
     fmt::Write as _,
@@ -24,69 +24,69 @@ use crate::{
     store::codec,
 };
 
-/// How long the file may be locked: only while the agent begins or ends.
+/// How long to wait for a lock, which the agent holds only while it starts or ends.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Rows that are read at a time: between them the agent can bring its log into the file.
+/// Rows per query. Between two queries the agent can checkpoint its write-ahead log.
 const CHUNK: usize = 256;
 
-/// A journal that is read.
+/// A history database opened for reading.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
     path: PathBuf,
-    /// What is still in the write-ahead log cannot be seen.
-    is_cut: bool,
+    /// The write-ahead log exists but cannot be read.
+    misses_newest: bool,
 }
 
-/// What is looked for.
+/// Selects rows; an absent field selects all.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Not from before this.
+    /// Only kills at or after this time.
     pub since: Option<Timestamp>,
-    /// Nor later than this.
+    /// Only kills at or before this time.
     pub until: Option<Timestamp>,
-    /// Only pods of this namespace.
+    /// Only kills in pods of this namespace.
     pub namespace: Option<String>,
-    /// Only pods with this name.
+    /// Only kills in pods of this name.
     pub pod: Option<String>,
-    /// Only containers with this name, or whose id begins so.
+    /// Only kills in containers with this name, or whose id has this prefix.
     pub container: Option<String>,
-    /// Only kills because this ran out.
+    /// Only kills of this scope.
     pub scope: Option<Scope>,
 }
 
-/// What is in a row.
+/// A decoded row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A kill; or the last of many, which have this row together.
+    /// A kill, or the last of several kills that share this row.
     Kill(Box<Report>, Option<Coalesced>),
-    /// Kills that were only counted.
+    /// Kills that were counted, not observed.
     Gap(GapReport),
-    /// What this version cannot read.
+    /// A row that this version cannot decode.
     Unreadable,
 }
 
-/// Which end is read first.
+/// Order by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The oldest.
+    /// Oldest kills first.
     OldestFirst,
-    /// The newest.
+    /// Newest kills first.
     NewestFirst,
 }
 
-/// The journal cannot be read; each with what can be done.
+/// The history database cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is none.
-    #[error("there is no journal {}: an agent that keeps one makes it, and --state-dir says where it is", .0.display())]
+    /// There is no file, or it is empty.
+    #[error("no history database at {} (the agent creates it; use --state-dir if it is elsewhere)", .0.display())]
     Missing(PathBuf),
-    /// It may not be read.
-    #[error("{} may not be read by this user: try sudo", .0.display())]
+    /// The user has no permission to read it.
+    #[error("failed to read {}: permission denied (try sudo)", .0.display())]
     Denied(PathBuf),
-    /// What is in the file is not what was written.
+    /// The file does not hold what was written.
     #[error(
-        "{} is damaged: the agent sets it aside when it meets that; `sqlite3 FILE .recover` on a copy may save some of it",
+        "{} is damaged (the agent will move it away; `sqlite3 FILE .recover` on a copy may recover rows)",
         .path.display()
     )]
     Damaged {
@@ -96,17 +96,17 @@ pub enum ReadError {
         #[source]
         source: rusqlite::Error,
     },
-    /// It is of another program, or another version.
-    #[error("{} is no journal for this oomwatch ({VERSION} is its version)", .path.display())]
+    /// Another program or a newer version wrote it.
+    #[error("{} is not a history database of this version of oomwatch (schema version {VERSION})", .path.display())]
     Schema {
         /// The file.
         path: PathBuf,
-        /// What is different.
+        /// The mismatch.
         #[source]
         source: SchemaError,
     },
-    /// Anything else.
-    #[error("read {}", .path.display())]
+    /// Any other error of SQLite.
+    #[error("failed to read {}", .path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -114,22 +114,22 @@ pub enum ReadError {
         #[source]
         source: rusqlite::Error,
     },
-    /// Likewise.
-    #[error("read {}", .path.display())]
+    /// The file cannot be opened.
+    #[error("failed to read {}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
 }
 
-/// Where reading goes on: behind this time and row.
-type Place = (i64, i64);
+/// Where the next query continues: after this time and row number.
+type Position = (i64, i64);
 
 impl Reader {
-    /// Opens a journal: its file, or the one in a folder.
+    /// Opens a database file, or the one in a folder.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let path = if path.is_dir() {
             path.join(FILE)
@@ -146,19 +146,19 @@ impl Reader {
                 },
             });
         }
-        // Without a log nobody has it open, and nothing is missing from the file.
+        // Without a log no process has the file open, and the file has everything.
         let has_log = fs::metadata(with_suffix(&path, "-wal")).is_ok_and(|log| log.len() > 0);
         if !has_log {
             return Self::connect(path, Access::FileAlone, false);
         }
         match Self::connect(path.clone(), Access::WithLog, false) {
-            // Reading the log takes the index beside it: that must be readable, or the folder writable.
+            // Reading the log needs the `-shm` file to be readable, or the folder to be writable.
             Err(ReadError::Sqlite { .. }) => Self::connect(path, Access::FileAlone, true),
             opened => opened,
         }
     }
 
-    fn connect(path: PathBuf, access: Access, is_cut: bool) -> Result<Self, ReadError> {
+    fn connect(path: PathBuf, access: Access, misses_newest: bool) -> Result<Self, ReadError> {
         let failed = |source| failure(&path, source);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -177,34 +177,34 @@ impl Reader {
         Ok(Self {
             connection,
             path,
-            is_cut,
+            misses_newest,
         })
     }
 
-    /// Whether the newest kills may be missing: they are in a log beside the file that this user cannot read.
+    /// Whether the newest kills may be missing because this user cannot read the write-ahead log.
     #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
+    pub fn misses_newest(&self) -> bool {
+        self.misses_newest
     }
 
-    /// Hands on what is looked for, in the order of time, until it is not wanted any more.
+    /// Passes the selected rows to `visit`, in the order of time, until it returns false.
     pub fn read<E: From<ReadError>>(
         &self,
         query: &Query,
         order: Order,
-        mut take: impl FnMut(Item) -> Result<bool, E>,
+        mut visit: impl FnMut(Item) -> Result<bool, E>,
     ) -> Result<(), E> {
-        let mut place = match order {
+        let mut position = match order {
             Order::OldestFirst => (i64::MIN, i64::MIN),
             Order::NewestFirst => (i64::MAX, i64::MAX),
         };
         loop {
-            let rows = self.chunk(query, order, place);
+            let rows = self.chunk(query, order, position);
             let rows = rows.map_err(|error| failure(&self.path, error))?;
             let is_last = rows.len() < CHUNK;
             for (at, item) in rows {
-                place = at;
-                if !take(item)? {
+                position = at;
+                if !visit(item)? {
                     return Ok(());
                 }
             }
@@ -218,8 +218,8 @@ impl Reader {
         &self,
         query: &Query,
         order: Order,
-        place: Place,
-    ) -> rusqlite::Result<Vec<(Place, Item)>> {
+        position: Position,
+    ) -> rusqlite::Result<Vec<(Position, Item)>> {
         let Query {
             since,
             until,
@@ -232,7 +232,7 @@ impl Reader {
             Order::OldestFirst => (">", "ASC"),
             Order::NewestFirst => ("<", "DESC"),
         };
-        // Kills that were only counted pass all filters: any of them may be meant.
+        // Counted kills pass all filters: any of them may match.
         let mut statement = self.connection.prepare(&format!(
             "SELECT time_ns, number, since_ns, source, kills, incidents, report FROM kills
              WHERE (time_ns, number) {behind} (:time_ns, :number) AND time_ns BETWEEN :since AND :until
@@ -246,8 +246,8 @@ impl Reader {
         ))?;
         let rows = statement.query_map(
             named_params! {
-                ":time_ns": place.0,
-                ":number": place.1,
+                ":time_ns": position.0,
+                ":number": position.1,
                 ":since": since.map_or(i64::MIN, nanoseconds),
                 ":until": until.map_or(i64::MAX, nanoseconds),
                 ":namespace": namespace,
@@ -261,16 +261,16 @@ impl Reader {
     }
 }
 
-/// How a file is opened.
+/// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// With what stands in its log.
+    /// With its write-ahead log.
     WithLog,
-    /// As if it could not change.
+    /// Without the log, as an immutable file.
     FileAlone,
 }
 
-/// A name for SQLite, whatever is in it.
+/// The URI of a path, which may hold any bytes.
 fn uri(path: &Path, access: Access) -> String {
     let mut uri = "file:".to_owned();
     for &byte in path.as_os_str().as_bytes() {
@@ -297,20 +297,20 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     let since_ns: Option<i64> = row.get("since_ns")?;
     let since = since_ns.and_then(|since| Timestamp::from_nanosecond(since.into()).ok());
     let (kills, incidents): (i64, i64) = (row.get("kills")?, row.get("incidents")?);
-    let many = since.map(|since| Coalesced {
+    let coalesced = since.map(|since| Coalesced {
         kills: kills.unsigned_abs(),
         incidents: incidents.unsigned_abs(),
         since,
     });
     Ok(codec::to_report(&json).map_or(Item::Unreadable, |report| {
-        Item::Kill(Box::new(report), many)
+        Item::Kill(Box::new(report), coalesced)
     }))
 }
 
 fn failure(path: &Path, source: rusqlite::Error) -> ReadError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
-        // The statements are constant: what does not fit them is not as it was written.
+        // The statements are constant, so a row that does not fit one was not written by oomwatch.
         None | Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => {
             ReadError::Damaged { path, source }
         }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     store::{
         Batch,
-        testing::{Place, execute, kill, kills, told, write},
+        testing::{TempHistory, delivered, execute, kill, kills, write},
     },
     testing,
 };
@@ -19,9 +19,9 @@ fn read(reader: &Reader, query: &Query, order: Order) -> Vec<Item> {
     items
 }
 
-/// Ids of what is found, oldest first.
-fn found(place: &Place, query: &Query) -> Vec<String> {
-    let reader = Reader::open(&place.path()).expect("open");
+/// The selected ids, oldest first.
+fn found(temp: &TempHistory, query: &Query) -> Vec<String> {
+    let reader = Reader::open(&temp.path()).expect("open");
     let items = read(&reader, query, Order::OldestFirst);
     let mut newest = read(&reader, query, Order::NewestFirst);
     newest.reverse();
@@ -34,9 +34,9 @@ fn found(place: &Place, query: &Query) -> Vec<String> {
     items.into_iter().map(id).collect()
 }
 
-/// Far apart, so that each has a row of its own.
+/// Kills ten seconds apart, so that each has a row of its own.
 fn spread(numbers: impl IntoIterator<Item = i64>) -> Batch {
-    told(kills(numbers.into_iter().map(|number| number * 10)))
+    delivered(kills(numbers.into_iter().map(|number| number * 10)))
 }
 
 fn at(number: i64) -> Option<Timestamp> {
@@ -44,23 +44,23 @@ fn at(number: i64) -> Option<Timestamp> {
 }
 
 #[test]
-fn all_is_read_in_the_order_of_time() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn rows_are_read_in_the_order_of_time() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let mut numbers: Vec<i64> = (0..600).collect();
     numbers.rotate_left(250);
     write(&mut store, &spread(numbers));
-    let expected: Vec<String> = spread(0..600).told;
-    // While it is open, and after.
-    assert_eq!(found(&place, &Query::default()), expected);
+    let expected: Vec<String> = spread(0..600).delivered;
+    // While the agent has the file open, and afterwards.
+    assert_eq!(found(&temp, &Query::default()), expected);
     drop(store);
-    assert_eq!(found(&place, &Query::default()), expected);
+    assert_eq!(found(&temp, &Query::default()), expected);
 }
 
 #[test]
-fn kills_of_one_moment_are_each_read_once() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn kills_of_the_same_time_are_each_read_once() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let mut reports = kills(0..700);
     for report in &mut reports {
         report.time = kill(0).time;
@@ -70,13 +70,13 @@ fn kills_of_one_moment_are_each_read_once() {
         ..Batch::default()
     };
     write(&mut store, &open);
-    assert_eq!(found(&place, &Query::default()).len(), 700);
+    assert_eq!(found(&temp, &Query::default()).len(), 700);
 }
 
 #[test]
-fn filters_leave_what_is_asked_for_and_every_gap() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn filters_select_matching_kills_and_every_gap() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let mut batch = spread(0..5);
     batch.named[1].pod = None;
     batch.named[2].container.as_mut().expect("a container").name = Some("init".to_owned());
@@ -87,11 +87,11 @@ fn filters_leave_what_is_asked_for_and_every_gap() {
     batch.gaps = vec![gap.clone()];
     write(&mut store, &batch);
     let check = |query: Query, numbers: &[i64]| {
-        let mut expected = spread(numbers.iter().copied()).told;
+        let mut expected = spread(numbers.iter().copied()).delivered;
         if query.until.is_none() {
             expected.push(gap.id.clone());
         }
-        assert_eq!(found(&place, &query), expected, "{query:?}");
+        assert_eq!(found(&temp, &query), expected, "{query:?}");
     };
     let all = Query::default;
     let text = |text: &str| Some(text.to_owned());
@@ -155,57 +155,57 @@ fn filters_leave_what_is_asked_for_and_every_gap() {
 }
 
 #[test]
-fn row_of_many_says_so() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills(0..50)));
-    let reader = Reader::open(&place.path()).expect("open");
+fn coalesced_row_has_its_counts() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills(0..50)));
+    let reader = Reader::open(&temp.path()).expect("open");
     let items = read(&reader, &Query::default(), Order::OldestFirst);
-    let many = Coalesced {
+    let coalesced = Coalesced {
         kills: 30,
         incidents: 30,
         since: kill(20).time.expect("a time"),
     };
     assert_eq!(
         items.last(),
-        Some(&Item::Kill(Box::new(kill(49)), Some(many)))
+        Some(&Item::Kill(Box::new(kill(49)), Some(coalesced)))
     );
     assert_eq!(items.first(), Some(&Item::Kill(Box::new(kill(0)), None)));
 }
 
 #[test]
-fn row_that_cannot_be_read_is_told_as_that() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn row_that_cannot_be_decoded_is_unreadable() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &spread(0..3));
     execute(
         &mut store,
         "UPDATE kills SET report = '{' WHERE id LIKE '%-a-7'",
     );
-    let ids = spread([0, 2]).told;
+    let ids = spread([0, 2]).delivered;
     assert_eq!(
-        found(&place, &Query::default()),
+        found(&temp, &Query::default()),
         [&ids[0], "unreadable", &ids[1]]
     );
 }
 
 #[test]
 fn folder_and_file_and_odd_names_are_opened() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &spread(0..3));
-    Reader::open(&place.config.folder).expect("open the folder");
+    Reader::open(&temp.config.folder).expect("open the folder");
     drop(store);
-    let odd = place.folder.path().join("a copy?mode=rw&x#y%20 \u{e4}.db");
-    fs::copy(place.path(), &odd).expect("copy it");
+    let odd = temp.folder.path().join("a copy?mode=rw&x#y%20 \u{e4}.db");
+    fs::copy(temp.path(), &odd).expect("copy it");
     let reader = Reader::open(&odd).expect("open the copy");
     assert_eq!(
         read(&reader, &Query::default(), Order::OldestFirst).len(),
         3
     );
-    assert!(!reader.is_cut());
-    // Nothing was left beside it.
-    let mut names = fs::read_dir(place.folder.path()).expect("list");
+    assert!(!reader.misses_newest());
+    // No files are left beside it.
+    let mut names = fs::read_dir(temp.folder.path()).expect("list");
     assert!(names.all(|entry| {
         let name = entry.expect("an entry").file_name();
         !name.to_string_lossy().ends_with("-shm")
@@ -213,13 +213,13 @@ fn folder_and_file_and_odd_names_are_opened() {
 }
 
 #[test]
-fn what_is_in_the_log_is_seen_and_a_log_that_cannot_be_read_is_told() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn log_is_read_and_an_unreadable_log_is_reported() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &spread(0..3));
-    let copy = place.folder.path().join("copy.db");
+    let copy = temp.folder.path().join("copy.db");
     for suffix in ["", "-wal"] {
-        let from = with_suffix(&place.path(), suffix);
+        let from = with_suffix(&temp.path(), suffix);
         fs::copy(from, with_suffix(&copy, suffix)).expect("copy it");
     }
     let reader = Reader::open(&copy).expect("open the copy");
@@ -227,15 +227,15 @@ fn what_is_in_the_log_is_seen_and_a_log_that_cannot_be_read_is_told() {
         read(&reader, &Query::default(), Order::OldestFirst).len(),
         3
     );
-    assert!(!reader.is_cut());
+    assert!(!reader.misses_newest());
     drop((reader, store));
-    // All is in the file now. A folder stands for a log that may not be read.
-    fs::copy(place.path(), &copy).expect("copy it");
+    // Everything is in the file now. A folder in place of the log stands for a log that cannot be read.
+    fs::copy(temp.path(), &copy).expect("copy it");
     let log = with_suffix(&copy, "-wal");
     fs::remove_file(&log).expect("remove the log");
-    fs::create_dir(&log).expect("make a folder");
+    fs::create_dir(&log).expect("create a folder");
     let reader = Reader::open(&copy).expect("open the copy");
-    assert!(reader.is_cut());
+    assert!(reader.misses_newest());
     assert_eq!(
         read(&reader, &Query::default(), Order::OldestFirst).len(),
         3
@@ -243,13 +243,13 @@ fn what_is_in_the_log_is_seen_and_a_log_that_cannot_be_read_is_told() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn file_that_cannot_be_read_is_an_error_that_says_what_to_do() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &spread(0..500));
     drop(store);
-    let whole = fs::read(place.path()).expect("read it");
-    let copy = place.folder.path().join("copy.db");
+    let whole = fs::read(temp.path()).expect("read it");
+    let copy = temp.folder.path().join("copy.db");
     let error = |bytes: &[u8]| {
         fs::write(&copy, bytes).expect("write it");
         let read = Reader::open(&copy).and_then(|reader| {
@@ -257,7 +257,7 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
                 Ok::<_, ReadError>(true)
             })
         });
-        read.expect_err("not a journal").to_string()
+        read.expect_err("not a history database").to_string()
     };
     let garbage = [
         &whole[..32 * 4096],
@@ -266,7 +266,7 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
     ]
     .concat();
     for damaged in [
-        &b"no database, and long enough to be told from an empty one"[..],
+        &b"not a database, and long enough not to pass for an empty one"[..],
         &garbage,
         &whole[..5000],
     ] {
@@ -276,15 +276,15 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
             "{error}"
         );
     }
-    assert!(error(b"").contains("there is no journal"));
-    let other = Connection::open(place.path()).expect("open");
+    assert!(error(b"").contains("no history database"));
+    let other = Connection::open(temp.path()).expect("open");
     other
         .pragma_update(None, "user_version", 9)
-        .expect("make it newer");
+        .expect("set the version");
     drop(other);
-    let newer = error(&fs::read(place.path()).expect("read it"));
-    assert!(newer.contains("1 is its version"), "{newer}");
-    let missing = Reader::open(&place.folder.path().join("nothing")).expect_err("nothing is there");
+    let newer = error(&fs::read(temp.path()).expect("read it"));
+    assert!(newer.contains("schema version 1"), "{newer}");
+    let missing = Reader::open(&temp.folder.path().join("nothing")).expect_err("no file");
     assert!(missing.to_string().contains("--state-dir"), "{missing}");
     if !rustix::process::geteuid().is_root() {
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o000)).expect("close it");
@@ -295,10 +295,10 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn default_query_and_filters_use_an_index() {
-    let place = Place::new();
-    let (store, _) = place.start();
+    let temp = TempHistory::new();
+    let (store, _) = temp.start();
     let plan = |filter: &str| -> String {
-        let connection = place.look();
+        let connection = temp.connect();
         let sql = format!(
             "EXPLAIN QUERY PLAN SELECT report FROM kills
              WHERE (time_ns, number) < (1, 1) AND time_ns BETWEEN 0 AND 1 {filter}

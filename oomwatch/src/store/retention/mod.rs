@@ -1,22 +1,32 @@
-//! The journal's bounds: what was told longest ago goes first, a little at a time. Kills that were not told and the state stay.
+//! Enforces the size and age bounds of the history: deletes the oldest delivered kills, in small steps. Undelivered kills and
+//! the state are never deleted.
 
 use rusqlite::params;
 
-use super::{Config, age::Now, error::StoreError};
-use crate::store::database::{Store, begin};
+use super::{Config, error::StoreError};
+use crate::{
+    store::database::{Store, begin},
+    sys::clock::ClockSample,
+};
 
-/// Rows that go at a time, at least.
+/// Rows deleted per step, unless the last batch wrote more than half of that.
 const STEP: i64 = 512;
-/// Free pages that the file may keep: 1 MiB.
+/// Free pages that stay in the file: 1 MiB.
 const MAX_FREE_PAGES: i64 = 256;
 
 impl Store {
-    /// Takes one step towards the bounds, no smaller than what was just written. Whether there is another to take.
-    pub fn prune(&mut self, config: &Config, written: usize, now: Now) -> Result<bool, StoreError> {
+    /// Deletes some rows beyond the bounds: up to 512, or up to twice as many as the last batch wrote. Returns whether to call
+    /// this again.
+    pub fn prune(
+        &mut self,
+        config: &Config,
+        written: usize,
+        now: ClockSample,
+    ) -> Result<bool, StoreError> {
         let step = STEP.max(i64::try_from(written).unwrap_or(STEP).saturating_mul(2));
         let is_too_large = self.bytes()? > config.max_bytes;
         let max_age = i64::try_from(config.max_age.as_nanos()).unwrap_or(i64::MAX);
-        let oldest_ns = self.age_ns(now).saturating_sub(max_age);
+        let oldest_ns = self.now_ns(now).saturating_sub(max_age);
         let cut_ns = if is_too_large { i64::MAX } else { oldest_ns };
         if !self.has_older_than(cut_ns)? {
             return Ok(false);
@@ -32,11 +42,11 @@ impl Store {
             )?
             .execute(params![step, cut_ns])?;
         transaction.commit()?;
-        self.give_back()?;
+        self.release_free_pages()?;
         Ok(removed > 0)
     }
 
-    /// Bytes of the file that are used.
+    /// Size of the file in bytes, free pages not counted.
     pub fn bytes(&mut self) -> Result<u64, StoreError> {
         let connection = self.connection();
         let number =
@@ -53,13 +63,13 @@ impl Store {
         Ok(find.query_row([cut_ns], |row| row.get(0))?)
     }
 
-    /// Gives free pages back to the file system, but for a few that are soon needed again.
-    fn give_back(&mut self) -> Result<(), StoreError> {
+    /// Returns free pages to the file system, except [`MAX_FREE_PAGES`] that are soon reused.
+    fn release_free_pages(&mut self) -> Result<(), StoreError> {
         let connection = self.connection();
         let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         let spare = free.saturating_sub(MAX_FREE_PAGES);
         if spare > 0 {
-            // Each step of it gives back one page.
+            // Each row of the result frees one page.
             let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({spare})"))?;
             let mut steps = vacuum.query([])?;
             while steps.next()?.is_some() {}

@@ -1,29 +1,29 @@
 use std::time::Duration;
 
 use super::{super::testing::*, *};
-use crate::store::Batch;
+use crate::{model::persist::clock::PersistentClock, store::Batch};
 
 fn prune_all(store: &mut Store, config: &Config, hours: i64) {
     let mut steps = 0;
     while store.prune(config, 0, now(hours)).expect("prune") {
         steps += 1;
-        assert!(steps < 1000, "it never ends");
+        assert!(steps < 1000, "pruning does not end");
     }
 }
 
-/// So that each has a row of its own.
+/// Kills ten seconds apart, so that each has a row of its own.
 fn spread(numbers: impl IntoIterator<Item = i64>) -> Batch {
-    told(kills(numbers.into_iter().map(|number| number * 10)))
+    delivered(kills(numbers.into_iter().map(|number| number * 10)))
 }
 
 #[test]
-fn what_is_too_old_goes_and_nothing_else() {
-    let place = Place::new();
+fn rows_that_are_too_old_are_deleted() {
+    let temp = TempHistory::new();
     let config = Config {
         max_age: Duration::from_hours(10),
-        ..place.config.clone()
+        ..temp.config.clone()
     };
-    let (mut store, _) = place.start();
+    let (mut store, _) = temp.start();
     for hours in [0, 5, 9] {
         let batch = pending(&spread(hours * 100..hours * 100 + 30));
         store.write(&batch, now(hours)).expect("write");
@@ -37,26 +37,27 @@ fn what_is_too_old_goes_and_nothing_else() {
 }
 
 #[test]
-fn calendar_that_jumps_wipes_nothing() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    let ahead = Now {
-        unix_ns: i64::MAX / 2,
+fn calendar_that_jumps_deletes_nothing() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    let ahead = ClockSample {
+        unix_ns: u64::MAX / 4,
         ..now(1)
     };
     write(&mut store, &spread(0..30));
     store
         .write(&pending(&spread(30..60)), ahead)
         .expect("write");
-    assert!(!store.prune(&place.config, 0, ahead).expect("prune"));
+    assert!(!store.prune(&temp.config, 0, ahead).expect("prune"));
     drop(store);
     let rebooted = identity("machine", "node-1", "boot-2");
-    let at_boot = Now {
+    let at_boot = ClockSample {
         boot_time_ns: 0,
-        unix_ns: i64::MAX,
+        unix_ns: u64::MAX / 2,
+        ..now(1)
     };
     let opened = Store::open(
-        &place.config,
+        &temp.config,
         &rebooted,
         crate::store::OpenMode::Start,
         at_boot,
@@ -65,21 +66,55 @@ fn calendar_that_jumps_wipes_nothing() {
     store
         .write(&pending(&spread(60..90)), at_boot)
         .expect("write");
-    assert!(!store.prune(&place.config, 0, at_boot).expect("prune"));
+    assert!(!store.prune(&temp.config, 0, at_boot).expect("prune"));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 90);
 }
 
 #[test]
-fn too_many_bytes_cost_the_oldest_and_the_file_shrinks() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn rows_keep_their_age_when_an_agent_with_another_clock_reopens_the_database() {
+    let temp = TempHistory::new();
+    let config = Config {
+        max_age: Duration::from_hours(10),
+        ..temp.config.clone()
+    };
+    let (mut store, _) = temp.start();
+    write(&mut store, &spread(0..30));
+    drop(store);
+    let years_ahead = ClockSample {
+        unix_ns: u64::MAX / 4,
+        ..now(5)
+    };
+    for sample in [years_ahead, now(5)] {
+        let clock = PersistentClock::restore(None, &temp.identity.boot_id, sample);
+        let opened = Store::open(
+            &config,
+            &temp.identity,
+            crate::store::OpenMode::Reopen(&clock),
+            sample,
+        );
+        let (mut store, _) = opened.expect("open");
+        store
+            .write(&pending(&Batch::default()), sample)
+            .expect("write");
+        assert!(!store.prune(&config, 0, now(10)).expect("prune"));
+        assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 30);
+    }
+    let (mut store, _) = temp.start();
+    prune_all(&mut store, &config, 12);
+    assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 0);
+}
+
+#[test]
+fn file_that_is_too_large_loses_its_oldest_rows_and_shrinks() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     for start in 0..20 {
         write(&mut store, &spread(start * 200..start * 200 + 200));
     }
     let before = store.bytes().expect("count");
     let config = Config {
         max_bytes: before / 2,
-        ..place.config.clone()
+        ..temp.config.clone()
     };
     prune_all(&mut store, &config, 1);
     let (after, rows) = (
@@ -101,9 +136,9 @@ fn too_many_bytes_cost_the_oldest_and_the_file_shrinks() {
 }
 
 #[test]
-fn open_kills_and_state_are_not_pruned() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn undelivered_kills_and_state_are_not_pruned() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let open = Batch {
         kills: kills(0..10),
         state: vec![change("who", "a", Some("1"))],
@@ -114,7 +149,7 @@ fn open_kills_and_state_are_not_pruned() {
     let config = Config {
         max_bytes: 0,
         max_age: Duration::ZERO,
-        ..place.config.clone()
+        ..temp.config.clone()
     };
     prune_all(&mut store, &config, 5000);
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 10);
@@ -122,13 +157,13 @@ fn open_kills_and_state_are_not_pruned() {
 }
 
 #[test]
-fn one_step_is_small_but_keeps_up_with_what_is_written() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn step_is_small_but_keeps_up_with_what_is_written() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &spread(0..3000));
     let config = Config {
         max_bytes: 0,
-        ..place.config.clone()
+        ..temp.config.clone()
     };
     assert!(store.prune(&config, 100, now(1)).expect("prune"));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 3000 - STEP);

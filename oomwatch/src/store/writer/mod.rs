@@ -1,4 +1,4 @@
-//! The thread that writes the journal, and what the rest has of it.
+//! The thread that writes the history database, and its handle.
 
 use std::{
     mem,
@@ -7,36 +7,37 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::{
     Answer, Batch, Config, Identity, Outcome, Provenance, Restored, Status, Ticket,
-    age::Now,
     error::StoreError,
-    pending::{Load, Pending},
-    row::nanoseconds,
+    meta::OpenMode,
+    pending::{Backlog, Pending},
 };
-use crate::store::database::{OpenMode, Store, Written};
-use crate::sys::{clock, error_chain::error_chain, privileges};
+use crate::store::database::{Store, Written};
+use crate::{
+    model::persist::clock::PersistentClock,
+    sys::{clock::ClockSample, error_chain::error_chain, privileges},
+};
 
-/// How often it is tried again to write.
+/// Interval between attempts to write.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often it is tried again to open a journal that is not there.
+/// Interval between attempts to open a database that cannot be used.
 const REOPEN: Duration = Duration::from_secs(10);
-/// A transaction that takes longer is told as a failure.
+/// A transaction that takes longer is reported as a failure.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Takes what is to be written. Without it, or with [`History::close`], the thread ends.
+/// Handle of the thread that writes the history database. The thread ends when this is dropped or closed.
 #[derive(Debug)]
 pub struct History {
     shared: Arc<Shared>,
     ended: oneshot::Receiver<()>,
 }
 
-/// What has become of what was to be written.
+/// Receives the outcomes of [`History::write`].
 #[derive(Debug)]
 pub struct Answers(mpsc::UnboundedReceiver<Answer>);
 
@@ -48,10 +49,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// What came, and what could not be written.
+    /// Batches that are not written yet.
     pending: Pending,
-    /// Something came since it was last taken.
-    has_news: bool,
+    /// A batch was added since the thread last took the queue.
+    is_changed: bool,
     is_closing: bool,
     ticket: u64,
     status: Status,
@@ -59,17 +60,19 @@ struct Queue {
 }
 
 impl History {
-    /// Opens the journal, reads what it holds, and begins to write. A journal that cannot be used is a state like others:
-    /// answers and status tell it.
+    /// Opens the database, reads what the agent resumes from, and starts the thread. A database that cannot be used is not an
+    /// error here: status and answers report it, and the thread retries.
     #[must_use]
     pub fn open(config: Config, identity: Identity) -> (Self, Answers, Restored) {
-        let opened = Store::open(&config, &identity, OpenMode::Start, now());
+        let now = ClockSample::now();
+        let opened = Store::open(&config, &identity, OpenMode::Start, now);
         let shared = Arc::new(Shared::default());
         let (answers, receiver) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let mut writer = Writer {
             shared: Arc::clone(&shared),
             config,
+            clock: PersistentClock::restore(None, &identity.boot_id, now),
             identity,
             store: None,
             opened: Instant::now(),
@@ -84,44 +87,46 @@ impl History {
             }
             Err(error) => {
                 writer.fail(&error);
-                let read = Store::restore_alone(&writer.config, &mut writer.identity);
-                read.unwrap_or(Restored {
-                    standing: Provenance::Unusable,
-                    open: Vec::new(),
+                let read = Store::restore_exclusive(&writer.config, &mut writer.identity, now);
+                read.unwrap_or_else(|| Restored {
+                    provenance: Provenance::Unusable,
+                    clock: writer.clock.clone(),
+                    undelivered: Vec::new(),
                     state: Vec::new(),
                 })
             }
         };
+        writer.clock = restored.clock.clone();
         let spawned = thread::Builder::new()
-            .name("journal".to_owned())
+            .name("history".to_owned())
             .spawn(move || {
                 privileges::drop_all_capabilities();
                 writer.run();
-                // Nobody may wait for it.
+                // Fails if the handle was dropped instead of closed.
                 let _ = end.send(());
             });
         if let Err(error) = spawned {
             shared.queue.lock().status.failure =
-                Some(format!("start the journal's thread: {error}"));
+                Some(format!("failed to start the history thread: {error}"));
         }
         (Self { shared, ended }, Answers(receiver), restored)
     }
 
-    /// Hands on what is to be written, and never waits.
+    /// Queues a batch. Never blocks on the disk.
     #[must_use]
     pub fn write(&self, batch: &Batch) -> Ticket {
         let mut queue = self.shared.queue.lock();
         queue.ticket += 1;
         let ticket = queue.ticket;
-        let load = queue.pending.add(ticket, batch);
-        queue.has_news = true;
-        queue.note(load);
+        let backlog = queue.pending.add(ticket, batch);
+        queue.is_changed = true;
+        queue.note(backlog);
         drop(queue);
         self.shared.wake.notify_one();
         Ticket(ticket)
     }
 
-    /// How it is.
+    /// The health of the database.
     #[must_use]
     pub fn status(&self) -> Status {
         let queue = self.shared.queue.lock();
@@ -129,15 +134,15 @@ impl History {
         let since = queue.writing_since.map(|since| since.elapsed());
         if let Some(since) = since.filter(|since| *since > SLOW) {
             let seconds = since.as_secs();
-            status.failure = Some(format!("a transaction has been under way for {seconds} s"));
+            status.failure = Some(format!("a transaction has been running for {seconds} s"));
         }
         status
     }
 
-    /// Writes what is waiting, if it can be written now, and closes the file.
+    /// Tries once to write what is queued, and closes the file.
     pub async fn close(mut self) {
         self.shared.end();
-        // An error says that there is no thread.
+        // Fails if the thread could not be started.
         let _ = (&mut self.ended).await;
     }
 }
@@ -149,7 +154,7 @@ impl Drop for History {
 }
 
 impl Answers {
-    /// The next; never comes once the journal is closed. Dropping this future loses none.
+    /// The next answer; pends forever once the database is closed. Cancel safe.
     pub async fn next(&mut self) -> Answer {
         match self.0.recv().await {
             Some(answer) => answer,
@@ -164,9 +169,9 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Waits for something to write, for a time at most, and takes all there is. Whether it is the last.
-    fn take(&self, at_most: Option<Duration>) -> (Pending, bool) {
-        let is_idle = |queue: &mut Queue| !queue.has_news && !queue.is_closing;
+    /// Waits until there is something to write, or for `at_most`, and takes the queue. Returns true with the last one.
+    fn wait(&self, at_most: Option<Duration>) -> (Pending, bool) {
+        let is_idle = |queue: &mut Queue| !queue.is_changed && !queue.is_closing;
         let mut queue = self.queue.lock();
         match at_most {
             None => self.wake.wait_while(&mut queue, is_idle),
@@ -174,21 +179,21 @@ impl Shared {
                 self.wake.wait_while_for(&mut queue, is_idle, time);
             }
         }
-        queue.has_news = false;
+        queue.is_changed = false;
         queue.writing_since = Some(Instant::now());
         (mem::take(&mut queue.pending), queue.is_closing)
     }
 }
 
 impl Queue {
-    fn note(&mut self, load: Load) {
-        let Load { kills, lost } = load;
-        self.status.waiting = kills;
-        if lost > 0 {
-            if self.status.lost == 0 {
-                error!("kills are given up that cannot be written to the journal");
+    fn note(&mut self, backlog: Backlog) {
+        let Backlog { kills, dropped } = backlog;
+        self.status.pending = kills;
+        if dropped > 0 {
+            if self.status.dropped == 0 {
+                error!("too many kills are waiting for the history database, dropping the oldest");
             }
-            self.status.lost += lost;
+            self.status.dropped += dropped;
         }
     }
 }
@@ -197,11 +202,12 @@ struct Writer {
     shared: Arc<Shared>,
     config: Config,
     identity: Identity,
+    clock: PersistentClock,
     store: Option<Store>,
-    /// When it was last tried to open it.
+    /// When the last attempt to open the database was made.
     opened: Instant,
     answers: mpsc::UnboundedSender<Answer>,
-    /// The newest batch that has an answer.
+    /// Number of the newest batch that has an answer.
     answered: u64,
 }
 
@@ -209,18 +215,20 @@ impl Writer {
     fn run(mut self) {
         let mut at_most = None;
         loop {
-            let (pending, is_last) = self.shared.take(at_most);
+            let (pending, is_last) = self.shared.wait(at_most);
             let is_due = is_last || self.store.is_some() || self.opened.elapsed() >= REOPEN;
             at_most = if pending.is_empty() {
                 self.prune(0)
             } else if !is_due {
-                Some(self.keep(pending))
+                Some(self.defer(pending))
             } else {
                 match self.write(&pending) {
-                    Ok((written, is_fresh)) => self.saved(&pending, written, is_fresh),
+                    Ok((written, needs_full_state)) => {
+                        self.saved(&pending, written, needs_full_state)
+                    }
                     Err(error) => {
                         self.fail(&error);
-                        Some(self.keep(pending))
+                        Some(self.defer(pending))
                     }
                 }
             };
@@ -231,80 +239,104 @@ impl Writer {
         }
     }
 
-    /// Writes it into the journal that there is, or else into a new one.
+    /// Writes to the open database, else to one that is opened or created now. Also returns whether all state is needed.
     fn write(&mut self, pending: &Pending) -> Result<(Written, bool), StoreError> {
-        let now = now();
-        let mut store = self.take_store(now)?;
-        let mut is_fresh = store.is_fresh();
+        let now = ClockSample::now();
+        let mut store = self.ready_store(now)?;
+        let mut needs_full_state = store.needs_full_state();
         let mut written = store.write(pending, now);
         if let Err(error @ StoreError::Damaged(_)) = &written {
             store = store.replace(error, &self.config, now)?;
-            is_fresh = store.is_fresh();
+            needs_full_state = store.needs_full_state();
             written = store.write(pending, now);
         }
-        // Whatever else the file system refuses may be well if the file is opened anew.
-        if matches!(written, Ok(_) | Err(StoreError::Later(_))) {
+        // Other errors may go away when the file is reopened.
+        if matches!(written, Ok(_) | Err(StoreError::Temporary(_))) {
             self.store = Some(store);
         }
-        Ok((written?, is_fresh))
+        Ok((written?, needs_full_state))
     }
 
-    fn take_store(&mut self, now: Now) -> Result<Store, StoreError> {
+    fn ready_store(&mut self, now: ClockSample) -> Result<Store, StoreError> {
         match self.store.take() {
             Some(store) if store.is_in_place() => return Ok(store),
-            Some(_) => warn!("the journal's file is gone or another: begin anew"),
+            Some(_) => warn!("the history database was removed or replaced, creating a new one"),
             None => {}
         }
         self.opened = Instant::now();
-        let opened = Store::open(&self.config, &self.identity, OpenMode::Resume, now);
+        let opened = Store::open(
+            &self.config,
+            &self.identity,
+            OpenMode::Reopen(&self.clock),
+            now,
+        );
         opened.map(|(store, _)| store)
     }
 
-    /// Says that it is written. How long to wait at most for more.
-    fn saved(&mut self, pending: &Pending, written: Written, is_fresh: bool) -> Option<Duration> {
-        let Written { known, refused } = written;
+    /// Reports a successful write. Returns how long to wait for the next batch.
+    fn saved(
+        &mut self,
+        pending: &Pending,
+        written: Written,
+        needs_full_state: bool,
+    ) -> Option<Duration> {
+        let Written {
+            duplicates,
+            refused,
+        } = written;
         let bytes = self.store.as_mut().and_then(|store| store.bytes().ok());
         let mut queue = self.shared.queue.lock();
         let status = &mut queue.status;
         if status.failure.take().is_some() {
-            info!("the journal is written again");
+            info!("the history database can be written again");
         }
         if refused > 0 {
             error!(
                 refused,
-                "there are more rows of state than the journal takes"
+                "too many rows of state for the history database, dropping some"
             );
-            status.lost += refused;
+            status.dropped += refused;
         }
         status.bytes = bytes.unwrap_or(status.bytes);
-        queue.status.waiting = queue.pending.kills();
+        queue.status.pending = queue.pending.kills();
         drop(queue);
-        self.answer(pending.ticket(), Outcome::Saved, known, is_fresh);
+        self.answer(
+            pending.ticket(),
+            Outcome::Saved,
+            duplicates,
+            needs_full_state,
+        );
         self.prune(pending.kills())
     }
 
-    /// Puts back what could not be written, before what came since. How long to wait at most.
-    fn keep(&mut self, mut pending: Pending) -> Duration {
+    /// Returns a batch that could not be written to the queue. Returns how long to wait for the next batch.
+    fn defer(&mut self, mut pending: Pending) -> Duration {
         let ticket = pending.ticket();
         let mut queue = self.shared.queue.lock();
-        let load = pending.extend(mem::take(&mut queue.pending));
+        let backlog = pending.extend(mem::take(&mut queue.pending));
         queue.pending = pending;
-        queue.note(load);
+        queue.note(backlog);
         drop(queue);
         if ticket > self.answered {
-            self.answer(ticket, Outcome::Kept, Vec::new(), false);
+            self.answer(ticket, Outcome::Deferred, Vec::new(), false);
         }
         RETRY
     }
 
-    fn answer(&mut self, ticket: u64, outcome: Outcome, known: Vec<String>, is_fresh: bool) {
+    fn answer(
+        &mut self,
+        ticket: u64,
+        outcome: Outcome,
+        duplicates: Vec<String>,
+        needs_full_state: bool,
+    ) {
         self.answered = ticket;
-        // Nobody may want to know.
+        // Fails if the receiver was dropped.
         let _ = self.answers.send(Answer {
             ticket: Ticket(ticket),
             outcome,
-            known,
-            is_fresh,
+            duplicates,
+            needs_full_state,
         });
     }
 
@@ -315,42 +347,37 @@ impl Writer {
         status.errors += 1;
         if status.failure.is_none() {
             error!(
-                journal = %self.config.folder.display(),
+                folder = %self.config.folder.display(),
                 error = text,
-                "the journal cannot be written: kills are kept in memory until it can"
+                "the history database cannot be written, keeping kills in memory"
             );
         }
         status.failure = Some(text);
     }
 
-    /// Keeps the bounds, a step at a time. How long to wait at most until the next.
+    /// Deletes a limited number of rows beyond the bounds. Returns how long to wait for the next batch before continuing.
     fn prune(&mut self, written: usize) -> Option<Duration> {
         let mut store = self.store.take()?;
-        match store.prune(&self.config, written, now()) {
+        match store.prune(&self.config, written, ClockSample::now()) {
             Ok(has_more) => {
                 self.store = Some(store);
                 return has_more.then_some(Duration::ZERO);
             }
             Err(error @ StoreError::Damaged(_)) => {
-                match store.replace(&error, &self.config, now()) {
+                match store.replace(&error, &self.config, ClockSample::now()) {
                     Ok(store) => self.store = Some(store),
                     Err(error) => self.fail(&error),
                 }
             }
             Err(error) => {
-                debug!(error = error_chain(&error), "prune the journal");
+                debug!(
+                    error = error_chain(&error),
+                    "failed to prune the history database"
+                );
                 self.store = Some(store);
             }
         }
         None
-    }
-}
-
-/// By the clocks that the journal needs.
-fn now() -> Now {
-    Now {
-        boot_time_ns: i64::try_from(clock::since_boot_ns()).unwrap_or(i64::MAX),
-        unix_ns: nanoseconds(Timestamp::now()),
     }
 }
 

@@ -2,78 +2,83 @@ use std::{fs, os::unix::fs::FileExt as _};
 
 use super::{super::testing::*, *};
 
-fn open(place: &Place) -> (History, Answers, Restored) {
-    History::open(place.config.clone(), place.identity.clone())
+fn open(temp: &TempHistory) -> (History, Answers, Restored) {
+    History::open(temp.config.clone(), temp.identity.clone())
 }
 
-/// The answers until one says that this is saved: what was known, and whether one was fresh.
+/// Waits until the batch is saved. Returns all duplicates, and whether an answer asked for the full state.
 async fn saved(answers: &mut Answers, ticket: Ticket) -> (Vec<String>, bool) {
-    let (mut all, mut is_any_fresh) = (Vec::new(), false);
+    let (mut all, mut needs_full) = (Vec::new(), false);
     loop {
         let Answer {
             ticket: up_to,
             outcome,
-            known,
-            is_fresh,
+            duplicates,
+            needs_full_state,
         } = answers.next().await;
-        all.extend(known);
-        is_any_fresh |= is_fresh;
+        all.extend(duplicates);
+        needs_full |= needs_full_state;
         if outcome == Outcome::Saved && up_to >= ticket {
-            return (all, is_any_fresh);
+            return (all, needs_full);
         }
     }
 }
 
-fn sum(place: &Place) -> i64 {
-    value(&place.look(), "SELECT coalesce(sum(kills), 0) FROM kills")
+fn sum(temp: &TempHistory) -> i64 {
+    value(&temp.connect(), "SELECT coalesce(sum(kills), 0) FROM kills")
 }
 
 #[tokio::test]
-async fn what_is_written_is_answered_and_there() {
-    let place = Place::new();
-    let (journal, mut answers, restored) = open(&place);
-    assert_eq!(restored.standing, Provenance::First);
-    let first = journal.write(&told(kills(0..5)));
+async fn batch_is_answered_once_it_is_in_the_file() {
+    let temp = TempHistory::new();
+    let (history, mut answers, restored) = open(&temp);
+    assert_eq!(restored.provenance, Provenance::First);
+    let first = history.write(&delivered(kills(0..5)));
     assert_eq!(saved(&mut answers, first).await, (Vec::new(), false));
-    assert_eq!(sum(&place), 5);
-    let second = journal.write(&told(kills(4..7)));
+    assert_eq!(sum(&temp), 5);
+    let second = history.write(&delivered(kills(4..7)));
     assert!(second > first);
     assert_eq!(saved(&mut answers, second).await, (ids(&kills([4])), false));
-    let status = journal.status();
+    let status = history.status();
     assert_eq!(
-        (status.failure, status.errors, status.lost, status.waiting),
+        (
+            status.failure,
+            status.errors,
+            status.dropped,
+            status.pending
+        ),
         (None, 0, 0, 0)
     );
     assert!(status.bytes > 4096, "{}", status.bytes);
-    journal.close().await;
-    assert_eq!(place.files(), ["oomwatch.db"]);
-    assert_eq!(sum(&place), 7);
+    history.close().await;
+    assert_eq!(temp.files(), ["oomwatch.db"]);
+    assert_eq!(sum(&temp), 7);
 }
 
 #[tokio::test]
-async fn what_waits_at_the_end_is_written() {
-    let place = Place::new();
-    let (journal, _answers, _) = open(&place);
+async fn closing_writes_what_is_queued() {
+    let temp = TempHistory::new();
+    let (history, _answers, _) = open(&temp);
     for number in 0..200 {
-        let _ = journal.write(&told(kills([number])));
+        let _ = history.write(&delivered(kills([number])));
     }
-    journal.close().await;
-    assert_eq!(sum(&place), 200);
+    history.close().await;
+    assert_eq!(sum(&temp), 200);
 }
 
 #[tokio::test]
-async fn what_comes_while_it_writes_is_one_transaction() {
-    let place = Place::new();
-    let (journal, mut answers, _) = open(&place);
-    let first = journal.write(&told(kills([0])));
+async fn batches_that_arrive_during_a_transaction_share_the_next() {
+    let temp = TempHistory::new();
+    let (history, mut answers, _) = open(&temp);
+    let first = history.write(&delivered(kills([0])));
     saved(&mut answers, first).await;
-    // Another has the file while these come.
-    let other = place.look();
+    // Another process locks the file while these arrive.
+    let other = temp.connect();
     other
         .execute_batch("BEGIN IMMEDIATE")
         .expect("lock the file");
     let tickets: Vec<Ticket> = (1..=100)
-        .map(|number| journal.write(&told(kills([number]))))
+        .map(|number| history.write(&delivered(kills([number]))))
         .collect();
     other.execute_batch("COMMIT").expect("unlock it");
     let mut seen = 0;
@@ -83,75 +88,75 @@ async fn what_comes_while_it_writes_is_one_transaction() {
             break;
         }
     }
-    // The one that met the lock, and the rest.
+    // The one that waited for the lock, and the rest.
     assert!(seen <= 2, "{seen} transactions");
-    assert_eq!(sum(&place), 101);
+    assert_eq!(sum(&temp), 101);
 }
 
 #[tokio::test]
-async fn folder_that_cannot_be_used_is_tried_again() {
-    let place = Place::new();
-    fs::write(&place.config.folder, "in the way").expect("make a file");
-    let (journal, mut answers, restored) = open(&place);
-    assert_eq!(restored.standing, Provenance::Unusable);
-    let why = journal.status().failure.expect("a failure");
+async fn folder_that_cannot_be_used_is_retried() {
+    let temp = TempHistory::new();
+    fs::write(&temp.config.folder, "in the way").expect("create a file");
+    let (history, mut answers, restored) = open(&temp);
+    assert_eq!(restored.provenance, Provenance::Unusable);
+    let why = history.status().failure.expect("a failure");
     assert!(
-        why.starts_with(&format!("use {}: ", place.config.folder.display())),
+        why.starts_with(&format!("failed to use {}: ", temp.config.folder.display())),
         "{why}"
     );
-    let ticket = journal.write(&told(kills(0..3)));
+    let ticket = history.write(&delivered(kills(0..3)));
     let answer = answers.next().await;
-    assert_eq!((answer.ticket, answer.outcome), (ticket, Outcome::Kept));
-    assert_eq!(journal.status().waiting, 3);
-    // The end does not wait for the time at which it would be tried again.
-    fs::remove_file(&place.config.folder).expect("make room");
-    journal.close().await;
+    assert_eq!((answer.ticket, answer.outcome), (ticket, Outcome::Deferred));
+    assert_eq!(history.status().pending, 3);
+    // Closing does not wait for the next retry.
+    fs::remove_file(&temp.config.folder).expect("make room");
+    history.close().await;
     let answer = answers.next().await;
     assert_eq!(
-        (answer.ticket, answer.outcome, answer.is_fresh),
+        (answer.ticket, answer.outcome, answer.needs_full_state),
         (ticket, Outcome::Saved, true)
     );
-    assert_eq!(sum(&place), 3);
+    assert_eq!(sum(&temp), 3);
 }
 
 #[tokio::test]
-async fn file_that_is_removed_is_made_anew_and_told() {
-    let place = Place::new();
-    let (journal, mut answers, _) = open(&place);
-    let ticket = journal.write(&told(kills([0])));
+async fn removed_file_is_recreated_and_all_state_is_asked_for() {
+    let temp = TempHistory::new();
+    let (history, mut answers, _) = open(&temp);
+    let ticket = history.write(&delivered(kills([0])));
     saved(&mut answers, ticket).await;
-    fs::remove_dir_all(&place.config.folder).expect("remove all");
-    let ticket = journal.write(&told(kills([1, 2])));
+    fs::remove_dir_all(&temp.config.folder).expect("remove all");
+    let ticket = history.write(&delivered(kills([1, 2])));
     assert_eq!(saved(&mut answers, ticket).await, (Vec::new(), true));
-    let ticket = journal.write(&told(kills([3])));
+    let ticket = history.write(&delivered(kills([3])));
     assert_eq!(saved(&mut answers, ticket).await, (Vec::new(), false));
-    assert_eq!(sum(&place), 3);
+    assert_eq!(sum(&temp), 3);
 }
 
 #[tokio::test]
-async fn damage_costs_no_kill_that_comes_then() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills(0..2000)));
+async fn kills_that_arrive_after_damage_are_kept() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills(0..2000)));
     drop(store);
-    let (journal, mut answers, _) = open(&place);
+    let (history, mut answers, _) = open(&temp);
     let file = fs::File::options()
         .write(true)
-        .open(place.path())
+        .open(temp.path())
         .expect("open");
-    let pages = file.metadata().expect("look at it").len() / 4096;
+    let pages = file.metadata().expect("read its metadata").len() / 4096;
     for page in 8..pages {
         file.write_all_at(&[0xa5; 4096], page * 4096)
             .expect("write garbage");
     }
-    let ticket = journal.write(&told(kills(5000..5100)));
+    let ticket = history.write(&delivered(kills(5000..5100)));
     assert_eq!(saved(&mut answers, ticket).await, (Vec::new(), true));
-    assert_eq!(sum(&place), 100);
-    assert_eq!(journal.status().failure, None);
-    journal.close().await;
-    let aside = place
+    assert_eq!(sum(&temp), 100);
+    assert_eq!(history.status().failure, None);
+    history.close().await;
+    let aside = temp
         .files()
         .into_iter()
         .find(|name| name.contains("damaged"));
-    assert!(aside.is_some(), "{:?}", place.files());
+    assert!(aside.is_some(), "{:?}", temp.files());
 }

@@ -8,7 +8,7 @@
 //!
 //! A record from before a suspend that is read after it is dated after the suspend.
 
-use crate::sys::clock::Moment;
+use crate::sys::clock::ClockSample;
 
 /// Largest drift between the two clocks, one part in this many. Real clocks drift less.
 const DRIFT: u64 = 1000;
@@ -29,7 +29,7 @@ struct MeasuredOffset {
 
 impl ClockOffset {
     /// Measures the offset on a record that was read now.
-    pub(super) fn measure(&mut self, stamp_ns: u64, now: &Moment) {
+    pub(super) fn measure(&mut self, stamp_ns: u64, now: &ClockSample) {
         let measured = i128::from(now.raw_ns) - i128::from(stamp_ns);
         let nanoseconds = match self.last {
             Some(last) => {
@@ -45,7 +45,7 @@ impl ClockOffset {
     }
 
     /// When a record was written, in nanoseconds since boot, never later than now; absent before the first measurement.
-    pub(super) fn boot_time_ns(&self, stamp_ns: u64, now: &Moment) -> Option<u64> {
+    pub(super) fn boot_time_ns(&self, stamp_ns: u64, now: &ClockSample) -> Option<u64> {
         let written_raw_ns = i128::from(stamp_ns) + self.last?.nanoseconds;
         let age = (i128::from(now.raw_ns) - written_raw_ns).max(0);
         let boot_time_ns = (i128::from(now.boot_time_ns) - age).max(0);

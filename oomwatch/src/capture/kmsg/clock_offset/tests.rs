@@ -40,11 +40,12 @@ impl Machine {
         self.stamp_ns += with(self.drift);
     }
 
-    fn now(&self) -> Moment {
-        Moment {
+    fn now(&self) -> ClockSample {
+        ClockSample {
             instant: Instant::now(),
             raw_ns: self.raw_ns,
             boot_time_ns: self.boot_time_ns,
+            unix_ns: 0,
         }
     }
 

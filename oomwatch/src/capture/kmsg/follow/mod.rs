@@ -13,7 +13,7 @@ use super::{
 use crate::capture::kmsg::{clock_offset::ClockOffset, fact_cache::FactCache};
 use crate::{
     model::kill::{Kill, Victim},
-    sys::clock::Moment,
+    sys::clock::ClockSample,
 };
 
 /// Follows the log of this boot.
@@ -42,7 +42,7 @@ impl Follower {
     }
 
     /// Adds the next record, which was read now. Returns the pending kill if this record completes it.
-    pub fn push(&mut self, record: &Record<'_>, now: &Moment) -> Option<LogItem> {
+    pub fn push(&mut self, record: &Record<'_>, now: &ClockSample) -> Option<LogItem> {
         if let Some(stamp) = record.stamp.boot_time_ns {
             self.clock_offset.measure(stamp, now);
         }
@@ -54,7 +54,7 @@ impl Follower {
     }
 
     /// The records that follow have been lost. Returns the pending kill.
-    pub fn interrupt(&mut self, now: &Moment) -> Option<LogItem> {
+    pub fn interrupt(&mut self, now: &ClockSample) -> Option<LogItem> {
         let item = self.assembler.interrupt();
         self.dated(item, now)
     }
@@ -67,7 +67,7 @@ impl Follower {
     }
 
     /// Returns the pending kill if its wait is over.
-    pub fn flush(&mut self, now: &Moment) -> Option<LogItem> {
+    pub fn flush(&mut self, now: &ClockSample) -> Option<LogItem> {
         self.flush_due().filter(|due| *due <= now.instant)?;
         let item = self.assembler.flush();
         self.dated(item, now)
@@ -91,7 +91,7 @@ impl Follower {
     }
 
     /// Updates the pending kill, and dates the one that is complete.
-    fn dated(&mut self, item: Option<LogItem>, now: &Moment) -> Option<LogItem> {
+    fn dated(&mut self, item: Option<LogItem>, now: &ClockSample) -> Option<LogItem> {
         let read = |number| match self.pending {
             Some((pending, read)) if pending == number => (number, read),
             _ => (number, now.instant),
@@ -113,7 +113,7 @@ impl Follower {
     }
 
     /// Sets the times of a kill. All kills of an incident have the same incident time, and none is earlier.
-    fn date(&mut self, kill: &mut LogKill, now: &Moment) {
+    fn date(&mut self, kill: &mut LogKill, now: &ClockSample) {
         let incident = match self.incident {
             Some((number, time)) if number == kill.incident_number => Some(time),
             _ => self.boot_time_ns(kill.incident, now),
@@ -127,7 +127,7 @@ impl Follower {
         };
     }
 
-    fn boot_time_ns(&self, stamp: Stamp, now: &Moment) -> Option<u64> {
+    fn boot_time_ns(&self, stamp: Stamp, now: &ClockSample) -> Option<u64> {
         self.clock_offset.boot_time_ns(stamp.boot_time_ns?, now)
     }
 }

@@ -28,12 +28,13 @@ impl Log {
         }
     }
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> ClockSample {
         let passed = self.stamp_ns + self.delay_ns;
-        Moment {
+        ClockSample {
             instant: self.started + Duration::from_nanos(passed),
             raw_ns: passed,
             boot_time_ns: AHEAD + passed,
+            unix_ns: 0,
         }
     }
 

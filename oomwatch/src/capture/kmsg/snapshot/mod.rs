@@ -17,7 +17,7 @@ use super::{
     record::Record,
 };
 use crate::capture::kmsg::{log_file::LogFileParser, snapshot_clock::SnapshotClock};
-use crate::sys::{clock::Moment, syslog};
+use crate::sys::{clock::ClockSample, syslog};
 
 /// Kills that are kept; the oldest are dropped.
 const MAX_ITEMS: usize = MAX_VICTIMS;
@@ -80,7 +80,7 @@ impl LogSnapshot {
             }
             builder.push(&record);
         }
-        Ok(builder.finish(Moment::now()))
+        Ok(builder.finish(ClockSample::now()))
     }
 
     fn from_syslog(path: &Path) -> Result<Self, SnapshotError> {
@@ -89,12 +89,12 @@ impl LogSnapshot {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self::from_text(&text[..length], Moment::now()))
+        Ok(Self::from_text(&text[..length], ClockSample::now()))
     }
 
     /// Parses the text that `syslog(2)` returned now.
     #[must_use]
-    pub fn from_text(text: &[u8], now: Moment) -> Self {
+    pub fn from_text(text: &[u8], now: ClockSample) -> Self {
         let mut builder = SnapshotBuilder::new();
         let mut parser = LogFileParser::new(Offset::UTC, Timestamp::UNIX_EPOCH);
         // Every line begins with its priority; a line without one is not a record.
@@ -141,7 +141,7 @@ impl SnapshotBuilder {
         self.items.extend(item);
     }
 
-    fn finish(mut self, now: Moment) -> LogSnapshot {
+    fn finish(mut self, now: ClockSample) -> LogSnapshot {
         self.interrupt();
         LogSnapshot {
             items: self.items,

@@ -5,11 +5,12 @@ use crate::capture::kmsg::testing::{at, invoked, killed, oom_kill};
 
 const KMSG: &str = "/dev/kmsg";
 
-fn now() -> Moment {
-    Moment {
+fn now() -> ClockSample {
+    ClockSample {
         instant: Instant::now(),
         raw_ns: 100_000_000_000,
         boot_time_ns: 100_000_000_000,
+        unix_ns: 0,
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::kill::{Kill, Victim},
-    sys::clock::Moment,
+    sys::clock::ClockSample,
 };
 
 /// Records read per call, so that a flood of them does not block the event loop. A log of default size holds fewer
@@ -57,7 +57,7 @@ impl LogTail {
             let Some((record, losses)) = self.reader.next_after_losses()? else {
                 return Ok(Drained::Empty);
             };
-            let now = Moment::now();
+            let now = ClockSample::now();
             if self.losses != losses {
                 self.losses = losses;
                 self.follower.interrupt(&now).map(&mut handle);
@@ -76,14 +76,14 @@ impl LogTail {
     /// Like [`LogTail::drain`], and passes on the pending kill if its wait is over.
     pub fn flush(&mut self, mut handle: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         let drained = self.drain(&mut handle)?;
-        self.follower.flush(&Moment::now()).map(handle);
+        self.follower.flush(&ClockSample::now()).map(handle);
         Ok(drained)
     }
 
     /// Like [`LogTail::drain`], and passes on the pending kill without waiting for a group line.
     pub fn drain_all(&mut self, mut handle: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
         let drained = self.drain(&mut handle)?;
-        self.follower.interrupt(&Moment::now()).map(handle);
+        self.follower.interrupt(&ClockSample::now()).map(handle);
         Ok(drained)
     }
 

@@ -1,71 +1,68 @@
-//! The journal's clock: nanoseconds that go on over restarts and reboots, and never go back.
+//! A clock that survives restarts and reboots: nanoseconds that never go back. Pure.
 //!
-//! Within a boot it is the time since boot and a constant: a calendar that is set changes nothing, and suspend counts. At the
-//! first start it is the calendar's time. After a reboot it goes on from what it last was by as much as the calendar has gone
-//! on, and by no less than the new boot lasts: a calendar that was set back cannot stop it. One that was set far ahead brings it
-//! far ahead, so that what waits to be told counts as old; it has no other way to know how long the machine was off.
+//! Within a boot it advances with the time since boot, suspend included, so setting the calendar has no effect. It starts at the
+//! calendar's time. After a reboot it continues from its last saved value plus the time that the machine was off, which only
+//! the calendar tells: at least the time since the new boot, and otherwise at most a day, so that a calendar set years ahead
+//! does not make everything a year old.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        persist::{self, Change, Entry},
-        report::{Host, Report},
+        persist,
+        report::{Report, boot_prefix},
     },
     sys::clock::ClockSample,
 };
 
-const PART: &str = "clock";
-/// Boots whose kills may still have to be told: one, unless the agent did not live for long in several.
+/// Number of boots whose kills can still be dated. Undelivered kills are of the last boot, unless several boots were short.
 const BOOTS: usize = 8;
+/// Maximum advance by the calendar between two boots.
+const MAX_OFF_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
-/// The journal's clock, on this boot.
+/// The clock on this boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistentClock {
-    /// Newest last.
+    /// The newest last.
     boots: Vec<Boot>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Boot {
-    /// As ids of its kills begin.
+    /// The prefix of the ids of its kills.
     id: String,
-    /// What comes on top of the time since boot.
+    /// The clock's value at boot.
     offset_ns: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct SavedClock {
     boots: Vec<Boot>,
-    /// The same moment by both.
+    /// The clock and the calendar at the same time.
     clock_ns: u64,
     unix_ns: u64,
 }
 
 impl PersistentClock {
-    /// Goes on where it was saved; begins, if it was not.
+    /// Continues a clock saved by [`PersistentClock::to_json`], or starts one if `saved` is absent or malformed.
     #[must_use]
-    pub fn restore(entries: &[Entry], host: &Host, now: ClockSample) -> Self {
-        let mut saved = persist::read::<Saved>(entries, PART, PART);
-        let Some(saved) = saved.find_map(|(_, saved)| saved) else {
-            let offset_ns = now.unix_ns.saturating_sub(now.boot_time_ns);
-            let id = host.boot().to_owned();
-            return Self {
-                boots: vec![Boot { id, offset_ns }],
-            };
-        };
-        let Saved {
+    pub fn restore(saved: Option<&str>, boot_id: &str, now: ClockSample) -> Self {
+        let id = boot_prefix(boot_id).to_owned();
+        let Some(SavedClock {
             mut boots,
             clock_ns,
             unix_ns,
-        } = saved;
-        let is_this = |boot: &Boot| boot.id == host.boot();
-        if !boots.last().is_some_and(is_this) {
-            let elapsed_ns = now.unix_ns.saturating_sub(unix_ns).max(now.boot_time_ns);
-            let id = host.boot().to_owned();
+        }) = saved.and_then(|json| serde_json::from_str(json).ok())
+        else {
+            let offset_ns = now.unix_ns.saturating_sub(now.boot_time_ns);
+            let boots = vec![Boot { id, offset_ns }];
+            return Self { boots };
+        };
+        if boots.last().is_none_or(|boot| boot.id != id) {
+            let off_ns = now.unix_ns.saturating_sub(unix_ns).min(MAX_OFF_NS);
             let offset_ns = clock_ns
-                .saturating_add(elapsed_ns)
+                .saturating_add(off_ns.max(now.boot_time_ns))
                 .saturating_sub(now.boot_time_ns);
             boots.push(Boot { id, offset_ns });
         }
@@ -74,15 +71,15 @@ impl PersistentClock {
         Self { boots }
     }
 
-    /// What it shows at a time since this boot.
+    /// The clock's value at a time since this boot, in nanoseconds.
     #[must_use]
     pub fn at_ns(&self, boot_time_ns: u64) -> u64 {
         let offset_ns = self.boots.last().map_or(0, |boot| boot.offset_ns);
         boot_time_ns.saturating_add(offset_ns)
     }
 
-    /// What it showed at a kill, of this boot or an earlier one: the same whenever it is asked, unless that boot is forgotten.
-    /// Then the calendar tells; and the kill is from before this boot.
+    /// The clock's value at a kill of this boot or an earlier one, in nanoseconds. It does not depend on `now`, unless the
+    /// kill's boot is unknown: then it is estimated by the calendar, and is before this boot.
     #[must_use]
     pub fn of_kill_ns(&self, report: &Report, now: ClockSample) -> u64 {
         let boot = self.boots.iter().find(|boot| boot.id == report.boot());
@@ -100,15 +97,14 @@ impl PersistentClock {
         }
     }
 
-    /// To be saved with all that has its times.
+    /// The clock as JSON, for [`PersistentClock::restore`]. To be saved in one transaction with the times it gave.
     #[must_use]
-    pub fn change(&self, now: ClockSample) -> Change {
-        let saved = Saved {
+    pub fn to_json(&self, now: ClockSample) -> String {
+        persist::to_json(&SavedClock {
             boots: self.boots.clone(),
             clock_ns: self.at_ns(now.boot_time_ns),
             unix_ns: now.unix_ns,
-        };
-        Change::new(PART, PART.to_owned(), Some(&saved))
+        })
     }
 }
 

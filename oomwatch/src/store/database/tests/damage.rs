@@ -1,4 +1,4 @@
-//! Files that are not as they were written.
+//! Damaged files, and files of other programs and versions.
 
 use std::{fs, os::unix::fs::FileExt as _};
 
@@ -6,112 +6,110 @@ use super::*;
 
 const PAGE: u64 = 4096;
 
-/// Starts, which sets a file aside; how it is called then.
-fn started_anew(place: &Place) -> Vec<String> {
-    let before = fs::read(place.path()).expect("read the file");
-    let (mut store, restored) = place.start();
-    assert_eq!(restored.standing, Provenance::Replaced);
-    assert!(restored.open.is_empty() && restored.state.is_empty());
-    let aside = place.files().into_iter().filter(|name| {
-        let path = place.config.folder.join(name);
+/// Opens a database that cannot be used, which moves it away. Returns the new name.
+fn start_replaces(temp: &TempHistory) -> Vec<String> {
+    let before = fs::read(temp.path()).expect("read the file");
+    let (mut store, restored) = temp.start();
+    assert_eq!(restored.provenance, Provenance::Replaced);
+    assert!(restored.undelivered.is_empty() && restored.state.is_empty());
+    let aside = temp.files().into_iter().filter(|name| {
+        let path = temp.config.folder.join(name);
         name.starts_with("oomwatch.db.") && fs::read(path).expect("read it") == before
     });
     let aside: Vec<String> = aside.collect();
-    assert_eq!(aside.len(), 1, "{:?}", place.files());
-    // Until something is written it is told again.
+    assert_eq!(aside.len(), 1, "{:?}", temp.files());
+    // The provenance stays the same until something is written.
     drop(store);
-    let (again, restored) = place.start();
-    assert_eq!(restored.standing, Provenance::Replaced);
+    let (again, restored) = temp.start();
+    assert_eq!(restored.provenance, Provenance::Replaced);
     store = again;
-    write(&mut store, &told(kills([100])));
+    write(&mut store, &delivered(kills([100])));
     drop(store);
-    assert_eq!(place.start().1.standing, Provenance::SameBoot);
+    assert_eq!(temp.start().1.provenance, Provenance::SameBoot);
     aside
 }
 
-/// A journal that was closed.
-fn closed(number: i64) -> Place {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills(0..number)));
+/// A database with kills that was closed.
+fn closed(number: i64) -> TempHistory {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills(0..number)));
     drop(store);
-    place
+    temp
 }
 
 #[test]
-fn what_is_no_database_is_set_aside() {
+fn file_that_is_not_a_database_is_moved_away() {
     let second = now(0).unix_ns / 1_000_000_000;
     for bytes in [
         &b"not a database, but long enough for its header. ".repeat(9)[..],
         b"short",
     ] {
-        let place = Place::new();
-        fs::create_dir(&place.config.folder).expect("make the folder");
-        fs::write(place.path(), bytes).expect("write it");
+        let temp = TempHistory::new();
+        fs::create_dir(&temp.config.folder).expect("create the folder");
+        fs::write(temp.path(), bytes).expect("write it");
         assert_eq!(
-            started_anew(&place),
+            start_replaces(&temp),
             [format!("oomwatch.db.damaged-{second}")]
         );
     }
 }
 
 #[test]
-fn other_programs_database_is_set_aside() {
-    let place = Place::new();
-    fs::create_dir(&place.config.folder).expect("make the folder");
-    place
-        .look()
+fn database_of_another_program_is_moved_away() {
+    let temp = TempHistory::new();
+    fs::create_dir(&temp.config.folder).expect("create the folder");
+    temp.connect()
         .execute_batch("CREATE TABLE t (a)")
         .expect("make it");
-    started_anew(&place);
+    start_replaces(&temp);
 }
 
 #[test]
-fn truncated_file_is_set_aside() {
-    let place = closed(200);
+fn truncated_file_is_moved_away() {
+    let temp = closed(200);
     let file = fs::File::options()
         .write(true)
-        .open(place.path())
+        .open(temp.path())
         .expect("open");
     file.set_len(PAGE * 3 + 100).expect("truncate it");
-    started_anew(&place);
+    start_replaces(&temp);
 }
 
 #[test]
-fn garbage_where_the_tables_are_told_is_set_aside() {
-    let place = closed(10);
+fn file_with_garbage_in_its_schema_is_moved_away() {
+    let temp = closed(10);
     let file = fs::File::options()
         .write(true)
-        .open(place.path())
+        .open(temp.path())
         .expect("open");
     file.write_all_at(&[0xa5; 2048], 1024)
         .expect("write garbage");
-    started_anew(&place);
+    start_replaces(&temp);
 }
 
 #[test]
-fn journal_of_a_newer_version_is_set_aside_whole() {
-    let place = closed(3);
-    place
-        .look()
+fn database_of_a_newer_version_is_moved_away_unchanged() {
+    let temp = closed(3);
+    temp.connect()
         .pragma_update(None, "user_version", 7)
-        .expect("make it newer");
-    assert_eq!(started_anew(&place), ["oomwatch.db.version-7"]);
-    let aside = place.config.folder.join("oomwatch.db.version-7");
+        .expect("set the version");
+    assert_eq!(start_replaces(&temp), ["oomwatch.db.version-7"]);
+    let aside = temp.config.folder.join("oomwatch.db.version-7");
     let connection = Connection::open(aside).expect("open it");
     assert_eq!(value::<i64>(&connection, "SELECT count(*) FROM kills"), 3);
 }
 
 #[test]
 fn two_damaged_files_are_kept() {
-    let place = Place::new();
+    let temp = TempHistory::new();
     for round in 0..4 {
-        let (mut store, _) = place.start();
-        write(&mut store, &told(kills([round])));
+        let (mut store, _) = temp.start();
+        write(&mut store, &delivered(kills([round])));
         drop(store);
-        fs::write(place.path(), format!("damage {round}")).expect("damage it");
-        fs::write(files::with_suffix(&place.path(), "-wal"), "log").expect("a log");
-        place.start();
+        fs::write(temp.path(), format!("damage {round}")).expect("damage it");
+        fs::write(files::with_suffix(&temp.path(), "-wal"), "log").expect("a log");
+        temp.start();
     }
     let second = now(0).unix_ns / 1_000_000_000;
     let kept = [2, 3].map(|round| format!("oomwatch.db.damaged-{}", second + round));
@@ -119,89 +117,94 @@ fn two_damaged_files_are_kept() {
         .iter()
         .flat_map(|name| [name.clone(), format!("{name}-wal")])
         .collect();
-    let files: Vec<String> = place
+    let files: Vec<String> = temp
         .files()
         .into_iter()
         .filter(|name| name.contains("damaged"))
         .collect();
     assert_eq!(files, kept);
-    let newest = fs::read_to_string(place.config.folder.join(&kept[2])).expect("read it");
+    let newest = fs::read_to_string(temp.config.folder.join(&kept[2])).expect("read it");
     assert_eq!(newest, "damage 3");
 }
 
 #[test]
-fn damage_that_is_met_on_the_way_is_told_as_that() {
-    let place = closed(2000);
-    let (mut store, _) = place.start();
+fn damage_met_while_writing_is_reported_as_damage() {
+    let temp = closed(2000);
+    let (mut store, _) = temp.start();
     let file = fs::File::options()
         .write(true)
-        .open(place.path())
+        .open(temp.path())
         .expect("open");
-    let pages = file.metadata().expect("look at it").len() / PAGE;
+    let pages = file.metadata().expect("read its metadata").len() / PAGE;
     for page in 8..pages {
         file.write_all_at(&[0xa5; 4096], page * PAGE)
             .expect("write garbage");
     }
     let batch = Batch {
         state: vec![change("cursor", "a", Some("1"))],
-        ..told(kills(5000..5100))
+        ..delivered(kills(5000..5100))
     };
     let error = store.write(&pending(&batch), now(1)).expect_err("garbage");
     assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
     let mut store = store
-        .replace(&error, &place.config, now(1))
-        .expect("begin anew");
-    assert!(store.is_fresh());
+        .replace(&error, &temp.config, now(1))
+        .expect("replace it");
+    assert!(store.needs_full_state());
     write(&mut store, &batch);
     assert_eq!(count(&mut store, "SELECT sum(kills) FROM kills"), 100);
     assert!(
-        place
-            .files()
+        temp.files()
             .iter()
             .any(|name| name.starts_with("oomwatch.db.damaged-"))
     );
 }
 
 #[test]
-fn new_file_that_is_damaged_at_once_takes_no_older_ones_place() {
-    let place = Place::new();
-    let (store, _) = place.start();
-    let error = StoreError::Damaged("a bug of ours".into());
+fn new_file_without_rows_is_removed_instead_of_moved_away() {
+    let temp = TempHistory::new();
+    let (store, _) = temp.start();
+    let error = StoreError::Damaged("a bug of oomwatch".into());
     let store = store
-        .replace(&error, &place.config, now(1))
-        .expect("begin anew");
+        .replace(&error, &temp.config, now(1))
+        .expect("replace it");
     drop(store);
-    assert_eq!(place.files(), ["oomwatch.db"]);
+    assert_eq!(temp.files(), ["oomwatch.db"]);
 }
 
 #[test]
-fn kill_that_cannot_be_read_is_left_to_the_history() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn kill_that_cannot_be_decoded_is_marked_as_delivered() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &named(&[1, 2]));
     crate::store::testing::execute(&mut store, "UPDATE kills SET report = '{' WHERE number = 1");
     drop(store);
     for _ in 0..2 {
-        assert_eq!(place.start().1.open, [(RowState::Named, kill(2))]);
+        assert_eq!(temp.start().1.undelivered, [(RowState::Named, kill(2))]);
     }
-    let told: i64 = value(&place.look(), "SELECT count(*) FROM kills WHERE state = 2");
-    assert_eq!(told, 1);
+    let delivered: i64 = value(
+        &temp.connect(),
+        "SELECT count(*) FROM kills WHERE state = 2",
+    );
+    assert_eq!(delivered, 1);
 }
 
 #[test]
-fn folder_that_cannot_be_made_is_an_error_that_names_it() {
-    let mut place = Place::new();
-    fs::write(&place.config.folder, "a file").expect("a file in its place");
-    place.config.folder.push("below");
-    let error = Store::open(&place.config, &place.identity, OpenMode::Start, now(0));
+fn folder_that_cannot_be_created_is_an_error_with_its_path() {
+    let mut temp = TempHistory::new();
+    fs::write(&temp.config.folder, "a file").expect("a file in its temp");
+    temp.config.folder.push("below");
+    let error = Store::open(&temp.config, &temp.identity, OpenMode::Start, now(0));
     let error = error.expect_err("no folder").to_string();
-    assert_eq!(error, format!("use {}", place.config.folder.display()));
+    assert_eq!(
+        error,
+        format!("failed to use {}", temp.config.folder.display())
+    );
 }
 
 #[test]
-fn full_disk_is_tried_again_and_nothing_is_half_written() {
-    let place = closed(1);
-    let (mut store, _) = place.start();
+fn write_to_a_full_disk_is_a_temporary_error_and_changes_nothing() {
+    let temp = closed(1);
+    let (mut store, _) = temp.start();
     let pages: i64 = value(store.connection(), "PRAGMA page_count");
     let bound = |store: &mut Store, pages: i64| {
         store
@@ -210,9 +213,9 @@ fn full_disk_is_tried_again_and_nothing_is_half_written() {
             .expect("bound the file");
     };
     bound(&mut store, pages + 2);
-    let batch = told(kills(1..=500));
+    let batch = delivered(kills(1..=500));
     let error = store.write(&pending(&batch), now(1)).expect_err("full");
-    assert!(matches!(error, StoreError::Later(_)), "{error:?}");
+    assert!(matches!(error, StoreError::Temporary(_)), "{error:?}");
     assert_eq!(count(&mut store, "SELECT sum(kills) FROM kills"), 1);
     bound(&mut store, 1_000_000);
     write(&mut store, &batch);

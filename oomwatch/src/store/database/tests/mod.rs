@@ -5,7 +5,8 @@ use crate::{
     store::{
         Batch,
         testing::{
-            Place, change, count, identity, ids, kill, kills, now, pending, told, value, write,
+            TempHistory, change, count, delivered, identity, ids, kill, kills, now, pending, value,
+            write,
         },
     },
     testing::gap_report,
@@ -29,10 +30,10 @@ fn named(numbers: &[i64]) -> Batch {
 }
 
 #[test]
-fn kills_that_were_not_told_are_open_at_the_next_start() {
-    let place = Place::new();
-    let (mut store, restored) = place.start();
-    assert_eq!(restored.standing, Provenance::First);
+fn undelivered_kills_are_restored_at_the_next_start() {
+    let temp = TempHistory::new();
+    let (mut store, restored) = temp.start();
+    assert_eq!(restored.provenance, Provenance::First);
     let seen = Batch {
         kills: kills(1..=5),
         ..Batch::default()
@@ -41,42 +42,42 @@ fn kills_that_were_not_told_are_open_at_the_next_start() {
     write(&mut store, &named(&[4, 2]));
     write(&mut store, &named(&[1]));
     let mine = Batch {
-        told: ids(&kills([2])),
+        delivered: ids(&kills([2])),
         ..Batch::default()
     };
     write(&mut store, &mine);
     drop(store);
-    let (_, restored) = place.start();
-    assert_eq!(restored.standing, Provenance::SameBoot);
+    let (_, restored) = temp.start();
+    assert_eq!(restored.provenance, Provenance::SameBoot);
     let expected = [
         (RowState::Named, kill(4)),
         (RowState::Named, kill(1)),
         (RowState::New, kill(3)),
         (RowState::New, kill(5)),
     ];
-    assert_eq!(restored.open, expected);
+    assert_eq!(restored.undelivered, expected);
 }
 
 #[test]
-fn turns_go_on_behind_those_of_the_run_before() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn sequence_numbers_continue_after_a_restart() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &named(&[3]));
     drop(store);
-    let (mut store, _) = place.start();
+    let (mut store, _) = temp.start();
     write(&mut store, &named(&[1]));
     drop(store);
-    let (_, restored) = place.start();
+    let (_, restored) = temp.start();
     assert_eq!(
-        restored.open,
+        restored.undelivered,
         [(RowState::Named, kill(3)), (RowState::Named, kill(1))]
     );
 }
 
 #[test]
-fn names_replace_the_bare_kill() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn names_replace_the_kill_without_names() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let mut bare = kill(1);
     bare.pod = None;
     let seen = Batch {
@@ -92,29 +93,29 @@ fn names_replace_the_bare_kill() {
     let pod: String = value(store.connection(), "SELECT pod FROM kills");
     assert_eq!(pod, "cart-0");
     drop(store);
-    assert_eq!(place.start().1.open, [(RowState::Named, kill(1))]);
+    assert_eq!(temp.start().1.undelivered, [(RowState::Named, kill(1))]);
 }
 
 #[test]
-fn kill_that_is_there_is_known_and_stays_as_it_is() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills([1])));
+fn kill_that_is_in_the_database_is_a_duplicate_and_unchanged() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills([1])));
     let again = Batch {
         kills: kills([1, 2]),
         ..named(&[1])
     };
     let written = write(&mut store, &again);
-    assert_eq!(written.known, ids(&kills([1])));
+    assert_eq!(written.duplicates, ids(&kills([1])));
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 2);
     drop(store);
-    assert_eq!(place.start().1.open, [(RowState::New, kill(2))]);
+    assert_eq!(temp.start().1.undelivered, [(RowState::New, kill(2))]);
 }
 
 #[test]
-fn gap_is_one_row_however_often_it_comes() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn repeated_gap_is_one_row() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let batch = Batch {
         gaps: vec![gap_report()],
         ..Batch::default()
@@ -131,9 +132,9 @@ fn gap_is_one_row_however_often_it_comes() {
 }
 
 #[test]
-fn state_is_as_it_was_last_changed() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn state_is_restored_as_last_changed() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let batch = |state: Vec<_>| Batch {
         state,
         ..Batch::default()
@@ -152,18 +153,18 @@ fn state_is_as_it_was_last_changed() {
             change("who", "a", Some("2")),
             change("who", "a", Some("3")),
             change("who", "b", None),
-            change("who", "nobody", None),
+            change("who", "missing", None),
         ]),
     );
     drop(store);
-    let state = place.start().1.state;
+    let state = temp.start().1.state;
     assert_eq!(state, [entry("audit", "a", "1"), entry("who", "a", "3")]);
 }
 
 #[test]
 fn rows_of_a_part_are_bounded() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let rows = MAX_STATE_ROWS + 3;
     let state = (0..rows).map(|key| change("who", &key.to_string(), Some("1")));
     let batch = Batch {
@@ -191,9 +192,9 @@ fn rows_of_a_part_are_bounded() {
 }
 
 #[test]
-fn all_of_a_batch_is_written_or_nothing() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+fn batch_is_written_completely_or_not_at_all() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     write(&mut store, &named(&[1]));
     store
         .connection()
@@ -203,7 +204,7 @@ fn all_of_a_batch_is_written_or_nothing() {
         .expect("make a trigger");
     let batch = Batch {
         state: vec![change("cursor", "a", Some("1"))],
-        ..told(kills(2..9))
+        ..delivered(kills(2..9))
     };
     store
         .write(&pending(&batch), now(1))
@@ -217,10 +218,10 @@ fn all_of_a_batch_is_written_or_nothing() {
     assert_eq!(count(&mut store, "SELECT count(*) FROM kills"), 8);
 }
 
-/// A journal with an open kill and state of two parts.
-fn left_behind() -> Place {
-    let place = Place::new();
-    let (mut store, _) = place.start();
+/// A database with an undelivered kill and two parts of state.
+fn left_behind() -> TempHistory {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
     let batch = Batch {
         state: vec![
             change("cursor", "a", Some("1")),
@@ -229,41 +230,41 @@ fn left_behind() -> Place {
         ..named(&[1])
     };
     write(&mut store, &batch);
-    place
+    temp
 }
 
 #[test]
-fn reboot_voids_the_state_of_the_boot_alone() {
-    let place = left_behind();
+fn reboot_voids_only_the_state_of_the_boot() {
+    let temp = left_behind();
     let rebooted = identity("machine", "node-1", "boot-2");
-    // As often as nothing is written.
+    // The same at each start until something is written.
     for _ in 0..2 {
-        let (_, restored) = place.start_as(&rebooted);
-        assert_eq!(restored.standing, Provenance::Rebooted);
+        let (_, restored) = temp.start_as(&rebooted);
+        assert_eq!(restored.provenance, Provenance::Rebooted);
         assert_eq!(restored.state, [entry("who", "a", "1")]);
-        assert_eq!(restored.open, [(RowState::Named, kill(1))]);
+        assert_eq!(restored.undelivered, [(RowState::Named, kill(1))]);
     }
-    let (mut store, _) = place.start_as(&rebooted);
+    let (mut store, _) = temp.start_as(&rebooted);
     write(&mut store, &Batch::default());
     drop(store);
-    let (_, restored) = place.start_as(&rebooted);
-    assert_eq!(restored.standing, Provenance::SameBoot);
+    let (_, restored) = temp.start_as(&rebooted);
+    assert_eq!(restored.provenance, Provenance::SameBoot);
     assert_eq!(restored.state, [entry("who", "a", "1")]);
 }
 
 #[test]
-fn another_machine_or_node_has_the_history_alone() {
+fn another_machine_or_node_gets_the_history_without_the_state() {
     for other in [
         identity("machine", "node-2", "boot-1"),
         identity("clone", "node-1", "boot-1"),
     ] {
-        let place = left_behind();
+        let temp = left_behind();
         for _ in 0..2 {
-            let (_, restored) = place.start_as(&other);
-            assert_eq!(restored.standing, Provenance::Other);
-            assert!(restored.state.is_empty() && restored.open.is_empty());
+            let (_, restored) = temp.start_as(&other);
+            assert_eq!(restored.provenance, Provenance::Other);
+            assert!(restored.state.is_empty() && restored.undelivered.is_empty());
         }
-        let (mut store, _) = place.start_as(&other);
+        let (mut store, _) = temp.start_as(&other);
         write(&mut store, &Batch::default());
         assert_eq!(
             count(&mut store, "SELECT count(*) FROM kills WHERE state = 2"),
@@ -271,25 +272,26 @@ fn another_machine_or_node_has_the_history_alone() {
         );
         assert_eq!(count(&mut store, "SELECT count(*) FROM state"), 0);
         drop(store);
-        assert_eq!(place.start_as(&other).1.standing, Provenance::SameBoot);
+        assert_eq!(temp.start_as(&other).1.provenance, Provenance::SameBoot);
     }
 }
 
 #[test]
-fn agent_that_comes_to_a_journal_late_goes_on_only_from_its_own() {
-    let place = left_behind();
+fn reopening_keeps_only_the_state_of_the_same_process() {
+    let temp = left_behind();
+    let clock = PersistentClock::restore(None, &temp.identity.boot_id, now(2));
     let open = |identity: &Identity| {
-        Store::open(&place.config, identity, OpenMode::Resume, now(2))
+        Store::open(&temp.config, identity, OpenMode::Reopen(&clock), now(2))
             .expect("open")
             .0
     };
-    assert!(!open(&place.identity).is_fresh());
-    let mut other = place.identity.clone();
+    assert!(!open(&temp.identity).needs_full_state());
+    let mut other = temp.identity.clone();
     other.run.push('x');
     let mut store = open(&other);
-    assert!(store.is_fresh());
+    assert!(store.needs_full_state());
     write(&mut store, &Batch::default());
-    assert!(!store.is_fresh());
+    assert!(!store.needs_full_state());
     assert_eq!(count(&mut store, "SELECT count(*) FROM state"), 0);
     assert_eq!(
         count(&mut store, "SELECT count(*) FROM kills WHERE state < 2"),
@@ -298,73 +300,78 @@ fn agent_that_comes_to_a_journal_late_goes_on_only_from_its_own() {
 }
 
 #[test]
-fn agent_that_could_only_read_goes_on_from_what_it_read() {
-    let place = left_behind();
-    let mut other = place.identity.clone();
+fn reopening_keeps_the_state_that_was_read_exclusively() {
+    let temp = left_behind();
+    let mut other = temp.identity.clone();
     other.run.push('x');
-    let read = Store::restore_alone(&place.config, &mut other).expect("read alone");
-    assert_eq!(read.standing, Provenance::SameBoot);
+    let read =
+        Store::restore_exclusive(&temp.config, &mut other, now(2)).expect("read exclusively");
+    assert_eq!(read.provenance, Provenance::SameBoot);
+    let clock = PersistentClock::restore(None, &temp.identity.boot_id, now(2));
     let open = |identity: &Identity| {
-        Store::open(&place.config, identity, OpenMode::Resume, now(2))
+        Store::open(&temp.config, identity, OpenMode::Reopen(&clock), now(2))
             .expect("open")
             .0
     };
     let mut store = open(&other);
-    assert!(!store.is_fresh());
+    assert!(!store.needs_full_state());
     write(&mut store, &Batch::default());
     let rows = i64::try_from(read.state.len()).expect("few");
     assert_eq!(count(&mut store, "SELECT count(*) FROM state"), rows);
     drop(store);
-    // Somebody else wrote meanwhile.
-    let mut third = place.identity.clone();
+    // Another process writes before it is reopened.
+    let mut third = temp.identity.clone();
     third.run.push('y');
-    let _ = Store::restore_alone(&place.config, &mut third).expect("read alone");
+    let _ = Store::restore_exclusive(&temp.config, &mut third, now(2)).expect("read exclusively");
     write(&mut open(&other), &Batch::default());
-    drop(place.start());
-    let (mut store, _) = place.start();
+    drop(temp.start());
+    let (mut store, _) = temp.start();
     write(&mut store, &Batch::default());
     drop(store);
-    assert!(open(&third).is_fresh());
+    assert!(open(&third).needs_full_state());
 }
 
 #[test]
-fn files_are_for_their_owner_alone() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills([1])));
+fn files_are_accessible_to_their_owner_only() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills([1])));
     let mode = |path: &Path| {
-        let metadata = std::fs::metadata(path).expect("look at it");
+        let metadata = std::fs::metadata(path).expect("read its metadata");
         metadata.permissions().mode() & 0o7777
     };
-    assert_eq!(mode(&place.config.folder), 0o700);
+    assert_eq!(mode(&temp.config.folder), 0o700);
     for suffix in ["", "-wal", "-shm"] {
-        let path = files::with_suffix(&place.path(), suffix);
+        let path = files::with_suffix(&temp.path(), suffix);
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
 }
 
 #[test]
-fn write_ahead_log_stays_small_and_goes_at_the_end() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    let wal = files::with_suffix(&place.path(), "-wal");
+fn write_ahead_log_stays_small_and_is_removed_on_close() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    let wal = files::with_suffix(&temp.path(), "-wal");
     for start in 0..50 {
-        write(&mut store, &told(kills(start * 100..start * 100 + 100)));
+        write(
+            &mut store,
+            &delivered(kills(start * 100..start * 100 + 100)),
+        );
         let bytes = std::fs::metadata(&wal).expect("it is there").len();
         assert!(bytes < 2 << 20, "{bytes}");
     }
     drop(store);
-    assert_eq!(place.files(), ["oomwatch.db"]);
+    assert_eq!(temp.files(), ["oomwatch.db"]);
 }
 
 #[test]
-fn file_that_is_gone_is_noticed() {
-    let place = Place::new();
-    let (mut store, _) = place.start();
-    write(&mut store, &told(kills([1])));
+fn removed_or_replaced_file_is_noticed() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &delivered(kills([1])));
     assert!(store.is_in_place());
-    std::fs::rename(place.path(), place.folder.path().join("moved")).expect("move it");
+    std::fs::rename(temp.path(), temp.folder.path().join("moved")).expect("move it");
     assert!(!store.is_in_place());
-    std::fs::write(place.path(), "another").expect("make another");
+    std::fs::write(temp.path(), "another").expect("make another");
     assert!(!store.is_in_place());
 }

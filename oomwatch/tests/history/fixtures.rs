@@ -9,10 +9,10 @@ use oomwatch::{
 };
 use rusqlite::{Connection, types::FromSql};
 
-/// 2026-09-21T14:14:00Z, which begins a minute.
+/// 2026-09-21T14:14:00Z, the start of a minute.
 const SECOND: i64 = 1_790_000_040;
 
-/// One of many kills: ten a second, each an incident of its own, all in one container.
+/// One of many kills: ten per second, each in an incident of its own, all in one container.
 pub(crate) fn kill(number: u64) -> Report {
     let mut report = codec::to_report(include_str!("kill.json")).expect("a report");
     report.id = format!("0f1e2d3c-{number:x}-7");
@@ -24,10 +24,10 @@ pub(crate) fn kill(number: u64) -> Report {
     report
 }
 
-/// Seen, named and told at once.
-pub(crate) fn told(reports: Vec<Report>) -> Batch {
+/// A batch of kills that are captured, named and delivered at once.
+pub(crate) fn delivered(reports: Vec<Report>) -> Batch {
     Batch {
-        told: reports.iter().map(|report| report.id.clone()).collect(),
+        delivered: reports.iter().map(|report| report.id.clone()).collect(),
         named: reports.clone(),
         kills: reports,
         ..Batch::default()
@@ -43,30 +43,30 @@ pub(crate) fn open(folder: &Path) -> (History, Answers, Restored) {
     History::open(config, Identity::new(machine, node, boot))
 }
 
-/// Waits until it is on the disk. What was known.
+/// Waits until the batch is on the disk. Returns all duplicates.
 pub(crate) async fn saved(answers: &mut Answers, ticket: Ticket) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let Answer {
             ticket: up_to,
             outcome,
-            known,
+            duplicates,
             ..
         } = answers.next().await;
-        all.extend(known);
+        all.extend(duplicates);
         if outcome == Outcome::Saved && up_to >= ticket {
             return all;
         }
     }
 }
 
-/// A journal with these.
-pub(crate) fn journal(folder: &Path, batch: &Batch) {
+/// Creates a database with these kills.
+pub(crate) fn create(folder: &Path, batch: &Batch) {
     runtime().block_on(async {
-        let (journal, mut answers, _) = open(folder);
-        let ticket = journal.write(batch);
+        let (history, mut answers, _) = open(folder);
+        let ticket = history.write(batch);
         saved(&mut answers, ticket).await;
-        journal.close().await;
+        history.close().await;
     });
 }
 
@@ -77,11 +77,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 pub(crate) fn value<T: FromSql>(folder: &Path, sql: &str) -> T {
-    let connection = Connection::open(folder.join(FILE)).expect("open the journal");
+    let connection = Connection::open(folder.join(FILE)).expect("open the database");
     connection.query_row(sql, [], |row| row.get(0)).expect(sql)
 }
 
-/// This test, as one of its other selves.
+/// The command that runs this executable again.
 pub(crate) fn itself() -> Command {
     Command::new(std::env::current_exe().expect("its own path"))
 }

@@ -1,12 +1,12 @@
-//! Fills a journal with kills of a simulated time, and says in one line of JSON what became of it: for `cargo xtask bench`.
+//! Fills a history database with kills of simulated times, and prints one line of JSON with its figures, for `cargo xtask bench`.
 //!
-//! `journal FOLDER week`: 10,000 kills a day for seven days, of 200 containers. `journal FOLDER storm`: 50 kills a second for an
-//! hour, of one container. The oldest kill that is left and all newer ones must be there: that is checked.
+//! `history FOLDER week`: 10,000 kills a day for seven days, in 200 containers. `history FOLDER storm`: 50 kills a second for an
+//! hour, in one container. Checks that the oldest kill that is left and all newer ones are there.
 
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a measurement that cannot be made ends it"
+    reason = "a failed measurement aborts the bench"
 )]
 
 use std::{
@@ -16,38 +16,39 @@ use std::{
 };
 
 use jiff::Timestamp;
+use oomwatch::sys::clock::ClockSample;
 use oomwatch::{
     model::report::Report,
-    store::{Batch, Config, FILE, Identity, Now, OpenMode, Pending, Store, codec},
+    store::{Batch, Config, FILE, Identity, OpenMode, Pending, Store, codec},
 };
 use rusqlite::Connection;
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// When it begins, since 1970.
+/// Start of the simulated time, in nanoseconds since 1970.
 const BEGIN_NS: i64 = 1_790_000_040 * SECOND_NS;
 
-/// What is simulated.
+/// The simulated load.
 struct Load {
     kills: i64,
-    /// From one to the next.
+    /// Nanoseconds from one kill to the next.
     pause_ns: i64,
     containers: i64,
-    /// Kills in one transaction.
-    at_once: usize,
+    /// Kills per transaction.
+    batch: usize,
 }
 
 const WEEK: Load = Load {
     kills: 70_000,
     pause_ns: 86_400 * SECOND_NS / 10_000,
     containers: 200,
-    at_once: 20,
+    batch: 20,
 };
 
 const STORM: Load = Load {
     kills: 180_000,
     pause_ns: SECOND_NS / 50,
     containers: 1,
-    at_once: 50,
+    batch: 50,
 };
 
 fn main() {
@@ -55,7 +56,7 @@ fn main() {
     let (folder, load) = match (words.next(), words.next().as_deref()) {
         (Some(folder), Some("week")) => (folder, WEEK),
         (Some(folder), Some("storm")) => (folder, STORM),
-        // As `cargo bench` starts it: there is nothing to say without the command beside it.
+        // Started by `cargo bench`: only `cargo xtask bench` passes a folder and a load.
         _ => return,
     };
     let config = Config {
@@ -82,21 +83,21 @@ fn main() {
     );
 }
 
-/// How long each transaction took, with the pruning behind it.
+/// Returns the duration of each transaction including pruning.
 fn fill(config: &Config, load: &Load) -> Vec<Duration> {
     let mut store = open(config, load, 0);
-    let template = codec::to_report(include_str!("../tests/journal/kill.json"));
+    let template = codec::to_report(include_str!("../tests/history/kill.json"));
     let template = template.expect("a report");
     let mut times = Vec::new();
     let mut next = 0;
     while next < load.kills {
         let end = load
             .kills
-            .min(next + i64::try_from(load.at_once).expect("few"));
+            .min(next + i64::try_from(load.batch).expect("few"));
         let kills: Vec<Report> = (next..end)
             .map(|number| kill(&template, load, number))
             .collect();
-        let told = kills.iter().map(|kill| kill.id.clone()).collect();
+        let delivered = kills.iter().map(|kill| kill.id.clone()).collect();
         let now = now(load, end);
         for batch in [
             Batch {
@@ -108,7 +109,7 @@ fn fill(config: &Config, load: &Load) -> Vec<Duration> {
                 ..Batch::default()
             },
             Batch {
-                told,
+                delivered,
                 ..Batch::default()
             },
         ] {
@@ -128,13 +129,15 @@ fn open(config: &Config, load: &Load, number: i64) -> Store {
     let [machine, node, boot] = ["machine", "node-1", "boot"].map(str::to_owned);
     let identity = Identity::new(machine, node, boot);
     let opened = Store::open(config, &identity, OpenMode::Start, now(load, number));
-    opened.expect("open the journal").0
+    opened.expect("open the history database").0
 }
 
-fn now(load: &Load, number: i64) -> Now {
-    Now {
-        boot_time_ns: number * load.pause_ns,
-        unix_ns: BEGIN_NS + number * load.pause_ns,
+fn now(load: &Load, number: i64) -> ClockSample {
+    let passed_ns = (number * load.pause_ns).unsigned_abs();
+    ClockSample {
+        boot_time_ns: passed_ns,
+        unix_ns: BEGIN_NS.unsigned_abs() + passed_ns,
+        ..ClockSample::now()
     }
 }
 
@@ -149,11 +152,11 @@ fn kill(template: &Report, load: &Load, number: i64) -> Report {
     report
 }
 
-/// Rows, and the kills that they stand for, which must be the newest.
+/// Returns the number of rows, and the number of kills that they stand for, which must be the newest.
 fn check(path: &Path, load: &Load) -> (i64, i64) {
-    let journal = Connection::open(path).expect("open it");
+    let history = Connection::open(path).expect("open it");
     let number = |sql: &str| {
-        journal
+        history
             .query_row(sql, [], |row| row.get::<_, i64>(0))
             .expect(sql)
     };

@@ -1,5 +1,5 @@
-//! Any bytes as the journal's file and its log, and a journal with any bytes changed: reading and writing never panics and
-//! never hangs, what cannot be used is set aside, and what comes then is kept.
+//! Any bytes as the history database and its write-ahead log, and a database with any bytes changed: reading and writing never
+//! panic or hang, an unusable file is moved away, and later kills are kept.
 #![no_main]
 
 use std::{
@@ -11,19 +11,22 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
+    sys::clock::ClockSample,
     model::{persist::Change, report::Report},
     store::{
-        Batch, Config, FILE, Identity, Now, Pending, Purpose, Standing, Store, StoreError, codec,
+        Batch, Config, FILE, Identity, Pending, OpenMode, Provenance, Store, StoreError, codec,
         read::{Item, Order, Query, ReadError, Reader},
     },
 };
 
-const NOW: Now = Now {
+/// A fixed time, so that a run can be repeated.
+static NOW: LazyLock<ClockSample> = LazyLock::new(|| ClockSample {
     boot_time_ns: 3_600_000_000_000,
     unix_ns: 1_790_000_000_000_000_000,
-};
+    ..ClockSample::now()
+});
 
-/// A journal, and its log before that was brought into it.
+/// A database, and its file and log as they were before the checkpoint.
 struct Seed {
     file: Vec<u8>,
     early: Vec<u8>,
@@ -34,9 +37,9 @@ static SEED: LazyLock<Seed> = LazyLock::new(|| {
     let folder = folder();
     let read = |suffix: &str| fs::read(folder.join(format!("{FILE}{suffix}"))).expect("read it");
     let (mut store, _) =
-        Store::open(&config(&folder), &identity(), Purpose::Start, NOW).expect("open");
-    store.write(&pending(0..40, true), NOW).expect("write");
-    store.write(&pending(40..43, false), NOW).expect("write");
+        Store::open(&config(&folder), &identity(), OpenMode::Start, *NOW).expect("open");
+    store.write(&pending(0..40, true), *NOW).expect("write");
+    store.write(&pending(40..43, false), *NOW).expect("write");
     let (early, log) = (read(""), read("-wal"));
     drop(store);
     let file = read("");
@@ -44,7 +47,7 @@ static SEED: LazyLock<Seed> = LazyLock::new(|| {
     Seed { file, early, log }
 });
 
-/// What every journal is given.
+/// Written to every database.
 static PENDING: LazyLock<Pending> = LazyLock::new(|| pending(100..130, true));
 
 fuzz_target!(|input: &[u8]| {
@@ -62,7 +65,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let folder = folder();
     let path = folder.join(FILE);
-    fs::create_dir_all(&folder).expect("make the folder");
+    fs::create_dir_all(&folder).expect("create the folder");
     fs::write(&path, &file).expect("write the file");
     if !log.is_empty() {
         fs::write(folder.join(format!("{FILE}-wal")), &log).expect("write the log");
@@ -76,7 +79,7 @@ fuzz_target!(|input: &[u8]| {
     fs::remove_dir_all(&folder).expect("remove the folder");
 });
 
-/// Bytes at places: three for where, one for what.
+/// Applies edits of four bytes: three for the offset, one for the value.
 fn edited(bytes: &[u8], edits: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for edit in edits.chunks_exact(4) {
@@ -97,8 +100,8 @@ fn read(path: &Path) -> u64 {
         kills = 0;
         let mut rows = 0;
         let _: Result<(), ReadError> = reader.read(&Query::default(), order, |item| {
-            if let Item::Kill(_, many) = item {
-                kills += many.map_or(1, |many| many.kills);
+            if let Item::Kill(_, coalesced) = item {
+                kills += coalesced.map_or(1, |coalesced| coalesced.kills);
             }
             rows += 1;
             // A page that leads back to itself would never end.
@@ -114,29 +117,29 @@ fn write(folder: &Path, was_empty: bool) {
         ..config(folder)
     };
     let (store, restored) =
-        Store::open(&config, &identity(), Purpose::Start, NOW).expect("open or replace");
-    if restored.standing == Standing::Replaced && !was_empty {
+        Store::open(&config, &identity(), OpenMode::Start, *NOW).expect("open or replace");
+    if restored.provenance == Provenance::Replaced && !was_empty {
         let entries = fs::read_dir(folder).expect("list the folder");
-        let aside = entries.map(|entry| entry.expect("an entry")).find(|entry| {
+        let moved = entries.map(|entry| entry.expect("an entry")).find(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let is_aside = name.contains(".damaged-") || name.contains(".version-");
-            is_aside && !name.ends_with("-wal") && !name.ends_with("-shm")
+            let is_moved = name.contains(".damaged-") || name.contains(".version-");
+            is_moved && !name.ends_with("-wal") && !name.ends_with("-shm")
         });
-        let aside = aside.expect("it was set aside");
-        assert!(aside.metadata().expect("look at it").len() > 0);
+        let moved = moved.expect("the file was moved away");
+        assert!(moved.metadata().expect("look at it").len() > 0);
     }
     let pending = &*PENDING;
-    let store = replace_if(store, &config, |store| store.write(pending, NOW).map(drop));
+    let store = replace_if(store, &config, |store| store.write(pending, *NOW).map(drop));
     let store = replace_if(store, &config, |store| {
-        store.prune(&config, 0, NOW).map(drop)
+        store.prune(&config, 0, *NOW).map(drop)
     });
     drop(store);
-    // What a new file was given is there.
+    // A new file has what was written to it.
     let (mut store, restored) =
-        Store::open(&config, &identity(), Purpose::Start, NOW).expect("open or replace");
-    if restored.standing == Standing::Replaced {
-        store.write(pending, NOW).expect("it is new");
+        Store::open(&config, &identity(), OpenMode::Start, *NOW).expect("open or replace");
+    if restored.provenance == Provenance::Replaced {
+        store.write(pending, *NOW).expect("it is new");
         assert_eq!(read(&folder.join(FILE)), 30);
     }
 }
@@ -149,7 +152,7 @@ fn replace_if(
     match work(&mut store) {
         Ok(()) => store,
         Err(error @ StoreError::Damaged(_)) => {
-            let mut store = store.replace(&error, config, NOW).expect("begin anew");
+            let mut store = store.replace(&error, config, *NOW).expect("replace it");
             work(&mut store).expect("it is new");
             store
         }
@@ -159,12 +162,12 @@ fn replace_if(
 
 fn kill(number: u32) -> Report {
     let mut report =
-        codec::to_report(include_str!("../../tests/journal/kill.json")).expect("a report");
+        codec::to_report(include_str!("../../tests/history/kill.json")).expect("a report");
     report.id = format!("0f1e2d3c-{number:x}-7");
     report
 }
 
-fn pending(numbers: std::ops::Range<u32>, is_told: bool) -> Pending {
+fn pending(numbers: std::ops::Range<u32>, is_delivered: bool) -> Pending {
     let kills: Vec<Report> = numbers.map(kill).collect();
     let mut batch = Batch {
         state: vec![Change {
@@ -175,8 +178,8 @@ fn pending(numbers: std::ops::Range<u32>, is_told: bool) -> Pending {
         }],
         ..Batch::default()
     };
-    if is_told {
-        batch.told = kills.iter().map(|report| report.id.clone()).collect();
+    if is_delivered {
+        batch.delivered = kills.iter().map(|report| report.id.clone()).collect();
         batch.named.clone_from(&kills);
     }
     batch.kills = kills;
@@ -197,7 +200,7 @@ fn identity() -> Identity {
     Identity::new(machine, node, boot)
 }
 
-/// In memory where there is such a place: the disk has no part in this.
+/// In memory if possible, since the disk is not under test.
 fn folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() {

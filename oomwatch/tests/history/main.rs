@@ -1,6 +1,6 @@
-//! The journal from outside: agents that are killed while they write, disks that are full, and `oomwatch history`.
+//! Tests the history database from outside: agents that are killed while they write, full disks, and `oomwatch history`.
 //!
-//! Kills are made up here; what is written is a real journal on a real file system. `OOMWATCH_SEED` repeats a run.
+//! The kills are generated, the databases are real files. `OOMWATCH_SEED` repeats a run.
 
 #![expect(
     clippy::expect_used,
@@ -8,14 +8,14 @@
     reason = "a test says what it expects, and fails by panicking"
 )]
 
-/// Agents, and what they are killed in.
+/// `oomwatch history`.
+mod command;
+/// Agents that are killed while they write.
 mod crash;
-/// Disks without room.
+/// Generated kills and databases.
+mod fixtures;
+/// Full disks.
 mod full;
-/// The command.
-mod history;
-/// Kills and journals to be looked at.
-mod made;
 
 use std::{env, process::ExitCode};
 
@@ -25,47 +25,47 @@ use libtest_mimic::{Arguments, Completion, Trial};
 enum Test {
     /// Runs everywhere.
     Any(fn()),
-    /// Says why, where it cannot run.
+    /// Returns the reason if it cannot run here.
     Some(fn() -> Result<(), String>),
 }
 
 const TESTS: [(&str, Test); 10] = [
     (
-        "agent_that_is_killed_at_any_moment_loses_nothing_and_doubles_nothing",
+        "agent_killed_at_any_moment_loses_nothing_and_duplicates_nothing",
         Test::Any(crash::any_moment),
     ),
     (
-        "full_disk_keeps_all_kills_until_there_is_room",
+        "kills_are_kept_in_memory_while_the_disk_is_full",
         Test::Some(full::until_there_is_room),
     ),
     (
-        "history_shows_what_is_asked_for_oldest_first",
-        Test::Any(history::filters),
+        "history_shows_selected_kills_oldest_first",
+        Test::Any(command::filters),
     ),
-    ("history_is_in_every_form", Test::Any(history::forms)),
+    ("history_has_every_output_format", Test::Any(command::forms)),
     (
-        "history_says_when_there_is_more_than_it_shows",
-        Test::Any(history::limits),
+        "history_says_when_its_limit_hides_kills",
+        Test::Any(command::limits),
     ),
     (
         "history_reads_while_the_agent_writes",
-        Test::Any(history::while_written),
+        Test::Any(command::while_written),
     ),
     (
-        "history_needs_no_right_but_to_read_the_file",
-        Test::Some(history::as_nobody),
+        "history_needs_no_privilege_but_to_read_the_file",
+        Test::Some(command::unprivileged),
     ),
     (
-        "history_of_what_cannot_be_read_says_what_to_do",
-        Test::Any(history::unusable),
+        "history_of_an_unreadable_file_says_what_to_do",
+        Test::Any(command::unusable),
     ),
     (
-        "history_into_a_closed_pipe_is_done",
-        Test::Any(history::closed_pipe),
+        "history_into_a_closed_pipe_succeeds",
+        Test::Any(command::closed_pipe),
     ),
     (
-        "history_of_an_odd_time_is_wrong_usage",
-        Test::Any(history::usage),
+        "malformed_arguments_are_usage_errors",
+        Test::Any(command::usage),
     ),
 ];
 

@@ -14,12 +14,12 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::made::{itself, journal, kill, told, value};
+use crate::fixtures::{create, delivered, itself, kill, value};
 
-/// `nobody` on nearly all systems; any user without privileges would do.
+/// The uid of `nobody` on most systems; any user without privileges would do.
 const NOBODY: u32 = 65534;
 
-/// Kills that are minutes apart, of two pods.
+/// Kills of two pods, a minute apart.
 fn batch(kills: u64) -> Batch {
     let report = |number: u64| {
         let mut report = kill(number * 600);
@@ -30,12 +30,12 @@ fn batch(kills: u64) -> Batch {
         }
         report
     };
-    told((0..kills).map(report).collect())
+    delivered((0..kills).map(report).collect())
 }
 
-fn made(batch: &Batch) -> TempDir {
-    let folder = tempfile::tempdir().expect("make a folder");
-    journal(folder.path(), batch);
+fn created(batch: &Batch) -> TempDir {
+    let folder = tempfile::tempdir().expect("create a folder");
+    create(folder.path(), batch);
     folder
 }
 
@@ -61,7 +61,7 @@ fn ended(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
-/// The pids that are shown, after a successful end.
+/// The pids of the kills in the output.
 fn pids(path: &Path, arguments: &[&str]) -> Vec<u64> {
     let (code, stdout, stderr) = run(path, &[arguments, &["-o", "json"]].concat());
     assert_eq!(code, Some(0), "{stderr}");
@@ -73,7 +73,7 @@ fn pids(path: &Path, arguments: &[&str]) -> Vec<u64> {
 }
 
 pub(crate) fn filters() {
-    let folder = made(&batch(6));
+    let folder = created(&batch(6));
     let path = folder.path();
     let check = |arguments: &[&str], numbers: &[u64]| {
         let expected: Vec<u64> = numbers.iter().map(|number| 1000 + number * 600).collect();
@@ -96,11 +96,11 @@ pub(crate) fn filters() {
 }
 
 pub(crate) fn forms() {
-    let mut batch = told((0..50).map(kill).collect());
+    let mut batch = delivered((0..50).map(kill).collect());
     let gap = r#"{"gap":{"kills":3,"kernel_count":45,"since_boot_time_ns":1,"boot_time_ns":2},
         "node":"n","id":"gap","time":"2026-09-21T14:20:00Z","since":"2026-09-21T14:19:59Z"}"#;
     batch.gaps = vec![oomwatch::store::codec::to_gap(gap).expect("a gap")];
-    let folder = made(&batch);
+    let folder = created(&batch);
     let (code, stdout, stderr) = run(folder.path(), &[]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let lines: Vec<&str> = stdout.lines().collect();
@@ -110,8 +110,8 @@ pub(crate) fn forms() {
         lines[1].starts_with("2026-09-21T14:14:00.000Z "),
         "{stdout}"
     );
-    let many = "shop/cart-0/app, the last of 30 kills since 14:14:02.000Z, 30 incidents";
-    assert!(lines[21].ends_with(many), "{stdout}");
+    let coalesced = "shop/cart-0/app, the last of 30 kills since 14:14:02.000Z, 30 incidents";
+    assert!(lines[21].ends_with(coalesced), "{stdout}");
     assert!(
         lines[22].ends_with("3 kills counted since 14:19:59.000Z"),
         "{stdout}"
@@ -132,7 +132,7 @@ pub(crate) fn forms() {
 }
 
 pub(crate) fn limits() {
-    let folder = made(&batch(3));
+    let folder = created(&batch(3));
     let (_, _, stderr) = run(folder.path(), &["--limit", "2"]);
     assert!(
         stderr.contains("older kills") && stderr.contains("--limit 0"),
@@ -144,7 +144,7 @@ pub(crate) fn limits() {
 }
 
 pub(crate) fn while_written() {
-    let folder = tempfile::tempdir().expect("make a folder");
+    let folder = tempfile::tempdir().expect("create a folder");
     let mut agent = itself()
         .arg("crash")
         .arg(folder.path())
@@ -170,8 +170,9 @@ pub(crate) fn while_written() {
     agent.wait().expect("wait for it");
 }
 
-/// Runs the command as a user without privileges, by an open file: its folder may be closed to that user.
-fn run_as_nobody(path: &Path) -> (Option<i32>, String, String) {
+/// Runs the command as a user without privileges. It is executed by file descriptor, since its folder may be closed to that
+/// user.
+fn run_unprivileged(path: &Path) -> (Option<i32>, String, String) {
     let program = File::open(env!("CARGO_BIN_EXE_oomwatch")).expect("open the command");
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command
@@ -183,41 +184,41 @@ fn run_as_nobody(path: &Path) -> (Option<i32>, String, String) {
     ended(command.uid(NOBODY).gid(NOBODY))
 }
 
-pub(crate) fn as_nobody() -> Result<(), String> {
+pub(crate) fn unprivileged() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("becoming another user needs root".to_owned());
     }
-    let place = tempfile::tempdir().expect("make a folder");
+    let temp = tempfile::tempdir().expect("create a folder");
     let mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("change the mode");
     };
-    mode(place.path(), 0o755);
-    let folder = place.path().join("oomwatch");
-    journal(&folder, &batch(3));
-    // As it is made it is nobody else's business.
-    let (code, stdout, stderr) = run_as_nobody(&folder);
+    mode(temp.path(), 0o755);
+    let folder = temp.path().join("oomwatch");
+    create(&folder, &batch(3));
+    // The agent creates the folder and the file for their owner only.
+    let (code, stdout, stderr) = run_unprivileged(&folder);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
     assert!(stderr.contains("sudo"), "{stderr}");
     mode(&folder, 0o755);
-    let (code, _, stderr) = run_as_nobody(&folder);
+    let (code, _, stderr) = run_unprivileged(&folder);
     assert_eq!(code, Some(1));
-    assert!(stderr.contains("may not be read"), "{stderr}");
+    assert!(stderr.contains("permission denied"), "{stderr}");
     let lines = |expected: usize| {
-        let (code, stdout, stderr) = run_as_nobody(&folder);
+        let (code, stdout, stderr) = run_unprivileged(&folder);
         assert_eq!(code, Some(0), "{stderr}");
         assert_eq!(stdout.lines().count(), 1 + expected, "{stdout}");
         stderr
     };
     mode(&folder.join(FILE), 0o644);
     assert_eq!(lines(3), "");
-    // An agent has it open, and its newest kills are in the log.
-    let agent = Connection::open(folder.join(FILE)).expect("open the journal");
+    // While an agent has the file open, its newest kills are in the write-ahead log.
+    let agent = Connection::open(folder.join(FILE)).expect("open the database");
     agent
-        .execute_batch("INSERT INTO kills SELECT 99, 'new', time_ns + 1, since_ns, state, turn, kills, incidents, source, scope,
+        .execute_batch("INSERT INTO kills SELECT 99, 'new', time_ns + 1, since_ns, state, sequence, kills, incidents, source, scope,
             namespace, pod, container, owner, incident, boot, written_ns, report FROM kills LIMIT 1")
         .expect("insert");
     assert_eq!(lines(4), "");
-    // A user who may read the file alone is told what that leaves out.
+    // A user who can read the file but not the log gets a warning.
     let beside = |suffix: &str| folder.join(format!("{FILE}{suffix}"));
     mode(&beside("-wal"), 0o600);
     mode(&beside("-shm"), 0o600);
@@ -229,7 +230,7 @@ pub(crate) fn as_nobody() -> Result<(), String> {
 }
 
 pub(crate) fn unusable() {
-    let folder = made(&batch(3));
+    let folder = created(&batch(3));
     let check = |path: PathBuf, words: &[&str]| {
         let (code, stdout, stderr) = run(&path, &["--no-header"]);
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
@@ -239,24 +240,24 @@ pub(crate) fn unusable() {
     };
     check(
         folder.path().join("nothing"),
-        &["there is no journal", "--state-dir"],
+        &["no history database at", "--state-dir"],
     );
     let other = folder.path().join("other.db");
     fs::write(&other, "no database".repeat(100)).expect("write it");
     check(other.clone(), &["other.db is damaged", ".recover"]);
     fs::write(&other, "").expect("write it");
-    check(other.clone(), &["there is no journal"]);
+    check(other.clone(), &["no history database at"]);
     fs::copy(folder.path().join(FILE), &other).expect("copy it");
     let newer = Connection::open(&other).expect("open it");
     newer
         .pragma_update(None, "user_version", 9)
-        .expect("make it newer");
+        .expect("set the version");
     drop(newer);
-    check(other, &["it has version 9", "this oomwatch knows 1"]);
+    check(other, &["schema version 9", "supports versions up to 1"]);
 }
 
 pub(crate) fn closed_pipe() {
-    let folder = made(&batch(3));
+    let folder = created(&batch(3));
     for form in ["text", "wide", "json"] {
         let (reader, writer) = io::pipe().expect("make a pipe");
         drop(reader);

@@ -10,11 +10,11 @@ use oomwatch::{
     store::{Answers, Batch, History, RowState},
 };
 
-use crate::made::{itself, kill, open, runtime, saved, value};
+use crate::fixtures::{itself, kill, open, runtime, saved, value};
 
 const ROUNDS: u32 = 20;
 
-/// Numbers that look like chance.
+/// A pseudo-random number generator.
 struct Chance(u64);
 
 impl Chance {
@@ -29,7 +29,7 @@ impl Chance {
         Self(seed)
     }
 
-    /// Below a bound (Knuth's MMIX, whose upper bits are the better ones).
+    /// A number below a bound (Knuth's MMIX generator; its upper bits are the better ones).
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
         self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
@@ -37,7 +37,7 @@ impl Chance {
     }
 }
 
-/// Kills that came are counted by the state that was written with them: however the agent ends, the two are the same.
+/// The agent writes a counter in the same transaction as the kills; the two agree at whatever moment it is killed.
 pub(crate) fn any_moment() {
     let mut chance = Chance::new();
     let folder = tempfile::tempdir().expect("make a folder");
@@ -51,7 +51,7 @@ pub(crate) fn any_moment() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("start an agent");
-        let told = kill_after(&mut agent, 1 + chance.below(60), chance.below(3000));
+        let delivered = kill_after(&mut agent, 1 + chance.below(60), chance.below(3000));
         let check: String = value(folder, "PRAGMA integrity_check");
         assert_eq!(check, "ok", "round {round}");
         let next: i64 = value(
@@ -61,46 +61,49 @@ pub(crate) fn any_moment() {
         let kills: i64 = value(folder, "SELECT sum(kills) FROM kills");
         assert_eq!(kills, next, "round {round}: each kill once");
         assert!(
-            next >= told,
-            "round {round}: {next} of {told} that were saved"
+            next >= delivered,
+            "round {round}: {next} of {delivered} that were saved"
         );
         assert!(next > written, "round {round}: it goes on");
         written = next;
     }
-    // A container that loses so many has few rows of those that were told.
-    let told: i64 = value(folder, "SELECT count(*) FROM kills WHERE state = 2");
+    // Delivered kills of one container are coalesced.
+    let delivered: i64 = value(folder, "SELECT count(*) FROM kills WHERE state = 2");
     let minutes = written / 600 + 1;
-    assert!(told <= 21 * minutes, "{told} rows in {minutes} minutes");
+    assert!(
+        delivered <= 21 * minutes,
+        "{delivered} rows in {minutes} minutes"
+    );
 }
 
-/// Kills the agent behind so many answers and so many microseconds. What the last answer before said.
+/// Kills the agent some microseconds after this many answers. Returns the last answer before.
 fn kill_after(agent: &mut Child, answers: u64, microseconds: u64) -> i64 {
     let stdout = agent.stdout.take().expect("piped");
     let mut lines = BufReader::new(stdout).lines();
-    let mut told = 0;
+    let mut delivered = 0;
     for _ in 0..answers {
         let line = lines.next().expect("it goes on").expect("a line");
-        told = line.parse().expect("a number");
+        delivered = line.parse().expect("a number");
     }
     let until = Instant::now() + Duration::from_micros(microseconds);
     while Instant::now() < until {}
     agent.kill().expect("kill it");
     agent.wait().expect("wait for it");
     for line in lines.map_while(Result::ok) {
-        // The last may be cut.
-        told = line.parse().unwrap_or(told).max(told);
+        // The last line may be truncated.
+        delivered = line.parse().unwrap_or(delivered).max(delivered);
     }
-    told
+    delivered
 }
 
-/// An agent: goes on where the journal says, and says how far it is saved.
+/// An agent: resumes from the database, and prints how many kills are saved.
 pub(crate) fn agent(folder: &str) -> ExitCode {
     runtime().block_on(async {
-        let (journal, mut answers, restored) = open(Path::new(folder));
+        let (history, mut answers, restored) = open(Path::new(folder));
         let next = restored.state.iter().find(|entry| entry.key == "next");
         let mut next: u64 = next.map_or(0, |entry| entry.value.parse().expect("a number"));
         let (mut bare, mut named) = (Vec::new(), Vec::new());
-        for (state, report) in restored.open {
+        for (state, report) in restored.undelivered {
             match state {
                 RowState::New => bare.push(report),
                 _ => named.push(report.id),
@@ -114,7 +117,7 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
             let ids = now_named.iter().map(|report| report.id.clone()).collect();
             let batch = Batch {
                 kills,
-                told: std::mem::replace(&mut named, ids),
+                delivered: std::mem::replace(&mut named, ids),
                 named: now_named,
                 state: vec![Change {
                     part: "test",
@@ -124,8 +127,8 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
                 }],
                 ..Batch::default()
             };
-            write(&journal, &mut answers, &batch).await;
-            // Whoever reads is gone only if the test is.
+            write(&history, &mut answers, &batch).await;
+            // Fails only if the test has ended.
             if writeln!(std::io::stdout(), "{next}").is_err() {
                 return ExitCode::FAILURE;
             }
@@ -133,8 +136,8 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
     })
 }
 
-async fn write(journal: &History, answers: &mut Answers, batch: &Batch) {
-    let ticket = journal.write(batch);
-    let known = saved(answers, ticket).await;
-    assert!(known.is_empty(), "{known:?} came twice");
+async fn write(history: &History, answers: &mut Answers, batch: &Batch) {
+    let ticket = history.write(batch);
+    let duplicates = saved(answers, ticket).await;
+    assert!(duplicates.is_empty(), "{duplicates:?} came twice");
 }

@@ -1,4 +1,4 @@
-//! The journal after a week and after a storm: its size, its pace, and how soon `history` answers.
+//! The history database after a week and after a storm: its size, time per kill, and how fast `oomwatch history` answers.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::exec;
 const BUDGET_HISTORY: Duration = Duration::from_millis(100);
 const READS: usize = 9;
 
-/// Writes real journals, with kills and a calendar that are made up.
+/// Writes real history databases, with generated kills and times.
 pub(super) fn measure(workspace: &Workspace, oomwatch: &Path) -> Result<Vec<Row>> {
     let mut build = workspace.cargo();
     build.args([
@@ -26,31 +26,31 @@ pub(super) fn measure(workspace: &Workspace, oomwatch: &Path) -> Result<Vec<Row>
         "--package",
         "oomwatch",
         "--bench",
-        "journal",
+        "history",
     ]);
-    let journal = cargo::build_executable(&mut build, "bench", "journal")?;
+    let fill = cargo::build_executable(&mut build, "bench", "history")?;
     let mut rows = Vec::new();
     for (load, what) in [
-        ("week", "journal, 10,000 kills a day for a week"),
-        ("storm", "journal, 50 kills a second for an hour"),
+        ("week", "history, 10,000 kills a day for a week"),
+        ("storm", "history, 50 kills a second for an hour"),
     ] {
         interrupt::check()?;
-        let folder = workspace.target.join("bench-journal");
+        let folder = workspace.target.join("bench-history");
         if folder.exists() {
-            fs::remove_dir_all(&folder).context("remove an earlier journal")?;
+            fs::remove_dir_all(&folder).context("remove an earlier history database")?;
         }
         eprintln!("{what}");
-        rows.extend(one(&journal, oomwatch, &folder, load, what)?);
-        fs::remove_dir_all(&folder).context("remove the journal")?;
+        rows.extend(one(&fill, oomwatch, &folder, load, what)?);
+        fs::remove_dir_all(&folder).context("remove the history database")?;
     }
     Ok(rows)
 }
 
-fn one(journal: &Path, oomwatch: &Path, folder: &Path, load: &str, what: &str) -> Result<Vec<Row>> {
-    let told = exec::output(Command::new(journal).arg(folder).arg(load))?;
-    let told: Value = serde_json::from_str(&told).context("read what it says")?;
-    let number = |key: &str| told[key].as_u64().with_context(|| format!("find {key}"));
-    let (kills, kept, held) = (number("kills")?, number("kept")?, number("rows")?);
+fn one(fill: &Path, oomwatch: &Path, folder: &Path, load: &str, what: &str) -> Result<Vec<Row>> {
+    let output = exec::output(Command::new(fill).arg(folder).arg(load))?;
+    let output: Value = serde_json::from_str(&output).context("parse the output of the bench")?;
+    let number = |key: &str| output[key].as_u64().with_context(|| format!("find {key}"));
+    let (kills, kept, rows) = (number("kills")?, number("kept")?, number("rows")?);
     Ok(vec![
         Row::size(
             format!("{what}: its file"),
@@ -58,11 +58,11 @@ fn one(journal: &Path, oomwatch: &Path, folder: &Path, load: &str, what: &str) -
             number("bound")?,
         ),
         Row::plain(
-            "  kills that it holds, each once",
-            format!("{kept} of {kills} in {held} rows"),
+            "  kills in it, each once",
+            format!("{kept} of {kills} in {rows} rows"),
         ),
         Row::plain(
-            "  writing one: seen, named, told",
+            "  writing one kill: captured, named, delivered",
             time(Duration::from_nanos(number("per_kill_ns")?)),
         ),
         Row::plain(

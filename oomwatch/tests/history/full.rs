@@ -6,9 +6,9 @@ use std::{
 
 use oomwatch::store::{Outcome, Provenance};
 
-use crate::made::{itself, kill, open, runtime, saved, told, value};
+use crate::fixtures::{delivered, itself, kill, open, runtime, saved, value};
 
-/// On a file system of 4 MiB, in a mount namespace that ends with the test.
+/// Runs [`agent`] on a file system of 4 MiB, in a mount namespace of its own.
 pub(crate) fn until_there_is_room() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("mounting a small file system needs root".to_owned());
@@ -31,7 +31,7 @@ pub(crate) fn until_there_is_room() -> Result<(), String> {
     Ok(())
 }
 
-/// Fills the disk, writes kills, and makes room.
+/// Fills the disk, writes kills, and frees space.
 pub(crate) fn agent(folder: &str) -> ExitCode {
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs", folder])
@@ -40,45 +40,48 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
     let folder = Path::new(folder);
     let filler = folder.join("filler");
     let fill = || {
-        // All that there is room for.
+        // Fails when the disk is full.
         let _ = fs::write(&filler, vec![7; 8 << 20]);
     };
     runtime().block_on(async {
-        // From the start: there is not even a table.
+        // Full at the first start: not even the tables exist.
         fill();
-        let (journal, mut answers, _) = open(folder);
-        let ticket = journal.write(&told(vec![kill(0)]));
-        assert_eq!(answers.next().await.outcome, Outcome::Kept);
+        let (history, mut answers, _) = open(folder);
+        let ticket = history.write(&delivered(vec![kill(0)]));
+        assert_eq!(answers.next().await.outcome, Outcome::Deferred);
         fs::remove_file(&filler).expect("make room");
         saved(&mut answers, ticket).await;
-        // And on the way.
+        // Full while the agent runs.
         fill();
         for round in 1..=5 {
             let kills = (round * 100..round * 100 + 100).map(kill).collect();
-            let _ = journal.write(&told(kills));
+            let _ = history.write(&delivered(kills));
             let answer = answers.next().await;
-            assert_eq!(answer.outcome, Outcome::Kept, "round {round}");
+            assert_eq!(answer.outcome, Outcome::Deferred, "round {round}");
         }
-        let status = journal.status();
-        assert_eq!((status.waiting, status.lost), (500, 0));
+        let status = history.status();
+        assert_eq!((status.pending, status.dropped), (500, 0));
         assert!(status.errors >= 6, "{status:?}");
         let why = status.failure.expect("a failure");
-        assert!(why.contains("it cannot be written now"), "{why}");
+        assert!(
+            why.contains("failed to write the history database"),
+            "{why}"
+        );
         let kills: i64 = value(folder, "SELECT sum(kills) FROM kills");
         assert_eq!(kills, 1);
         fs::remove_file(&filler).expect("make room");
-        let ticket = journal.write(&told(vec![kill(1000)]));
+        let ticket = history.write(&delivered(vec![kill(1000)]));
         saved(&mut answers, ticket).await;
-        assert_eq!(journal.status().failure, None);
-        journal.close().await;
+        assert_eq!(history.status().failure, None);
+        history.close().await;
         let kills: i64 = value(folder, "SELECT sum(kills) FROM kills");
         assert_eq!(kills, 502);
-        // And from a start that follows another: what it goes on from is never out of the journal.
+        // Full at a later start: the restored state stays in the database.
         fill();
-        let (journal, mut answers, restored) = open(folder);
-        assert_eq!(restored.standing, Provenance::SameBoot);
-        let ticket = journal.write(&told(vec![kill(1001)]));
-        assert_eq!(answers.next().await.outcome, Outcome::Kept);
+        let (history, mut answers, restored) = open(folder);
+        assert_eq!(restored.provenance, Provenance::SameBoot);
+        let ticket = history.write(&delivered(vec![kill(1001)]));
+        assert_eq!(answers.next().await.outcome, Outcome::Deferred);
         fs::remove_file(&filler).expect("make room");
         let answer = loop {
             let answer = answers.next().await;
@@ -86,8 +89,8 @@ pub(crate) fn agent(folder: &str) -> ExitCode {
                 break answer;
             }
         };
-        assert_eq!((answer.ticket, answer.is_fresh), (ticket, false));
-        journal.close().await;
+        assert_eq!((answer.ticket, answer.needs_full_state), (ticket, false));
+        history.close().await;
     });
     ExitCode::SUCCESS
 }
