@@ -1,5 +1,10 @@
 use super::{super::testing::*, *};
-use crate::testing::gap_report;
+use std::ops::Range;
+
+use crate::{
+    model::report::Report,
+    testing::{gap_report, minimal_report},
+};
 
 fn add(pending: &mut Pending, ticket: u64, batch: &Batch) {
     assert_eq!(pending.add(ticket, batch).dropped, 0);
@@ -161,12 +166,23 @@ fn extending_is_the_same_as_adding_to_one_queue() {
 
 #[test]
 fn oldest_are_dropped_and_counted() {
+    // Small, since they are many.
+    let seen = |numbers: Range<i64>| {
+        let small = |number| Report {
+            id: kill(number).id,
+            ..minimal_report()
+        };
+        Batch {
+            kills: numbers.map(small).collect(),
+            ..Batch::default()
+        }
+    };
     let mut pending = Pending::default();
     let most = i64::try_from(MAX_KILLS).expect("few");
     assert_eq!(pending.add(1, &seen(0..most)).dropped, 0);
     let gaps = Batch {
         gaps: (0..=MAX_GAPS).map(|_| gap_report()).collect(),
-        ..seen([most, most + 1])
+        ..seen(most..most + 2)
     };
     assert_eq!(
         pending.add(2, &gaps),
@@ -177,7 +193,7 @@ fn oldest_are_dropped_and_counted() {
     );
     assert_eq!(kinds(&pending)[0].0, kill(2).id);
     // Dropped kills are no duplicates.
-    assert_eq!(pending.add(3, &seen([0])).dropped, 1);
+    assert_eq!(pending.add(3, &seen(0..1)).dropped, 1);
     assert!(pending.duplicates().is_empty());
     // A mark for a kill that is in the database stays, otherwise the kill would be delivered twice.
     let mut pending = Pending::default();

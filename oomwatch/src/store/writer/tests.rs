@@ -137,7 +137,7 @@ async fn removed_file_is_recreated_and_all_state_is_asked_for() {
 async fn kills_that_arrive_after_damage_are_kept() {
     let temp = TempHistory::new();
     let (mut store, _) = temp.start();
-    write(&mut store, &delivered(kills(0..2000)));
+    write(&mut store, &delivered(kills(0..500)));
     drop(store);
     let (history, mut answers, _) = open(&temp);
     let file = fs::File::options()

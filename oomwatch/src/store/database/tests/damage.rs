@@ -129,7 +129,7 @@ fn two_damaged_files_are_kept() {
 
 #[test]
 fn damage_met_while_writing_is_reported_as_damage() {
-    let temp = closed(2000);
+    let temp = closed(500);
     let (mut store, _) = temp.start();
     let file = fs::File::options()
         .write(true)
