@@ -154,7 +154,7 @@ pub(crate) fn while_written() {
     let mut answers = BufReader::new(agent.stdout.take().expect("piped")).lines();
     let mut last = 0;
     for _ in 0..20 {
-        let saved = answers.next().expect("it goes on").expect("a line");
+        let saved = answers.next().expect("it keeps running").expect("a line");
         let saved: usize = saved.parse().expect("a number");
         let (code, stdout, stderr) = run(folder.path(), &["-o", "json", "--limit", "0"]);
         assert_eq!(code, Some(0), "{stderr}");

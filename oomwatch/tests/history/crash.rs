@@ -64,7 +64,7 @@ pub(crate) fn any_moment() {
             next >= delivered,
             "round {round}: {next} of {delivered} that were saved"
         );
-        assert!(next > written, "round {round}: it goes on");
+        assert!(next > written, "round {round}: it keeps writing");
         written = next;
     }
     // Delivered kills of one container are coalesced.
@@ -82,7 +82,7 @@ fn kill_after(agent: &mut Child, answers: u64, microseconds: u64) -> i64 {
     let mut lines = BufReader::new(stdout).lines();
     let mut delivered = 0;
     for _ in 0..answers {
-        let line = lines.next().expect("it goes on").expect("a line");
+        let line = lines.next().expect("it keeps running").expect("a line");
         delivered = line.parse().expect("a number");
     }
     let until = Instant::now() + Duration::from_micros(microseconds);

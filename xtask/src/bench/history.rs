@@ -81,7 +81,7 @@ fn one(fill: &Path, oomwatch: &Path, folder: &Path, load: &str, what: &str) -> R
         ),
         Row::time(
             "  history of a pod without kills",
-            history(oomwatch, folder, &["--pod", "nobody"])?,
+            history(oomwatch, folder, &["--pod", "missing"])?,
             BUDGET_HISTORY,
         ),
     ])

@@ -189,7 +189,7 @@ proptest! {
                 Step::Repeat => {
                     let written = write(&mut store, &delivered(all.clone()));
                     prop_assert_eq!(written.duplicates.len(), all.len());
-                    // Whoever is told once more is told.
+                    // Kills that are delivered a second time stay delivered.
                     bare.clear();
                     open.clear();
                 }
@@ -205,7 +205,7 @@ proptest! {
             let sum = count(&mut store, "SELECT coalesce(sum(kills), 0) FROM kills");
             prop_assert_eq!(sum, i64::try_from(all.len()).expect("few"));
         }
-        // All are told in the end, which counts the incidents.
+        // All are delivered in the end, which counts the incidents.
         open.append(&mut bare);
         write(&mut store, &delivered(open));
         let most = count(&mut store, "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM kills GROUP BY owner, time_ns / 60000000000)");

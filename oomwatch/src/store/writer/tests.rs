@@ -154,9 +154,9 @@ async fn kills_that_arrive_after_damage_are_kept() {
     assert_eq!(sum(&temp), 100);
     assert_eq!(history.status().failure, None);
     history.close().await;
-    let aside = temp
+    let moved = temp
         .files()
         .into_iter()
         .find(|name| name.contains("damaged"));
-    assert!(aside.is_some(), "{:?}", temp.files());
+    assert!(moved.is_some(), "{:?}", temp.files());
 }

@@ -1,9 +1,9 @@
 //! A clock that survives restarts and reboots: nanoseconds that never go back. Pure.
 //!
 //! Within a boot it advances with the time since boot, suspend included, so setting the calendar has no effect. It starts at the
-//! calendar's time. After a reboot it continues from its last saved value plus the time that the machine was off, which only
-//! the calendar tells: at least the time since the new boot, and otherwise at most a day, so that a calendar set years ahead
-//! does not make everything a year old.
+//! calendar's time. After a reboot it continues from its last saved value plus the time the machine was off, which is known
+//! from the calendar only: at least the time since the new boot, else at most a day, so that a calendar set years ahead does not
+//! age everything by years.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -12,12 +12,12 @@ fn start_replaces(temp: &TempHistory) -> Vec<String> {
     let (mut store, restored) = temp.start();
     assert_eq!(restored.provenance, Provenance::Replaced);
     assert!(restored.undelivered.is_empty() && restored.state.is_empty());
-    let aside = temp.files().into_iter().filter(|name| {
+    let moved = temp.files().into_iter().filter(|name| {
         let path = temp.config.folder.join(name);
         name.starts_with("oomwatch.db.") && fs::read(path).expect("read it") == before
     });
-    let aside: Vec<String> = aside.collect();
-    assert_eq!(aside.len(), 1, "{:?}", temp.files());
+    let moved: Vec<String> = moved.collect();
+    assert_eq!(moved.len(), 1, "{:?}", temp.files());
     // The provenance stays the same until something is written.
     drop(store);
     let (again, restored) = temp.start();
@@ -26,7 +26,7 @@ fn start_replaces(temp: &TempHistory) -> Vec<String> {
     write(&mut store, &delivered(kills([100])));
     drop(store);
     assert_eq!(temp.start().1.provenance, Provenance::SameBoot);
-    aside
+    moved
 }
 
 /// A database with kills that was closed.
@@ -95,8 +95,8 @@ fn database_of_a_newer_version_is_moved_away_unchanged() {
         .pragma_update(None, "user_version", 7)
         .expect("set the version");
     assert_eq!(start_replaces(&temp), ["oomwatch.db.version-7"]);
-    let aside = temp.config.folder.join("oomwatch.db.version-7");
-    let connection = Connection::open(aside).expect("open it");
+    let moved = temp.config.folder.join("oomwatch.db.version-7");
+    let connection = Connection::open(moved).expect("open it");
     assert_eq!(value::<i64>(&connection, "SELECT count(*) FROM kills"), 3);
 }
 
