@@ -255,7 +255,7 @@ fn real_kill_is_read_from_the_log() {
         log_kill.clone().into_kill(),
         Origin::Boot {
             host: &host,
-            now: clock::sample(),
+            now: clock::ClockSample::now(),
         },
     );
     let stamp = log_kill.stamp.boot_time_ns.expect("a stamp");

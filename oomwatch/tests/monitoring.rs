@@ -15,6 +15,7 @@ use oomwatch::{
         log_file::LogFileParser,
     },
     deliver::{http::DEFAULT_PORT, metrics::Metrics},
+    identify::directory::Directory,
     model::{
         backend::Backend,
         cgroup::Qos,

@@ -274,6 +274,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::{model::kill::LogKey, testing};
 
@@ -296,6 +298,8 @@ mod tests {
             boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
         };
         let now = ClockSample {
+            instant: Instant::now(),
+            raw_ns: 0,
             boot_time_ns: 2_000_000_000,
             unix_ns: 12_000_000_000,
         };

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn now_since_boot_is_now() {
         let before = Timestamp::now();
-        let time = sample().time_of(since_boot_ns());
+        let time = ClockSample::now().time_of(since_boot_ns());
         assert!(
             time.duration_since(before).abs() < SignedDuration::from_secs(60),
             "{time} {before}"

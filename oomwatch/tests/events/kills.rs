@@ -70,7 +70,7 @@ fn report(kill: Kill) -> Report {
         kill,
         Origin::Boot {
             host: &host(),
-            now: clock::sample(),
+            now: clock::ClockSample::now(),
         },
     );
     Directory::default().decide(&mut report);
@@ -86,7 +86,7 @@ pub(crate) fn host() -> Host {
 }
 
 fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
-    let now_ns = oomwatch::sys::clock::since_boot_ns();
+    let now_ns = clock::since_boot_ns();
     Kill {
         boot_time_ns: Some(now_ns),
         incident_boot_time_ns: Some(now_ns),

@@ -136,7 +136,7 @@ fn report(uid: &str, container: &str) -> Report {
         kill,
         Origin::Boot {
             host: &host,
-            now: clock::sample(),
+            now: clock::ClockSample::now(),
         },
     )
 }

@@ -103,7 +103,7 @@ impl Node {
                                 if let CaptureItem::Kill(kill) = seen {
                                     let origin = Origin::Boot {
                                         host: &host,
-                                        now: clock::sample(),
+                                        now: clock::ClockSample::now(),
                                     };
                                     names.push(Report::new(*kill, origin));
                                 }

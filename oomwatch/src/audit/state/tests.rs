@@ -9,7 +9,7 @@ use crate::{
         record::Stamp,
         snapshot_clock::SnapshotClock,
     },
-    sys::clock::Moment,
+    sys::clock::ClockSample,
     testing,
 };
 
@@ -60,10 +60,11 @@ fn line(pid: u32) -> LogItem {
 /// A log, read long after the start on a machine that was never suspended.
 fn log(items: impl IntoIterator<Item = LogItem>) -> LogSnapshot {
     let items: VecDeque<_> = items.into_iter().collect();
-    let now = Moment {
+    let now = ClockSample {
         instant: Instant::now(),
         raw_ns: 1000 * SECOND,
         boot_time_ns: 1000 * SECOND,
+        unix_ns: 0,
     };
     LogSnapshot {
         items,
