@@ -5,5 +5,4 @@ pub mod incident;
 pub mod kmsg;
 pub mod observer;
 pub mod proc_victim;
-pub mod ready;
 pub mod ring;

@@ -26,8 +26,9 @@ use tracing::debug;
 use zerocopy::IntoBytes as _;
 
 pub use self::attach::{Hook, Program, Rung};
-use self::{format::FormatError, offsets::Kernel};
+use self::{format::FormatError, offsets::KernelTypes as Kernel};
 pub use crate::capture::ring::Ring;
+use crate::capture::ring::RingError;
 
 /// The compiled programs, as `cargo xtask ebpf` makes them and `cargo xtask ebpf --check` proves.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oomwatch.bpf.o");
@@ -98,9 +99,9 @@ pub enum ProbeError {
         #[source]
         source: MapError,
     },
-    /// The ring cannot be shared with the kernel.
-    #[error("map the ring buffer")]
-    Ring(#[source] io::Error),
+    /// The ring cannot be opened.
+    #[error(transparent)]
+    Ring(#[from] RingError),
     /// The ring cannot be waited for.
     #[error("wait for the ring")]
     Wait(#[source] io::Error),
@@ -200,7 +201,7 @@ impl Probe {
             .ebpf
             .take_map("RECORDS")
             .ok_or_else(|| absent("RECORDS"))?;
-        Ring::new(map)
+        Ok(Ring::new(map)?)
     }
 
     /// How many records a full ring has refused since the programs were loaded.

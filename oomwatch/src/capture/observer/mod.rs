@@ -20,11 +20,12 @@ use std::{io, ops::ControlFlow, path::Path};
 use thiserror::Error;
 use tracing::{debug, warn};
 
+pub use self::cursor::Losses;
 use self::{
     count::CountSource,
     cursor::{Cursor, Progress, RingUsage},
     log::LogSource,
-    ring::{Retention, RingSource, remove_earlier},
+    ring::{Retention, RingSource, remove_previous},
 };
 use crate::{
     capture::{
@@ -126,15 +127,6 @@ pub enum CaptureItem {
     Gap(Gap),
 }
 
-/// What could not be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Records that a full ring refused, or that the kernel log has overwritten.
-    pub dropped: u64,
-    /// Records that could not be read.
-    pub undecoded: u64,
-}
-
 /// The way that is gone.
 pub struct Observer {
     way: Way,
@@ -182,7 +174,7 @@ impl Observer {
                     if let (Way::Log | Way::Counters, Retention::Records { bpffs, .. }) =
                         (way, keeping)
                     {
-                        remove_earlier(bpffs);
+                        remove_previous(bpffs);
                     }
                     return Ok(Self { way, source });
                 }
@@ -293,14 +285,14 @@ impl Observer {
     #[must_use]
     pub fn filling(&self) -> Option<RingUsage> {
         match &self.source {
-            Source::Ring(ring) => Some(ring.filling()),
+            Source::Ring(ring) => Some(ring.usage()),
             Source::Log(_) | Source::Count(_) => None,
         }
     }
 }
 
 /// The kernel's types, once they were asked for.
-type Types = Option<Result<offsets::Kernel, String>>;
+type Types = Option<Result<offsets::KernelTypes, String>>;
 
 fn attach(
     rung: Rung,

@@ -1,4 +1,4 @@
-//! Waiting for a file to be readable.
+//! Waits until a file descriptor is readable.
 
 use std::{
     io,
@@ -7,22 +7,22 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// A descriptor of its own for a file that somebody else reads.
+/// A duplicate of a file descriptor, registered with the runtime. The original is read elsewhere.
 #[derive(Debug)]
 pub struct Ready(AsyncFd<OwnedFd>);
 
 impl Ready {
-    /// Needs a tokio runtime.
+    /// Duplicates and registers a descriptor. Must be called inside a tokio runtime.
     pub fn new(file: &impl AsFd) -> io::Result<Self> {
         let descriptor = file.as_fd().try_clone_to_owned()?;
-        // SAFETY: the descriptor is owned, is always the same one, and lives as long as what waits for it.
+        // SAFETY: an `OwnedFd` returns the same open descriptor until it is dropped, which the `AsyncFd` does itself.
         let ready = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
         Ok(Self(ready?))
     }
 
-    /// Waits until there is something to read, all of which then must be read. Cancel safe.
+    /// Waits until the descriptor is readable. The caller then reads until nothing is left. Cancel safe.
     pub async fn readable(&self) -> io::Result<()> {
-        // Edge-triggered: what comes from here on is told again.
+        // The registration is edge-triggered: cleared before the read, so that what arrives during the read wakes again.
         self.0.readable().await?.clear_ready();
         Ok(())
     }

@@ -7,12 +7,16 @@ use oomwatch_ebpf::record::ABSENT;
 use super::check::{self, Check, Group, Status};
 use crate::capture::bpf::{
     Rung,
-    offsets::{KERNEL_BTF, Kernel, LoadError},
+    offsets::{KERNEL_BTF, KernelTypes, LoadError},
 };
 use crate::commands::doctor::{backends::Way, bpf_backends::Selection};
 
 /// `path`: where it should be.
-pub(super) fn judge(path: &Path, types: &Result<Kernel, LoadError>, stand: Selection) -> Check {
+pub(super) fn judge(
+    path: &Path,
+    types: &Result<KernelTypes, LoadError>,
+    stand: Selection,
+) -> Check {
     let path = path.display();
     let offsets = match types {
         Ok(kernel) => &kernel.offsets,
@@ -203,7 +207,7 @@ mod tests {
     }
 
     fn with(offsets: Result<Offsets, LoadError>, stand: Selection) -> Check {
-        let types = offsets.map(|offsets| Kernel {
+        let types = offsets.map(|offsets| KernelTypes {
             offsets,
             functions: Vec::new(),
         });

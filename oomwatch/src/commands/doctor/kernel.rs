@@ -10,7 +10,7 @@ use super::{
 };
 use crate::capture::bpf::{
     features,
-    offsets::{self, Kernel, LoadError},
+    offsets::{self, KernelTypes, LoadError},
 };
 use crate::commands::doctor::bpf_backends::Selection;
 
@@ -23,7 +23,7 @@ pub(super) struct Facts {
     release: String,
     machine: String,
     btf: PathBuf,
-    types: Result<Kernel, LoadError>,
+    types: Result<KernelTypes, LoadError>,
     /// The text of securityfs' `lockdown`.
     lockdown: io::Result<String>,
     /// The answer of `bpf(2)` to a ring buffer.
@@ -45,7 +45,7 @@ impl Facts {
     }
 
     /// What is known of the kernel's types.
-    pub(super) fn types(&self) -> &Result<Kernel, LoadError> {
+    pub(super) fn types(&self) -> &Result<KernelTypes, LoadError> {
         &self.types
     }
 

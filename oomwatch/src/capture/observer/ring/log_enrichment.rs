@@ -1,8 +1,11 @@
 //! What the kernel log and `/proc` add to kills that the programs saw.
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, Instant},
+};
 
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::{

@@ -22,7 +22,7 @@ use crate::{
             self, Probe, ProbeError, RING_BYTES, Rung,
             format::TRACEFS,
             kernel_answer,
-            offsets::{Kernel, LoadError},
+            offsets::{KernelTypes, LoadError},
         },
         kmsg::reader::{ReadError, Reader, Start},
     },
@@ -55,7 +55,7 @@ impl Facts {
     pub(super) fn gather(
         roots: Roots<'_>,
         choice: HooksChoice,
-        kernel: &Result<Kernel, LoadError>,
+        kernel: &Result<KernelTypes, LoadError>,
         cgroup_count: Option<&Path>,
     ) -> Self {
         let sysctl = |name: &str| {
@@ -129,7 +129,11 @@ impl Facts {
 }
 
 /// As `watch` does; all is detached when it returns.
-fn attach(rung: Rung, kernel: &Result<Kernel, LoadError>, root: &Path) -> Result<(), ProbeError> {
+fn attach(
+    rung: Rung,
+    kernel: &Result<KernelTypes, LoadError>,
+    root: &Path,
+) -> Result<(), ProbeError> {
     let kernel = match kernel {
         Ok(kernel) => Some(kernel),
         Err(error) if rung.needs_types() => {
