@@ -208,18 +208,28 @@ fn check(result: Result<Observation, DecodeError>) -> Result<(), TestCaseError> 
     Ok(())
 }
 
+/// Up to `length` bytes. Generated as words, which is eight times faster.
+fn bytes(length: usize) -> impl Strategy<Value = Vec<u8>> {
+    let words = prop::collection::vec(any::<u64>(), 0..=length / 8);
+    (words, 0..8usize).prop_map(move |(words, rest)| {
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.resize((bytes.len() + rest).min(length), 7);
+        bytes
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
+    fn any_bytes_decode_or_fail(bytes in bytes(5000)) {
         check(decode(&bytes, PAGE))?;
     }
 
     /// Valid header and lengths, so that the arbitrary rest gets past the first checks.
     #[test]
     fn any_record_of_its_length_decodes_or_fails(
-        mut bytes in prop::collection::vec(any::<u8>(), 0..=WHOLE),
+        mut bytes in bytes(WHOLE),
         kind in 0..4u32,
         small: [u8; 5],
         fit: bool,
