@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the layout. Changes with every change of a record or a global, so that a pinned ring is never read with another
 /// layout.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
@@ -148,8 +148,8 @@ pub struct VictimRecord {
     pub gfp_mask: u32,
     /// Number of this kill within the call of `oom_kill_process`, from 1; 0 for a mark without a kill. Fentry and kprobe only.
     pub kill_number: u32,
-    /// One of the `HOOKS_` constants.
-    pub hooks: u32,
+    /// One of the `BACKEND_` constants.
+    pub backend: u32,
     /// One of the `SIGNAL_` constants.
     pub signal: u32,
     /// Bit set of the `FLAG_` constants.
@@ -178,12 +178,12 @@ pub struct VictimRecord {
 /// Length of a [`VictimRecord`] without names, in bytes.
 pub const VICTIM_FIXED_LENGTH: usize = core::mem::offset_of!(VictimRecord, names);
 
-/// [`VictimRecord::hooks`]: raw tracepoints.
-pub const HOOKS_TRACEPOINT: u32 = 0;
-/// [`VictimRecord::hooks`]: fentry or kprobes on functions of `mm/oom_kill.c`.
-pub const HOOKS_FUNCTION: u32 = 1;
-/// [`VictimRecord::hooks`]: classic tracepoints, with the fields that their `format` files name and nothing else.
-pub const HOOKS_FORMAT: u32 = 2;
+/// [`VictimRecord::backend`]: raw tracepoints.
+pub const BACKEND_RAW_TRACEPOINT: u32 = 0;
+/// [`VictimRecord::backend`]: fentry and fexit on functions of `mm/oom_kill.c`.
+pub const BACKEND_FENTRY: u32 = 1;
+/// [`VictimRecord::backend`]: kprobes on functions of `mm/oom_kill.c`.
+pub const BACKEND_KPROBE: u32 = 2;
 
 /// [`VictimRecord::signal`]: the kernel sent the task no SIGKILL just before it was marked: it was already dying.
 pub const SIGNAL_NONE: u32 = 0;
@@ -216,8 +216,8 @@ pub struct SignalRecord {
     pub relation: u32,
     /// 1 if the sender was exiting (`PF_EXITING`), like the init process of a dying PID namespace; else 0.
     pub sender_exiting: u32,
-    /// One of the `HOOKS_` constants. With [`HOOKS_FUNCTION`] the OOM killer is known to be the sender.
-    pub hooks: u32,
+    /// One of the `BACKEND_` constants. With fentry and kprobes the OOM killer is known to be the sender.
+    pub backend: u32,
     /// The kernel stack, from which user space concludes whether the OOM killer sent the signal.
     pub stack: Stack,
 }
@@ -392,36 +392,6 @@ offsets! {
     pt_regs_argument,
     /// One of the `MARK_` constants, not an offset.
     mark_victim_argument,
-}
-
-offsets! {
-    /// Offsets of the fields of classic tracepoints in bytes, [`ABSENT`] where this kernel has none. Found in their
-    /// `format` files when the programs are loaded, and read-only for them from then on.
-    Formats,
-    /// `signal:signal_generate` `sig`
-    signal_sig,
-    /// `signal:signal_generate` `code`: `si_code`
-    signal_code,
-    /// `signal:signal_generate` `pid`: a thread
-    signal_pid,
-    /// `oom:mark_victim` `pid`: a thread
-    mark_pid,
-    /// `oom:mark_victim` `comm`, a `__data_loc`: offset in the low half, length in the high one
-    mark_comm,
-    /// `oom:mark_victim` `uid`
-    mark_uid,
-    /// `oom:mark_victim` `total_vm`, in KiB as the next ones
-    mark_total_vm,
-    /// `oom:mark_victim` `anon_rss`
-    mark_anon_rss,
-    /// `oom:mark_victim` `file_rss`
-    mark_file_rss,
-    /// `oom:mark_victim` `shmem_rss`
-    mark_shmem_rss,
-    /// `oom:mark_victim` `pgtables`
-    mark_pgtables,
-    /// `oom:mark_victim` `oom_score_adj`
-    mark_oom_score_adj,
 }
 
 /// [`Offsets::mark_victim_argument`]: `mark_victim(struct task_struct *, uid_t)`, since 6.9 and the stable kernels of 2025.

@@ -5,22 +5,21 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use oomwatch_ebpf::record::{
-    HOOKS_TRACEPOINT, Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES,
+    BACKEND_RAW_TRACEPOINT, Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES,
     SignalRecord, Stack, Task, VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::{
-    capture::counters::{Gap, GapCgroup, Place},
-    model::{
-        cgroup::{Qos, Runtime},
-        kill::{
-            Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
-            Source, Trigger, Victim,
-        },
-        limit_owner::{LimitOwner, LimitSource},
-        report::{Container, ContainerKind, GapReport, Pod, Report},
+use crate::model::{
+    backend::Backend,
+    cgroup::{Qos, Runtime},
+    gap::{Gap, GapCgroup, GapPlace},
+    kill::{
+        Allocation, Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source,
+        Trigger, Victim,
     },
+    limit_owner::{LimitOwner, LimitSource},
+    report::{Container, ContainerKind, GapReport, Pod, Report},
 };
 
 pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice";
@@ -175,7 +174,7 @@ pub(crate) fn signal_record() -> SignalRecord {
         victim_tgid: 4241,
         relation: RELATION_REKILL,
         sender_exiting: 0,
-        hooks: HOOKS_TRACEPOINT,
+        backend: BACKEND_RAW_TRACEPOINT,
         stack: stack(&[0xffff_ffff_8120_0150]),
     }
 }
@@ -211,7 +210,7 @@ pub(crate) fn kill() -> Kill {
         boot_time_ns: Some(1_234_567_890_123),
         incident_boot_time_ns: Some(1_234_567_890_000),
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         attribution: Attribution::Kernel,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
@@ -260,7 +259,7 @@ pub(crate) fn minimal_kill() -> Kill {
         boot_time_ns: Some(1),
         incident_boot_time_ns: Some(1),
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,
@@ -369,8 +368,8 @@ pub(crate) fn gap_report() -> GapReport {
             since_boot_time_ns: 1_233_567_890_000,
             boot_time_ns: 1_234_567_890_000,
             cgroups: vec![
-                cgroup(POD, 1, Place::Below),
-                cgroup("/system.slice/nginx.service", 2, Place::Here),
+                cgroup(POD, 1, GapPlace::Descendants),
+                cgroup("/system.slice/nginx.service", 2, GapPlace::Own),
             ],
         },
         node: "node-1".to_owned(),

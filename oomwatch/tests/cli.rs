@@ -205,8 +205,8 @@ fn doctors_verdict_survives_a_closed_pipe() {
 fn doctor_without_roots_fails_with_the_remedies() {
     run(&[
         "doctor",
-        "--hooks",
-        "tracepoint",
+        "--backend",
+        "raw-tracepoint",
         "--proc-root",
         "/nonexistent/proc",
         "--cgroup-root",
@@ -228,14 +228,20 @@ fn doctor_without_roots_fails_with_the_remedies() {
 #[test]
 fn doctor_takes_garbage_for_btf_as_what_it_is() {
     let file = garbage();
-    run(&["doctor", "--hooks", "tracepoint", "--btf", path(&file)])
-        .ended_with(1)
-        .printed(&[
-            "  BTF ",
-            "is not BTF",
-            "leave --btf out",
-            "see BTF, under Kernel",
-        ]);
+    run(&[
+        "doctor",
+        "--backend",
+        "raw-tracepoint",
+        "--btf",
+        path(&file),
+    ])
+    .ended_with(1)
+    .printed(&[
+        "  BTF ",
+        "is not BTF",
+        "leave --btf out",
+        "see BTF, under Kernel",
+    ]);
     run(&["doctor", "--btf", "/"]).printed(&["  BTF ", "is a directory"]);
 }
 
@@ -246,7 +252,7 @@ fn doctors_json_is_one_object_that_agrees_with_its_exit_code() {
     assert_eq!(doctor["schema"], "oomwatch-doctor/v1");
     assert_eq!(doctor["works"].as_bool(), Some(ran.code == Some(0)));
     let checks = doctor["checks"].as_array().expect("a list");
-    assert!(checks.iter().any(|check| check["name"] == "tracepoint"));
+    assert!(checks.iter().any(|check| check["name"] == "raw-tracepoint"));
     assert_eq!(doctor["rung"].is_string(), ran.code == Some(0), "{doctor}");
     for check in checks {
         let needs_remedy = ["warn", "fail"]
@@ -277,7 +283,7 @@ fn doctor_as_root_finds_that_watch_works() {
     }
     run(&["doctor"]).ended_with(0).printed(&[
         "ok    tracepoint",
-        "ok    --hooks",
+        "ok    --backend",
         "oomwatch watch works here, on ",
     ]);
 }
@@ -331,7 +337,7 @@ fn watch_without_usable_btf_says_what_to_do() {
         } else {
             &["CAP_BPF", "sudo"][..]
         };
-        run(&["watch", "--hooks", "tracepoint", "--btf", btf])
+        run(&["watch", "--backend", "raw-tracepoint", "--btf", btf])
             .ended_with(1)
             .said(words)
             .printed_nothing();

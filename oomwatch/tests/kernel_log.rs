@@ -21,14 +21,16 @@ use std::{
 
 use oomwatch::{
     capture::{
-        counters::{Counters, Gap, Place},
+        counters::Counters,
         kmsg::{
             assemble::{LogItem, LogKill},
             tail::{Drained, Live},
         },
     },
     model::{
-        kill::{Constraint, Hooks, Kill, Scope, Source},
+        backend::Backend,
+        gap::{Gap, GapPlace},
+        kill::{Constraint, Kill, Scope, Source},
         report::{Host, Report},
     },
     sys::clock,
@@ -211,7 +213,7 @@ async fn wait_for(live: Live, pids: &[u32]) -> (Vec<LogKill>, Live) {
 fn as_seen(kill: &Kill) -> Kill {
     Kill {
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
@@ -232,7 +234,7 @@ fn real_kill_is_read_from_the_log() {
         panic!("one kill")
     };
     let kill = &found.kill;
-    assert_eq!((kill.source, kill.hooks), (Source::Kmsg, Hooks::Kmsg));
+    assert_eq!((kill.source, kill.backend), (Source::Kmsg, Backend::Kmsg));
     assert_eq!(
         (kill.scope, kill.constraint),
         (Scope::Memcg, Some(Constraint::Memcg))
@@ -366,7 +368,7 @@ fn log_that_overtakes_its_reader_is_counted() {
 }
 
 /// What the counts tell of our own cgroup: others may be killed meanwhile.
-fn places(gap: &Gap, cgroup: &Cgroup) -> Vec<(String, u64, Place)> {
+fn places(gap: &Gap, cgroup: &Cgroup) -> Vec<(String, u64, GapPlace)> {
     let places = gap.cgroups.iter().map(|place| {
         let path = String::from_utf8_lossy(&place.path).into_owned();
         (path, place.kills, place.place)
@@ -391,7 +393,7 @@ fn counts_tell_the_cgroup_of_a_real_kill() {
     assert!(gap.kills >= 1);
     assert!(gap.boot_time_ns >= before && gap.since_boot_time_ns <= before);
     let path = cgroup.path.clone();
-    assert_eq!(places(&gap, &cgroup), [(path.clone(), 1, Place::Here)]);
+    assert_eq!(places(&gap, &cgroup), [(path.clone(), 1, GapPlace::Own)]);
 
     // In one that is new, and gone when it is looked for.
     let below = cgroup.below("below");
@@ -400,7 +402,7 @@ fn counts_tell_the_cgroup_of_a_real_kill() {
     drop(below);
     let gap = poll();
     let expected = if cgroup.is_v2 {
-        vec![(path, 2, Place::Below)]
+        vec![(path, 2, GapPlace::Descendants)]
     } else {
         vec![]
     };

@@ -10,18 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    capture::{
-        kmsg::{
-            assemble::{Assembler, LogItem, Trust},
-            log_file::Saved,
-        },
-        observer::Way,
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        log_file::Saved,
     },
     deliver::{
         http::DEFAULT_PORT,
         metrics::{Format, Metrics},
     },
     model::{
+        backend::Backend,
         cgroup::Qos,
         report::{Container, Pod, Report},
     },
@@ -74,7 +72,7 @@ fn report() -> Report {
 /// What `/metrics` says when all has happened that makes a metric.
 fn exposed() -> String {
     let metrics = Metrics::new();
-    metrics.hooks(Way::Log);
+    metrics.backend(Backend::Kmsg);
     metrics.api_watch_up(true);
     let now = Timestamp::now();
     metrics.kill(&report(), now);

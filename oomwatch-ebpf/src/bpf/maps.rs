@@ -3,21 +3,17 @@
 use aya_ebpf::{
     helpers::generated::bpf_ringbuf_output,
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, PerCpuArray, RingBuf},
 };
-use oomwatch_ebpf::record::{Formats, HOOKS_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
+use oomwatch_ebpf::record::{BACKEND_RAW_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
 
 /// Offsets in the kernel's structures. Set by the loader from BTF, then read-only.
 #[unsafe(no_mangle)]
 pub(super) static OFFSETS: Offsets = Offsets::NONE;
 
-/// The kind of the attached programs: a `HOOKS_` constant. Set by the loader, then read-only.
+/// The backend of the attached programs: a `BACKEND_` constant. Set by the loader, then read-only.
 #[unsafe(no_mangle)]
-pub(super) static HOOKS: u32 = HOOKS_TRACEPOINT;
-
-/// As [`OFFSETS`], from the `format` files of tracepoints.
-#[unsafe(no_mangle)]
-pub(super) static FORMATS: Formats = Formats::NONE;
+pub(super) static BACKEND: u32 = BACKEND_RAW_TRACEPOINT;
 
 /// Reads one offset of [`OFFSETS`], whose value at run time is not the one at build time.
 macro_rules! offset {
@@ -26,14 +22,6 @@ macro_rules! offset {
     };
 }
 pub(super) use offset;
-
-/// One offset of [`FORMATS`].
-macro_rules! field {
-    ($name:ident) => {
-        $crate::bpf::read::opaque(&$crate::bpf::maps::FORMATS.$name)
-    };
-}
-pub(super) use field;
 
 /// The ring buffer. The loader sets its size.
 #[map]
@@ -63,10 +51,6 @@ pub(super) static LAST_VICTIM: Array<Victim> = Array::with_max_entries(1, 0);
 /// The current call of `oom_kill_process`. `oom_lock` allows one at a time.
 #[map]
 pub(super) static INCIDENT: Array<Incident> = Array::with_max_entries(1, 0);
-
-/// Threads that were marked of late, to tell a re-kill where nothing can be read of a task.
-#[map]
-pub(super) static MARKED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
 #[repr(C)]
 pub(super) struct Incident {

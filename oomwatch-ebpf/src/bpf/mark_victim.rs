@@ -4,7 +4,9 @@ use aya_ebpf::{
     EbpfContext, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use oomwatch_ebpf::record::{HOOKS_TRACEPOINT, MARK_PID, SIGNAL_NONE, SIGNAL_SENT, VictimRecord};
+use oomwatch_ebpf::record::{
+    BACKEND_RAW_TRACEPOINT, MARK_PID, SIGNAL_NONE, SIGNAL_SENT, VictimRecord,
+};
 
 use super::{
     maps::{LAST_SIGKILL, offset},
@@ -15,7 +17,7 @@ use super::{
 
 /// Maximum time between the SIGKILL and the mark of one kill. It is usually microseconds, but more than 10 ms were seen where a
 /// hypervisor stops the CPU in between. With the old layout, a kill past this time counts as a mark without a kill.
-pub(super) const SIGNAL_AGE_NS: u64 = 1_000_000_000;
+const SIGNAL_AGE_NS: u64 = 1_000_000_000;
 
 /// `mark_victim(struct task_struct *task, uid_t uid)`, or `mark_victim(int pid)` before 6.9 and the stable kernels of 2025;
 /// `mark_oom_victim` in `mm/oom_kill.c`. The second argument is never read, since the old layout has none.
@@ -31,7 +33,7 @@ fn mark_victim(ctx: RawTracePointContext) -> i32 {
 fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
     let marked = argument(ctx, 0);
     let (signal, task) = marked_task(record.header.boot_time_ns, marked);
-    record.hooks = HOOKS_TRACEPOINT;
+    record.backend = BACKEND_RAW_TRACEPOINT;
     record.signal = signal;
     victim::read_stack(record, ctx.as_ptr());
     victim::send(record, task, marked as u32);

@@ -1,5 +1,5 @@
-//! Kernel side: what tells an OOM kill from a mark of a task that was dying already, three ways: the OOM killer's functions,
-//! raw tracepoints, and classic tracepoints alone. The loader attaches one of them.
+//! Kernel side: what tells an OOM kill from a mark of a task that was dying already, two ways: the OOM killer's functions
+//! and raw tracepoints. The loader attaches one of them.
 //!
 //! All marks and SIGKILLs of the OOM killer happen under the global `oom_lock`, so they never overlap. Other SIGKILLs from the
 //! kernel (by a dying PID namespace, or `RLIMIT_CPU`) may happen at any time on any CPU.
@@ -18,7 +18,6 @@
 )]
 
 mod cgroup;
-mod format;
 mod maps;
 mod mark_victim;
 mod memcg;

@@ -22,14 +22,14 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use oomwatch_ebpf::record::{
-    HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
-    SIGNAL_NONE, SIGNAL_SENT, VictimRecord,
+    MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS, SIGNAL_NONE,
+    SIGNAL_SENT, VictimRecord,
 };
 
 use super::{
-    maps::{INCIDENT, Incident, Phase, offset},
+    maps::{BACKEND, INCIDENT, Incident, Phase, offset},
     memcg,
-    read::read_into,
+    read::{opaque, read_into},
     victim,
 };
 
@@ -159,7 +159,7 @@ fn mark(task: u64) {
     let Some(record) = victim::begin() else {
         return;
     };
-    record.hooks = HOOKS_FUNCTION;
+    record.backend = opaque(&BACKEND);
     record.signal = SIGNAL_NONE;
     record.kill_number = 0;
     record.stack.length = 0;

@@ -12,17 +12,17 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use oomwatch_ebpf::record::{
-    HOOKS_FUNCTION, KIND_SIGNAL, RELATION_MM_SHARER, RELATION_REKILL, SIGNAL_REPORTED, SIGNAL_SENT,
-    SignalRecord,
+    BACKEND_RAW_TRACEPOINT, KIND_SIGNAL, RELATION_MM_SHARER, RELATION_REKILL, SIGNAL_REPORTED,
+    SIGNAL_SENT, SignalRecord,
 };
 
 use super::{
-    maps::{HOOKS, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
+    maps::{BACKEND, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
     read::{opaque, read_into, read_pointer},
     task::{self, argument},
 };
 
-pub(super) const SIGKILL: i32 = 9;
+const SIGKILL: i32 = 9;
 /// `SEND_SIG_PRIV` of `include/linux/sched/signal.h`: the kernel is the sender.
 const SEND_SIG_PRIV: u64 = 1;
 /// `PF_EXITING` of `include/linux/sched.h`.
@@ -45,8 +45,10 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     // SAFETY: the helper takes no arguments.
     let boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let relation = relation(sender, target);
-    let hooks = opaque(&HOOKS);
-    if hooks == HOOKS_FUNCTION && (relation != RELATION_MM_SHARER || !is_after_mark(sender)) {
+    let backend = opaque(&BACKEND);
+    if backend != BACKEND_RAW_TRACEPOINT
+        && (relation != RELATION_MM_SHARER || !is_after_mark(sender))
+    {
         return;
     }
 
@@ -99,9 +101,9 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     let mut flags = 0u32;
     read_into(&mut flags, current, offset!(task_flags));
     record.sender_exiting = u32::from(flags & PF_EXITING != 0);
-    record.hooks = hooks;
+    record.backend = backend;
     record.stack.length = 0;
-    if hooks != HOOKS_FUNCTION {
+    if backend == BACKEND_RAW_TRACEPOINT {
         task::read_stack(&mut record.stack, ctx.as_ptr());
     }
     // SAFETY: the length is that of the record.

@@ -1,15 +1,18 @@
 //! `oomwatch history`: kills that the journal holds. Wiring only.
 
-use std::{collections::VecDeque, io, path::Path};
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::{
-    cli::HistoryArgs,
     commands::exit::Exit,
-    deliver::printer::Printer,
+    deliver::printer::{OutputConfig, Printer},
     model::filter::Filter,
     store::read::{Item, Order, Query, ReadError, Reader},
 };
@@ -23,9 +26,28 @@ enum Error {
     Write(#[from] io::Error),
 }
 
-/// Prints what is there, oldest first.
-pub fn run(args: HistoryArgs) -> anyhow::Result<Exit> {
-    let HistoryArgs {
+/// Configuration of `oomwatch history`.
+#[derive(Debug)]
+pub struct HistoryConfig {
+    /// How kills are printed.
+    pub output: OutputConfig,
+    /// Only kills since then.
+    pub since: Option<Timestamp>,
+    /// Only kills until then.
+    pub until: Option<Timestamp>,
+    /// Only the newest so many; 0 for all.
+    pub limit: usize,
+    /// The history: its folder, its file, or a copy of the file.
+    pub state_dir: PathBuf,
+    /// Only pods with this name.
+    pub pod: Option<String>,
+    /// Which kills to show.
+    pub filter: Filter,
+}
+
+/// Prints the kills, oldest first.
+pub fn run(config: HistoryConfig) -> anyhow::Result<Exit> {
+    let HistoryConfig {
         output,
         since,
         until,
@@ -33,17 +55,16 @@ pub fn run(args: HistoryArgs) -> anyhow::Result<Exit> {
         state_dir,
         pod,
         filter,
-    } = args;
-    let now = Timestamp::now();
+    } = config;
     let query = Query {
-        since: since.map(|moment| moment.before(now)),
-        until: until.map(|moment| moment.before(now)),
+        since,
+        until,
         namespace: filter.namespace.clone(),
         pod,
         container: filter.container.clone(),
         scope: filter.scope,
     };
-    let mut printer = Printer::stdout(&output, Filter::new(filter)).dated();
+    let mut printer = Printer::stdout(output, filter).dated();
     match print(&state_dir, &query, limit, &mut printer) {
         Err(Error::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(error).context("tell the history"),

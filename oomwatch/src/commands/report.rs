@@ -3,23 +3,22 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use anyhow::{Context as _, bail};
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::Offset};
 use tracing::{info, warn};
 
 use crate::{
     capture::kmsg::{
-        assemble::{Assembler, Counts, LogItem},
+        assemble::{Assembler, Counts, LogItem, Trust},
         bounded_lines::Lines,
         log_file::Saved,
     },
-    cli::ReportArgs,
     commands::exit::Exit,
-    deliver::printer::Printer,
+    deliver::printer::{OutputConfig, Printer},
     model::{filter::Filter, report::Report},
 };
 
@@ -36,18 +35,35 @@ const OTHER_FORMS: &[(&[u8], &str)] = &[
     (b"LPKSHHRH", "journalctl --dmesg --file FILE"),
 ];
 
+/// Configuration of `oomwatch report`.
+#[derive(Debug)]
+pub struct ReportConfig {
+    /// The log; `-` for stdin.
+    pub file: PathBuf,
+    /// How kills are printed.
+    pub output: OutputConfig,
+    /// Name of the node that wrote the log; absent for the name in the log.
+    pub node: Option<String>,
+    /// Offset from UTC of times that state none.
+    pub utc_offset: Offset,
+    /// Whose lines to believe.
+    pub trust: Trust,
+    /// Which kills to show.
+    pub filter: Filter,
+}
+
 /// Reads a log to its end.
-pub fn run(args: ReportArgs) -> anyhow::Result<Exit> {
-    let ReportArgs {
+pub fn run(config: ReportConfig) -> anyhow::Result<Exit> {
+    let ReportConfig {
         file,
         output,
         node,
         utc_offset,
         trust,
         filter,
-    } = args;
+    } = config;
     let mut shown = Shown {
-        printer: Printer::stdout(&output, Filter::new(filter)),
+        printer: Printer::stdout(output, filter),
         node,
     };
     let (mut input, latest) = open(&file).with_context(|| format!("open {}", file.display()))?;

@@ -1,6 +1,6 @@
 //! `oomwatch watch`: kills on stdout as they happen. Wiring only.
 
-use std::{io, ops::ControlFlow, time::Instant};
+use std::{io, ops::ControlFlow, path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
@@ -13,22 +13,23 @@ use crate::{
         totals::{AuditResult, Counts},
     },
     capture::{
-        counters::Gap,
+        config::CaptureConfig,
         observer::{CaptureItem, Observer},
     },
-    cli::WatchArgs,
-    commands::{exit::Exit, signals::Signals},
-    deliver::printer::Printer,
+    commands::{exit::Exit, host::read_host, signals::Signals},
+    deliver::printer::{OutputConfig, Printer},
     identify::{
         names::{Names, Sources},
         runtimes::{Listing, Runtimes},
+        sockets::SocketChoice,
     },
     model::{
         filter::Filter,
+        gap::Gap,
         kill::NonKill,
         report::{GapReport, Host, Report},
     },
-    sys::{clock, cmdline, privileges, proc},
+    sys::{clock, cmdline, privileges},
 };
 
 /// The highest priority short of real time.
@@ -38,54 +39,75 @@ const NICE: i32 = -20;
 const AUDITS: u32 = 10;
 const AUDIT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs until something ends it.
-pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
+/// Configuration of `oomwatch watch`.
+#[derive(Debug)]
+pub struct WatchConfig {
+    /// How kills are printed.
+    pub output: OutputConfig,
+    /// End after this many kills were shown.
+    pub count: Option<u64>,
+    /// End after this long.
+    pub timeout: Option<Duration>,
+    /// Whether to read the victim's arguments.
+    pub cmdline: bool,
+    /// Name of this node; absent for the host's name.
+    pub node: Option<String>,
+    /// The host's `/var/log`.
+    pub log_root: PathBuf,
+    /// The CRI socket.
+    pub cri_socket: SocketChoice,
+    /// Docker's socket.
+    pub docker_socket: SocketChoice,
+    /// Which kills to show.
+    pub filter: Filter,
+    /// How kills are captured.
+    pub capture: CaptureConfig,
+}
+
+/// Prints kills until a signal, the count, the timeout or a closed stdout ends it.
+pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let WatchArgs {
+    let WatchConfig {
         output,
         count,
         timeout,
         cmdline,
         node,
         log_root,
-        runtimes,
+        cri_socket,
+        docker_socket,
         filter,
-        kernel,
-    } = args;
-    let filter = Filter::new(filter);
-    let host = proc::host(&kernel.proc_root, node)?;
-    let timeout = timeout
-        .map(Duration::try_from)
-        .transpose()
-        .context("take the timeout")?;
+        capture,
+    } = config;
+    let host = read_host(&capture.proc_root, node)?;
     let mut signals = Signals::new()?;
 
     // A kill comes when the machine is short of everything: whoever tells of it must not wait for its turn.
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");
     }
-    let mut observer = Observer::open(&kernel)?;
-    let auditor = Auditor::start(&kernel, &host.boot_id, Schedule::AfterKills)?;
+    let mut observer = Observer::open(&capture)?;
+    let auditor = Auditor::start(&capture, &host.boot_id, Schedule::AfterKills)?;
     privileges::drop_capabilities(|| observer.try_counters());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
-        hooks = observer.way().as_str(),
+        backend = observer.backend().as_str(),
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
     let names = Names::new(Sources {
         runtimes: Runtimes {
-            cri: runtimes.cri_socket,
-            docker: runtimes.docker_socket,
-            proc_root: kernel.proc_root.clone(),
+            cri: cri_socket,
+            docker: docker_socket,
+            proc_root: capture.proc_root.clone(),
             listing: Listing::Never,
         },
         log_root,
     });
     let mut watch = Watch {
-        printer: Printer::stdout(&output, filter),
+        printer: Printer::stdout(output, filter),
         host,
-        arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
+        arguments: cmdline.then(|| cmdline::Reader::new(&capture.proc_root)),
         left: count,
         shown: 0,
         ended_boot_time_ns: None,
@@ -212,7 +234,10 @@ impl Watch {
         }
         // While they can still be read.
         if let Some(arguments) = &self.arguments {
-            report.cmdline = arguments.read(&report.kill.victim);
+            let victim = &report.kill.victim;
+            report.cmdline = victim
+                .start_boot_time_ns
+                .and_then(|start_ns| arguments.read(victim.pid, start_ns));
         }
         names.push(report);
         self.show(names)

@@ -2,7 +2,16 @@
 
 use std::{env, ffi::OsStr};
 
-use crate::cli::ColorChoice;
+/// When to color.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

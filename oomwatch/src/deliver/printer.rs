@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use super::json;
 use crate::deliver::text::{self, Detail};
 use crate::{
-    cli::{Output, OutputArgs},
-    deliver::color::Color,
+    deliver::color::{Color, ColorChoice},
     model::{
         filter::Filter,
         kill::NonKill,
@@ -16,12 +15,34 @@ use crate::{
     },
 };
 
+/// How reports are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputConfig {
+    /// The format.
+    pub format: OutputFormat,
+    /// When to color the lines.
+    pub color: ColorChoice,
+    /// Whether the column titles are printed first.
+    pub has_header: bool,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// One line per kill.
+    Text,
+    /// All columns, and events that are no kills.
+    Wide,
+    /// One JSON object per line.
+    Json,
+}
+
 /// Writes reports.
 #[derive(Debug)]
 pub struct Printer<W = StdoutLock<'static>> {
     out: W,
-    output: Output,
-    colour: Color,
+    format: OutputFormat,
+    color: Color,
     has_header: bool,
     is_dated: bool,
     filter: Filter,
@@ -30,26 +51,26 @@ pub struct Printer<W = StdoutLock<'static>> {
 impl Printer {
     /// To stdout, which is locked.
     #[must_use]
-    pub fn stdout(args: &OutputArgs, filter: Filter) -> Self {
+    pub fn stdout(config: OutputConfig, filter: Filter) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
-        Self::new(stdout.lock(), args, filter, is_terminal)
+        Self::new(stdout.lock(), config, filter, is_terminal)
     }
 }
 
 impl<W: Write> Printer<W> {
     /// To anything, which may be a terminal.
-    pub fn new(out: W, args: &OutputArgs, filter: Filter, is_terminal: bool) -> Self {
-        let OutputArgs {
-            output,
+    pub fn new(out: W, config: OutputConfig, filter: Filter, is_terminal: bool) -> Self {
+        let OutputConfig {
+            format,
             color,
-            no_header,
-        } = *args;
+            has_header,
+        } = config;
         Self {
             out,
-            output,
-            colour: Color::new(color, is_terminal),
-            has_header: !no_header,
+            format,
+            color: Color::new(color, is_terminal),
+            has_header,
             is_dated: false,
             filter,
         }
@@ -81,7 +102,7 @@ impl<W: Write> Printer<W> {
     /// A kill, whether it passes the filters or not.
     pub fn kill(&mut self, report: &Report) -> io::Result<()> {
         let line = match self.detail() {
-            Some(detail) => text::kill(report, detail, self.colour),
+            Some(detail) => text::kill(report, detail, self.color),
             None => json::to_json(report)?,
         };
         writeln!(self.out, "{line}")
@@ -90,7 +111,7 @@ impl<W: Write> Printer<W> {
     /// Many kills by the last one's report, whether it passes the filters or not.
     pub fn many(&mut self, report: &Report, many: &Coalesced) -> io::Result<()> {
         let line = match self.detail() {
-            Some(detail) => text::many(report, many, detail, self.colour),
+            Some(detail) => text::many(report, many, detail, self.color),
             None => json::many_to_json(report, many)?,
         };
         writeln!(self.out, "{line}")
@@ -98,7 +119,7 @@ impl<W: Write> Printer<W> {
 
     /// What is not a kill, in the output that has it.
     pub fn aside(&mut self, aside: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
-        if self.output == Output::Wide {
+        if self.format == OutputFormat::Wide {
             writeln!(self.out, "{}", text::aside(aside, time))?;
         }
         Ok(())
@@ -120,11 +141,11 @@ impl<W: Write> Printer<W> {
 
     /// How much a line says; absent for JSON.
     fn detail(&self) -> Option<Detail> {
-        match self.output {
-            Output::Text if self.is_dated => Some(Detail::Dated),
-            Output::Text => Some(Detail::Text),
-            Output::Wide => Some(Detail::Wide),
-            Output::Json => None,
+        match self.format {
+            OutputFormat::Text if self.is_dated => Some(Detail::Dated),
+            OutputFormat::Text => Some(Detail::Text),
+            OutputFormat::Wide => Some(Detail::Wide),
+            OutputFormat::Json => None,
         }
     }
 }

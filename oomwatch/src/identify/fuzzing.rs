@@ -3,7 +3,6 @@
 use std::{path::Path, time::Instant};
 
 use super::{cri, docker, kubernetes, pod_logs, sockets::SocketChoice};
-use crate::capture::proc_victim;
 use crate::{identify::directory::Directory, sys::cmdline};
 
 /// Lines of a watch of pods, into the directory.
@@ -40,8 +39,6 @@ pub fn files(bytes: &[u8], uid: &str, id: &str) {
         let _ = pod_logs::pod_of(name, uid);
         let _ = pod_logs::container_of(name, id);
     }
-    let _ = proc_victim::process_id(bytes);
-    let _ = proc_victim::memory_cgroup(bytes);
     let _ = cmdline::start_ticks(bytes);
 }
 

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{serde_bytes, serde_missing};
+use crate::model::{backend::Backend, serde_bytes, serde_missing};
 
 /// A process that the OOM killer sent SIGKILL, in one incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +16,8 @@ pub struct Kill {
     pub incident_boot_time_ns: Option<u64>,
     /// Where the facts come from.
     pub source: Source,
-    /// What the program was attached to.
-    pub hooks: Hooks,
+    /// The backend that captured the kill.
+    pub backend: Backend,
     /// Where the victim's cgroup comes from, if it is known.
     pub attribution: Attribution,
     /// What ran out: a memory cgroup or the system.
@@ -68,20 +68,6 @@ impl Source {
     }
 }
 
-/// The rung of the hook ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hooks {
-    /// Functions of the OOM killer, by fentry or kprobes.
-    Function,
-    /// Raw tracepoints.
-    Tracepoint,
-    /// Classic tracepoints, with the fields of their `format` files alone.
-    Format,
-    /// None: the kernel log was read.
-    Kmsg,
-}
-
 /// Where the victim's cgroup comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -107,7 +93,7 @@ impl Attribution {
 }
 
 /// What ran out of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// A memory cgroup reached its limit.

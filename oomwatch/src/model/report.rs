@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    capture::{counters::Gap, kmsg::assemble::LogKill},
-    model::serde_bytes,
+    capture::kmsg::assemble::LogKill,
     model::{
         cgroup::{CgroupOwner, Qos, Runtime},
+        gap::Gap,
         kill::{Cgroup, Kill, Limit},
         limit_owner::{self, LimitOwner, LimitSource},
+        serde_bytes,
     },
     sys::clock,
 };

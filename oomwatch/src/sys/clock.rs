@@ -5,7 +5,14 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::model::persist::clock::Reading;
+/// The kernel's clocks at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockSample {
+    /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
+    pub boot_time_ns: u64,
+    /// Nanoseconds since 1970 (`CLOCK_REALTIME`).
+    pub unix_ns: u64,
+}
 
 /// A moment by the clocks that place a record of the kernel log.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +52,11 @@ pub fn since_boot_ns() -> u64 {
     u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).unwrap_or(0)
 }
 
-/// This moment, for the journal's clock.
+/// Reads the clocks.
 #[must_use]
-pub fn reading() -> Reading {
+pub fn sample() -> ClockSample {
     let read = |clock| u64::try_from(nanoseconds(clock_gettime(clock))).unwrap_or(0);
-    Reading {
+    ClockSample {
         boot_time_ns: read(ClockId::Boottime),
         unix_ns: read(ClockId::Realtime),
     }

@@ -16,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-use crate::model::kill::Victim;
-
 /// What a kill may wait for its victim's arguments.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -49,13 +47,12 @@ impl Reader {
 
     /// The arguments; absent if the process is gone, is another one by now, or does not answer at once.
     #[must_use]
-    pub fn read(&self, victim: &Victim) -> Option<Vec<Vec<u8>>> {
-        let start_ns = victim.start_boot_time_ns?;
+    pub fn read(&self, pid: u32, start_ns: u64) -> Option<Vec<Vec<u8>>> {
         if self.stuck.fetch_add(1, Ordering::Relaxed) >= MAX_STUCK {
             self.stuck.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let (proc_root, stuck, pid) = (self.proc_root.clone(), self.stuck.clone(), victim.pid);
+        let (proc_root, stuck) = (self.proc_root.clone(), self.stuck.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
         let spawned = thread::Builder::new()
             .name("cmdline".into())

@@ -1,17 +1,11 @@
-//! What the machine says of itself in `/proc`: its name, its boot, and the kernel's own count of OOM kills.
+//! Files of `/proc`: the boot id, the kernel's count of OOM kills; and the host's name.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufReader},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use rustix::system::uname;
-
-use crate::{
-    capture::bpf::symbols::{Symbols, SymbolsError},
-    model::report::Host,
-};
 
 /// A file of `/proc` that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +16,16 @@ pub struct HostError {
     source: io::Error,
 }
 
-/// Who this is. `node` is the name to report, by default the host's.
-pub fn host(proc_root: &Path, node: Option<String>) -> Result<Host, HostError> {
-    let boot_id = read(&proc_root.join("sys/kernel/random/boot_id"))?;
-    let hostname = || uname().nodename().to_string_lossy().into_owned();
-    Ok(Host {
-        node: node
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(hostname),
-        boot_id: boot_id.trim().replace('-', ""),
-    })
+/// The id of this boot (`/proc/sys/kernel/random/boot_id`), without dashes.
+pub fn boot_id(proc_root: &Path) -> Result<String, HostError> {
+    let text = read(&proc_root.join("sys/kernel/random/boot_id"))?;
+    Ok(text.trim().replace('-', ""))
+}
+
+/// The host's name.
+#[must_use]
+pub fn hostname() -> String {
+    uname().nodename().to_string_lossy().into_owned()
 }
 
 /// `oom_kill` of `/proc/vmstat`: every kill and re-kill since boot, of the whole machine. Since 4.13.
@@ -42,14 +36,6 @@ pub fn oom_kill_count(proc_root: &Path) -> Result<u64, HostError> {
         path,
         source: io::Error::new(io::ErrorKind::InvalidData, "no line oom_kill with a number"),
     })
-}
-
-/// Where the OOM killer's functions lie.
-pub fn symbols(proc_root: &Path) -> Result<Symbols, SymbolsError> {
-    Symbols::read(BufReader::with_capacity(
-        1 << 16,
-        File::open(proc_root.join("kallsyms"))?,
-    ))
 }
 
 fn read(path: &Path) -> Result<String, HostError> {

@@ -69,7 +69,7 @@ impl Agent {
         };
         let seen = Arc::new(CaptureItem::default());
         let told = seen.clone();
-        let clock = PersistentClock::restore(saved, &host(), clock::reading());
+        let clock = PersistentClock::restore(saved, &host(), clock::sample());
         let events = Events::new(policy, clock, saved, move |notice| {
             told.notices.lock().expect("no panic").push(*notice);
             told.more.notify_one();

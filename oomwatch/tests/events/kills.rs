@@ -1,9 +1,8 @@
 //! Kills as the agent would hand them over, each of its own.
 
 use oomwatch::model::{
-    kill::{
-        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Victim,
-    },
+    backend::Backend,
+    kill::{Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source, Victim},
     limit_owner::LimitOwner,
     report::{Container, ContainerKind, Host, Report},
 };
@@ -80,7 +79,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
         boot_time_ns: Some(now_ns),
         incident_boot_time_ns: Some(now_ns),
         source: Source::Bpf,
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,

@@ -1,4 +1,4 @@
-//! Two reports of one kill, from two rungs of the hook ladder: what both tell must be the same, and what the one tells and the
+//! Two reports of one kill, from two backends of the hook ladder: what both tell must be the same, and what the one tells and the
 //! other does not is named. It knows no field but those that cannot be equal to the letter.
 
 use std::{collections::BTreeSet, fmt::Display};
@@ -9,18 +9,18 @@ use serde_json::Value;
 use crate::report::Report;
 
 /// What tells who saw the kill rather than what happened; and the incident, whose name is each watcher's own.
-const OF_THE_WATCHER: [&str; 5] = ["hooks", "source", "attribution", "missing", "incident"];
+const OF_THE_WATCHER: [&str; 5] = ["backend", "source", "attribution", "missing", "incident"];
 
 /// What is told of kills that were only counted too.
 const OF_A_GAP: [&str; 4] = ["schema", "id", "time", "node"];
 
-/// How far two rungs' times of one kill may be apart.
+/// How far two backends' times of one kill may be apart.
 const CLOCKS_NS: i128 = 1_000_000_000;
 /// How late the time of the log's first line may be: its clock is known by when a line was read, which on an emulated machine
 /// with much to do takes its time.
 const LATE_NS: i128 = 30_000_000_000;
 
-/// How far sizes in bytes may be apart that two rungs do not read in the same moment or way.
+/// How far sizes in bytes may be apart that two backends do not read in the same moment or way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed {
     /// Resident sizes.
@@ -54,7 +54,7 @@ pub(crate) fn compare(best: &Report, other: &Report, allowed: Allowed) -> Compar
     comparison.compared
 }
 
-/// What a rung lacks that tells of no single kill.
+/// What a backend lacks that tells of no single kill.
 pub(crate) fn everything(best: &Report) -> BTreeSet<String> {
     let members = best.value().as_object().into_iter().flatten();
     members
@@ -106,7 +106,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Some rungs know but the innermost level and the one that ran out. What is used above that one changes all the time.
+    /// Some backends know but the innermost level and the one that ran out. What is used above that one changes all the time.
     fn levels(&mut self, levels: &[Value], others: &[Value]) {
         let allowed = self.allowed;
         let oom = self.best.at("/oom_cgroup/path");
@@ -168,7 +168,7 @@ impl Comparison<'_> {
 
     /// The log's time can only be late.
     fn is_same_time(&self, best: Option<i128>, other: Option<i128>) -> bool {
-        let late = match self.other.text("/hooks") {
+        let late = match self.other.text("/backend") {
             "kmsg" => LATE_NS,
             _ => CLOCKS_NS,
         };

@@ -12,8 +12,8 @@ const COUNTED: &str = "every OOM kill that the kernel counted is told";
 /// The command after its end.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// `hooks` of its reports, as it said at its start.
-    pub(crate) hooks: String,
+    /// The backend that it named at its start.
+    pub(crate) backend: String,
     /// How it ended.
     pub(crate) status: ExitStatus,
     /// Lines of stdout that were not read before.
@@ -45,7 +45,7 @@ impl Ended {
             Line::Gap(_) => panic!("a gap among the kills: {self:#?}"),
         });
         reports
-            .inspect(|report| report.is("/hooks", &self.hooks[..]))
+            .inspect(|report| report.is("/backend", &self.backend[..]))
             .collect()
     }
 

@@ -198,7 +198,7 @@ impl Expected {
         self.check_trigger(report);
     }
 
-    /// Checks what a rung tells that cannot tell all.
+    /// Checks what a backend tells that cannot tell all.
     #[track_caller]
     pub(crate) fn check_partial(&self, report: &Report) {
         let oom = self.chain.get(self.oom).filter(|_| self.system.is_none());
@@ -258,7 +258,7 @@ impl Expected {
 
     /// Function hooks tell all of it; to tracepoints the kernel log adds what it tells, where it was not held back.
     fn check_allocation(&self, report: &Report) {
-        let is_function = report.text("/hooks") == "function";
+        let is_function = report.is_function();
         let constraint = self.system.map_or("memcg", |system| system.constraint);
         if is_function || self.system.is_none() || report.at("/constraint").is_some() {
             report.is("/constraint", constraint);

@@ -16,8 +16,11 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
-    capture::observer::{CaptureItem, Observer, cursor::Cursor},
-    cli::{Cli, Command as Words, KernelArgs},
+    capture::{
+        config::CaptureConfig,
+        observer::{CaptureItem, Observer, cursor::Cursor},
+    },
+    cli::{Cli, Command as Words},
     model::kill::NonKillKind,
 };
 use serde::{Deserialize, Serialize};
@@ -85,10 +88,10 @@ pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn kernel_args(hooks: &str) -> KernelArgs {
-    let cli = Cli::try_parse_from(["oomwatch", "watch", "--hooks", hooks]).expect("arguments");
+fn capture_config(backend: &str) -> CaptureConfig {
+    let cli = Cli::try_parse_from(["oomwatch", "watch", "--backend", backend]).expect("arguments");
     match cli.command {
-        Words::Watch(watch) => watch.kernel,
+        Words::Watch(watch) => watch.kernel.into(),
         other => panic!("{other:?}"),
     }
 }
@@ -103,7 +106,7 @@ async fn keep(orders: &HashMap<String, String>) {
     let saves = orders["saves"] == "yes";
     let mut kept = Kept::read(file);
     let before = kept.clone();
-    let args = kernel_args(&orders["hooks"]);
+    let args = capture_config(&orders["backend"]);
     let bpffs = Path::new(&orders["bpffs"]);
     let mut observer = Observer::resume(&args, bpffs, kept.cursor.as_ref()).expect("see kills");
     say("ready");
@@ -185,12 +188,12 @@ pub(crate) struct Running {
 impl Keeper<'_> {
     /// Starts one, and waits until it sees kills.
     pub(crate) fn start(&self, saves: Saves) -> Running {
-        let hooks = self.machine.hooks.as_deref().unwrap_or("auto");
-        self.start_on(hooks, saves)
+        let backend = self.machine.backend.as_deref().unwrap_or("auto");
+        self.start_on(backend, saves)
     }
 
-    /// The same on a rung.
-    pub(crate) fn start_on(&self, hooks: &str, saves: Saves) -> Running {
+    /// The same on a backend.
+    pub(crate) fn start_on(&self, backend: &str, saves: Saves) -> Running {
         let saves = match saves {
             Saves::Yes => "yes",
             Saves::No => "no",
@@ -199,7 +202,7 @@ impl Keeper<'_> {
             .arg("keeper")
             .arg(format!("bpffs={}", self.bpffs.path().display()))
             .arg(format!("file={}", self.file.display()))
-            .arg(format!("hooks={hooks}"))
+            .arg(format!("backend={backend}"))
             .arg(format!("saves={saves}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

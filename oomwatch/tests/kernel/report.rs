@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Members of an object: those that are always there, and those that may be.
 type Members = (&'static [&'static str], &'static [&'static str]);
 
-/// Objects of the schema by their place, as function hooks and raw tracepoints fill them.
+/// Objects of the schema by their place, as the BPF backends fill them.
 const OBJECTS: &[(&str, Members)] = &[
     (
         "",
@@ -20,7 +20,7 @@ const OBJECTS: &[(&str, Members)] = &[
                 "boot_time_ns",
                 "node",
                 "source",
-                "hooks",
+                "backend",
                 "scope",
                 "missing",
                 "main_process",
@@ -93,7 +93,7 @@ const LIMIT: Members = (
     &["path_hex", "limit_bytes", "swap_limit_bytes"],
 );
 
-/// What the lower rungs tell at least; they may tell the rest too.
+/// What the lower backends tell at least; they may tell the rest too.
 const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
     (
         "",
@@ -105,7 +105,7 @@ const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
             "boot_time_ns",
             "node",
             "source",
-            "hooks",
+            "backend",
             "scope",
             "missing",
             "main_process",
@@ -121,7 +121,7 @@ const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
     ("/trigger/cgroup", &["path"]),
 ];
 
-/// The least of an element of `limits` on the lower rungs.
+/// The least of an element of `limits` on the lower backends.
 const PARTIAL_LIMIT: &[&str] = &["path"];
 
 /// A line of `-o json`.
@@ -197,10 +197,10 @@ impl Report {
 
     /// What is the same for every kill of this boot.
     fn check_identity(&self) {
-        let source = match self.text("/hooks") {
-            "function" | "tracepoint" | "format" => "bpf",
+        let source = match self.text("/backend") {
+            "fentry" | "kprobe" | "raw_tracepoint" => "bpf",
             "kmsg" => "kmsg",
-            hooks => panic!("unknown hooks: {hooks}"),
+            backend => panic!("unknown backend: {backend}"),
         };
         self.is("/source", source);
         let node = fs::read_to_string("/proc/sys/kernel/hostname").expect("read the host's name");
@@ -232,9 +232,14 @@ impl Report {
         );
     }
 
-    /// Whether it comes from a rung that takes all of it in the kernel.
+    /// Whether it comes from a backend that takes all of it in the kernel.
     pub(crate) fn is_complete(&self) -> bool {
-        matches!(self.text("/hooks"), "function" | "tracepoint")
+        self.is_function() || self.text("/backend") == "raw_tracepoint"
+    }
+
+    /// Whether it comes from the OOM killer's functions.
+    pub(crate) fn is_function(&self) -> bool {
+        matches!(self.text("/backend"), "fentry" | "kprobe")
     }
 
     /// When the victim was started, as its id says: nanoseconds since boot.

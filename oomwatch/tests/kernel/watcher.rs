@@ -13,13 +13,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    cgroups::Cgroup,
-    ended::Ended,
-    kernel::oom_kill_count,
-    machine::Machine,
-    rung::{Rung, hooks_of},
-};
+use oomwatch::model::backend::Backend;
+
+use crate::{cgroups::Cgroup, ended::Ended, kernel::oom_kill_count, machine::Machine};
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
@@ -53,9 +49,9 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// `oomwatch watch -o json` on this rung.
-    pub(crate) fn on(machine: &'a Machine, rung: Rung) -> Self {
-        Self::new(machine, &["-o", "json", "--hooks", rung.name()])
+    /// `oomwatch watch -o json` on this backend.
+    pub(crate) fn on(machine: &'a Machine, backend: Backend) -> Self {
+        Self::new(machine, &["-o", "json", "--backend", backend.flag()])
     }
 
     /// For kills below a cgroup.
@@ -100,9 +96,9 @@ impl<'a> Watch<'a> {
 
     fn spawn(self, stdout: Stdio, terminal: Option<File>) -> Watcher {
         let counted = oom_kill_count();
-        let chosen = (self.machine.hooks.iter())
-            .filter(|_| !self.arguments.iter().any(|word| word == "--hooks"))
-            .flat_map(|hooks| ["--hooks", hooks]);
+        let chosen = (self.machine.backend.iter())
+            .filter(|_| !self.arguments.iter().any(|word| word == "--backend"))
+            .flat_map(|backend| ["--backend", backend]);
         let mut command = Command::new(&self.machine.binary);
         // SAFETY: one system call with numbers, which is safe between fork and exec.
         unsafe { command.pre_exec(end_with_parent) };
@@ -182,13 +178,13 @@ impl Watcher {
         Ok(())
     }
 
-    /// `hooks` of its reports, by what it said when it saw kills.
-    pub(crate) fn hooks(&self) -> &str {
+    /// The backend that it named at its start.
+    pub(crate) fn backend(&self) -> &str {
         let ready = self.told.iter().find(|line| line.contains(READY));
-        let (_, hooks) = ready
-            .and_then(|line| line.split_once("hooks=\""))
-            .unwrap_or_else(|| panic!("no word about hooks: {:?}", self.told));
-        hooks_of(hooks.split('"').next().unwrap_or_default())
+        let (_, backend) = ready
+            .and_then(|line| line.split_once("backend=\""))
+            .unwrap_or_else(|| panic!("no word about the backend: {:?}", self.told));
+        backend.split('"').next().unwrap_or_default()
     }
 
     /// Its process id.
@@ -257,7 +253,7 @@ impl Watcher {
         let status = self.child.wait().expect("wait for the command");
         self.ended = true;
         Ended {
-            hooks: self.hooks().to_owned(),
+            backend: self.backend().to_owned(),
             status,
             lines,
             told: std::mem::take(&mut self.told),

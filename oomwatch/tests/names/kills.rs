@@ -9,7 +9,8 @@ use oomwatch::{
         sockets::SocketChoice,
     },
     model::{
-        kill::{Attribution, Cgroup, Hooks, Kill, MainProcess, Scope, Source, Victim},
+        backend::Backend,
+        kill::{Attribution, Cgroup, Kill, MainProcess, Scope, Source, Victim},
         report::{Host, Report},
     },
 };
@@ -90,7 +91,7 @@ fn report(uid: &str, container: &str) -> Report {
         boot_time_ns: None,
         incident_boot_time_ns: None,
         source: Source::Bpf,
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,

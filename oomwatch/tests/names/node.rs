@@ -9,8 +9,11 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
-    capture::observer::{CaptureItem, Observer},
-    cli::{Cli, Command as Typed, KernelArgs},
+    capture::{
+        config::CaptureConfig,
+        observer::{CaptureItem, Observer},
+    },
+    cli::{Cli, Command as Typed},
     identify::{
         names::{Names, Sources},
         runtimes::{Listing, Runtimes},
@@ -19,7 +22,7 @@ use oomwatch::{
     model::{
         kill::MainProcess,
         limit_owner::{LimitOwner, LimitSource},
-        report::{ContainerKind, Report},
+        report::{ContainerKind, Host, Report},
     },
     sys::proc,
 };
@@ -83,7 +86,10 @@ impl Node {
         thread::scope(|scope| {
             runtime.expect("start a runtime").block_on(async {
                 let kernel = kernel();
-                let host = proc::host(&kernel.proc_root, Some(self.name.clone())).expect("a host");
+                let host = Host {
+                    node: self.name.clone(),
+                    boot_id: proc::boot_id(&kernel.proc_root).expect("a boot id"),
+                };
                 let mut names = Names::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);
                 until_watch_is(&names, true).await;
@@ -113,7 +119,7 @@ impl Node {
         })
     }
 
-    fn sources(&self, kernel: &KernelArgs) -> Sources {
+    fn sources(&self, kernel: &CaptureConfig) -> Sources {
         Sources {
             runtimes: Runtimes {
                 cri: self.socket.parse().expect("a socket"),
@@ -137,9 +143,9 @@ impl Node {
     }
 }
 
-fn kernel() -> KernelArgs {
+fn kernel() -> CaptureConfig {
     match Cli::parse_from(["oomwatch", "watch"]).command {
-        Typed::Watch(args) => args.kernel,
+        Typed::Watch(args) => args.kernel.into(),
         _ => unreachable!("watch was typed"),
     }
 }

@@ -30,13 +30,14 @@ use crate::{
     },
     capture::{
         bpf::describe,
-        counters::{CgroupKillTracker, Gap},
+        config::CaptureConfig,
+        counters::CgroupKillTracker,
         kmsg::{assemble::LogKill, snapshot::Whole, snapshot_clock::Past},
-        observer::Losses,
     },
-    cli::KernelArgs,
     model::{
+        gap::Gap,
         kill::{Kill, NonKill, NonKillKind},
+        losses::Losses,
         persist::{Change, Entry},
     },
     sys::{
@@ -120,26 +121,30 @@ pub struct Filled {
 
 impl Auditor {
     /// From now on: nothing that is older is missing. `boot_id` is the host's.
-    pub fn start(args: &KernelArgs, boot_id: &str, rhythm: Schedule) -> Result<Self, HostError> {
-        let now = count(&args.proc_root)?;
+    pub fn start(
+        config: &CaptureConfig,
+        boot_id: &str,
+        rhythm: Schedule,
+    ) -> Result<Self, HostError> {
+        let now = count(&config.proc_root)?;
         let tally = Totals::new(now.boot_time_ns, now.kills);
         let sum = Sum::new(boot_id, tally, now.boot_time_ns);
-        let cgroups = CgroupKillTracker::now(&args.proc_root, &args.cgroup_root)?;
+        let cgroups = CgroupKillTracker::now(&config.proc_root, &config.cgroup_root)?;
         let recent = Recent::default();
-        Ok(Self::new(args, rhythm, sum, recent, cgroups, now))
+        Ok(Self::new(config, rhythm, sum, recent, cgroups, now))
     }
 
     /// Goes on where the one before has left off, by what it has saved; as [`Auditor::start`] if that cannot be told.
     pub fn resume(
-        args: &KernelArgs,
+        config: &CaptureConfig,
         boot_id: &str,
         rhythm: Schedule,
         entries: &[Entry],
     ) -> Result<Self, HostError> {
         let Some(sum) = Sum::read(entries) else {
-            return Self::start(args, boot_id, rhythm);
+            return Self::start(config, boot_id, rhythm);
         };
-        let now = count(&args.proc_root)?;
+        let now = count(&config.proc_root)?;
         let mut recent = saved::recent(entries);
         let (sum, looked) = if sum.boot_id == boot_id {
             (sum, Looked::read(entries).unwrap_or_default())
@@ -149,15 +154,16 @@ impl Auditor {
         };
         let Looked { before, told } = looked;
         let known = sum.tally.counts.told().saturating_sub(told);
-        let cgroups = CgroupKillTracker::then(&args.proc_root, &args.cgroup_root, before, known);
-        let mut auditor = Self::new(args, rhythm, sum, recent, cgroups, now);
+        let cgroups =
+            CgroupKillTracker::then(&config.proc_root, &config.cgroup_root, before, known);
+        let mut auditor = Self::new(config, rhythm, sum, recent, cgroups, now);
         auditor.told_at_look = told;
         auditor.soon();
         Ok(auditor)
     }
 
     fn new(
-        args: &KernelArgs,
+        config: &CaptureConfig,
         rhythm: Schedule,
         sum: Sum,
         recent: Recent,
@@ -171,8 +177,8 @@ impl Auditor {
             complete_boot_time_ns,
         } = sum;
         Self {
-            proc_root: args.proc_root.clone(),
-            kmsg: args.kmsg.clone(),
+            proc_root: config.proc_root.clone(),
+            kmsg: config.kmsg.clone(),
             boot_id,
             rhythm,
             tally,

@@ -4,12 +4,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    capture::{
-        counters::{GapCgroup, Place},
-        kmsg::testing::{at, killed},
+    capture::kmsg::testing::{at, killed},
+    model::{
+        gap::{GapCgroup, GapPlace},
+        kill::Cgroup,
     },
-    cli::HooksChoice,
-    model::kill::Cgroup,
     testing,
 };
 
@@ -35,10 +34,10 @@ impl Kernel {
         kernel
     }
 
-    fn args(&self) -> KernelArgs {
+    fn args(&self) -> CaptureConfig {
         let root = self.folder.path().to_owned();
-        KernelArgs {
-            hooks: HooksChoice::Auto,
+        CaptureConfig {
+            backend: None,
             btf: root.join("btf"),
             proc_root: root.clone(),
             cgroup_root: root.clone(),
@@ -281,7 +280,7 @@ fn gap_names_the_cgroups_of_what_nobody_told() {
     let expected = GapCgroup {
         path: b"/a".to_vec(),
         kills: 1,
-        place: Place::Here,
+        place: GapPlace::Own,
     };
     assert_eq!((gap.kills, gap.cgroups), (1, vec![expected]));
 }

@@ -1,28 +1,15 @@
-//! The ways to see kills with BPF, and what each attaches: a table, and how one line of it is loaded and attached.
+//! The programs of each BPF backend, and how one program is loaded and attached.
 
 use aya::{
     Btf, Ebpf, Endianness,
-    programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, TracePoint, links::FdLink},
+    programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, links::FdLink},
 };
 use oomwatch_ebpf::record::{
-    ABSENT, HOOKS_FORMAT, HOOKS_FUNCTION, HOOKS_TRACEPOINT, MARK_PID, MARK_TASK,
+    ABSENT, BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, MARK_PID, MARK_TASK,
 };
 
 use super::{Kernel, Link, ProbeError, btf::skeleton::skeleton, refused};
-use crate::model::kill::Hooks;
-
-/// A way to see kills with BPF, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rung {
-    /// The OOM killer's functions, by trampolines (fentry and fexit).
-    Fentry,
-    /// The OOM killer's functions, by breakpoints or ftrace (kprobes).
-    Kprobe,
-    /// Raw tracepoints, with structures read as BTF describes them.
-    Tracepoint,
-    /// Classic tracepoints, with the fields that their `format` files name.
-    Format,
-}
+use crate::model::backend::Backend;
 
 /// A program: its name in the object, and what it is attached to.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +33,13 @@ pub enum Hook {
     Kretprobe(&'static str),
     /// A raw tracepoint.
     RawTracepoint(&'static str),
-    /// A classic tracepoint of this category.
-    Tracepoint(&'static str, &'static str),
 }
 
 const fn program(name: &'static str, hook: Hook) -> Program {
     Program { name, hook }
 }
 
-/// The order is that in which a kill goes through them, but the mark comes last: alone it is no kill.
+/// In the order in which a kill passes them, except that `mark_oom_victim` comes last: without the others it is no kill.
 const FENTRY: &[Program] = &[
     program("fexit_oom_kill_process", Hook::Fexit("oom_kill_process")),
     program("fentry_oom_kill_process", Hook::Fentry("oom_kill_process")),
@@ -78,98 +63,59 @@ const KPROBE: &[Program] = &[
     program("signal_generate", Hook::RawTracepoint("signal_generate")),
     program("kprobe_mark_oom_victim", Hook::Kprobe("mark_oom_victim")),
 ];
-const TRACEPOINT: &[Program] = &[
+const RAW_TRACEPOINT: &[Program] = &[
     program("signal_generate", Hook::RawTracepoint("signal_generate")),
     program("mark_victim", Hook::RawTracepoint("mark_victim")),
 ];
-const FORMAT: &[Program] = &[
-    program(
-        "format_signal_generate",
-        Hook::Tracepoint("signal", "signal_generate"),
-    ),
-    program("format_mark_victim", Hook::Tracepoint("oom", "mark_victim")),
-];
 
-impl Rung {
-    /// All of them, best first.
-    pub const ALL: [Self; 4] = [Self::Fentry, Self::Kprobe, Self::Tracepoint, Self::Format];
-
-    /// Its word on the command line and in messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-            Self::Tracepoint => "tracepoint",
-            Self::Format => "format",
-        }
+/// The programs of a backend, in the order in which they are attached; none for `kmsg` and `counters`.
+#[must_use]
+pub const fn programs(backend: Backend) -> &'static [Program] {
+    match backend {
+        Backend::Fentry => FENTRY,
+        Backend::Kprobe => KPROBE,
+        Backend::RawTracepoint => RAW_TRACEPOINT,
+        Backend::Kmsg | Backend::Counters => &[],
     }
+}
 
-    /// The rung of the ladder that it stands on, as reports have it.
-    #[must_use]
-    pub const fn hooks(self) -> Hooks {
-        match self {
-            Self::Fentry | Self::Kprobe => Hooks::Function,
-            Self::Tracepoint => Hooks::Tracepoint,
-            Self::Format => Hooks::Format,
-        }
+/// The `BACKEND_` constant that the programs put into their records.
+pub(super) const fn constant(backend: Backend) -> u32 {
+    match backend {
+        Backend::Fentry => BACKEND_FENTRY,
+        Backend::Kprobe => BACKEND_KPROBE,
+        // The last two load no programs.
+        Backend::RawTracepoint | Backend::Kmsg | Backend::Counters => BACKEND_RAW_TRACEPOINT,
     }
+}
 
-    /// What it attaches, in this order.
-    #[must_use]
-    pub const fn programs(self) -> &'static [Program] {
-        match self {
-            Self::Fentry => FENTRY,
-            Self::Kprobe => KPROBE,
-            Self::Tracepoint => TRACEPOINT,
-            Self::Format => FORMAT,
+/// The first thing that the programs of a backend need and that this kernel's types do not have.
+pub(super) fn missing(backend: Backend, kernel: &Kernel) -> Option<&'static str> {
+    let offsets = &kernel.offsets;
+    let is_absent = |offset| offset == ABSENT;
+    match backend {
+        Backend::Fentry | Backend::Kprobe if is_absent(offsets.oom_control_memcg) => {
+            Some("oom_control.memcg")
         }
-    }
-
-    /// Whether it needs the kernel's types.
-    #[must_use]
-    pub const fn needs_types(self) -> bool {
-        !matches!(self, Self::Format)
-    }
-
-    /// The `HOOKS_` constant.
-    pub(super) const fn constant(self) -> u32 {
-        match self {
-            Self::Fentry | Self::Kprobe => HOOKS_FUNCTION,
-            Self::Tracepoint => HOOKS_TRACEPOINT,
-            Self::Format => HOOKS_FORMAT,
+        Backend::Fentry if kernel.functions.len() < super::offsets::FUNCTIONS.len() => {
+            Some("a function of the OOM killer's")
         }
-    }
-
-    /// What of the kernel's types the programs cannot do without, and this kernel has not.
-    pub(super) fn lacks(self, kernel: Option<&Kernel>) -> Option<&'static str> {
-        let Some(kernel) = kernel else {
-            return self.needs_types().then_some("the kernel's types (BTF)");
-        };
-        let offsets = &kernel.offsets;
-        let is_absent = |offset| offset == ABSENT;
-        match self {
-            Self::Fentry | Self::Kprobe if is_absent(offsets.oom_control_memcg) => {
-                Some("oom_control.memcg")
-            }
-            Self::Fentry if kernel.functions.len() < super::offsets::FUNCTIONS.len() => {
-                Some("a function of the OOM killer's")
-            }
-            Self::Kprobe if is_absent(offsets.pt_regs_argument) => {
-                Some("the register of a first argument in pt_regs")
-            }
-            Self::Tracepoint if ![MARK_TASK, MARK_PID].contains(&offsets.mark_victim_argument) => {
-                Some("the tracepoint mark_victim as it is known")
-            }
-            Self::Fentry | Self::Kprobe | Self::Tracepoint | Self::Format => None,
+        Backend::Kprobe if is_absent(offsets.pt_regs_argument) => {
+            Some("the register of a first argument in pt_regs")
         }
+        Backend::RawTracepoint
+            if ![MARK_TASK, MARK_PID].contains(&offsets.mark_victim_argument) =>
+        {
+            Some("the tracepoint mark_victim as it is known")
+        }
+        _ => None,
     }
 }
 
 /// Where aya finds the ids of the functions that are hooked, if any are.
-pub(super) fn functions(rung: Rung, kernel: Option<&Kernel>) -> Result<Btf, ProbeError> {
-    let functions = match (rung, kernel) {
-        (Rung::Fentry, Some(kernel)) => &kernel.functions[..],
+pub(super) fn functions(backend: Backend, kernel: &Kernel) -> Result<Btf, ProbeError> {
+    let functions = match backend {
+        Backend::Fentry => &kernel.functions[..],
         _ => &[],
     };
     Btf::parse(&skeleton(functions), Endianness::Little)
@@ -187,7 +133,6 @@ pub(super) fn load(
         Hook::Fexit(function) => found::<FExit>(ebpf, name)?.load(function, functions),
         Hook::Kprobe(_) | Hook::Kretprobe(_) => found::<KProbe>(ebpf, name)?.load(),
         Hook::RawTracepoint(_) => found::<RawTracePoint>(ebpf, name)?.load(),
-        Hook::Tracepoint(..) => found::<TracePoint>(ebpf, name)?.load(),
     };
     loaded.map_err(|error| refused(name, error))
 }
@@ -221,9 +166,6 @@ pub(super) fn attach(ebpf: &mut Ebpf, program: Program) -> Result<Link, ProbeErr
             attach!(found::<KProbe>(ebpf, name)?, function, 0)
         }
         Hook::RawTracepoint(tracepoint) => attach!(found::<RawTracePoint>(ebpf, name)?, tracepoint),
-        Hook::Tracepoint(category, tracepoint) => {
-            attach!(found::<TracePoint>(ebpf, name)?, category, tracepoint)
-        }
     })
 }
 

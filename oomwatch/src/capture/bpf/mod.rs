@@ -5,19 +5,18 @@
 mod attach;
 pub mod btf;
 pub mod features;
-pub mod format;
 pub mod offsets;
 pub mod pins;
 pub mod symbols;
 
-use std::{error::Error, io, iter, path::Path};
+use std::{error::Error, io, iter};
 
 use aya::{
     Btf, BtfError, Ebpf, EbpfError, EbpfLoader,
     maps::{Map, MapError, PerCpuArray},
     programs::{ProgramError, links::FdLink},
 };
-use oomwatch_ebpf::record::{ABSENT, Formats, Offsets};
+use oomwatch_ebpf::record::ABSENT;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, capabilities},
@@ -25,10 +24,10 @@ use rustix::{
 use tracing::debug;
 use zerocopy::IntoBytes as _;
 
-pub use self::attach::{Hook, Program, Rung};
-use self::{format::FormatError, offsets::KernelTypes as Kernel};
+pub use self::attach::{Hook, Program, programs};
+use self::offsets::KernelTypes as Kernel;
 pub use crate::capture::ring::Ring;
-use crate::capture::ring::RingError;
+use crate::{capture::ring::RingError, model::backend::Backend};
 
 /// The compiled programs, as `cargo xtask ebpf` makes them and `cargo xtask ebpf --check` proves.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oomwatch.bpf.o");
@@ -48,7 +47,7 @@ const LOG_LINES: usize = 12;
 pub enum ProbeError {
     /// Neither root nor the capabilities.
     #[error(
-        "{what} needs CAP_BPF and CAP_PERFMON: run as root (sudo), or give the command these capabilities; --hooks kmsg does \
+        "{what} needs CAP_BPF and CAP_PERFMON: run as root (sudo), or give the command these capabilities; --backend kmsg does \
          without, where the kernel log may be read"
     )]
     NotPermitted {
@@ -58,9 +57,6 @@ pub enum ProbeError {
     /// The kernel's types cannot be read, for this reason.
     #[error("{0}")]
     NoTypes(String),
-    /// The formats of its tracepoints cannot be read.
-    #[error(transparent)]
-    Formats(#[from] FormatError),
     /// The kernel's types have not what the programs need.
     #[error("this kernel has not {0}")]
     Lacks(&'static str),
@@ -134,42 +130,29 @@ enum Link {
 }
 
 impl Probe {
-    /// Loads what a rung needs; nothing is attached yet. `kernel` is what is known of the kernel's types; `root` is `/`, or
-    /// what stands for it; `ring_bytes` is a power of two and a multiple of the page size.
-    pub fn load(
-        rung: Rung,
-        kernel: Option<&Kernel>,
-        root: &Path,
-        ring_bytes: u32,
-    ) -> Result<Self, ProbeError> {
+    /// Loads the object for a backend; nothing is attached yet. `ring_bytes` is a power of two and a multiple of the page size.
+    pub fn load(backend: Backend, kernel: &Kernel, ring_bytes: u32) -> Result<Self, ProbeError> {
         require_capabilities("loading BPF programs")?;
-        if let Some(what) = rung.lacks(kernel) {
+        if let Some(what) = attach::missing(backend, kernel) {
             return Err(ProbeError::Lacks(what));
         }
-        let formats = match rung {
-            Rung::Format => format::load(root)?,
-            Rung::Fentry | Rung::Kprobe | Rung::Tracepoint => Formats::NONE,
-        };
-        let offsets = kernel.map_or(Offsets::NONE, |kernel| kernel.offsets);
-        let hooks = rung.constant();
+        let offsets = kernel.offsets;
+        let constant = attach::constant(backend);
         for (name, offset) in offsets.iter().filter(|&(_, offset)| offset == ABSENT) {
             debug!(name, offset, "this kernel has no such member");
         }
         raise_memlock();
         let ebpf = loader()
             .override_global("OFFSETS", offsets.as_bytes(), true)
-            .override_global("HOOKS", &hooks, true)
-            .override_global("FORMATS", formats.as_bytes(), true)
+            .override_global("BACKEND", &constant, true)
             .map_max_entries("RECORDS", ring_bytes)
             .load(OBJECT)
             .map_err(|error| {
                 not_permitted(&error, "creating BPF maps")
                     .unwrap_or(ProbeError::Object(Box::new(error)))
             })?;
-        if let Some(kernel) = kernel {
-            debug!(functions = ?kernel.functions, "ids of the functions to hook");
-        }
-        let functions = attach::functions(rung, kernel)?;
+        debug!(functions = ?kernel.functions, "ids of the functions to hook");
+        let functions = attach::functions(backend, kernel)?;
         Ok(Self {
             ebpf,
             functions,
@@ -177,7 +160,7 @@ impl Probe {
         })
     }
 
-    /// Loads and attaches one of the rung's programs.
+    /// Loads and attaches one program.
     pub fn attach(&mut self, program: Program) -> Result<(), ProbeError> {
         attach::load(&mut self.ebpf, &self.functions, program)?;
         let link = attach::attach(&mut self.ebpf, program)?;
@@ -224,10 +207,10 @@ fn sum(counters: &Map) -> Result<u64, MapError> {
     Ok(sum)
 }
 
-/// Loads and attaches all programs of a rung.
-pub fn attach(rung: Rung, kernel: Option<&Kernel>) -> Result<Probe, ProbeError> {
-    let mut probe = Probe::load(rung, kernel, Path::new("/"), RING_BYTES)?;
-    for &program in rung.programs() {
+/// Loads and attaches all programs of a backend.
+pub fn attach(backend: Backend, kernel: &Kernel) -> Result<Probe, ProbeError> {
+    let mut probe = Probe::load(backend, kernel, RING_BYTES)?;
+    for &program in programs(backend) {
         probe.attach(program)?;
     }
     // aya has no more use for them.

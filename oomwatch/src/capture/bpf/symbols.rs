@@ -4,7 +4,11 @@
 //! That file shows zeroes instead of addresses without `CAP_SYSLOG` (or with `kernel.kptr_restrict` at 2). Then no stack can be
 //! interpreted, and nothing is guessed.
 
-use std::io::{self, BufRead};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
 
 use crate::capture::incident::Stack;
 
@@ -51,6 +55,12 @@ pub struct Symbols {
 }
 
 impl Symbols {
+    /// Reads `kallsyms` below `proc_root`, the host's `/proc`.
+    pub fn load(proc_root: &Path) -> Result<Self, SymbolsError> {
+        let file = File::open(proc_root.join("kallsyms"))?;
+        Self::read(BufReader::with_capacity(1 << 16, file))
+    }
+
     /// Reads text like that of `/proc/kallsyms`: lines of `ADDRESS TYPE NAME [MODULE]` in the order of addresses.
     pub fn read(mut text: impl BufRead) -> Result<Self, SymbolsError> {
         let mut ranges = Vec::new();

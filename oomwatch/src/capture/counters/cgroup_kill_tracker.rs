@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    gap::{Baseline, GapCgroup, growth},
+    gap::{Baseline, growth},
     look,
     tree::Tree,
 };
-use crate::capture::counters::attributed_kills::AttributedKills;
+use crate::{capture::counters::attributed_kills::AttributedKills, model::gap::GapCgroup};
 use crate::{model::kill::Cgroup, sys::proc::HostError};
 
 /// Cgroups with kills that are kept for later; with more of them nothing is said of those that are new.

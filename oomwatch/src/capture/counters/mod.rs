@@ -17,13 +17,13 @@ use self::{
     gap::{Snapshot, growth},
     tree::{MAX_CGROUPS, Tree},
 };
-pub use self::{
-    cgroup_kill_tracker::CgroupKillTracker,
-    gap::{Baseline, Gap, GapCgroup, Place},
-};
-use crate::sys::{
-    clock,
-    proc::{self, HostError},
+pub use self::{cgroup_kill_tracker::CgroupKillTracker, gap::Baseline};
+use crate::{
+    model::gap::Gap,
+    sys::{
+        clock,
+        proc::{self, HostError},
+    },
 };
 
 /// How often the cgroups are looked at for one gap, so that no kill falls between the first and the last of them.

@@ -7,7 +7,10 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::HOSTILE;
+use crate::{
+    model::gap::{GapCgroup, GapPlace},
+    testing::HOSTILE,
+};
 
 /// A `/proc` and a cgroup file system in a temporary folder.
 struct Machine {
@@ -105,7 +108,7 @@ fn poll(counters: &mut Counters) -> Option<Gap> {
     counters.poll().expect("read the counts")
 }
 
-fn cgroup(path: &str, kills: u64, place: Place) -> GapCgroup {
+fn cgroup(path: &str, kills: u64, place: GapPlace) -> GapCgroup {
     GapCgroup {
         path: path.as_bytes().to_vec(),
         kills,
@@ -153,9 +156,9 @@ fn cgroups_are_told_on_v2() {
     assert_eq!(
         cgroups,
         [
-            cgroup("/a/b", 1, Place::Here),
-            cgroup("/a/b", 2, Place::Below),
-            cgroup("/d", 1, Place::Here),
+            cgroup("/a/b", 1, GapPlace::Own),
+            cgroup("/a/b", 2, GapPlace::Descendants),
+            cgroup("/d", 1, GapPlace::Own),
         ]
     );
 }
@@ -178,9 +181,9 @@ fn cgroups_are_told_on_v1_where_they_still_are() {
     assert_eq!(
         cgroups,
         [
-            cgroup("/", 1, Place::Here),
-            cgroup("/a", 2, Place::Here),
-            cgroup("/new", 1, Place::Here),
+            cgroup("/", 1, GapPlace::Own),
+            cgroup("/a", 2, GapPlace::Own),
+            cgroup("/new", 1, GapPlace::Own),
         ]
     );
 }
@@ -200,7 +203,7 @@ fn controller_is_found_where_it_is_by_convention() {
         machine.own(b"/a", 1);
         machine.all(b"/a", 1);
         let gap = poll(&mut counters).expect("a gap");
-        assert_eq!(gap.cgroups, [cgroup("/a", 1, Place::Here)], "{mount}");
+        assert_eq!(gap.cgroups, [cgroup("/a", 1, GapPlace::Own)], "{mount}");
     }
 }
 
@@ -335,7 +338,7 @@ fn what_nobody_told_is_told_of_the_time_since_it_was_looked_at() {
     let mut then = CgroupKillTracker::then(&proc_root, &cgroup_root, since.before().clone(), 1);
     for since in [&mut since, &mut then] {
         let cgroups = since.unexplained().expect("read the counts");
-        assert_eq!(cgroups, [cgroup("/a", 2, Place::Here)]);
+        assert_eq!(cgroups, [cgroup("/a", 2, GapPlace::Own)]);
         assert_eq!(since.unexplained().expect("read the counts"), []);
         assert!(!since.has_aged());
     }

@@ -1,8 +1,8 @@
 //! Decodes what a record says about the call of `oom_kill_process` it belongs to. Only fentry and kprobe programs write it.
 
 use oomwatch_ebpf::record::{
-    HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
-    VictimRecord,
+    BACKEND_RAW_TRACEPOINT, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP,
+    MISSING_POINTS, VictimRecord,
 };
 
 use super::error::DecodeError;
@@ -36,7 +36,7 @@ pub enum OomTarget {
 
 /// The call that the record belongs to; absent for raw tracepoints, and for a mark without a kill.
 pub(super) fn decode_call(record: &VictimRecord) -> Result<Option<OomKillCall>, DecodeError> {
-    if record.hooks != HOOKS_FUNCTION || record.kill_number == 0 {
+    if record.backend == BACKEND_RAW_TRACEPOINT || record.kill_number == 0 {
         return Ok(None);
     }
     let has = |bit: u64| record.missing & bit == 0;

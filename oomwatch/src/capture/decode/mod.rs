@@ -3,14 +3,14 @@
 //! Whether a `mark_victim` event is a kill is decided in [`crate::capture::incident`].
 
 use oomwatch_ebpf::record::{
-    COMM_LEN, FLAG_CGROUP_V1, FLAG_NO_DISTANCE, HOOKS_FORMAT, HOOKS_FUNCTION, HOOKS_TRACEPOINT,
-    Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP,
-    LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS, MISSING_CGROUP, MISSING_COMM, MISSING_FILE_RSS,
-    MISSING_LIMITS, MISSING_NAMES, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES,
-    MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP, MISSING_TASK, MISSING_TGID,
-    MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_MM_SHARER, RELATION_REKILL,
-    SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack, VICTIM_FIXED_LENGTH,
-    VictimRecord,
+    BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, COMM_LEN, FLAG_CGROUP_V1,
+    FLAG_NO_DISTANCE, Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID, LEVEL_NO_MEMORY,
+    LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS, MISSING_CGROUP,
+    MISSING_COMM, MISSING_FILE_RSS, MISSING_LIMITS, MISSING_NAMES, MISSING_NS_PID,
+    MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP,
+    MISSING_TASK, MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_MM_SHARER,
+    RELATION_REKILL, SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack,
+    VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -18,7 +18,10 @@ pub use self::{
     call::{OomKillCall, OomTarget},
     error::DecodeError,
 };
-use crate::model::kill::{Cgroup, Hooks, Limit, MainProcess, Trigger, Victim};
+use crate::model::{
+    backend::Backend,
+    kill::{Cgroup, Limit, MainProcess, Trigger, Victim},
+};
 
 mod call;
 mod error;
@@ -45,8 +48,8 @@ pub enum Observation {
 pub struct VictimMark {
     /// Nanoseconds since boot.
     pub boot_time_ns: u64,
-    /// The kind of backend that wrote the record.
-    pub hooks: Hooks,
+    /// The backend that wrote the record.
+    pub backend: Backend,
     /// The SIGKILL that the kernel sent to the task just before.
     pub sigkill: Sigkill,
     /// The call of `oom_kill_process` that killed it; absent for raw tracepoints, and for a mark without a kill.
@@ -183,7 +186,7 @@ fn signal(record: &SignalRecord) -> Result<Observation, DecodeError> {
         start_boot_time_ns: record.start_time_ns,
         sender_tid: record.sender.tid,
         sender_exiting: record.sender_exiting != 0,
-        is_certain: hooks(record.hooks)? == Hooks::Function,
+        is_certain: backend(record.backend)?.is_function(),
         stack: stack(&record.stack),
     })))
 }
@@ -196,8 +199,8 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
             tid: record.victim.tid,
         });
     }
-    let hooks = hooks(record.hooks)?;
-    if record.missing & MISSING_TGID != 0 && hooks != Hooks::Format {
+    let backend = backend(record.backend)?;
+    if record.missing & MISSING_TGID != 0 {
         return Err(DecodeError::Value {
             field: "missing",
             value: record.missing,
@@ -263,7 +266,7 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
     }
     Ok(Observation::Mark(Box::new(VictimMark {
         boot_time_ns,
-        hooks,
+        backend,
         sigkill,
         call: call::decode_call(record)?,
         victim,
@@ -279,13 +282,13 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
     })))
 }
 
-fn hooks(value: u32) -> Result<Hooks, DecodeError> {
+fn backend(value: u32) -> Result<Backend, DecodeError> {
     match value {
-        HOOKS_TRACEPOINT => Ok(Hooks::Tracepoint),
-        HOOKS_FUNCTION => Ok(Hooks::Function),
-        HOOKS_FORMAT => Ok(Hooks::Format),
+        BACKEND_RAW_TRACEPOINT => Ok(Backend::RawTracepoint),
+        BACKEND_FENTRY => Ok(Backend::Fentry),
+        BACKEND_KPROBE => Ok(Backend::Kprobe),
         value => Err(DecodeError::Value {
-            field: "hooks",
+            field: "backend",
             value: value.into(),
         }),
     }
@@ -298,21 +301,11 @@ fn victim(
     page_bytes: u64,
 ) -> Victim {
     let has = |bit: u64| record.missing & bit == 0;
-    // The fields of tracepoints are in KiB (`mm/oom_kill.c`).
-    let (page_bytes, pgtables_bytes) = match record.hooks {
-        HOOKS_FORMAT => (1024, 1024),
-        _ => (page_bytes, 1),
-    };
     let pages = |bit: u64, count: i64| {
         has(bit).then(|| u64::try_from(count).unwrap_or(0).saturating_mul(page_bytes))
     };
     Victim {
-        // A thread is all that a classic tracepoint names.
-        pid: if has(MISSING_TGID) {
-            record.victim.tgid
-        } else {
-            record.victim.tid
-        },
+        pid: record.victim.tgid,
         tid: record.victim.tid,
         ns_pid: has(MISSING_NS_PID).then_some(record.ns_pid),
         comm: has(MISSING_COMM).then(|| comm(&record.victim.comm)),
@@ -325,8 +318,7 @@ fn victim(
         file_rss_bytes: pages(MISSING_FILE_RSS, record.file_rss_pages),
         shmem_rss_bytes: pages(MISSING_SHMEM_RSS, record.shmem_rss_pages),
         swap_bytes: pages(MISSING_SWAP, record.swap_pages),
-        pgtables_bytes: has(MISSING_PGTABLES)
-            .then(|| record.pgtables_bytes.saturating_mul(pgtables_bytes)),
+        pgtables_bytes: has(MISSING_PGTABLES).then(|| record.pgtables_bytes),
         start_boot_time_ns: has(MISSING_START_TIME).then_some(record.start_time_ns),
         cgroup: memcg_names.map(|names| cgroup(names, some_id(record.victim.memcg_id))),
         leaf_cgroup: leaf_names

@@ -227,7 +227,7 @@ impl Incidents {
         let group_kill = group_kill(&mark, scope, oom_level, evidence.group_member);
         let VictimMark {
             boot_time_ns,
-            hooks,
+            backend,
             call,
             mut victim,
             trigger,
@@ -250,7 +250,7 @@ impl Incidents {
             boot_time_ns: Some(boot_time_ns),
             incident_boot_time_ns: Some(incident.boot_time_ns),
             source: Source::Bpf,
-            hooks,
+            backend,
             attribution: Attribution::Kernel,
             scope,
             constraint: match call {

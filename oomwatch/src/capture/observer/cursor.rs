@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::capture::incident::IncidentCheckpoint;
+use crate::{capture::incident::IncidentCheckpoint, model::losses::Losses};
 
 /// A position in the rings of the programs, and the state at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,15 +25,6 @@ pub struct Progress {
     pub cursor: Option<Cursor>,
     /// Losses since the start and up to the cursor, including those while no agent ran.
     pub losses: Losses,
-}
-
-/// Events that could not be reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Records that a full ring rejected, or that the kernel log has overwritten.
-    pub dropped: u64,
-    /// Records that could not be decoded.
-    pub undecoded: u64,
 }
 
 /// How much of the ring is used by unreleased records.

@@ -1,14 +1,13 @@
-//! Where kills come from: the best rung of the ladder that this kernel gives, as one stream of what was [`CaptureItem`].
+//! Where kills come from: the best backend that works on this kernel, as one stream of [`CaptureItem`]s.
 //!
-//! | rung | what it takes | what it gives |
+//! | backend | reads | gives |
 //! |---|---|---|
 //! | fentry, kprobe | the OOM killer's functions, BTF | everything, exactly |
-//! | tracepoint | raw tracepoints, BTF | every kill, and what the kernel's stack and memory cgroups tell of it |
-//! | format | classic tracepoints, tracefs | every kill's thread |
-//! | kmsg | the kernel log | every kill, and of ten in five seconds all that their headers tell |
-//! | counters | `/proc/vmstat` and the cgroups' own counts | how many |
+//! | raw-tracepoint | raw tracepoints, BTF | every kill, with what the kernel stack and the memory cgroups show of it |
+//! | kmsg | the kernel log | every kill; for ten kills in five seconds all that their headers contain |
+//! | counters | `/proc/vmstat` and the cgroups' own counts | the number of kills |
 //!
-//! A rung is chosen by attaching it, never by the kernel's version.
+//! A backend is chosen by attaching it, never by the kernel's version.
 
 mod count;
 pub mod cursor;
@@ -20,7 +19,6 @@ use std::{io, ops::ControlFlow, path::Path};
 use thiserror::Error;
 use tracing::{debug, warn};
 
-pub use self::cursor::Losses;
 use self::{
     count::CountSource,
     cursor::{Cursor, Progress, RingUsage},
@@ -29,62 +27,20 @@ use self::{
 };
 use crate::{
     capture::{
-        bpf::{self, ProbeError, Rung, offsets},
-        counters::Gap,
+        bpf::{self, ProbeError, offsets},
+        config::CaptureConfig,
         kmsg::{assemble::LogKill, reader::ReadError},
     },
-    cli::{HooksChoice, KernelArgs},
-    model::kill::{Kill, NonKill},
+    model::{
+        backend::Backend,
+        gap::Gap,
+        kill::{Kill, NonKill},
+        losses::Losses,
+    },
     sys::{clock::since_boot_ns, proc::HostError},
 };
 
-/// A way to see kills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// BPF programs.
-    Programs(Rung),
-    /// The kernel log.
-    Log,
-    /// The kernel's counts.
-    Counters,
-}
-
-impl Way {
-    /// Its word on the command line and in messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Programs(rung) => rung.as_str(),
-            Self::Log => "kmsg",
-            Self::Counters => "counters",
-        }
-    }
-}
-
-/// What a choice allows, best first.
-#[must_use]
-pub fn ways(choice: HooksChoice) -> &'static [Way] {
-    use Way::{Counters, Log, Programs};
-    match choice {
-        HooksChoice::Auto => &[
-            Programs(Rung::Fentry),
-            Programs(Rung::Kprobe),
-            Programs(Rung::Tracepoint),
-            Programs(Rung::Format),
-            Log,
-            Counters,
-        ],
-        HooksChoice::Function => &[Programs(Rung::Fentry), Programs(Rung::Kprobe)],
-        HooksChoice::Fentry => &[Programs(Rung::Fentry)],
-        HooksChoice::Kprobe => &[Programs(Rung::Kprobe)],
-        HooksChoice::Tracepoint => &[Programs(Rung::Tracepoint)],
-        HooksChoice::Format => &[Programs(Rung::Format)],
-        HooksChoice::Kmsg => &[Log],
-        HooksChoice::Counters => &[Counters],
-    }
-}
-
-/// Why no kill can be seen.
+/// Why no kill can be captured.
 #[derive(Debug, Error)]
 pub enum ObserveError {
     /// The programs, or their maps.
@@ -101,17 +57,19 @@ pub enum ObserveError {
     Counters(#[from] HostError),
     /// Neither of them.
     #[error("see OOM kills on this machine{}", list(.0))]
-    NoWay(Vec<Refusal>),
+    NoBackend(Vec<Refusal>),
 }
 
-/// A way that cannot be gone, and why.
-type Refusal = (Way, ObserveError);
+/// A backend that does not work here, and why.
+type Refusal = (Backend, ObserveError);
 
 /// Each on a line of its own.
 fn list(refused: &[Refusal]) -> String {
-    refused.iter().fold(String::new(), |text, (way, error)| {
-        text + "\n  " + way.as_str() + ": " + &bpf::describe(error)
-    })
+    refused
+        .iter()
+        .fold(String::new(), |text, (backend, error)| {
+            text + "\n  " + backend.flag() + ": " + &bpf::describe(error)
+        })
 }
 
 /// What was seen.
@@ -127,9 +85,9 @@ pub enum CaptureItem {
     Gap(Gap),
 }
 
-/// The way that is gone.
+/// The capture backend in use.
 pub struct Observer {
-    way: Way,
+    backend: Backend,
     source: Source,
 }
 
@@ -142,62 +100,69 @@ enum Source {
 impl Observer {
     /// Takes the best way that is allowed and that works, for as long as this lives: nothing is pinned, and records are
     /// given up when they are read. Needs a tokio runtime.
-    pub fn open(args: &KernelArgs) -> Result<Self, ObserveError> {
-        Self::take(args, &Retention::Nothing)
+    pub fn open(config: &CaptureConfig) -> Result<Self, ObserveError> {
+        Self::select(config, &Retention::Nothing)
     }
 
     /// As [`Self::open`], but goes on where an earlier one was: records stay in the kernel until they are
     /// [released](Self::release), also while nobody runs, if they can be pinned in the BPF file system at `bpffs`. What
     /// earlier ones have left there is handed over first, from the cursor on, and then removed.
     pub fn resume(
-        args: &KernelArgs,
+        config: &CaptureConfig,
         bpffs: &Path,
         cursor: Option<&Cursor>,
     ) -> Result<Self, ObserveError> {
-        Self::take(args, &Retention::Records { bpffs, cursor })
+        Self::select(config, &Retention::Records { bpffs, cursor })
     }
 
-    fn take(args: &KernelArgs, keeping: &Retention<'_>) -> Result<Self, ObserveError> {
+    fn select(config: &CaptureConfig, keeping: &Retention<'_>) -> Result<Self, ObserveError> {
         let mut refused: Vec<Refusal> = Vec::new();
         let mut types = None;
-        for &way in ways(args.hooks) {
-            let source = match way {
-                Way::Programs(rung) => attach(rung, args, keeping, &mut types),
-                Way::Log => LogSource::open(&args.kmsg).map(|log| Source::Log(Box::new(log))),
-                Way::Counters => {
-                    CountSource::open(&args.proc_root, &args.cgroup_root).map(Source::Count)
+        let candidates = Backend::ALL
+            .into_iter()
+            .filter(|&backend| config.backend.is_none_or(|chosen| chosen == backend));
+        for backend in candidates {
+            let source = match backend {
+                Backend::Kmsg => {
+                    LogSource::open(&config.kmsg).map(|log| Source::Log(Box::new(log)))
+                }
+                Backend::Counters => {
+                    CountSource::open(&config.proc_root, &config.cgroup_root).map(Source::Count)
+                }
+                Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
+                    attach(backend, config, keeping, &mut types)
                 }
             };
             match source {
                 Ok(source) => {
-                    tell(way, &refused);
-                    if let (Way::Log | Way::Counters, Retention::Records { bpffs, .. }) =
-                        (way, keeping)
+                    log_refused(backend, &refused);
+                    if let Retention::Records { bpffs, .. } = keeping
+                        && !backend.is_bpf()
                     {
                         remove_previous(bpffs);
                     }
-                    return Ok(Self { way, source });
+                    return Ok(Self { backend, source });
                 }
-                // Whoever may not load programs is told so, and not served less instead.
+                // Missing privileges are an error: the log alone would report less without a word.
                 Err(error @ ObserveError::Probe(ProbeError::NotPermitted { .. })) => {
                     return Err(error);
                 }
-                Err(error) => refused.push((way, error)),
+                Err(error) => refused.push((backend, error)),
             }
         }
         match refused.pop() {
             Some((_, only)) if refused.is_empty() => Err(only),
             last => {
                 refused.extend(last);
-                Err(ObserveError::NoWay(refused))
+                Err(ObserveError::NoBackend(refused))
             }
         }
     }
 
-    /// The way that is gone.
+    /// The backend in use.
     #[must_use]
-    pub fn way(&self) -> Way {
-        self.way
+    pub fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// Waits until there is something, and hands over all that is there until `take` breaks. After [`Self::resume`] it may
@@ -295,92 +260,48 @@ impl Observer {
 type Types = Option<Result<offsets::KernelTypes, String>>;
 
 fn attach(
-    rung: Rung,
-    args: &KernelArgs,
+    backend: Backend,
+    config: &CaptureConfig,
     keeping: &Retention<'_>,
     types: &mut Types,
 ) -> Result<Source, ObserveError> {
-    let known = if rung.needs_types() {
-        let types = match types {
-            Some(types) => types,
-            none => none.insert(offsets::load(&args.btf).map_err(|error| bpf::describe(&error))),
-        };
-        match types {
-            Ok(types) => Some(&*types),
-            Err(error) => return Err(ProbeError::NoTypes(error.clone()).into()),
-        }
-    } else {
-        None
+    let types = types
+        .get_or_insert_with(|| offsets::load(&config.btf).map_err(|error| bpf::describe(&error)));
+    let kernel = match types {
+        Ok(kernel) => kernel,
+        Err(error) => return Err(ProbeError::NoTypes(error.clone()).into()),
     };
     let attaching = since_boot_ns();
-    let probe = bpf::attach(rung, known)?;
-    let source = RingSource::new(rung, probe, attaching, args, keeping)?;
+    let probe = bpf::attach(backend, kernel)?;
+    let source = RingSource::new(backend, probe, attaching, config, keeping)?;
     Ok(Source::Ring(Box::new(source)))
 }
 
-/// Says which better ways could not be gone: loudly where much is lost by it.
-fn tell(way: Way, refused: &[Refusal]) {
+/// Logs why better backends do not work: as a warning where much is lost by it.
+fn log_refused(backend: Backend, refused: &[Refusal]) {
     for (better, error) in refused {
-        let (better, error) = (better.as_str(), bpf::describe(error));
-        match way {
-            Way::Programs(Rung::Fentry | Rung::Kprobe | Rung::Tracepoint) => {
-                debug!(hooks = better, error, "cannot be used here");
-            }
-            Way::Programs(Rung::Format) | Way::Log | Way::Counters => {
-                warn!(hooks = better, error, "cannot be used here");
-            }
+        let (better, error) = (better.flag(), bpf::describe(error));
+        if backend.is_bpf() {
+            debug!(backend = better, error, "backend does not work here");
+        } else {
+            warn!(backend = better, error, "backend does not work here");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
-
     use super::*;
-
-    #[test]
-    fn auto_tries_every_way_once_and_the_best_first() {
-        let words: Vec<_> = ways(HooksChoice::Auto)
-            .iter()
-            .map(|way| way.as_str())
-            .collect();
-        let expected = [
-            "fentry",
-            "kprobe",
-            "tracepoint",
-            "format",
-            "kmsg",
-            "counters",
-        ];
-        assert_eq!(words, expected);
-        for rung in Rung::ALL {
-            assert!(words.contains(&rung.as_str()), "{rung:?}");
-        }
-    }
-
-    #[test]
-    fn other_choices_force_what_they_name() {
-        for choice in HooksChoice::value_variants() {
-            let value = choice.to_possible_value().expect("shown in the help");
-            let names: Vec<_> = ways(*choice).iter().map(|way| way.as_str()).collect();
-            match choice {
-                HooksChoice::Auto => {}
-                HooksChoice::Function => assert_eq!(names, ["fentry", "kprobe"]),
-                _ => assert_eq!(names, [value.get_name()]),
-            }
-        }
-    }
 
     #[test]
     fn refusals_are_a_line_each() {
         let error = |what| ObserveError::Probe(ProbeError::Lacks(what));
         let refused = vec![
-            (Way::Programs(Rung::Fentry), error("one")),
-            (Way::Log, error("two")),
+            (Backend::Fentry, error("one")),
+            (Backend::Kmsg, error("two")),
         ];
         assert_eq!(
-            ObserveError::NoWay(refused).to_string(),
+            ObserveError::NoBackend(refused).to_string(),
             "see OOM kills on this machine\n  fentry: this kernel has not one\n  kmsg: this kernel has not two"
         );
     }

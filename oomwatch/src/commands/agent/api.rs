@@ -7,14 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::Context as _;
 use kube::{Client, Config};
 use tokio::time::Duration;
 use tracing::warn;
 
 use crate::{
     capture::bpf::describe,
-    cli::{EventArgs, Switch},
+    commands::agent::EventConfig,
     deliver::{
         events::{Cause, Delivery, DeliveryStat, Events, Outcome, Policy, Reporter},
         http::State,
@@ -49,38 +48,35 @@ struct ApiHealth(Arc<Mutex<Option<Cause>>>);
 impl Api {
     /// Looks for one, as its pod or the environment says; asks it nothing yet.
     pub(super) async fn find(
-        events: EventArgs,
-        pod_watch: Switch,
+        events: EventConfig,
+        pod_watch: bool,
         host: &Host,
         saved: &[Entry],
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let EventArgs {
+        let EventConfig {
             node_events,
             pod_events,
-            events_exclude_namespace,
-            events_max_age,
-            events_component,
-            events_node_uid,
+            excluded_namespaces,
+            max_age,
+            component,
+            node_uid,
             start_jitter,
         } = events;
         let policy = Policy {
             reporter: Reporter {
-                component: events_component,
+                component,
                 node: host.node.clone(),
             },
-            node_events: node_events == Switch::On,
-            node_uid: events_node_uid,
-            pod_events: pod_events == Switch::On,
-            excluded_namespaces: events_exclude_namespace.into_iter().collect(),
-            max_age: events_max_age
-                .try_into()
-                .context("take the age of Events")?,
-            start_delay: jitter(start_jitter.try_into().context("take the start's jitter")?),
+            node_events,
+            node_uid,
+            pod_events,
+            excluded_namespaces,
+            max_age,
+            start_delay: jitter(start_jitter),
         };
         let is_event_on = policy.node_events || policy.pod_events;
-        let is_pod_watch_on = pod_watch == Switch::On;
-        let client = if is_event_on || is_pod_watch_on {
+        let client = if is_event_on || pod_watch {
             let made = client().await.inspect_err(|error| {
                 warn!(
                     error,
@@ -92,7 +88,7 @@ impl Api {
             None
         };
         let trouble = ApiHealth::default();
-        let clock = PersistentClock::restore(saved, host, clock::reading());
+        let clock = PersistentClock::restore(saved, host, clock::sample());
         let events = Events::new(policy, clock, saved, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
@@ -108,7 +104,7 @@ impl Api {
             client,
             events,
             delivery,
-            is_pod_watch_on,
+            is_pod_watch_on: pod_watch,
             is_event_on,
             trouble,
         })

@@ -16,7 +16,10 @@ mod resume;
 mod stdout;
 mod unresolved;
 
-use std::{convert::Infallible, ops::ControlFlow, path::Path, time::Instant};
+use std::{
+    collections::BTreeSet, convert::Infallible, net::SocketAddr, ops::ControlFlow, path::PathBuf,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
@@ -30,19 +33,19 @@ use tracing::{debug, info};
 use self::{api::Api, pipeline::Agent, stdout::Lines, unresolved::Unresolved};
 use crate::{
     audit::auditor::{Auditor, Schedule},
-    capture::observer::Observer,
-    cli::{AgentArgs, NameArgs, Switch},
-    commands::{exit::Exit, signals::Signals},
+    capture::{config::CaptureConfig, observer::Observer},
+    commands::{exit::Exit, host::read_host, signals::Signals},
     deliver::{
-        events::Delivery,
+        events::{Delivery, NodeUid},
         http::{self, Health, State},
         metrics::Metrics,
     },
     identify::{
         names::{Names, Sources},
         runtimes::{Listing, Runtimes},
+        sockets::SocketChoice,
     },
-    sys::{cmdline, privileges, proc},
+    sys::{cmdline, privileges},
 };
 
 /// The highest priority short of real time.
@@ -51,21 +54,85 @@ const NICE: i32 = -20;
 /// How often the metrics and the health are told what changes by itself.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Runs until a signal ends it, or until kills cannot be seen any more.
-pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
+/// Configuration of `oomwatch agent`.
+#[derive(Debug)]
+pub struct AgentConfig {
+    /// Name of this node at the API server; absent for the host's name.
+    pub node: Option<String>,
+    /// Where metrics and health are served; absent for port 10137 of every address.
+    pub listen: Option<SocketAddr>,
+    /// Whether each kill is written to stdout as a line of JSON.
+    pub log_kills: bool,
+    /// Whether to read the victim's arguments.
+    pub cmdline: bool,
+    /// Which Events are recorded.
+    pub events: EventConfig,
+    /// Whether this node's pods are watched at the API server.
+    pub pod_watch: bool,
+    /// The CRI socket.
+    pub cri_socket: SocketChoice,
+    /// Docker's socket.
+    pub docker_socket: SocketChoice,
+    /// The host's `/var/log`.
+    pub log_root: PathBuf,
+    /// The history.
+    pub history: HistoryStoreConfig,
+    /// The BPF file system for pins.
+    pub bpffs: PathBuf,
+    /// How kills are captured.
+    pub capture: CaptureConfig,
+}
+
+/// Which Kubernetes Events are recorded.
+#[derive(Debug)]
+pub struct EventConfig {
+    /// Whether system OOMs are recorded on the Node.
+    pub node_events: bool,
+    /// Whether kills are recorded on their pods.
+    pub pod_events: bool,
+    /// Namespaces whose pods get no Events.
+    pub excluded_namespaces: BTreeSet<String>,
+    /// Kills that are older have no Event.
+    pub max_age: Duration,
+    /// `source.component` of the Events.
+    pub component: String,
+    /// What stands for the Node's UID.
+    pub node_uid: NodeUid,
+    /// Longest random delay before the first request.
+    pub start_jitter: Duration,
+}
+
+/// Where the history is kept, and how much of it.
+#[derive(Debug)]
+pub struct HistoryStoreConfig {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its largest size.
+    pub max_bytes: u64,
+    /// Older kills are removed.
+    pub max_age: Duration,
+    /// File with the host's id.
+    pub machine_id: PathBuf,
+}
+
+/// Runs until a signal ends it, or until capture fails.
+pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let AgentArgs {
+    let AgentConfig {
         node,
         listen,
         log_kills,
         cmdline,
         events,
-        names,
-        journal,
-        pins,
-        kernel,
-    } = args;
-    let host = proc::host(&kernel.proc_root, node)?;
+        pod_watch,
+        cri_socket,
+        docker_socket,
+        log_root,
+        history,
+        bpffs,
+        capture,
+    } = config;
+    let host = read_host(&capture.proc_root, node)?;
     let mut signals = Signals::new()?;
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");
@@ -77,36 +144,44 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     let mut tasks = JoinSet::new();
     tasks.spawn(http::serve(listener, metrics.clone(), receiver));
 
-    let Some(_lock) = resume::lock(&journal.state_dir, &mut signals).await else {
+    let Some(_lock) = resume::lock(&history.folder, &mut signals).await else {
         return Ok(Exit::Done);
     };
-    let (ledger, restored) = resume::open(journal, &host)?;
+    let (ledger, restored) = resume::open(history, &host);
     let saved = &restored.state;
-    let mut observer =
-        Observer::resume(&kernel, &pins.bpffs, history_queue::cursor(saved).as_ref())?;
-    let auditor = Auditor::resume(&kernel, &host.boot_id, Schedule::Steady, saved)?;
+    let mut observer = Observer::resume(&capture, &bpffs, history_queue::cursor(saved).as_ref())?;
+    let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Steady, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
-    metrics.hooks(observer.way());
+    metrics.backend(observer.backend());
     health.send_modify(|health| health.hooks = State::Ok);
 
-    let mut api = Api::find(events, names.pod_watch, &host, saved, &metrics).await?;
+    let mut api = Api::find(events, pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut resolver = Names::new(sources(names, &kernel.proc_root));
+    let mut resolver = Names::new(Sources {
+        runtimes: Runtimes {
+            cri: cri_socket,
+            docker: docker_socket,
+            proc_root: capture.proc_root.clone(),
+            listing: Listing::AtStart,
+        },
+        log_root,
+    });
     resolver.restore(saved);
     api.watch_pods(&mut resolver, &host.node);
     let mut agent = Agent {
         host,
         names: resolver,
-        arguments: cmdline.then(|| cmdline::Reader::new(&kernel.proc_root)),
+        arguments: cmdline.then(|| cmdline::Reader::new(&capture.proc_root)),
         metrics,
         health,
         events: api.events(),
         auditor,
         ledger,
-        lines: match log_kills {
-            Switch::On => Lines::stdout().context("start the thread that writes to stdout")?,
-            Switch::Off => Lines::none(),
+        lines: if log_kills {
+            Lines::stdout().context("failed to start the thread that writes to stdout")?
+        } else {
+            Lines::none()
         },
         nameless: Unresolved::default(),
         journal_errors: 0,
@@ -114,7 +189,7 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
     agent.go_on(restored);
     info!(
         node = agent.host.node,
-        hooks = observer.way().as_str(),
+        backend = observer.backend().as_str(),
         milliseconds,
         "watching for OOM kills"
     );
@@ -152,23 +227,6 @@ pub async fn run(args: AgentArgs) -> anyhow::Result<Exit> {
         () = signals.any() => {}
     }
     Ok(Exit::Done)
-}
-
-fn sources(names: NameArgs, proc_root: &Path) -> Sources {
-    let NameArgs {
-        pod_watch: _,
-        runtimes,
-        log_root,
-    } = names;
-    Sources {
-        runtimes: Runtimes {
-            cri: runtimes.cri_socket,
-            docker: runtimes.docker_socket,
-            proc_root: proc_root.to_owned(),
-            listing: Listing::AtStart,
-        },
-        log_root,
-    }
 }
 
 /// Brings to the API server what it is to be told, if there is one.

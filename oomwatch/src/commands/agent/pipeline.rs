@@ -17,12 +17,9 @@ use crate::commands::agent::{
 };
 use crate::{
     audit::auditor::{Audited, Auditor, Filled},
-    capture::{
-        counters::Gap,
-        observer::{
-            CaptureItem, Observer,
-            cursor::{Progress, RingUsage},
-        },
+    capture::observer::{
+        CaptureItem, Observer,
+        cursor::{Progress, RingUsage},
     },
     deliver::{
         events::{Delivery, Events, Undelivered},
@@ -30,7 +27,10 @@ use crate::{
         metrics::Metrics,
     },
     identify::{facts::PodName, names::Names},
-    model::report::{GapReport, Host, Report},
+    model::{
+        gap::Gap,
+        report::{GapReport, Host, Report},
+    },
     store::{Answer, Restored, RowState},
     sys::cmdline,
 };
@@ -103,7 +103,10 @@ impl Agent {
         debug!(pid = report.kill.victim.pid, "kill");
         // While they can still be read.
         if let Some(arguments) = &self.arguments {
-            report.cmdline = arguments.read(&report.kill.victim);
+            let victim = &report.kill.victim;
+            report.cmdline = victim
+                .start_boot_time_ns
+                .and_then(|start_ns| arguments.read(victim.pid, start_ns));
         }
         self.ledger.seen(&report);
         self.names.push(report);
@@ -213,7 +216,7 @@ impl Agent {
         })?;
         let before = (!observer.is_holding()).then_some(before);
         let losses = observer.losses()?;
-        self.metrics.losses(observer.way(), losses);
+        self.metrics.losses(observer.backend(), losses);
         let Audited {
             kernel_count,
             missing,

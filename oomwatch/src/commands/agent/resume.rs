@@ -2,15 +2,13 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Context as _;
 use tokio::time::{Duration, sleep};
 use tracing::{debug, info, warn};
 
 use crate::commands::agent::history_queue::{self, HistoryQueue};
 use crate::{
     capture::bpf::describe,
-    cli::StoreArgs,
-    commands::signals::Signals,
+    commands::{agent::HistoryStoreConfig, signals::Signals},
     model::report::Host,
     store::{Config, History, Identity, Lock, LockError, Restored},
 };
@@ -56,23 +54,21 @@ pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<
 }
 
 /// Opens the journal, and reads what there is to go on from.
-pub(super) fn open(args: StoreArgs, host: &Host) -> anyhow::Result<(HistoryQueue, Restored)> {
-    let StoreArgs {
-        state_dir,
-        journal_max_size,
-        journal_max_age,
+pub(super) fn open(config: HistoryStoreConfig, host: &Host) -> (HistoryQueue, Restored) {
+    let HistoryStoreConfig {
+        folder,
+        max_bytes,
+        max_age,
         machine_id,
-    } = args;
+    } = config;
     let machine_id = fs::read_to_string(&machine_id).unwrap_or_else(|error| {
         debug!(%error, "the machine has no id: a new machine of the same name is not told from this");
         String::new()
     });
     let config = Config {
-        folder: state_dir,
-        max_bytes: journal_max_size << 20,
-        max_age: journal_max_age
-            .try_into()
-            .context("take the age of the journal")?,
+        folder,
+        max_bytes,
+        max_age,
         boot_parts: &[history_queue::PART],
     };
     let identity = Identity::new(
@@ -81,5 +77,5 @@ pub(super) fn open(args: StoreArgs, host: &Host) -> anyhow::Result<(HistoryQueue
         host.boot_id.clone(),
     );
     let (journal, answers, restored) = History::open(config, identity);
-    Ok((HistoryQueue::new(journal, answers), restored))
+    (HistoryQueue::new(journal, answers), restored)
 }

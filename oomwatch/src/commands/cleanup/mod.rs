@@ -13,7 +13,6 @@ use tracing::{debug, info, warn};
 
 use crate::{
     capture::bpf::pins::{PinError, Pins},
-    cli::{CleanupArgs, PinArgs},
     commands::{exit::Exit, signals::Signals},
     sys::escape::escape,
 };
@@ -23,17 +22,30 @@ const LOCK: &str = "lock";
 /// What the names of the journal's files begin with: the database, what `SQLite` keeps beside it, and what was set aside.
 const DATABASE: &str = "oomwatch.db";
 
-/// Removes it, and says on stdout what was removed.
-pub async fn run(args: CleanupArgs) -> anyhow::Result<Exit> {
-    let CleanupArgs {
-        journal,
+/// Configuration of `oomwatch cleanup`.
+#[derive(Debug)]
+pub struct CleanupConfig {
+    /// Whether to remove the history too.
+    pub history: bool,
+    /// The folder of the history.
+    pub state_dir: PathBuf,
+    /// Whether to wait for a signal afterwards.
+    pub stay: bool,
+    /// The BPF file system with the pins.
+    pub bpffs: PathBuf,
+}
+
+/// Removes what an agent has left, and prints each path that it removed.
+pub async fn run(config: CleanupConfig) -> anyhow::Result<Exit> {
+    let CleanupConfig {
+        history,
         state_dir,
         stay,
-        pins: PinArgs { bpffs },
-    } = args;
+        bpffs,
+    } = config;
     let mut signals = Signals::new()?;
     let mut removed = Vec::new();
-    let done = remove(&bpffs, &state_dir, journal, &mut removed);
+    let done = remove(&bpffs, &state_dir, history, &mut removed);
     let mut stdout = io::stdout().lock();
     for path in &removed {
         match writeln!(stdout, "{}", escape(path.as_os_str().as_bytes())) {

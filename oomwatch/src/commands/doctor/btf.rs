@@ -5,11 +5,11 @@ use std::path::Path;
 use oomwatch_ebpf::record::ABSENT;
 
 use super::check::{self, Check, Group, Status};
-use crate::capture::bpf::{
-    Rung,
-    offsets::{KERNEL_BTF, KernelTypes, LoadError},
+use crate::{
+    capture::bpf::offsets::{KERNEL_BTF, KernelTypes, LoadError},
+    commands::doctor::bpf_backends::Selection,
+    model::backend::Backend,
 };
-use crate::commands::doctor::{backends::Way, bpf_backends::Selection};
 
 /// `path`: where it should be.
 pub(super) fn judge(
@@ -30,7 +30,7 @@ pub(super) fn judge(
                     format!("leave --btf out: the running kernel's BTF is {KERNEL_BTF}")
                 }
             };
-            let status = stand.without(Way::needs_types);
+            let status = stand.without_programs();
             return check(status, check::chain(error)).remedy(remedy);
         }
     };
@@ -43,7 +43,7 @@ pub(super) fn judge(
     if absent.is_empty() {
         return check(Status::Ok, format!("{path} has all {count} members"));
     }
-    let lost = lost(&absent, stand.way);
+    let lost = lost(&absent, stand.backend);
     let finding = format!(
         "{path} has {} of {count} members, without {}",
         count - absent.len(),
@@ -62,14 +62,10 @@ pub(super) fn judge(
 }
 
 /// What cannot be told without some members, each once. `way` is what would tell it, if any does.
-fn lost(absent: &[&str], way: Option<Way>) -> Vec<&'static str> {
+fn lost(absent: &[&str], backend: Option<Backend>) -> Vec<&'static str> {
     let mut lost: Vec<&str> = Vec::new();
     for (members, fact, readers) in FACTS {
-        let is_read = match way {
-            None => true,
-            Some(Way::Programs(rung)) => readers.contains(&rung),
-            Some(Way::Log | Way::Counters) => false,
-        };
+        let is_read = backend.is_none_or(|backend| readers.contains(&backend));
         if is_read && members.iter().any(|member| absent.contains(member)) && !lost.contains(fact) {
             lost.push(fact);
         }
@@ -77,14 +73,14 @@ fn lost(absent: &[&str], way: Option<Way>) -> Vec<&'static str> {
     lost
 }
 
-/// The rungs that read the kernel's structures.
-const ALL: &[Rung] = &[Rung::Fentry, Rung::Kprobe, Rung::Tracepoint];
-const FUNCTIONS: &[Rung] = &[Rung::Fentry, Rung::Kprobe];
-const KPROBE: &[Rung] = &[Rung::Kprobe];
-const TRACEPOINT: &[Rung] = &[Rung::Tracepoint];
+/// The backends that read the kernel's structures.
+const ALL: &[Backend] = &Backend::BPF;
+const FUNCTIONS: &[Backend] = &[Backend::Fentry, Backend::Kprobe];
+const KPROBE: &[Backend] = &[Backend::Kprobe];
+const TRACEPOINT: &[Backend] = &[Backend::RawTracepoint];
 
-/// What members are read for, which is a field of the report where there is one, and on which rungs.
-const FACTS: &[(&[&str], &str, &[Rung])] = &[
+/// What members are read for, which is a field of the report where there is one, and by which backends.
+const FACTS: &[(&[&str], &str, &[Backend])] = &[
     (&["task_pid", "task_tgid"], "victim.pid", ALL),
     (&["task_comm", "task_group_leader"], "victim.comm", ALL),
     (
@@ -197,12 +193,11 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
-    use crate::cli::HooksChoice;
 
-    fn on(way: Option<Way>) -> Selection {
+    fn on(backend: Option<Backend>) -> Selection {
         Selection {
-            choice: HooksChoice::Auto,
-            way,
+            choice: None,
+            backend,
         }
     }
 
@@ -237,7 +232,7 @@ mod tests {
 
     #[test]
     fn absent_members_are_named_with_what_is_lost() {
-        let tracepoint = on(Some(Way::Programs(Rung::Tracepoint)));
+        let tracepoint = on(Some(Backend::RawTracepoint));
         assert_eq!(with(Ok(all()), tracepoint).status, Status::Ok);
         let offsets = Offsets {
             cred_uid: ABSENT,
@@ -262,14 +257,13 @@ mod tests {
             memcg_oom_lock: ABSENT,
             ..all()
         };
-        for (way, status) in [
+        for (backend, status) in [
             (None, Status::Warn),
-            (Some(Way::Programs(Rung::Fentry)), Status::Info),
-            (Some(Way::Programs(Rung::Tracepoint)), Status::Warn),
-            (Some(Way::Programs(Rung::Format)), Status::Info),
-            (Some(Way::Log), Status::Info),
+            (Some(Backend::Fentry), Status::Info),
+            (Some(Backend::RawTracepoint), Status::Warn),
+            (Some(Backend::Kmsg), Status::Info),
         ] {
-            assert_eq!(with(Ok(offsets), on(way)).status, status, "{way:?}");
+            assert_eq!(with(Ok(offsets), on(backend)).status, status, "{backend:?}");
         }
     }
 
@@ -316,11 +310,11 @@ mod tests {
                 path: "/btf".into(),
             })
         };
-        let format = on(Some(Way::Programs(Rung::Format)));
-        assert_eq!(with(none(), format).status, Status::Warn);
+        let log = on(Some(Backend::Kmsg));
+        assert_eq!(with(none(), log).status, Status::Warn);
         let chosen = Selection {
-            choice: HooksChoice::Format,
-            ..format
+            choice: Some(Backend::Kmsg),
+            ..log
         };
         assert_eq!(with(none(), chosen).status, Status::Info);
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Group {
     Kernel,
-    Hooks,
+    Backends,
     Cgroups,
     Privileges,
     Sources,

@@ -84,7 +84,7 @@ fn architecture(machine: &str) -> Check {
             Status::Warn,
             format!("{machine}: never tried"),
         )
-        .remedy("use x86_64 or aarch64; what the hooks below say counts"),
+        .remedy("use x86_64 or aarch64; the checks under Backends decide"),
     }
 }
 
@@ -111,7 +111,7 @@ fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, stand: Selection) -> Che
             Status::Warn,
             format!("bpf(2) refuses a ring buffer: {}", check::answer(error)),
         )
-        .remedy("see the rungs, under Hooks"),
+        .remedy("see Backends"),
     }
 }
 
@@ -163,11 +163,10 @@ fn check(name: &'static str, status: Status, finding: impl Into<String>) -> Chec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::HooksChoice;
 
     const NONE_WORKS: Selection = Selection {
-        choice: HooksChoice::Auto,
-        way: None,
+        choice: None,
+        backend: None,
     };
 
     #[test]

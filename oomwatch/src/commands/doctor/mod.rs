@@ -23,36 +23,56 @@ mod sources;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 
-use self::{
-    backends::Way,
-    check::{Check, Status},
-};
+use self::check::{Check, Status};
 use crate::{
-    cli::{DoctorArgs, DoctorOutput, HooksChoice, KernelArgs, PinArgs},
+    capture::config::CaptureConfig,
     commands::exit::Exit,
-    deliver::color::Color,
+    deliver::color::{Color, ColorChoice},
+    model::backend::Backend,
 };
 
-/// Says on stdout what was found; fails if `watch` could not work.
-pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
-    let DoctorArgs {
-        output,
+/// Configuration of `oomwatch doctor`.
+#[derive(Debug)]
+pub struct DoctorConfig {
+    /// Output format.
+    pub format: OutputFormat,
+    /// When to color the lines.
+    pub color: ColorChoice,
+    /// The BPF file system with an agent's pins.
+    pub bpffs: PathBuf,
+    /// How kills are captured.
+    pub capture: CaptureConfig,
+}
+
+/// Output formats of the doctor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Lines by topic.
+    Text,
+    /// One JSON object, schema `oomwatch-doctor/v1`.
+    Json,
+}
+
+/// Prints what was found; fails if `watch` cannot work.
+pub fn run(config: &DoctorConfig) -> anyhow::Result<Exit> {
+    let DoctorConfig {
+        format,
         color,
-        pins: PinArgs { bpffs },
-        kernel:
-            KernelArgs {
-                hooks,
+        bpffs,
+        capture:
+            CaptureConfig {
+                backend,
                 btf,
                 proc_root,
                 cgroup_root,
                 kmsg: _,
             },
-    } = args;
+    } = config;
     let roots = Roots {
         proc: proc_root,
         cgroup: cgroup_root,
@@ -60,11 +80,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
         bpffs,
         system: Path::new("/"),
     };
-    let diagnosis = judge(&Facts::gather(roots, *hooks));
+    let diagnosis = judge(&Facts::gather(roots, *backend));
     let mut stdout = io::stdout().lock();
-    let text = match output {
-        DoctorOutput::Text => render::text(&diagnosis, Color::new(*color, stdout.is_terminal())),
-        DoctorOutput::Json => render::json(&diagnosis).context("write JSON")?,
+    let text = match format {
+        OutputFormat::Text => render::text(&diagnosis, Color::new(*color, stdout.is_terminal())),
+        OutputFormat::Json => render::json(&diagnosis).context("write JSON")?,
     };
     match stdout
         .write_all(text.as_bytes())
@@ -106,7 +126,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn gather(roots: Roots<'_>, choice: HooksChoice) -> Self {
+    fn gather(roots: Roots<'_>, choice: Option<Backend>) -> Self {
         let kernel = kernel::Facts::gather(roots);
         let cgroups = cgroups::Facts::gather(roots);
         Self {
@@ -125,7 +145,7 @@ impl Facts {
 struct Diagnosis {
     checks: Vec<Check>,
     /// What `watch` takes of the ways to see kills; nothing if none works.
-    way: Option<Way>,
+    backend: Option<Backend>,
 }
 
 impl Diagnosis {
@@ -162,7 +182,7 @@ fn judge(facts: &Facts) -> Diagnosis {
     .concat();
     Diagnosis {
         checks,
-        way: stand.way,
+        backend: stand.backend,
     }
 }
 
@@ -182,7 +202,7 @@ mod tests {
             bpffs: nowhere,
             system: nowhere,
         };
-        let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));
+        let diagnosis = judge(&Facts::gather(roots, None));
         assert!(!diagnosis.works());
         for check in &diagnosis.checks {
             assert!(!check.finding.is_empty(), "{check:?}");
@@ -235,7 +255,7 @@ mod tests {
             bpffs: &root.path().join("sys/fs/bpf"),
             system: root.path(),
         };
-        let diagnosis = judge(&Facts::gather(roots, HooksChoice::Auto));
+        let diagnosis = judge(&Facts::gather(roots, None));
         assert!(!diagnosis.works());
         let text = render::text(&diagnosis, Color::Never);
         assert!(

@@ -162,7 +162,7 @@ fn dac_read_search(effective: CapabilitySet) -> Check {
         check(
             NAME,
             Status::Info,
-            "not held: to another user than root tracefs is closed, which the rung format needs",
+            "not held: files of other users cannot be read",
         )
     }
 }

@@ -8,15 +8,14 @@ use std::{
 use super::{
     Roots,
     check::{self, Check, Group, Status},
-    mountinfo,
 };
-use crate::commands::doctor::{backends::Way, bpf_backends::Selection};
+use crate::commands::doctor::bpf_backends::Selection;
 use crate::{
     capture::bpf::{
         pins::{self, PinError},
         symbols::{Symbols, SymbolsError},
     },
-    model::report::Host,
+    model::backend::Backend,
     sys::proc::{self, HostError},
 };
 
@@ -24,12 +23,10 @@ use crate::{
 pub(super) struct Facts {
     proc_root: PathBuf,
     count: Result<u64, HostError>,
-    host: Result<Host, HostError>,
+    boot_id: Result<String, HostError>,
     symbols: Result<Symbols, SymbolsError>,
     /// `kernel.kptr_restrict`.
     kptr_restrict: Option<String>,
-    /// Where tracefs is mounted.
-    tracefs: Vec<PathBuf>,
     bpffs: PathBuf,
     /// What came of pinning something there.
     pinned: Result<(), PinError>,
@@ -41,20 +38,12 @@ impl Facts {
             let text = fs::read_to_string(roots.proc.join("sys/kernel").join(name)).ok()?;
             Some(text.trim().to_owned())
         };
-        let mounts = fs::read(roots.proc.join("self/mountinfo"))
-            .map(|text| mountinfo::parse(&text))
-            .unwrap_or_default();
         Self {
             proc_root: roots.proc.to_owned(),
             count: proc::oom_kill_count(roots.proc),
-            host: proc::host(roots.proc, None),
-            symbols: proc::symbols(roots.proc),
+            boot_id: proc::boot_id(roots.proc),
+            symbols: Symbols::load(roots.proc),
             kptr_restrict: sysctl("kptr_restrict"),
-            tracefs: mounts
-                .into_iter()
-                .filter(|mount| mount.kind == "tracefs")
-                .map(|mount| mount.point)
-                .collect(),
             pinned: pins::try_pin(roots.bpffs),
             bpffs: roots.bpffs.to_owned(),
         }
@@ -68,7 +57,7 @@ impl Facts {
 
 /// Of all that may still be taken, where nothing works.
 fn needs_symbols(stand: Selection) -> bool {
-    stand.way.is_none_or(Way::needs_symbols)
+    stand.backend.is_none_or(Backend::needs_symbols)
 }
 
 /// `stand`: what `watch` takes.
@@ -76,18 +65,16 @@ pub(super) fn judge(facts: &Facts, stand: Selection) -> Vec<Check> {
     let Facts {
         proc_root,
         count,
-        host,
+        boot_id: id,
         symbols,
         kptr_restrict,
-        tracefs,
         bpffs,
         pinned,
     } = facts;
     vec![
         kill_count(count, proc_root),
-        boot_id(host, proc_root),
+        boot_id(id, proc_root),
         kernel_symbols(symbols, kptr_restrict.as_deref(), proc_root, stand),
-        tracefs_mount(tracefs),
         bpffs_mount(bpffs, pinned),
     ]
 }
@@ -110,9 +97,13 @@ fn kill_count(count: &Result<u64, HostError>, proc_root: &Path) -> Check {
     }
 }
 
-fn boot_id(host: &Result<Host, HostError>, proc_root: &Path) -> Check {
-    match host {
-        Ok(Host { node, boot_id }) => check("boot id", Status::Ok, format!("{boot_id}, of {node}")),
+fn boot_id(id: &Result<String, HostError>, proc_root: &Path) -> Check {
+    match id {
+        Ok(id) => check(
+            "boot id",
+            Status::Ok,
+            format!("{id}, of {}", proc::hostname()),
+        ),
         Err(error) => check("boot id", Status::Fail, check::chain(error))
             .remedy(check::proc_remedy(proc_root)),
     }
@@ -154,21 +145,6 @@ fn kernel_symbols(
     check(NAME, status, format!("{finding}: {cost}")).remedy(remedy)
 }
 
-fn tracefs_mount(places: &[PathBuf]) -> Check {
-    match places.first() {
-        Some(place) => check(
-            "tracefs",
-            Status::Ok,
-            format!("mounted at {}", place.display()),
-        ),
-        None => check(
-            "tracefs",
-            Status::Info,
-            "not mounted, which the rung format needs and no other",
-        ),
-    }
-}
-
 /// Only an agent pins.
 fn bpffs_mount(path: &Path, pinned: &Result<(), PinError>) -> Check {
     const NAME: &str = "bpffs";
@@ -205,7 +181,6 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
-    use crate::{capture::bpf::Rung, cli::HooksChoice};
 
     fn has_remedy(check: &Check, wanted: &str) -> bool {
         check
@@ -219,7 +194,7 @@ mod tests {
         let nowhere = Path::new("/nonexistent");
         for check in [
             kill_count(&proc::oom_kill_count(nowhere), nowhere),
-            boot_id(&proc::host(nowhere, None), nowhere),
+            boot_id(&proc::boot_id(nowhere), nowhere),
         ] {
             assert_eq!(check.status, Status::Fail, "{check:?}");
             assert!(check.finding.contains("/nonexistent/"), "{check:?}");
@@ -228,10 +203,10 @@ mod tests {
         assert_eq!(kill_count(&Ok(7), nowhere).status, Status::Ok);
     }
 
-    fn on(way: Option<Way>) -> Selection {
+    fn on(backend: Option<Backend>) -> Selection {
         Selection {
-            choice: HooksChoice::Auto,
-            way,
+            choice: None,
+            backend,
         }
     }
 
@@ -243,13 +218,13 @@ mod tests {
             (SymbolsError::Absent("out_of_memory"), "CONFIG_KALLSYMS"),
         ] {
             let symbols = Err(error);
-            for way in [None, Some(Way::Programs(Rung::Tracepoint))] {
+            for way in [None, Some(Backend::RawTracepoint)] {
                 let check = kernel_symbols(&symbols, None, Path::new("/proc"), on(way));
                 assert_eq!(check.status, Status::Warn, "{check:?}");
                 assert!(check.finding.contains("scope unknown"), "{check:?}");
                 assert!(has_remedy(&check, remedy), "{check:?}");
             }
-            let stand = on(Some(Way::Programs(Rung::Fentry)));
+            let stand = on(Some(Backend::Fentry));
             let check = kernel_symbols(&symbols, None, Path::new("/proc"), stand);
             assert_eq!(check.status, Status::Info, "{check:?}");
         }
@@ -258,8 +233,6 @@ mod tests {
     #[test]
     fn mounts_that_watch_does_without_are_no_warning() {
         for (check, status) in [
-            (tracefs_mount(&[]), Status::Info),
-            (tracefs_mount(&["/sys/kernel/tracing".into()]), Status::Ok),
             (bpffs_mount(Path::new("/x"), &Ok(())), Status::Ok),
             (
                 bpffs_mount(Path::new("/x"), &Err(PinError::NoBpffs("/x".into()))),

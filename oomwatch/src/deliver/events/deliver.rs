@@ -100,7 +100,7 @@ impl Events {
 
     /// Takes a kill, of this boot or an earlier one. It takes microseconds, and never waits.
     pub fn take(&self, report: &Report) {
-        let reading = clock::reading();
+        let reading = clock::sample();
         let journal = &self.shared.clock;
         let now = Now {
             clock_ns: journal.at_ns(reading.boot_time_ns),
@@ -128,7 +128,7 @@ impl Events {
     pub fn changes(&self) -> Vec<Change> {
         let mut changes = self.with(Recorder::changes);
         if !changes.is_empty() {
-            changes.push(self.shared.clock.change(clock::reading()));
+            changes.push(self.shared.clock.change(clock::sample()));
         }
         changes
     }

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::{SCHEMA, rfc3339, text};
 use crate::{
-    capture::counters::{GapCgroup, Place},
-    model::report::GapReport,
+    model::{
+        gap::{GapCgroup, GapPlace},
+        report::GapReport,
+    },
     sys::escape::escape_json,
 };
 
@@ -67,7 +69,7 @@ impl From<&GapCgroup> for GapCgroupJson {
             path,
             path_hex,
             kills: *kills,
-            below: (*place == Place::Below).then_some(true),
+            below: (*place == GapPlace::Descendants).then_some(true),
         }
     }
 }

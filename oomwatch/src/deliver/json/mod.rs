@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use crate::{
     model::{
+        backend::Backend,
         cgroup::{Qos, Runtime},
         kill::{
-            Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
-            Source, Trigger, Victim,
+            Allocation, Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source,
+            Trigger, Victim,
         },
         limit_owner::{LimitOwner, LimitSource},
         report::{Coalesced, ContainerKind, Report},
@@ -69,7 +70,7 @@ struct ReportJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     node: &'a str,
     source: Source,
-    hooks: Hooks,
+    backend: Backend,
     #[serde(skip_serializing_if = "Option::is_none")]
     attribution: Option<Attribution>,
     scope: Scope,
@@ -229,7 +230,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             boot_time_ns: kill.boot_time_ns,
             node: &report.node,
             source: kill.source,
-            hooks: kill.hooks,
+            backend: kill.backend,
             attribution: attribution(kill),
             scope: kill.scope,
             constraint: kill.constraint,

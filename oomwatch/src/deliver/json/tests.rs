@@ -27,7 +27,7 @@ fn full_report_has_every_fact() {
     "boot_time_ns":1234567890123,
     "node":"node-1",
     "source":"bpf",
-    "hooks":"tracepoint",
+    "backend":"raw_tracepoint",
     "attribution":"kernel",
     "scope":"memcg",
     "constraint":"memcg",
@@ -101,7 +101,7 @@ fn minimal_report_leaves_out_what_is_not_known() {
     "boot_time_ns":1,
     "node":"node-1",
     "source":"bpf",
-    "hooks":"tracepoint",
+    "backend":"raw_tracepoint",
     "scope":"unknown",
     "missing":["cgroup",
     "limits"],
@@ -127,7 +127,7 @@ fn keys_are_the_documented_ones() {
     };
     is(
         "",
-        "schema id incident time boot_time_ns node source hooks attribution scope constraint limit_owner limit_source
+        "schema id incident time boot_time_ns node source backend attribution scope constraint limit_owner limit_source
          oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");

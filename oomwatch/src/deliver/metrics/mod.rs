@@ -22,8 +22,8 @@ use self::{
     process::Process,
 };
 use crate::{
-    capture::observer::{Losses, Way},
     deliver::events::{Cause, DeliveryStat, Object, Outcome},
+    model::{backend::Backend, losses::Losses},
     model::{
         kill::{Attribution, NonKill, NonKillKind, Scope},
         limit_owner::LimitOwner,
@@ -97,7 +97,7 @@ struct State {
     event_retries: BTreeMap<(&'static str, &'static str), u64>,
     outbox_pending: u64,
     delivery: Delivery,
-    hooks: Option<&'static str>,
+    backend: Option<Backend>,
     /// Absent if nobody wants to watch.
     is_api_watch_up: Option<bool>,
     last_audit: Option<Timestamp>,
@@ -150,7 +150,7 @@ impl Metrics {
             event_retries: event_retries.collect(),
             outbox_pending: 0,
             delivery: Delivery::default(),
-            hooks: None,
+            backend: None,
             is_api_watch_up: None,
             last_audit: None,
             journal_bytes: 0,
@@ -200,13 +200,15 @@ impl Metrics {
     }
 
     /// So much was lost since the start, on the way that is gone.
-    pub fn losses(&self, way: Way, losses: Losses) {
+    pub fn losses(&self, backend: Backend, losses: Losses) {
         let Losses { dropped, undecoded } = losses;
         let state = &mut *self.state();
-        match way {
-            Way::Programs(_) => state.ring_dropped = dropped,
-            Way::Log => state.kmsg_overruns = dropped,
-            Way::Counters => {}
+        match backend {
+            Backend::Kmsg => state.kmsg_overruns = dropped,
+            Backend::Counters => {}
+            Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
+                state.ring_dropped = dropped;
+            }
         }
         state.ring_undecoded = undecoded;
     }
@@ -245,8 +247,8 @@ impl Metrics {
     }
 
     /// The way in which kills are seen.
-    pub fn hooks(&self, way: Way) {
-        self.state().hooks = Some(way.as_str());
+    pub fn backend(&self, backend: Backend) {
+        self.state().backend = Some(backend);
     }
 
     /// Whether the node's pods are being watched; to be told from the start if they are to be.

@@ -182,9 +182,12 @@ fn agent(writer: &mut Writer<'_>, state: &State) -> fmt::Result {
     )?;
     writer.delivery(&state.delivery)?;
     writer.gauges(
-        "oomwatch_hook_info",
+        "oomwatch_backend_info",
         "How kills are seen",
-        state.hooks.iter().map(|hooks| ([("hooks", *hooks)], 1_u64)),
+        state
+            .backend
+            .iter()
+            .map(|backend| ([("backend", backend.as_str())], 1_u64)),
     )?;
     if let Some(is_up) = state.is_api_watch_up {
         writer.gauge(

@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
-    capture::bpf::Rung,
-    model::report::{Container, Pod},
+    model::{
+        backend::Backend,
+        report::{Container, Pod},
+    },
     testing::{self, timestamp},
 };
 
@@ -60,7 +62,7 @@ fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
 /// A node's hour, with something of everything.
 fn eventful() -> Metrics {
     let metrics = Metrics::new();
-    metrics.hooks(Way::Programs(Rung::Fentry));
+    metrics.backend(Backend::Fentry);
     metrics.api_watch_up(true);
     incident(&metrics, "group", 3, |_| {});
     incident(&metrics, "system", 1, |report| {
@@ -80,7 +82,7 @@ fn eventful() -> Metrics {
         dropped: 5,
         undecoded: 6,
     };
-    metrics.losses(Way::Programs(Rung::Fentry), losses);
+    metrics.losses(Backend::Fentry, losses);
     metrics.kernel_kills(42);
     metrics.notice(&settled(Object::Node, Outcome::Accepted, 1, 50));
     metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, 300));
@@ -284,9 +286,9 @@ fn losses_are_told_of_the_way_that_lost() {
         "oomwatch_kmsg_overruns_total",
     ];
     for (way, expected) in [
-        (Way::Programs(Rung::Tracepoint), ["3", "0"]),
-        (Way::Log, ["0", "3"]),
-        (Way::Counters, ["0", "0"]),
+        (Backend::RawTracepoint, ["3", "0"]),
+        (Backend::Kmsg, ["0", "3"]),
+        (Backend::Counters, ["0", "0"]),
     ] {
         let metrics = Metrics::new();
         metrics.losses(way, losses);

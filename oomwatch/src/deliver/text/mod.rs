@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use jiff::tz::TimeZone;
 
 use crate::{
-    capture::counters::{GapCgroup, Place},
     deliver::color::Color,
     model::{
+        gap::{GapCgroup, GapPlace},
         kill::{Cgroup, Kill, MainProcess, NonKill, NonKillKind, Scope},
         limit_owner::LimitOwner,
         report::{Coalesced, GapReport, Report},
@@ -202,8 +202,8 @@ fn places(cgroups: &[GapCgroup]) -> String {
         .take(MAX_PLACES)
         .map(|GapCgroup { path, kills, place }| {
             let place = match place {
-                Place::Here => "in",
-                Place::Below => "below",
+                GapPlace::Own => "in",
+                GapPlace::Descendants => "below",
             };
             format!("{kills} {place} {}", escape(path))
         })

@@ -297,7 +297,7 @@ fn wide_gap() -> GapReport {
         report.gap.cgroups.push(GapCgroup {
             path: path.to_vec(),
             kills,
-            place: Place::Here,
+            place: GapPlace::Own,
         });
     }
     report.gap.kills = 11;

@@ -2,18 +2,19 @@
 
 use std::str::FromStr;
 
-use crate::{
-    cli::FilterArgs,
-    model::{kill::Scope, report::Report},
-};
+use crate::model::{kill::Scope, report::Report};
 
 /// What a report must have to be shown; what is absent in the report fits no filter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Filter {
-    namespace: Option<String>,
-    container: Option<String>,
-    cgroup: Option<CgroupPath>,
-    scope: Option<Scope>,
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The container's name, or the beginning of its id.
+    pub container: Option<String>,
+    /// The victim's cgroup or one above it.
+    pub cgroup: Option<CgroupPath>,
+    /// What ran out of memory.
+    pub scope: Option<Scope>,
 }
 
 /// A cgroup by its path from the root of its hierarchy, which is empty.
@@ -39,23 +40,6 @@ impl FromStr for CgroupPath {
 }
 
 impl Filter {
-    /// Takes what the user typed.
-    #[must_use]
-    pub fn new(args: FilterArgs) -> Self {
-        let FilterArgs {
-            namespace,
-            container,
-            cgroup,
-            scope,
-        } = args;
-        Self {
-            namespace,
-            container,
-            cgroup,
-            scope,
-        }
-    }
-
     /// Whether to show it.
     #[must_use]
     pub fn matches(&self, report: &Report) -> bool {

@@ -1,46 +1,36 @@
 use super::*;
 use crate::testing::{self, CONTAINER_ID, POD};
 
-/// No filter at all.
-fn none() -> FilterArgs {
-    FilterArgs {
-        namespace: None,
-        container: None,
-        cgroup: None,
-        scope: None,
-    }
-}
-
-fn by_namespace(name: &str) -> FilterArgs {
-    FilterArgs {
+fn by_namespace(name: &str) -> Filter {
+    Filter {
         namespace: Some(name.to_owned()),
-        ..none()
+        ..Filter::default()
     }
 }
 
-fn by_container(name: &str) -> FilterArgs {
-    FilterArgs {
+fn by_container(name: &str) -> Filter {
+    Filter {
         container: Some(name.to_owned()),
-        ..none()
+        ..Filter::default()
     }
 }
 
-fn by_cgroup(path: &str) -> FilterArgs {
-    FilterArgs {
+fn by_cgroup(path: &str) -> Filter {
+    Filter {
         cgroup: Some(path.parse().expect("a path from the root")),
-        ..none()
+        ..Filter::default()
     }
 }
 
-fn by_scope(scope: Scope) -> FilterArgs {
-    FilterArgs {
+fn by_scope(scope: Scope) -> Filter {
+    Filter {
         scope: Some(scope),
-        ..none()
+        ..Filter::default()
     }
 }
 
-fn shows(args: FilterArgs, report: &Report) -> bool {
-    Filter::new(args).matches(report)
+fn shows(filter: Filter, report: &Report) -> bool {
+    filter.matches(report)
 }
 
 #[test]
@@ -76,8 +66,8 @@ fn cgroup_path_is_one_from_the_root_of_the_hierarchy() {
 
 #[test]
 fn without_a_filter_all_is_shown() {
-    assert!(shows(none(), &testing::report()));
-    assert!(shows(none(), &testing::minimal_report()));
+    assert!(shows(Filter::default(), &testing::report()));
+    assert!(shows(Filter::default(), &testing::minimal_report()));
 }
 
 #[test]
@@ -130,7 +120,7 @@ fn what_is_absent_fits_no_filter() {
 
 #[test]
 fn all_filters_must_fit() {
-    let args = |namespace: &str, container: &str| FilterArgs {
+    let args = |namespace: &str, container: &str| Filter {
         cgroup: by_cgroup(POD).cgroup,
         scope: Some(Scope::Memcg),
         container: Some(container.to_owned()),

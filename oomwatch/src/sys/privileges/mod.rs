@@ -30,7 +30,7 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use crate::capture::bpf::describe;
+use crate::sys::error_chain::chain;
 
 /// To open the kernel log anew: when a gap is found, which may be at any time.
 const KEPT: CapabilitySet = CapabilitySet::SYSLOG;
@@ -55,7 +55,7 @@ where
         let for_maps = FOR_MAPS.into_iter().find(|&one| held.contains(one));
         kept |= for_maps.unwrap_or(CapabilitySet::empty());
         debug!(
-            error = describe(&error),
+            error = chain(&error),
             ?kept,
             "read counters without capabilities"
         );

@@ -89,11 +89,11 @@ fn nothing_attached(machine: &Machine) {
         thread::sleep(RETRY);
     }
 
-    let told = printed(&cleanup(machine, bpffs.path(), &state_dir, &["--journal"]));
+    let told = printed(&cleanup(machine, bpffs.path(), &state_dir, &["--history"]));
     assert!(told.contains("oomwatch.db"), "{told}");
     assert!(!state_dir.exists());
     assert_eq!(
-        printed(&cleanup(machine, bpffs.path(), &state_dir, &["--journal"])),
+        printed(&cleanup(machine, bpffs.path(), &state_dir, &["--history"])),
         ""
     );
 }
@@ -108,7 +108,7 @@ fn refuses(machine: &Machine) {
     };
     let running = keeper.start(Saves::Yes);
     let generations = bpffs.generations();
-    let output = cleanup(machine, bpffs.path(), folder.path(), &["--journal"]);
+    let output = cleanup(machine, bpffs.path(), folder.path(), &["--history"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = String::from_utf8(output.stderr).expect("text");
     assert!(told.contains("an agent runs"), "{told}");

@@ -16,13 +16,13 @@ use rustix::process::Signal;
 use super::{MIB, storm};
 use crate::{
     Scenario, Skip,
+    backends::attempt,
     cgroups::Cgroup,
     ended::Ended,
     expected::Expected,
     machine::{Machine, boot_time_ns},
     process::Hog,
     report::Line,
-    rungs::attempt,
     watcher::{Watch, Watcher},
 };
 

@@ -20,6 +20,8 @@ use rustix::{
 use tempfile::{NamedTempFile, TempDir};
 
 use super::MIB;
+use oomwatch::model::backend::Backend;
+
 use crate::{
     Scenario,
     confined::{Confined, OTHER_USER, Running, User},
@@ -29,7 +31,6 @@ use crate::{
     machine::Machine,
     process::{Hog, Victim},
     report::Report,
-    rung::Rung,
     watcher::{Watch, Watcher},
 };
 
@@ -150,21 +151,21 @@ fn watch(machine: &Machine) {
     let scene = machine.scene("watch-privileges");
     scene.limit(16 * MIB);
     let mut watchers = Vec::new();
-    for rung in Rung::ALL {
-        match Watch::on(machine, rung).try_start() {
+    for backend in Backend::ALL {
+        match Watch::on(machine, backend).try_start() {
             Ok(watcher) => {
-                let has_programs = !matches!(rung, Rung::Kmsg | Rung::Counters);
+                let has_programs = !matches!(backend, Backend::Kmsg | Backend::Counters);
                 check(watcher.pid(), kept(has_programs), bounding());
-                watchers.push((rung, watcher));
+                watchers.push((backend, watcher));
             }
-            Err(why) => eprintln!("skipped: rung {}: {why}", rung.name()),
+            Err(why) => eprintln!("skipped: backend {}: {why}", backend.flag()),
         }
     }
-    assert!(!watchers.is_empty(), "no rung could be had");
+    assert!(!watchers.is_empty(), "no backend could be had");
     let victim = Hog::plain().start(&scene, machine.patience).killed();
-    for (rung, watcher) in watchers {
+    for (backend, watcher) in watchers {
         let ended = watcher.interrupt();
-        if rung == Rung::Counters {
+        if backend == Backend::Counters {
             assert!(ended.unidentified() >= 1, "{ended:?}");
             continue;
         }
@@ -186,7 +187,7 @@ fn watch_of_another_user(machine: &Machine) {
         capabilities,
         ..Confined::root(machine)
     };
-    let running = Running::start(&confined, &["--hooks", "tracepoint"]);
+    let running = Running::start(&confined, &["--backend", "raw-tracepoint"]);
     check(running.pid(), kept(true), capabilities);
     let scene = machine.scene("another-users-privileges");
     scene.limit(16 * MIB);

@@ -9,20 +9,21 @@ use std::{
 };
 
 use oomwatch::capture::bpf::{
-    self, Probe, ProbeError, RING_BYTES, offsets,
+    Probe, ProbeError, RING_BYTES, offsets,
     pins::{GenerationName, Pins},
+    programs,
 };
+use oomwatch::model::backend::Backend;
 
 use super::{MIB, storm::kill_many};
 use crate::{
     Scenario, Skip,
+    backends::try_backend,
     bpffs::{self, Bpffs},
     cgroups::{Cgroup, Scene},
     keeper::{Keeper, Kept, Running, Saves},
     machine::{Machine, boot_time_ns},
     process::{Hog, Victim},
-    rung::Rung,
-    rungs::try_rung,
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -277,18 +278,19 @@ fn half_made(machine: &Machine) {
 fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
     let kernel = offsets::load(Path::new("/sys/kernel/btf/vmlinux")).expect("the kernel's types");
     let pins = Pins::open(bpffs.path()).expect("lock the pins");
-    let is_pinned = |rung: &bpf::Rung| -> Result<(), ProbeError> {
+    let is_pinned = |backend: &Backend| -> Result<(), ProbeError> {
         let name = GenerationName::new(boot_time_ns());
-        let mut probe = Probe::load(*rung, Some(&kernel), Path::new("/"), size_bytes)?;
-        for program in rung.programs() {
+        let mut probe = Probe::load(*backend, &kernel, size_bytes)?;
+        for program in programs(*backend) {
             probe.attach(*program)?;
         }
         let ring = probe.ring()?;
         let kept = pins.pin(&mut probe, &ring, name);
-        kept.map(drop).map_err(|error| panic!("{rung:?}: {error}"))
+        kept.map(drop)
+            .map_err(|error| panic!("{backend:?}: {error}"))
     };
-    let rungs = [bpf::Rung::Fentry, bpf::Rung::Tracepoint];
-    assert!(rungs.iter().any(|rung| is_pinned(rung).is_ok()));
+    let backends = [Backend::Fentry, Backend::RawTracepoint];
+    assert!(backends.iter().any(|backend| is_pinned(backend).is_ok()));
 }
 
 fn full_ring(machine: &Machine) {
@@ -345,17 +347,17 @@ fn second_agent(machine: &Machine) {
 
 /// Each that this machine has in its turn, and the first once more. Where a program cannot be pinned nothing is kept.
 fn other_rung(machine: &Machine) {
-    let node = Node::new(machine, "other-rung");
+    let node = Node::new(machine, "other-backend");
     let keeper = node.keeper();
-    let mut rungs: Vec<_> = [Rung::Fentry, Rung::Kprobe, Rung::Tracepoint]
+    let mut backends: Vec<_> = [Backend::Fentry, Backend::Kprobe, Backend::RawTracepoint]
         .into_iter()
-        .filter(|rung| try_rung(machine, *rung).is_ok())
+        .filter(|backend| try_backend(machine, *backend).is_ok())
         .collect();
-    rungs.push(rungs[0]);
+    backends.push(backends[0]);
     let mut deaths = Vec::new();
-    for rung in rungs {
+    for backend in backends {
         let earlier = node.bpffs.generations();
-        let mut running = keeper.start_on(rung.name(), Saves::Yes);
+        let mut running = keeper.start_on(backend.flag(), Saves::Yes);
         let now = node.bpffs.generations();
         let is_pinned = now.iter().any(|found| !earlier.contains(found));
         deaths.extend(node.kill(1));

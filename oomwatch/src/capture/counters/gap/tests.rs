@@ -29,7 +29,7 @@ fn snapshot(rows: &[Row]) -> Snapshot {
     }
 }
 
-fn told(before: &Snapshot, now: &Snapshot) -> Vec<(String, u64, Place)> {
+fn told(before: &Snapshot, now: &Snapshot) -> Vec<(String, u64, GapPlace)> {
     told_beyond(before, now, &AttributedKills::default())
 }
 
@@ -37,7 +37,7 @@ fn told_beyond(
     before: &Snapshot,
     now: &Snapshot,
     explained: &AttributedKills,
-) -> Vec<(String, u64, Place)> {
+) -> Vec<(String, u64, GapPlace)> {
     growth(&Baseline::of(before, usize::MAX), now, explained)
         .into_iter()
         .map(|cgroup| {
@@ -47,12 +47,12 @@ fn told_beyond(
         .collect()
 }
 
-fn here(path: &str, kills: u64) -> (String, u64, Place) {
-    (path.to_owned(), kills, Place::Here)
+fn here(path: &str, kills: u64) -> (String, u64, GapPlace) {
+    (path.to_owned(), kills, GapPlace::Own)
 }
 
-fn below(path: &str, kills: u64) -> (String, u64, Place) {
-    (path.to_owned(), kills, Place::Below)
+fn below(path: &str, kills: u64) -> (String, u64, GapPlace) {
+    (path.to_owned(), kills, GapPlace::Descendants)
 }
 
 const ROOT: Row = ("/", None, None);

@@ -1,17 +1,19 @@
-//! What fentry and kprobe programs add to a record, and what classic tracepoints leave out.
+//! What fentry and kprobe programs add to a record.
 
 use oomwatch_ebpf::record::{
-    HOOKS_FORMAT, HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_LIMITS,
-    MISSING_OOM_CGROUP, MISSING_POINTS,
+    BACKEND_FENTRY, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
 };
 
 use super::*;
-use crate::model::kill::{Allocation, Constraint};
+use crate::model::{
+    backend::Backend,
+    kill::{Allocation, Constraint},
+};
 
 /// A kill as the fentry and kprobe programs write it, with a distinct value in every field.
 fn function_record() -> RecordBuilder {
     RecordBuilder::new().set(|record| {
-        record.hooks = HOOKS_FUNCTION;
+        record.backend = BACKEND_FENTRY;
         record.kill_number = 2;
         record.incident_time_ns = 9_000_000_000;
         record.oom_memcg_id = 10;
@@ -42,7 +44,7 @@ fn full_call() -> OomKillCall {
 #[test]
 fn function_record_gives_its_call() {
     let expected = VictimMark {
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         call: Some(full_call()),
         stack: vec![],
         ..full_mark()
@@ -104,30 +106,8 @@ fn mark_without_a_kill_has_no_call() {
 #[test]
 fn signal_of_a_function_program_is_certain() {
     let record = SignalRecord {
-        hooks: HOOKS_FUNCTION,
+        backend: BACKEND_FENTRY,
         ..signal_record()
     };
     assert!(signalled(&record).is_certain);
-}
-
-#[test]
-fn classic_tracepoint_tells_a_thread_and_sizes_in_kib() {
-    let record = RecordBuilder::new()
-        .victim_names(b"")
-        .trigger_names(b"")
-        .levels(&[])
-        .set(|record| {
-            record.hooks = HOOKS_FORMAT;
-            record.missing = MISSING_TGID | MISSING_LIMITS | MISSING_CGROUP;
-            record.victim = task(0, 4243, b"tail", 0);
-            record.trigger.memcg_id = 0;
-        });
-    let mark = marked(record);
-    assert_eq!(mark.hooks, Hooks::Format);
-    assert_eq!((mark.victim.pid, mark.victim.tid), (4243, 4243));
-    assert_eq!(mark.victim.total_vm_bytes, Some(1000 << 10));
-    assert_eq!(mark.victim.anon_rss_bytes, Some(101 << 10));
-    assert_eq!(mark.victim.pgtables_bytes, Some(105 << 10));
-    assert_eq!(mark.missing, ["pid", "cgroup", "limits"]);
-    assert_eq!((mark.victim.cgroup, mark.limits), (None, vec![]));
 }

@@ -1,6 +1,6 @@
 //! Bytes that no program writes give an error, never a panic and never a guess.
 
-use oomwatch_ebpf::record::{HOOKS_FUNCTION, MAX_LEVELS, NAME_LEN, NAMES_LEN};
+use oomwatch_ebpf::record::{BACKEND_FENTRY, MAX_LEVELS, NAME_LEN, NAMES_LEN};
 use proptest::prelude::*;
 
 use super::*;
@@ -119,9 +119,9 @@ fn invalid_values_are_refused_by_field() {
         ("missing", MISSING_TGID),
         "a kill without a process"
     );
-    assert_eq!(refused_value(|record| record.hooks = 3), ("hooks", 3));
+    assert_eq!(refused_value(|record| record.backend = 3), ("backend", 3));
     let constraint = refused_value(|record| {
-        record.hooks = HOOKS_FUNCTION;
+        record.backend = BACKEND_FENTRY;
         record.kill_number = 1;
         record.constraint = 4;
     });

@@ -5,8 +5,9 @@ mod paths;
 use oomwatch_ebpf::record::{MISSING_STACK, STACK_FRAMES};
 
 use super::*;
-use crate::testing::{
-    NO_LIMIT, RecordBuilder, cgroup, check_seed, level, signal_record, stack, task,
+use crate::{
+    model::backend::Backend,
+    testing::{NO_LIMIT, RecordBuilder, cgroup, check_seed, level, signal_record, stack},
 };
 
 const PAGE: u64 = 4096;
@@ -28,7 +29,7 @@ fn signalled(record: &SignalRecord) -> Signal {
 /// What [`RecordBuilder::new`] decodes to.
 fn full_mark() -> VictimMark {
     VictimMark {
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         call: None,
         boot_time_ns: 9_000_000_001,
         sigkill: Sigkill::Sent,

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     capture::decode::OomTarget,
-    model::kill::{Allocation, Constraint},
+    model::{
+        backend::Backend,
+        kill::{Allocation, Constraint},
+    },
 };
 
 const MEMCG: OomTarget = OomTarget::Memcg(10);
@@ -11,7 +14,7 @@ const MEMCG: OomTarget = OomTarget::Memcg(10);
 /// The `number`th kill of one call of `oom_kill_process`, in `/a/b`; the kernel shows no stack.
 fn kill(pid: u32, number: u32, target: Option<OomTarget>) -> VictimMark {
     VictimMark {
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         call: Some(OomKillCall {
             first_kill_boot_time_ns: 77,
             kill_number: number,
@@ -44,7 +47,7 @@ fn cgroup_named_by_the_kernel_is_the_one_that_ran_out() {
     assert_eq!(kill.allocation.map(|asked| asked.order), Some(3));
     assert_eq!(kill.victim.oom_points, Some(6));
     assert_eq!(kill.incident_boot_time_ns, Some(77));
-    assert_eq!(kill.hooks, Hooks::Function);
+    assert_eq!(kill.backend, Backend::Fentry);
     assert_eq!(kill.missing, [""; 0]);
 }
 

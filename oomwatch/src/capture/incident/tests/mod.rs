@@ -4,7 +4,10 @@ mod limits;
 
 use super::*;
 use crate::{
-    model::kill::{Hooks, MainProcess, Trigger, Victim},
+    model::{
+        backend::Backend,
+        kill::{MainProcess, Trigger, Victim},
+    },
     testing::{cgroup, limit},
 };
 
@@ -37,7 +40,7 @@ const TRIGGER: u32 = 500;
 /// A `mark_victim` event of a process in `/a/b`; of its cgroups only `/a/b` is at its limit. Its time is `pid` microseconds.
 fn mark(pid: u32, sigkill: Sigkill) -> VictimMark {
     VictimMark {
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         call: None,
         boot_time_ns: u64::from(pid) * 1000,
         sigkill,
@@ -155,7 +158,7 @@ fn kill_keeps_the_facts_of_its_mark() {
         boot_time_ns: Some(100_000),
         incident_boot_time_ns: Some(100_000),
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         attribution: Attribution::Kernel,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),

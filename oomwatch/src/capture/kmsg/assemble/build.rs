@@ -7,9 +7,12 @@ use super::{
 };
 use crate::{
     capture::kmsg::line::{Killed, Message, split_last},
-    model::kill::{
-        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, NonKill, NonKillKind,
-        Scope, Source, Trigger, Victim,
+    model::{
+        backend::Backend,
+        kill::{
+            Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, NonKill, NonKillKind, Scope,
+            Source, Trigger, Victim,
+        },
     },
 };
 
@@ -121,7 +124,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
         boot_time_ns: stamp.boot_time_ns,
         incident_boot_time_ns: incident.first.boot_time_ns,
         source: Source::Kmsg,
-        hooks: Hooks::Kmsg,
+        backend: Backend::Kmsg,
         attribution: Attribution::Kmsg,
         scope,
         constraint,

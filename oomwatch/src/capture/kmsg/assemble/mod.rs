@@ -47,7 +47,7 @@ pub const REMEMBERED: usize = 4096;
 const REBOOT: SignedDuration = SignedDuration::from_secs(-1);
 
 /// Whose records are believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The kernel alone
     Kernel,

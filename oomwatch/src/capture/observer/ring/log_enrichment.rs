@@ -1,4 +1,4 @@
-//! What the kernel log and `/proc` add to kills that the programs saw.
+//! What the kernel log adds to kills that the programs saw.
 
 use std::{
     error::Error,
@@ -11,13 +11,11 @@ use tracing::{debug, warn};
 use crate::{
     capture::{
         bpf::{describe, symbols::Symbols},
-        kmsg::join::{Joiner, LogFacts, OomGroup},
+        config::CaptureConfig,
+        kmsg::join::{Joiner, OomGroup},
         observer::log::Log,
-        proc_victim::Victims,
     },
-    cli::KernelArgs,
-    model::kill::{Attribution, Cgroup, Hooks, Kill, Limit, Scope},
-    sys::proc,
+    model::kill::{Kill, Scope},
 };
 
 /// How long a kill may wait for the log: its line is written microseconds after the mark.
@@ -28,33 +26,24 @@ pub(super) struct LogEnrichment {
     /// Absent where the log is not needed or cannot be read.
     pub(super) log: Option<Log>,
     joiner: Joiner,
-    /// Where a victim is known by its thread alone.
-    victims: Victims,
 }
 
 impl LogEnrichment {
-    pub(super) fn new(args: &KernelArgs, log: Option<Log>) -> Self {
+    pub(super) fn new(log: Option<Log>) -> Self {
         Self {
             log,
             joiner: Joiner::default(),
-            victims: Victims::new(&args.proc_root),
         }
     }
 
     /// Adds what is known already; until when it may wait for more. The header of a kill is in the log before its victim is
     /// marked; if the kernel withheld it, the line of the kill, which comes after, still tells what ran out.
     pub(super) fn complete(&mut self, kill: &mut Kill) -> Option<Instant> {
-        if kill.hooks == Hooks::Function {
+        if kill.backend.is_function() {
             return None;
         }
         self.read_log();
         let told = self.log.as_mut().and_then(|log| log.live.take_header(kill));
-        if kill.hooks == Hooks::Format {
-            if let Some(told) = &told {
-                place(kill, told);
-            }
-            self.victims.fill(kill);
-        }
         self.joiner.join(kill, told, oom_group(kill));
         let is_open = kill.scope == Scope::Unknown && self.log.is_some();
         is_open.then(|| Instant::now() + PATIENCE)
@@ -96,48 +85,19 @@ impl LogEnrichment {
     }
 }
 
-/// Puts a victim of which the thread alone is known into the cgroup that the log names, below the one that ran out.
-fn place(kill: &mut Kill, told: &LogFacts) {
-    let Some(path) = &told.victim_path else {
-        return;
-    };
-    let cgroup = |path: &Vec<u8>| Cgroup {
-        path: path.clone(),
-        id: None,
-    };
-    kill.victim.cgroup = Some(cgroup(path));
-    kill.attribution = Attribution::Kmsg;
-    kill.missing
-        .retain(|name| !matches!(*name, "cgroup" | "limits"));
-    let above = told.oom_path.as_ref().filter(|oom| *oom != path);
-    kill.limits = [Some(path), above]
-        .into_iter()
-        .flatten()
-        .map(|path| Limit {
-            cgroup: cgroup(path),
-            usage_bytes: None,
-            limit_bytes: None,
-            swap_usage_bytes: None,
-            swap_limit_bytes: None,
-        })
-        .collect();
-}
-
 /// Which of a kill's cgroups kill as a whole.
 fn oom_group(kill: &Kill) -> OomGroup {
     match kill.oom_group_level {
         Some(level) => OomGroup::At(level),
-        None if kill.hooks == Hooks::Format || kill.missing.contains(&"limits") => {
-            OomGroup::Unknown
-        }
+        None if kill.missing.contains(&"limits") => OomGroup::Unknown,
         None => OomGroup::Unset,
     }
 }
 
 /// The kernel's symbols and its log: either tells what ran out.
-pub(super) fn additions(args: &KernelArgs) -> (Option<Symbols>, Option<Log>) {
-    let symbols = proc::symbols(&args.proc_root);
-    let log = Log::open(&args.kmsg);
+pub(super) fn additions(config: &CaptureConfig) -> (Option<Symbols>, Option<Log>) {
+    let symbols = Symbols::load(&config.proc_root);
+    let log = Log::open(&config.kmsg);
     match (&symbols, &log) {
         (Ok(_), Ok(_)) => {}
         (Ok(_), Err(error)) => {

@@ -29,13 +29,14 @@ use super::{
 use crate::{
     capture::{
         bpf::{
-            Probe, ProbeError, Rung,
+            Probe, ProbeError,
             pins::{self, Pins},
+            symbols::Symbols,
         },
+        config::CaptureConfig,
         ring::{Ring, ready::Ready},
     },
-    cli::KernelArgs,
-    sys::proc,
+    model::backend::Backend,
 };
 
 pub(super) use self::start::remove_previous;
@@ -73,10 +74,10 @@ struct PreviousRing {
 impl RingSource {
     /// `attaching` is a time before the programs were attached, in nanoseconds since boot.
     pub(super) fn new(
-        rung: Rung,
+        backend: Backend,
         mut probe: Probe,
         attaching: u64,
-        args: &KernelArgs,
+        config: &CaptureConfig,
         retention: &Retention<'_>,
     ) -> Result<Self, ObserveError> {
         let ring = probe.ring()?;
@@ -96,11 +97,11 @@ impl RingSource {
             None => Start::unpinned(attaching),
         };
         // Kills wait in the ring meanwhile.
-        let (symbols, log) = match rung {
-            Rung::Fentry | Rung::Kprobe if previous.is_empty() => (None, None),
+        let (symbols, log) = match backend {
+            Backend::RawTracepoint => additions(config),
+            _ if previous.is_empty() => (None, None),
             // Previous generations may have used raw tracepoints.
-            Rung::Fentry | Rung::Kprobe => (proc::symbols(&args.proc_root).ok(), None),
-            Rung::Tracepoint | Rung::Format => additions(args),
+            _ => (Symbols::load(&config.proc_root).ok(), None),
         };
         let decoder = Decoder::new(
             rustix::param::page_size() as u64,
@@ -120,7 +121,7 @@ impl RingSource {
             probe,
             ring,
             ready,
-            enrichment: LogEnrichment::new(args, log),
+            enrichment: LogEnrichment::new(log),
             _pins: pins,
         })
     }

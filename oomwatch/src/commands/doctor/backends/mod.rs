@@ -1,92 +1,46 @@
-//! The ways to see kills: with programs in the kernel, and what is left without.
+//! What the doctor says of each backend.
 
-pub(super) use crate::capture::observer::Way;
-use crate::{
-    capture::{bpf::Rung, observer::ways},
-    cli::HooksChoice,
-    model::kill::Hooks,
-};
+use crate::model::backend::Backend;
 
-impl Way {
-    /// All of them, best first.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        ways(HooksChoice::Auto).iter().copied()
-    }
-
-    /// The same for a sentence.
+impl Backend {
+    /// Its name in a sentence.
     pub(super) const fn in_words(self) -> &'static str {
         match self {
-            Self::Programs(Rung::Fentry) => "the OOM killer's functions (fentry)",
-            Self::Programs(Rung::Kprobe) => "the OOM killer's functions (kprobes)",
-            Self::Programs(Rung::Tracepoint) => "raw tracepoints",
-            Self::Programs(Rung::Format) => "classic tracepoints",
-            Self::Log => "the kernel log",
+            Self::Fentry => "the OOM killer's functions (fentry)",
+            Self::Kprobe => "the OOM killer's functions (kprobes)",
+            Self::RawTracepoint => "raw tracepoints",
+            Self::Kmsg => "the kernel log",
             Self::Counters => "the kernel's counts",
         }
     }
 
-    /// `hooks` of its reports; absent if it has none.
-    pub(super) const fn hooks(self) -> Option<Hooks> {
-        match self {
-            Self::Programs(rung) => Some(rung.hooks()),
-            Self::Log => Some(Hooks::Kmsg),
-            Self::Counters => None,
-        }
-    }
-
     /// Whether `watch` may take it if it was started with this choice.
-    pub(super) fn is_allowed_by(self, choice: HooksChoice) -> bool {
-        ways(choice).contains(&self)
+    pub(super) fn is_allowed_by(self, choice: Option<Self>) -> bool {
+        choice.is_none_or(|choice| choice == self)
     }
 
-    /// Whether it tells less than raw tracepoints do.
+    /// Whether it reports less than raw tracepoints do.
     pub(super) const fn is_degraded(self) -> bool {
-        match self {
-            Self::Programs(Rung::Fentry | Rung::Kprobe | Rung::Tracepoint) => false,
-            Self::Programs(Rung::Format) | Self::Log | Self::Counters => true,
-        }
+        !self.is_bpf()
     }
 
     /// Whether it takes the kernel's symbols to tell what ran out.
     pub(super) const fn needs_symbols(self) -> bool {
-        match self {
-            Self::Programs(Rung::Tracepoint | Rung::Format) => true,
-            Self::Programs(Rung::Fentry | Rung::Kprobe) | Self::Log | Self::Counters => false,
-        }
-    }
-
-    /// Whether it reads structures where the kernel's types say.
-    pub(super) const fn needs_types(self) -> bool {
-        match self {
-            Self::Programs(rung) => rung.needs_types(),
-            Self::Log | Self::Counters => false,
-        }
+        matches!(self, Self::RawTracepoint)
     }
 
     /// What it does not know of any kill, by the names in a report; `docs/compatibility.md` has all of it.
-    pub(super) const fn untold(self) -> Unavailable {
+    pub(super) const fn unavailable(self) -> Unavailable {
         match self {
-            Self::Programs(Rung::Fentry | Rung::Kprobe) => Unavailable {
+            Self::Fentry | Self::Kprobe => Unavailable {
                 never: &[],
                 by_log: &[],
             },
-            Self::Programs(Rung::Tracepoint) => Unavailable {
+            Self::RawTracepoint => Unavailable {
                 never: &["victim.oom_points"],
                 by_log: &["allocation"],
             },
-            Self::Programs(Rung::Format) => Unavailable {
-                never: &[
-                    "main_process",
-                    "victim.ns_pid",
-                    "victim.cmdline",
-                    "victim.oom_points",
-                    "victim.swap_bytes",
-                    "victim.start_time",
-                    "victim.leaf_cgroup",
-                ],
-                by_log: &["allocation", "limit_owner", "oom_cgroup", "limits"],
-            },
-            Self::Log => Unavailable {
+            Self::Kmsg => Unavailable {
                 never: &[
                     "main_process",
                     "victim.ns_pid",

@@ -1,4 +1,4 @@
-//! The document says of each way what is said here.
+//! `docs/compatibility.md` says the same of each backend.
 
 use self::document::{COMPATIBILITY, Row, Table, words};
 use super::*;
@@ -10,23 +10,26 @@ mod document;
 const BETTER_KNOWN: &str = "group_cgroup";
 
 #[test]
-fn facts_that_are_not_told_are_those_of_the_document() {
+fn unavailable_facts_are_those_of_the_document() {
     let table = Table::below(COMPATIBILITY, "### Facts");
     let named = |title: &str, cell: &str| -> Vec<_> {
         let is_so = |row: &Row<'_>| row.cell(title) == cell && row.word("fact") != BETTER_KNOWN;
         let rows = table.rows().filter(is_so);
         rows.map(|row| row.word("fact")).collect()
     };
-    for way in Way::all().filter(|way| *way != Way::Counters) {
+    for backend in Backend::ALL
+        .into_iter()
+        .filter(|backend| *backend != Backend::Counters)
+    {
         let titles = &table.titles()[1..];
         let title = titles
             .iter()
-            .find(|title| words(title).contains(&way.as_str()))
+            .find(|title| words(title).contains(&backend.flag()))
             .expect("a column");
-        let Unavailable { never, by_log } = way.untold();
+        let Unavailable { never, by_log } = backend.unavailable();
         assert_eq!(never, named(title, "absent"), "{title}");
         // The log is no help to itself.
-        if way != Way::Log {
+        if backend != Backend::Kmsg {
             assert_eq!(by_log, named(title, "header"), "{title}");
         }
     }
@@ -34,14 +37,14 @@ fn facts_that_are_not_told_are_those_of_the_document() {
 
 #[test]
 fn needs_are_those_of_the_document() {
-    let table = Table::below(COMPATIBILITY, "## The rungs");
-    for way in Way::all() {
+    let table = Table::below(COMPATIBILITY, "## The backends");
+    for backend in Backend::ALL {
         let row = table
             .rows()
-            .find(|row| row.word("rung") == way.as_str())
+            .find(|row| row.word("backend") == backend.flag())
             .expect("a line");
-        assert_eq!(way.needs_types(), row.cell("BTF") == "needed", "{way:?}");
+        assert_eq!(backend.is_bpf(), row.cell("BTF") == "needed", "{backend:?}");
         let is_needed = row.cell("kernel symbols") == "for the scope";
-        assert_eq!(way.needs_symbols(), is_needed, "{way:?}");
+        assert_eq!(backend.needs_symbols(), is_needed, "{backend:?}");
     }
 }

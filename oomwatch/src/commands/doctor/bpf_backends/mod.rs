@@ -7,37 +7,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{ValueEnum as _, builder::PossibleValue};
-
 use super::{
     Roots,
     check::{self, Check, Group, Status},
-    mountinfo,
     refusal::{Conditions, Refusal},
 };
-use crate::commands::doctor::backends::{Unavailable, Way};
+use crate::commands::doctor::backends::Unavailable;
 use crate::{
     capture::{
         bpf::{
-            self, Probe, ProbeError, RING_BYTES, Rung,
-            format::TRACEFS,
-            kernel_answer,
+            self, Probe, ProbeError, RING_BYTES, kernel_answer,
             offsets::{KernelTypes, LoadError},
+            programs,
         },
         kmsg::reader::{ReadError, Reader, Start},
     },
-    cli::HooksChoice,
+    model::backend::Backend,
     sys::proc::{self, HostError},
 };
 
 #[derive(Debug)]
 pub(super) struct Facts {
-    choice: HooksChoice,
+    choice: Option<Backend>,
     /// What came of loading and attaching all programs, best first.
-    trials: Vec<(Rung, Result<(), Refusal>)>,
+    trials: Vec<(Backend, Result<(), Refusal>)>,
     has_kprobes: bool,
-    /// Whether tracefs is mounted where it is looked for.
-    has_tracefs: bool,
     /// `kernel.perf_event_paranoid`.
     perf_event_paranoid: Option<String>,
     log: PathBuf,
@@ -54,7 +48,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn gather(
         roots: Roots<'_>,
-        choice: HooksChoice,
+        choice: Option<Backend>,
         kernel: &Result<KernelTypes, LoadError>,
         cgroup_count: Option<&Path>,
     ) -> Self {
@@ -62,27 +56,20 @@ impl Facts {
             let text = fs::read_to_string(roots.proc.join("sys/kernel").join(name)).ok()?;
             Some(text.trim().to_owned())
         };
-        let mounts = fs::read(roots.proc.join("self/mountinfo"))
-            .map(|text| mountinfo::parse(&text))
-            .unwrap_or_default();
         let log = roots.system.join("dev/kmsg");
         Self {
             choice,
-            trials: Rung::ALL
+            trials: Backend::BPF
                 .into_iter()
-                .map(|rung| {
-                    let attached = attach(rung, kernel, roots.system);
-                    (rung, attached.map_err(Refusal::from))
+                .map(|backend| {
+                    let attached = attach(backend, kernel);
+                    (backend, attached.map_err(Refusal::from))
                 })
                 .collect(),
             has_kprobes: roots
                 .system
                 .join("sys/bus/event_source/devices/kprobe/type")
                 .exists(),
-            has_tracefs: mounts.iter().any(|mount| {
-                let is_there = |place| mount.point == roots.system.join(place);
-                mount.kind == "tracefs" && TRACEFS.into_iter().any(is_there)
-            }),
             perf_event_paranoid: sysctl("perf_event_paranoid"),
             log_read: read_log(&log),
             log,
@@ -103,46 +90,38 @@ impl Facts {
 
     /// What `watch` takes.
     pub(super) fn stand(&self) -> Selection {
-        let works = |way| match way {
-            Way::Programs(rung) => self
+        let works = |backend| match backend {
+            Backend::Kmsg => self.log_read.is_ok(),
+            Backend::Counters => self.count.is_ok(),
+            bpf => self
                 .trials
                 .iter()
-                .any(|(tried, attached)| *tried == rung && attached.is_ok()),
-            Way::Log => self.log_read.is_ok(),
-            Way::Counters => self.count.is_ok(),
+                .any(|(tried, attached)| *tried == bpf && attached.is_ok()),
         };
-        // As `watch` does: whoever may not load programs is told so, and not served less instead.
-        let is_forbidden = |way| {
+        // As in `watch`, missing privileges end the search.
+        let is_forbidden = |backend| {
             self.trials.iter().any(|(tried, attached)| {
-                Way::Programs(*tried) == way
-                    && attached.as_ref().is_err_and(Refusal::is_without_permission)
+                *tried == backend && attached.as_ref().is_err_and(Refusal::is_without_permission)
             })
         };
-        let first = Way::all()
-            .filter(|way| way.is_allowed_by(self.choice))
-            .find(|&way| works(way) || is_forbidden(way));
+        let first = Backend::ALL
+            .into_iter()
+            .filter(|backend| backend.is_allowed_by(self.choice))
+            .find(|&backend| works(backend) || is_forbidden(backend));
         Selection {
             choice: self.choice,
-            way: first.filter(|&way| works(way)),
+            backend: first.filter(|&backend| works(backend)),
         }
     }
 }
 
 /// As `watch` does; all is detached when it returns.
-fn attach(
-    rung: Rung,
-    kernel: &Result<KernelTypes, LoadError>,
-    root: &Path,
-) -> Result<(), ProbeError> {
-    let kernel = match kernel {
-        Ok(kernel) => Some(kernel),
-        Err(error) if rung.needs_types() => {
-            return Err(ProbeError::NoTypes(bpf::describe(error)));
-        }
-        Err(_) => None,
-    };
-    let mut probe = Probe::load(rung, kernel, root, RING_BYTES)?;
-    rung.programs()
+fn attach(backend: Backend, kernel: &Result<KernelTypes, LoadError>) -> Result<(), ProbeError> {
+    let kernel = kernel
+        .as_ref()
+        .map_err(|error| ProbeError::NoTypes(bpf::describe(error)))?;
+    let mut probe = Probe::load(backend, kernel, RING_BYTES)?;
+    programs(backend)
         .iter()
         .try_for_each(|&program| probe.attach(program))
 }
@@ -152,39 +131,40 @@ fn read_log(path: &Path) -> Result<(), ReadError> {
     Reader::open(path, Start::Oldest)?.next_record().map(drop)
 }
 
-/// What `watch` takes of the ways to see kills.
+/// The backend that `watch` uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Selection {
     /// What it was started with.
-    pub(super) choice: HooksChoice,
+    pub(super) choice: Option<Backend>,
     /// The best that is allowed and works.
-    pub(super) way: Option<Way>,
+    pub(super) backend: Option<Backend>,
 }
 
 impl Selection {
     /// How bad it is that some ways are refused: not at all if none of them would be taken otherwise, or if raw tracepoints
     /// or better are left.
-    pub(super) fn without(self, is_refused: impl Fn(Way) -> bool) -> Status {
-        let would_be_taken = Way::all()
-            .take_while(|&better| Some(better) != self.way)
+    pub(super) fn without(self, is_refused: impl Fn(Backend) -> bool) -> Status {
+        let would_be_taken = Backend::ALL
+            .into_iter()
+            .take_while(|&better| Some(better) != self.backend)
             .any(|better| better.is_allowed_by(self.choice) && is_refused(better));
-        match self.way {
+        match self.backend {
             _ if !would_be_taken => Status::Info,
             None => Status::Fail,
-            Some(way) if way.is_degraded() => Status::Warn,
+            Some(backend) if backend.is_degraded() => Status::Warn,
             Some(_) => Status::Info,
         }
     }
 
     /// The same if no program can be loaded.
     pub(super) fn without_programs(self) -> Status {
-        self.without(|way| matches!(way, Way::Programs(_)))
+        self.without(Backend::is_bpf)
     }
 }
 
 /// What was found of one way: that it works, or why not and what to do about it.
 struct Found {
-    way: Way,
+    backend: Backend,
     works: Result<String, (String, String)>,
 }
 
@@ -195,7 +175,6 @@ pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec
         choice: _,
         trials,
         has_kprobes,
-        has_tracefs,
         perf_event_paranoid,
         log,
         log_read,
@@ -207,17 +186,16 @@ pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec
         may_load,
         is_confidential,
         has_kprobes: *has_kprobes,
-        has_tracefs: *has_tracefs,
         perf_event_paranoid: perf_event_paranoid.as_deref(),
     };
-    let tried = trials.iter().map(|(rung, attached)| Found {
-        way: Way::Programs(*rung),
+    let tried = trials.iter().map(|(backend, attached)| Found {
+        backend: *backend,
         works: match attached {
             Ok(()) => Ok(format!(
                 "{} programs load and attach",
-                rung.programs().len()
+                programs(*backend).len()
             )),
-            Err(refusal) => Err(refusal.explain(*rung, &conditions)),
+            Err(refusal) => Err(refusal.explain(*backend, &conditions)),
         },
     });
     let stand = facts.stand();
@@ -226,7 +204,7 @@ pub(super) fn judge(facts: &Facts, may_load: bool, is_confidential: bool) -> Vec
             kernel_log(log, log_read, dmesg_restrict.as_deref()),
             counters(count, cgroup_count.as_deref()),
         ])
-        .map(|found| rung(found, stand))
+        .map(|found| verdict(found, stand))
         .collect();
     checks.push(chosen(stand));
     checks
@@ -254,7 +232,7 @@ fn kernel_log(path: &Path, read: &Result<(), ReadError>, dmesg_restrict: Option<
         }
     };
     Found {
-        way: Way::Log,
+        backend: Backend::Kmsg,
         works,
     }
 }
@@ -273,31 +251,30 @@ fn counters(count: &Result<u64, HostError>, cgroup_count: Option<&Path>) -> Foun
         )),
     };
     Found {
-        way: Way::Counters,
+        backend: Backend::Counters,
         works,
     }
 }
 
-fn rung(Found { way, works }: Found, stand: Selection) -> Check {
-    let name = way.as_str();
+fn verdict(Found { backend, works }: Found, stand: Selection) -> Check {
+    let name = backend.flag();
     match works {
         Ok(finding) => check(name, Status::Ok, finding),
         Err((finding, remedy)) => {
-            check(name, stand.without(|refused| refused == way), finding).remedy(remedy)
+            check(name, stand.without(|refused| refused == backend), finding).remedy(remedy)
         }
     }
 }
 
-fn chosen(Selection { choice, way }: Selection) -> Check {
-    const NAME: &str = "--hooks";
-    let choice = choice.to_possible_value();
-    let choice = choice.as_ref().map_or("", PossibleValue::get_name);
-    let Some(way) = way else {
+fn chosen(Selection { choice, backend }: Selection) -> Check {
+    const NAME: &str = "--backend";
+    let choice = choice.map_or("auto", Backend::flag);
+    let Some(backend) = backend else {
         // Those that do not work fail.
         return check(NAME, Status::Info, format!("{choice} takes none"));
     };
-    let Unavailable { never, by_log } = way.untold();
-    let mut lines = vec![format!("{choice} takes {}", way.as_str())];
+    let Unavailable { never, by_log } = backend.unavailable();
+    let mut lines = vec![format!("{choice} takes {}", backend.flag())];
     for (words, facts) in [("never told", never), ("left to the kernel log", by_log)] {
         if !facts.is_empty() {
             lines.push(format!("{words}: {}", facts.join(", ")));
@@ -307,7 +284,7 @@ fn chosen(Selection { choice, way }: Selection) -> Check {
 }
 
 fn check(name: &'static str, status: Status, finding: impl Into<String>) -> Check {
-    Check::new(Group::Hooks, name, status, finding)
+    Check::new(Group::Backends, name, status, finding)
 }
 
 #[cfg(test)]

@@ -1,23 +1,22 @@
-//! Which rung is taken, and how bad it is that others are refused.
+//! Which backend is used, and how bad it is that others are refused.
 
 use super::*;
 
-/// Whether each way of [`Way::all`] works.
-type Works = [bool; 6];
+/// Whether each of [`Backend::ALL`] works.
+type Works = [bool; 5];
 
-fn facts(choice: HooksChoice, works: Works) -> Facts {
+fn facts(choice: Option<Backend>, works: Works) -> Facts {
     let refused = || Refusal::from(ProbeError::Lacks("what it needs"));
     let nowhere = Path::new("/nonexistent");
     let [.., log, count] = works;
     Facts {
         choice,
-        trials: Rung::ALL
+        trials: Backend::BPF
             .into_iter()
             .zip(works)
-            .map(|(rung, works)| (rung, if works { Ok(()) } else { Err(refused()) }))
+            .map(|(backend, works)| (backend, if works { Ok(()) } else { Err(refused()) }))
             .collect(),
         has_kprobes: true,
-        has_tracefs: true,
         perf_event_paranoid: None,
         log: "/dev/kmsg".into(),
         log_read: if log { Ok(()) } else { read_log(nowhere) },
@@ -31,7 +30,7 @@ fn facts(choice: HooksChoice, works: Works) -> Facts {
     }
 }
 
-fn judged(choice: HooksChoice, works: Works) -> (Option<&'static str>, Vec<Status>) {
+fn judged(choice: Option<Backend>, works: Works) -> (Option<&'static str>, Vec<Status>) {
     let facts = facts(choice, works);
     let checks = judge(&facts, true, false);
     let names: Vec<_> = checks.iter().map(|check| check.name).collect();
@@ -40,11 +39,10 @@ fn judged(choice: HooksChoice, works: Works) -> (Option<&'static str>, Vec<Statu
         [
             "fentry",
             "kprobe",
-            "tracepoint",
-            "format",
+            "raw-tracepoint",
             "kmsg",
             "counters",
-            "--hooks"
+            "--backend"
         ]
     );
     for check in &checks {
@@ -52,78 +50,55 @@ fn judged(choice: HooksChoice, works: Works) -> (Option<&'static str>, Vec<Statu
         assert!(!needs_remedy || check.remedy.is_some(), "{check:?}");
     }
     (
-        facts.stand().way.map(Way::as_str),
-        checks[..4].iter().map(|check| check.status).collect(),
+        facts.stand().backend.map(Backend::flag),
+        checks[..3].iter().map(|check| check.status).collect(),
     )
 }
 
 #[test]
-fn refused_rung_is_as_bad_as_what_is_left_without_it() {
+fn refused_backend_is_as_bad_as_what_is_left_without_it() {
     use Status::{Fail, Info, Ok, Warn};
-    for (choice, [fentry, kprobe, tracepoint, format], taken, statuses) in [
+    for (choice, [fentry, kprobe, tracepoint], taken, statuses) in [
+        (None, [true, true, true], Some("fentry"), [Ok, Ok, Ok]),
         (
-            HooksChoice::Auto,
-            [true, true, true, true],
-            Some("fentry"),
-            [Ok, Ok, Ok, Ok],
+            None,
+            [false, false, true],
+            Some("raw-tracepoint"),
+            [Info, Info, Ok],
         ),
         (
-            HooksChoice::Auto,
-            [false, false, true, false],
-            Some("tracepoint"),
-            [Info, Info, Ok, Info],
-        ),
-        (
-            HooksChoice::Auto,
-            [false, false, false, true],
-            Some("format"),
-            [Warn, Warn, Warn, Ok],
-        ),
-        (
-            HooksChoice::Auto,
-            [false, false, false, false],
+            None,
+            [false, false, false],
             Some("kmsg"),
-            [Warn, Warn, Warn, Warn],
+            [Warn, Warn, Warn],
         ),
         (
-            HooksChoice::Function,
-            [false, true, true, true],
-            Some("kprobe"),
-            [Info, Ok, Ok, Ok],
-        ),
-        (
-            HooksChoice::Function,
-            [false, false, true, false],
+            Some(Backend::Fentry),
+            [false, true, true],
             None,
-            [Fail, Fail, Ok, Info],
+            [Fail, Ok, Ok],
         ),
         (
-            HooksChoice::Fentry,
-            [false, true, true, true],
-            None,
-            [Fail, Ok, Ok, Ok],
-        ),
-        (
-            HooksChoice::Kprobe,
-            [true, true, true, true],
+            Some(Backend::Kprobe),
+            [true, true, true],
             Some("kprobe"),
-            [Ok, Ok, Ok, Ok],
+            [Ok, Ok, Ok],
         ),
         (
-            HooksChoice::Tracepoint,
-            [false, false, true, false],
-            Some("tracepoint"),
-            [Info, Info, Ok, Info],
+            Some(Backend::RawTracepoint),
+            [false, false, true],
+            Some("raw-tracepoint"),
+            [Info, Info, Ok],
         ),
-        // It was asked for.
+        // The log was asked for by name.
         (
-            HooksChoice::Format,
-            [false, false, false, true],
-            Some("format"),
-            [Info, Info, Info, Ok],
+            Some(Backend::Kmsg),
+            [false, false, false],
+            Some("kmsg"),
+            [Info, Info, Info],
         ),
     ] {
-        let works = [fentry, kprobe, tracepoint, format, true, true];
+        let works = [fentry, kprobe, tracepoint, true, true];
         let expected = (taken, statuses.to_vec());
         assert_eq!(judged(choice, works), expected, "{choice:?} {works:?}");
     }
@@ -132,36 +107,36 @@ fn refused_rung_is_as_bad_as_what_is_left_without_it() {
 #[test]
 fn log_and_counts_stand_in_for_programs() {
     for (log, counts, taken) in [
-        (true, true, Some(Way::Log)),
-        (false, true, Some(Way::Counters)),
+        (true, true, Some(Backend::Kmsg)),
+        (false, true, Some(Backend::Counters)),
         (false, false, None),
     ] {
-        let works = [false, false, false, false, log, counts];
-        assert_eq!(facts(HooksChoice::Auto, works).stand().way, taken);
+        let works = [false, false, false, log, counts];
+        assert_eq!(facts(None, works).stand().backend, taken);
     }
-    let all = [true; 6];
+    let all = [true; 5];
     for (choice, taken) in [
-        (HooksChoice::Kmsg, Way::Log),
-        (HooksChoice::Counters, Way::Counters),
+        (Some(Backend::Kmsg), Backend::Kmsg),
+        (Some(Backend::Counters), Backend::Counters),
     ] {
-        assert_eq!(facts(choice, all).stand().way, Some(taken));
+        assert_eq!(facts(choice, all).stand().backend, Some(taken));
     }
 }
 
 #[test]
 fn choice_says_what_it_takes_and_what_that_cannot_know() {
     let finding = |works| {
-        let checks = judge(&facts(HooksChoice::Auto, works), true, false);
+        let checks = judge(&facts(None, works), true, false);
         checks.last().expect("the choice").finding.clone()
     };
-    assert_eq!(finding([true; 6]), "auto takes fentry");
+    assert_eq!(finding([true; 5]), "auto takes fentry");
     assert_eq!(
-        finding([false, false, true, true, true, true]),
-        "auto takes tracepoint\n\
+        finding([false, false, true, true, true]),
+        "auto takes raw-tracepoint\n\
          never told: victim.oom_points\n\
          left to the kernel log: allocation"
     );
-    assert_eq!(finding([false; 6]), "auto takes none");
+    assert_eq!(finding([false; 5]), "auto takes none");
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Why a rung could not be attached, in plain words, and what to do about it: pure.
+//! Why a backend could not be attached, in plain words, and what to do about it: pure.
 
 use std::{error::Error as _, io};
 
 use super::check;
-use crate::capture::bpf::{ProbeError, Rung, format::FormatError, kernel_answer};
+use crate::capture::bpf::{ProbeError, kernel_answer};
+use crate::model::backend::Backend;
 
 /// A step that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +22,7 @@ enum Step {
     Permission,
     /// Reading the kernel's types.
     Types,
-    /// Finding tracefs, and reading in it.
-    Tracefs,
-    /// Finding what the programs need in the kernel's types, or in the formats of its tracepoints.
+    /// Finding what the programs need in the kernel's types.
     Needs,
     /// Making maps, and whatever else comes before the programs.
     Object,
@@ -38,8 +37,7 @@ impl From<ProbeError> for Refusal {
         let step = match &error {
             ProbeError::NotPermitted { .. } => Step::Permission,
             ProbeError::NoTypes(_) => Step::Types,
-            ProbeError::Formats(FormatError::NoTracefs | FormatError::Read { .. }) => Step::Tracefs,
-            ProbeError::Formats(FormatError::Field { .. }) | ProbeError::Lacks(_) => Step::Needs,
+            ProbeError::Lacks(_) => Step::Needs,
             ProbeError::Functions(_)
             | ProbeError::Object(_)
             | ProbeError::Map { .. }
@@ -70,10 +68,6 @@ impl From<ProbeError> for Refusal {
 }
 
 /// What of this machine explains a refusal.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is the answer to a question of its own"
-)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conditions<'a> {
     /// Whether this process has the capabilities to load programs.
@@ -82,8 +76,6 @@ pub(super) struct Conditions<'a> {
     pub(super) is_confidential: bool,
     /// Whether the kernel has kprobes for perf events.
     pub(super) has_kprobes: bool,
-    /// Whether tracefs is mounted where it is looked for.
-    pub(super) has_tracefs: bool,
     /// `kernel.perf_event_paranoid`.
     pub(super) perf_event_paranoid: Option<&'a str>,
 }
@@ -99,13 +91,17 @@ impl Refusal {
         match self.step {
             Step::Load | Step::Attach => Some(true),
             Step::Permission | Step::Object => Some(false),
-            Step::Types | Step::Tracefs | Step::Needs => None,
+            Step::Types | Step::Needs => None,
         }
     }
 
     /// What was found, and the remedy.
-    pub(super) fn explain(&self, rung: Rung, conditions: &Conditions<'_>) -> (String, String) {
-        let reason = self.reason(rung, conditions);
+    pub(super) fn explain(
+        &self,
+        backend: Backend,
+        conditions: &Conditions<'_>,
+    ) -> (String, String) {
+        let reason = self.reason(backend, conditions);
         let (words, remedy) = reason.told();
         let setting = match (reason, conditions.perf_event_paranoid) {
             (Reason::PerfEvents, Some(setting)) => {
@@ -121,23 +117,19 @@ impl Refusal {
         (format!("{words}{setting}{detail}"), remedy.to_owned())
     }
 
-    fn reason(&self, rung: Rung, conditions: &Conditions<'_>) -> Reason {
-        match (self.step, rung) {
+    fn reason(&self, backend: Backend, conditions: &Conditions<'_>) -> Reason {
+        match (self.step, backend) {
             (Step::Permission, _) if !conditions.may_load => Reason::Capabilities,
             (Step::Permission, _) => Reason::Maps,
             (Step::Types, _) => Reason::Types,
             (Step::Needs, _) => Reason::Needs,
-            (Step::Tracefs | Step::Load | Step::Attach, _) if conditions.is_confidential => {
-                Reason::Lockdown
-            }
+            (Step::Load | Step::Attach, _) if conditions.is_confidential => Reason::Lockdown,
             (Step::Load, _) if self.lacks_helper() => Reason::KernelMemory,
-            (Step::Tracefs, _) if conditions.has_tracefs => Reason::ClosedTracefs,
-            (Step::Tracefs, _) => Reason::NoTracefs,
-            (Step::Attach, Rung::Kprobe) if !conditions.has_kprobes => Reason::NoKprobes,
-            (Step::Attach, Rung::Kprobe | Rung::Format) if self.is_forbidden() => {
-                Reason::PerfEvents
+            (Step::Attach, Backend::Kprobe) if !conditions.has_kprobes => Reason::NoKprobes,
+            (Step::Attach, Backend::Kprobe) if self.is_forbidden() => Reason::PerfEvents,
+            (Step::Load | Step::Attach, Backend::Fentry) if self.is_forbidden() => {
+                Reason::Trampolines
             }
-            (Step::Load | Step::Attach, Rung::Fentry) if self.is_forbidden() => Reason::Trampolines,
             (Step::Object | Step::Load | Step::Attach, _) => Reason::Other,
         }
     }
@@ -168,8 +160,6 @@ enum Reason {
     Needs,
     KernelMemory,
     Lockdown,
-    ClosedTracefs,
-    NoTracefs,
     NoKprobes,
     PerfEvents,
     Trampolines,
@@ -205,14 +195,6 @@ impl Reason {
                 "the kernel is locked down to confidentiality",
                 "see lockdown, under Kernel",
             ),
-            Self::ClosedTracefs => (
-                "tracefs is closed to this user",
-                "run as root, or give CAP_DAC_READ_SEARCH",
-            ),
-            Self::NoTracefs => (
-                "tracefs is not mounted",
-                "mount -t tracefs tracefs /sys/kernel/tracing",
-            ),
             Self::NoKprobes => (
                 "no kprobes in this kernel",
                 "use a kernel with CONFIG_KPROBE_EVENTS and CONFIG_PERF_EVENTS",
@@ -236,7 +218,7 @@ impl Reason {
 
     /// Whether the step and the kernel's answer add nothing.
     const fn is_told_elsewhere(self) -> bool {
-        matches!(self, Self::Capabilities | Self::Types | Self::NoTracefs)
+        matches!(self, Self::Capabilities | Self::Types)
     }
 }
 

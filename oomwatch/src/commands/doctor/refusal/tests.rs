@@ -9,7 +9,6 @@ const HEALTHY: Conditions<'_> = Conditions {
     may_load: true,
     is_confidential: false,
     has_kprobes: true,
-    has_tracefs: true,
     perf_event_paranoid: Some("3"),
 };
 const UNPRIVILEGED: Conditions<'_> = Conditions {
@@ -20,10 +19,9 @@ const LOCKED: Conditions<'_> = Conditions {
     is_confidential: true,
     ..HEALTHY
 };
-/// Without kprobes and without tracefs.
+/// Without kprobes.
 const BARE: Conditions<'_> = Conditions {
     has_kprobes: false,
-    has_tracefs: false,
     ..HEALTHY
 };
 
@@ -51,20 +49,16 @@ fn attach(errno: i32) -> ProbeError {
     }
 }
 
-fn tracefs() -> ProbeError {
-    ProbeError::Formats(FormatError::NoTracefs)
-}
-
 #[track_caller]
 fn explains(
     error: ProbeError,
-    rung: Rung,
+    backend: Backend,
     conditions: Conditions<'_>,
     words: &str,
     wanted_remedy: &str,
 ) {
     let refusal = Refusal::from(error);
-    let (finding, remedy) = refusal.explain(rung, &conditions);
+    let (finding, remedy) = refusal.explain(backend, &conditions);
     assert!(finding.contains(words), "{finding}: {refusal:?}");
     assert!(remedy.contains(wanted_remedy), "{remedy}: {refusal:?}");
 }
@@ -72,26 +66,19 @@ fn explains(
 #[test]
 fn what_is_missing_is_named() {
     let no_types = ProbeError::NoTypes("none".to_owned());
-    explains(no_types, Rung::Kprobe, HEALTHY, "types", "see BTF");
+    explains(no_types, Backend::Kprobe, HEALTHY, "types", "see BTF");
     let lacks = ProbeError::Lacks("x");
-    explains(lacks, Rung::Kprobe, HEALTHY, "has not x", "--btf");
-    explains(
-        tracefs(),
-        Rung::Format,
-        BARE,
-        "not mounted",
-        "mount -t tracefs",
-    );
+    explains(lacks, Backend::Kprobe, HEALTHY, "has not x", "--btf");
     let absent = || attach(libc::ENOENT);
     explains(
         absent(),
-        Rung::Kprobe,
+        Backend::Kprobe,
         BARE,
         "no kprobes",
         "CONFIG_KPROBE_EVENTS",
     );
-    for rung in [Rung::Kprobe, Rung::Fentry] {
-        explains(absent(), rung, HEALTHY, "refused", "a bug");
+    for backend in [Backend::Kprobe, Backend::Fentry] {
+        explains(absent(), backend, HEALTHY, "refused", "a bug");
     }
 }
 
@@ -99,45 +86,47 @@ fn what_is_missing_is_named() {
 fn missing_privileges_are_named() {
     explains(
         permission(),
-        Rung::Tracepoint,
+        Backend::RawTracepoint,
         UNPRIVILEGED,
         "not permitted",
         "CAP_SYS_ADMIN",
     );
     explains(
         permission(),
-        Rung::Format,
+        Backend::RawTracepoint,
         HEALTHY,
         "are held",
         "CAP_SYS_RESOURCE",
     );
     explains(
-        tracefs(),
-        Rung::Format,
+        attach(libc::EACCES),
+        Backend::Kprobe,
         HEALTHY,
-        "closed",
-        "CAP_DAC_READ_SEARCH",
+        "perf_event_paranoid 3",
+        "CAP_SYS_ADMIN",
     );
-    for rung in [Rung::Kprobe, Rung::Format] {
-        let refused = attach(libc::EACCES);
-        explains(
-            refused,
-            rung,
-            HEALTHY,
-            "perf_event_paranoid 3",
-            "CAP_SYS_ADMIN",
-        );
-    }
 }
 
 #[test]
 fn trampolines_are_refused_by_the_kernel_not_by_privileges() {
     let refused = || load("", Errno::PERM);
-    explains(refused(), Rung::Fentry, HEALTHY, "trampolines", "FTRACE");
-    explains(attach(524), Rung::Fentry, HEALTHY, "trampolines", "arm64");
-    explains(refused(), Rung::Tracepoint, HEALTHY, "refused", "a bug");
+    explains(refused(), Backend::Fentry, HEALTHY, "trampolines", "FTRACE");
+    explains(
+        attach(524),
+        Backend::Fentry,
+        HEALTHY,
+        "trampolines",
+        "arm64",
+    );
+    explains(
+        refused(),
+        Backend::RawTracepoint,
+        HEALTHY,
+        "refused",
+        "a bug",
+    );
     let invalid = load("", Errno::INVAL);
-    explains(invalid, Rung::Fentry, HEALTHY, "refused", "a bug");
+    explains(invalid, Backend::Fentry, HEALTHY, "refused", "a bug");
 }
 
 #[test]
@@ -149,27 +138,32 @@ fn lockdown_is_told_by_itself_or_by_the_verifier() {
         let refused = || load(log, Errno::INVAL);
         explains(
             refused(),
-            Rung::Fentry,
+            Backend::Fentry,
             HEALTHY,
             "may not read",
             "confidentiality",
         );
-        explains(refused(), Rung::Fentry, LOCKED, "locked down", "lockdown");
+        explains(
+            refused(),
+            Backend::Fentry,
+            LOCKED,
+            "locked down",
+            "lockdown",
+        );
     }
     explains(
         attach(libc::EPERM),
-        Rung::Kprobe,
+        Backend::Kprobe,
         LOCKED,
         "locked down",
         "lockdown",
     );
-    explains(tracefs(), Rung::Format, LOCKED, "locked down", "lockdown");
 }
 
 #[test]
 fn refusal_says_the_step_the_answer_and_what_the_verifier_did_not_like() {
     let refusal = Refusal::from(load("\n  R1 invalid\n  processed 7 insns", Errno::ACCESS));
-    let (finding, _) = refusal.explain(Rung::Tracepoint, &HEALTHY);
+    let (finding, _) = refusal.explain(Backend::RawTracepoint, &HEALTHY);
     assert_eq!(
         finding,
         "refused\nload program it: permission denied\nR1 invalid\nprocessed 7 insns"
@@ -184,7 +178,6 @@ fn maps_were_made_where_it_came_to_programs() {
         (permission(), Some(false)),
         (load("", Errno::INVAL), Some(true)),
         (attach(libc::EACCES), Some(true)),
-        (tracefs(), None),
         (ProbeError::Lacks("x"), None),
     ] {
         assert_eq!(Refusal::from(error).has_maps(), expected);

@@ -7,10 +7,9 @@
 //! | `schema` | `oomwatch-doctor/v1`; keys may be added to it, never renamed |
 //! | `version` | of the command |
 //! | `works` | whether `oomwatch watch` works here |
-//! | `hooks` | what its reports would say of that: `function`, `tracepoint`, `format`, `kmsg`; left out if it does not work |
-//! | `rung` | the rung that it would take: `fentry`, `kprobe`, `tracepoint`, `format`, `kmsg`, `counters`; left out likewise |
+//! | `backend` | the backend that it would use: `fentry`, `kprobe`, `raw_tracepoint`, `kmsg`, `counters`; left out if it does not work |
 //! | `verdict` | the same as a sentence |
-//! | `checks` | a list of objects: `group` (`kernel`, `hooks`, `cgroups`, `privileges`, `sources`, `runtimes`), `name`, `status` (`ok`, `info`, `warn`, `fail`), `finding` and, where there is something to do, `remedy`. Each rung is one of the group `hooks`, with its own name, and `ok` where it can be taken |
+//! | `checks` | a list of objects: `group` (`kernel`, `backends`, `cgroups`, `privileges`, `sources`, `runtimes`), `name`, `status` (`ok`, `info`, `warn`, `fail`), `finding` and, where there is something to do, `remedy`. Each backend is one of the group `backends`, with its own name, and `ok` where it can be taken |
 
 use std::fmt::Write as _;
 
@@ -20,16 +19,15 @@ use super::{
     Diagnosis,
     check::{Check, Group, Status},
 };
-use crate::commands::doctor::backends::Way;
 use crate::{
     deliver::color::Color,
-    model::kill::Hooks,
+    model::backend::Backend,
     sys::escape::{escape, escape_json},
 };
 
 const GROUPS: [(Group, &str); 6] = [
     (Group::Kernel, "Kernel"),
-    (Group::Hooks, "Hooks"),
+    (Group::Backends, "Backends"),
     (Group::Cgroups, "Cgroups"),
     (Group::Privileges, "Privileges"),
     (Group::Sources, "Sources"),
@@ -77,13 +75,12 @@ pub(super) fn text(diagnosis: &Diagnosis, colour: Color) -> String {
 /// One line of JSON with its newline, printable on a terminal.
 pub(super) fn json(diagnosis: &Diagnosis) -> Result<String, serde_json::Error> {
     let works = diagnosis.works();
-    let way = diagnosis.way.filter(|_| works);
+    let backend = diagnosis.backend.filter(|_| works);
     let json = serde_json::to_string(&Doctor {
         schema: "oomwatch-doctor/v1",
         version: env!("CARGO_PKG_VERSION"),
         works,
-        hooks: way.and_then(Way::hooks),
-        rung: way.map(Way::as_str),
+        backend,
         verdict: verdict(diagnosis),
         checks: &diagnosis.checks,
     })?;
@@ -96,9 +93,7 @@ struct Doctor<'a> {
     version: &'static str,
     works: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hooks: Option<Hooks>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rung: Option<&'static str>,
+    backend: Option<Backend>,
     verdict: String,
     checks: &'a [Check],
 }
@@ -114,13 +109,13 @@ fn verdict(diagnosis: &Diagnosis) -> String {
             .join(", ")
     };
     let failed = named(Status::Fail);
-    let way = match diagnosis.way {
-        Some(way) if failed.is_empty() => way.in_words(),
+    let backend = match diagnosis.backend {
+        Some(backend) if failed.is_empty() => backend.in_words(),
         _ => return format!("oomwatch watch does not work here: see {failed}"),
     };
     match named(Status::Warn) {
-        warned if warned.is_empty() => format!("oomwatch watch works here, on {way}"),
-        warned => format!("oomwatch watch works here, on {way}; see {warned}"),
+        warned if warned.is_empty() => format!("oomwatch watch works here, on {backend}"),
+        warned => format!("oomwatch watch works here, on {backend}; see {warned}"),
     }
 }
 

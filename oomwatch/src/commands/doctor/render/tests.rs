@@ -1,10 +1,10 @@
 //! Golden texts.
 
 use super::*;
-use crate::capture::bpf::Rung;
+use crate::model::backend::Backend;
 
-fn found(checks: Vec<Check>, way: Option<Way>) -> Diagnosis {
-    Diagnosis { checks, way }
+fn found(checks: Vec<Check>, backend: Option<Backend>) -> Diagnosis {
+    Diagnosis { checks, backend }
 }
 
 fn healthy() -> Diagnosis {
@@ -17,14 +17,14 @@ fn healthy() -> Diagnosis {
             "not told: no lockdown in this kernel",
         ),
         Check::new(
-            Group::Hooks,
+            Group::Backends,
             "mark_victim",
             Status::Ok,
             "loads and attaches",
         ),
         Check::new(Group::Runtimes, "absent", Status::Info, "k3s, Docker"),
     ];
-    found(checks, Some(Way::Programs(Rung::Tracepoint)))
+    found(checks, Some(Backend::RawTracepoint))
 }
 
 fn sick() -> Diagnosis {
@@ -37,13 +37,13 @@ fn sick() -> Diagnosis {
         )
         .remedy("use a kernel with it"),
         Check::new(
-            Group::Hooks,
+            Group::Backends,
             "mark_victim",
             Status::Fail,
             "load program: permission denied\nR1 invalid mem access\nprocessed 7 insns",
         )
         .remedy("report this"),
-        Check::new(Group::Hooks, "other", Status::Fail, "no").remedy("report this"),
+        Check::new(Group::Backends, "other", Status::Fail, "no").remedy("report this"),
         Check::new(Group::Sources, "kernel symbols", Status::Warn, "hidden")
             .remedy("give CAP_SYSLOG"),
     ];
@@ -57,7 +57,7 @@ fn healthy_machine() {
       ok    release      Linux 6.12.0
       info  lockdown     not told: no lockdown in this kernel
 
-    Hooks
+    Backends
       ok    mark_victim  loads and attaches
 
     Container runtimes
@@ -74,7 +74,7 @@ fn sick_machine_has_remedies_and_no_control_bytes() {
       FAIL  BTF             there is no /x\x1b[2J\\
                             remedy: use a kernel with it
 
-    Hooks
+    Backends
       FAIL  mark_victim     load program: permission denied
                               R1 invalid mem access
                               processed 7 insns
@@ -92,34 +92,23 @@ fn sick_machine_has_remedies_and_no_control_bytes() {
 
 #[test]
 fn warning_stands_in_the_verdict() {
-    let warned = found(
-        sick().checks.split_off(3),
-        Some(Way::Programs(Rung::Format)),
-    );
-    insta::assert_snapshot!(verdict(&warned), @r##"oomwatch watch works here, on classic tracepoints; see kernel symbols"##);
+    let warned = found(sick().checks.split_off(3), Some(Backend::Kmsg));
+    insta::assert_snapshot!(verdict(&warned), @r##"oomwatch watch works here, on the kernel log; see kernel symbols"##);
 }
 
 #[test]
-fn rung_that_is_taken_is_told_in_the_words_of_reports_too() {
-    for (rung, hooks) in [
-        (Rung::Fentry, "function"),
-        (Rung::Kprobe, "function"),
-        (Rung::Tracepoint, "tracepoint"),
-        (Rung::Format, "format"),
-    ] {
-        let json = json_of(&found(Vec::new(), Some(Way::Programs(rung))));
-        let word = rung.as_str();
-        assert!(
-            json.contains(&format!(r#""hooks":"{hooks}","rung":"{word}""#)),
-            "{json}"
-        );
+fn backend_has_its_name_in_the_json() {
+    for backend in Backend::ALL {
+        let json = json_of(&found(Vec::new(), Some(backend)));
+        let word = backend.as_str();
+        assert!(json.contains(&format!(r#""backend":"{word}""#)), "{json}");
     }
 }
 
 #[test]
-fn rung_is_left_out_where_something_else_fails() {
+fn backend_is_left_out_where_something_else_fails() {
     let checks = vec![Check::new(Group::Sources, "boot id", Status::Fail, "none").remedy("look")];
-    let json = json_of(&found(checks, Some(Way::Programs(Rung::Fentry))));
+    let json = json_of(&found(checks, Some(Backend::Fentry)));
     assert!(json.contains(r#""works":false,"verdict""#), "{json}");
 }
 

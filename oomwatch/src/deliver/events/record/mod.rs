@@ -49,7 +49,7 @@ pub struct Policy {
 }
 
 /// What stands for a node's UID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeUid {
     /// Its UID; nothing where it cannot be had. `kubectl describe node` of 1.20 does not look for it, that of 1.36 does.
     Real,

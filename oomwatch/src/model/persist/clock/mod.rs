@@ -8,23 +8,17 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    persist::{self, Change, Entry},
-    report::{Host, Report},
+use crate::{
+    model::{
+        persist::{self, Change, Entry},
+        report::{Host, Report},
+    },
+    sys::clock::ClockSample,
 };
 
 const PART: &str = "clock";
 /// Boots whose kills may still have to be told: one, unless the agent did not live for long in several.
 const BOOTS: usize = 8;
-
-/// A moment, by the clocks that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Nanoseconds since boot, suspend included.
-    pub boot_time_ns: u64,
-    /// Nanoseconds since 1970.
-    pub unix_ns: u64,
-}
 
 /// The journal's clock, on this boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +46,7 @@ struct Saved {
 impl PersistentClock {
     /// Goes on where it was saved; begins, if it was not.
     #[must_use]
-    pub fn restore(entries: &[Entry], host: &Host, now: Reading) -> Self {
+    pub fn restore(entries: &[Entry], host: &Host, now: ClockSample) -> Self {
         let mut saved = persist::read::<Saved>(entries, PART, PART);
         let Some(saved) = saved.find_map(|(_, saved)| saved) else {
             let offset_ns = now.unix_ns.saturating_sub(now.boot_time_ns);
@@ -90,7 +84,7 @@ impl PersistentClock {
     /// What it showed at a kill, of this boot or an earlier one: the same whenever it is asked, unless that boot is forgotten.
     /// Then the calendar tells; and the kill is from before this boot.
     #[must_use]
-    pub fn of_kill_ns(&self, report: &Report, now: Reading) -> u64 {
+    pub fn of_kill_ns(&self, report: &Report, now: ClockSample) -> u64 {
         let boot = self.boots.iter().find(|boot| boot.id == report.boot());
         let is_this = boot.is_some() && boot == self.boots.last();
         match (boot, report.kill.boot_time_ns) {
@@ -108,7 +102,7 @@ impl PersistentClock {
 
     /// To be saved with all that has its times.
     #[must_use]
-    pub fn change(&self, now: Reading) -> Change {
+    pub fn change(&self, now: ClockSample) -> Change {
         let saved = Saved {
             boots: self.boots.clone(),
             clock_ns: self.at_ns(now.boot_time_ns),

@@ -37,8 +37,8 @@ impl Machine {
         self.up = up;
     }
 
-    fn reading(&self) -> Reading {
-        Reading {
+    fn reading(&self) -> ClockSample {
+        ClockSample {
             boot_time_ns: self.up * SECOND,
             unix_ns: self.calendar * SECOND,
         }

@@ -1,4 +1,4 @@
-//! What each rung tells of a kill: the facts that the document says, and no others.
+//! What each backend tells of a kill: the facts that the document says, and no others.
 
 use std::process;
 
@@ -99,10 +99,10 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
     let mut log = KernelLog::open().ok();
     let mut watchers = Vec::new();
     for title in titles {
-        for rung in words(title) {
-            if given(machine).contains(&rung) {
-                let watcher = Running::start(&root, &["--hooks", rung, "--cmdline"]);
-                watchers.push((*title, rung, watcher));
+        for backend in words(title) {
+            if given(machine).contains(&backend) {
+                let watcher = Running::start(&root, &["--backend", backend, "--cmdline"]);
+                watchers.push((*title, backend, watcher));
             }
         }
     }
@@ -114,11 +114,11 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
         headers: headers(log.as_mut(), &incidents),
     };
     let pids = incidents.concat();
-    for (title, rung, watcher) in watchers {
+    for (title, backend, watcher) in watchers {
         let ended = watcher.interrupt();
         let is_ours = |report: &&Value| pids.iter().any(|pid| report["victim"]["tid"] == *pid);
         let reports: Vec<_> = ended.reports.iter().filter(is_ours).collect();
-        assert_eq!(reports.len(), pids.len(), "{rung}: {ended:?}");
+        assert_eq!(reports.len(), pids.len(), "{backend}: {ended:?}");
         for row in table.rows() {
             let fact = row.word("fact");
             let is_told = reports.iter().any(|report| tells(report, fact));
@@ -130,7 +130,7 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
             };
             assert!(
                 is_right,
-                "{fact} on {rung}: {expected:?} of\n{}",
+                "{fact} on {backend}: {expected:?} of\n{}",
                 lines(&reports)
             );
         }

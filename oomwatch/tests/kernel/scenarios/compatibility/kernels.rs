@@ -51,13 +51,13 @@ fn kernel_row(machine: &Machine) {
             .last()
     };
     let row = exact.or_else(series).expect("a line for this kernel");
-    let doctor = Doctor::ask(&Confined::root(machine), &["--hooks", "tracepoint"]);
-    for rung in ["fentry", "kprobe", "tracepoint", "format"] {
-        let cell = row.cell(&format!("`{rung}`"));
+    let doctor = Doctor::ask(&Confined::root(machine), &["--backend", "raw-tracepoint"]);
+    for backend in ["fentry", "kprobe", "raw-tracepoint"] {
+        let cell = row.cell(&format!("`{backend}`"));
         assert_eq!(
-            yes(given(machine).contains(&rung)),
+            yes(given(machine).contains(&backend)),
             cell,
-            "{rung} on {running}"
+            "{backend} on {running}"
         );
     }
     let format = "/sys/kernel/tracing/events/oom/mark_victim/format";
@@ -84,8 +84,8 @@ fn kernel_row(machine: &Machine) {
         devices: Devices::Closed,
         ..root
     };
-    let tracepoint = Running::start(&without_log, &["--hooks", "tracepoint"]);
-    let kprobe = Running::start(&root, &["--hooks", "kprobe"]);
+    let tracepoint = Running::start(&without_log, &["--backend", "raw-tracepoint"]);
+    let kprobe = Running::start(&root, &["--backend", "kprobe"]);
     let pid = Hog::plain().start(&scene, machine.patience).killed().pid;
     kprobe.interrupt();
     let reports = tracepoint.interrupt().reports;

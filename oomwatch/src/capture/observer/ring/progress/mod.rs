@@ -28,11 +28,11 @@ use crate::{
     capture::{
         incident::IncidentCheckpoint,
         observer::{
-            CaptureItem, Losses,
+            CaptureItem,
             cursor::{Cursor, Progress},
         },
     },
-    model::kill::Kill,
+    model::{kill::Kill, losses::Losses},
 };
 
 /// Time after its links were removed in which a program may still write a record: usually microseconds, but more than 10 ms

@@ -1,10 +1,12 @@
-//! The same kills seen from every rung of the hook ladder at once: each rung's sum against the kernel's count, each kill once
-//! on each rung, and no two rungs with a different word on it. The best rung's word is checked whole.
+//! The same kills seen from every backend of the hook ladder at once: each backend's sum against the kernel's count, each kill once
+//! on each backend, and no two backends with a different word on it. The best backend's word is checked whole.
 
 use std::{
     ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
 };
+
+use oomwatch::model::backend::Backend;
 
 use crate::{
     agreement::Agreement,
@@ -13,15 +15,14 @@ use crate::{
     kernel::{Followed, KernelLog, killed_by_header, kretprobes_hide_callers},
     machine::Machine,
     report::Report,
-    rung::Rung,
     watcher::{Watch, Watcher},
 };
 
-/// The command on every rung that this machine gives.
-pub(crate) struct Rungs<'a> {
+/// The command on every backend that this machine gives.
+pub(crate) struct Backends<'a> {
     machine: &'a Machine,
-    watchers: Vec<(Rung, Watcher)>,
-    absent: Vec<(Rung, String)>,
+    watchers: Vec<(Backend, Watcher)>,
+    absent: Vec<(Backend, String)>,
     log: Option<Followed>,
     scenarios: Vec<Kills>,
 }
@@ -77,42 +78,44 @@ impl Kill {
     }
 }
 
-impl<'a> Rungs<'a> {
-    /// Starts the command on each rung that this machine gives, save one that would disturb the others.
+impl<'a> Backends<'a> {
+    /// Starts the command on each backend that this machine gives, save one that would disturb the others.
     pub(crate) fn start(machine: &'a Machine) -> Self {
-        let mut rungs = Self::none(machine);
-        for rung in Rung::ALL {
-            let hides = rung == Rung::Kprobe && kretprobes_hide_callers();
-            match machine.tried(rung) {
-                Some(Err(why)) => rungs.absent.push((rung, why)),
-                Some(Ok(())) | None if !hides => rungs.try_start(rung, Watch::on(machine, rung)),
+        let mut backends = Self::none(machine);
+        for backend in Backend::ALL {
+            let hides = backend == Backend::Kprobe && kretprobes_hide_callers();
+            match machine.tried(backend) {
+                Some(Err(why)) => backends.absent.push((backend, why)),
+                Some(Ok(())) | None if !hides => {
+                    backends.try_start(backend, Watch::on(machine, backend))
+                }
                 Some(Ok(())) => {}
                 None => {
-                    if let Err(why) = try_rung(machine, rung) {
-                        rungs.absent.push((rung, why));
+                    if let Err(why) = try_backend(machine, backend) {
+                        backends.absent.push((backend, why));
                     }
                 }
             }
         }
-        for (rung, _) in &rungs.watchers {
-            machine.remember(*rung, Ok(()));
+        for (backend, _) in &backends.watchers {
+            machine.remember(*backend, Ok(()));
         }
-        for (rung, why) in &rungs.absent {
-            machine.remember(*rung, Err(why));
+        for (backend, why) in &backends.absent {
+            machine.remember(*backend, Err(why));
         }
-        rungs
+        backends
     }
 
-    /// Starts the command in these ways, each of which should stand on its rung, if it can be had at all.
+    /// Starts the command in these ways, each of which should stand on its backend, if it can be had at all.
     pub(crate) fn start_as(
         machine: &'a Machine,
-        watches: impl IntoIterator<Item = (Rung, Watch<'a>)>,
+        watches: impl IntoIterator<Item = (Backend, Watch<'a>)>,
     ) -> Self {
-        let mut rungs = Self::none(machine);
-        for (rung, watch) in watches {
-            rungs.try_start(rung, watch);
+        let mut backends = Self::none(machine);
+        for (backend, watch) in watches {
+            backends.try_start(backend, watch);
         }
-        rungs
+        backends
     }
 
     fn none(machine: &'a Machine) -> Self {
@@ -125,10 +128,10 @@ impl<'a> Rungs<'a> {
         }
     }
 
-    fn try_start(&mut self, rung: Rung, watch: Watch<'_>) {
+    fn try_start(&mut self, backend: Backend, watch: Watch<'_>) {
         match watch.try_start() {
-            Ok(watcher) => self.watchers.push((rung, watcher)),
-            Err(why) => self.absent.push((rung, why)),
+            Ok(watcher) => self.watchers.push((backend, watcher)),
+            Err(why) => self.absent.push((backend, why)),
         }
     }
 
@@ -142,7 +145,7 @@ impl<'a> Rungs<'a> {
         self.scenarios.push(Kills { scenario, kills });
     }
 
-    /// Ends the command on each rung, and checks what each of them has seen.
+    /// Ends the command on each backend, and checks what each of them has seen.
     pub(crate) fn end(self) {
         let Self {
             machine,
@@ -153,9 +156,9 @@ impl<'a> Rungs<'a> {
         } = self;
         let seen: Vec<_> = watchers
             .into_iter()
-            .map(|(rung, watcher)| CaptureItem::of(rung, watcher))
+            .map(|(backend, watcher)| Observed::of(backend, watcher))
             .collect();
-        assert!(!seen.is_empty(), "no rung could be had: {absent:#?}");
+        assert!(!seen.is_empty(), "no backend could be had: {absent:#?}");
         let headers = log
             .and_then(Followed::end)
             .map(|texts| killed_by_header(&texts));
@@ -166,20 +169,20 @@ impl<'a> Rungs<'a> {
     }
 }
 
-/// Whether a rung can be had here, or why not.
-pub(crate) fn try_rung(machine: &Machine, rung: Rung) -> Result<(), String> {
-    machine.tried(rung).unwrap_or_else(|| {
-        let came = Watch::on(machine, rung).try_start().map(|watcher| {
+/// Whether a backend can be had here, or why not.
+pub(crate) fn try_backend(machine: &Machine, backend: Backend) -> Result<(), String> {
+    machine.tried(backend).unwrap_or_else(|| {
+        let came = Watch::on(machine, backend).try_start().map(|watcher| {
             watcher.interrupt();
         });
-        machine.remember(rung, came.as_ref().copied().map_err(String::as_str));
+        machine.remember(backend, came.as_ref().copied().map_err(String::as_str));
         came
     })
 }
 
-/// What a rung has seen.
-pub(crate) struct CaptureItem {
-    pub(crate) rung: Rung,
+/// What a backend has seen.
+pub(crate) struct Observed {
+    pub(crate) backend: Backend,
     pub(crate) reports: Vec<Report>,
     /// Of the whole machine, if it is whole; kills without a name count as kills.
     pub(crate) sum: Result<Sum, String>,
@@ -187,10 +190,10 @@ pub(crate) struct CaptureItem {
     pub(crate) problems: Vec<String>,
 }
 
-impl CaptureItem {
-    fn of(rung: Rung, watcher: Watcher) -> Self {
+impl Observed {
+    fn of(backend: Backend, watcher: Watcher) -> Self {
         let mut seen = Self {
-            rung,
+            backend,
             reports: Vec::new(),
             sum: Err("it did not end".to_owned()),
             problems: Vec::new(),
@@ -202,7 +205,7 @@ impl CaptureItem {
                 return seen;
             }
         };
-        if rung == Rung::Counters {
+        if backend == Backend::Counters {
             seen.sum = attempt(|| Sum {
                 kills: ended.unidentified(),
                 ..Sum::default()
@@ -210,8 +213,8 @@ impl CaptureItem {
             return seen;
         }
         seen.sum = attempt(|| ended.sum());
-        if ended.hooks != rung.hooks() {
-            seen.problems.push(format!("it is {}", ended.hooks));
+        if ended.backend != backend.as_str() {
+            seen.problems.push(format!("it is {}", ended.backend));
         }
         match attempt(|| ended.reports()) {
             Ok(reports) => seen.reports = reports,
@@ -230,7 +233,7 @@ pub(crate) fn attempt<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Says how each rung fared, in lines of their own: the test's name stands open on this one.
+/// Says how each backend fared, in lines of their own: the test's name stands open on this one.
 #[expect(clippy::print_stdout, reason = "read by who runs the tests")]
 fn tell(lines: &[String]) {
     println!();

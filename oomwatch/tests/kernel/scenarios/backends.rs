@@ -1,15 +1,16 @@
-//! The same kills on every rung of the hook ladder.
+//! The same kills on every backend of the hook ladder.
 
 use super::{MIB, group, storm, threads};
+use oomwatch::model::backend::Backend;
+
 use crate::{
     Scenario, Skip,
+    backends::{Backends, Kill, try_backend},
     cgroups::Cgroup,
     expected::{Expected, Trigger, Usage},
     kernel::kretprobes_hide_callers,
     machine::Machine,
     process::Hog,
-    rung::Rung,
-    rungs::{Kill, Rungs, try_rung},
     watcher::Watch,
 };
 
@@ -40,26 +41,26 @@ const HOSTILE_NAMES: [&[u8]; 5] = [
 ];
 
 fn one_process(machine: &Machine) {
-    let scene = machine.scene("rungs");
-    let mut rungs = Rungs::start(machine);
-    plain_kills(machine, &scene, &mut rungs);
-    rungs.end();
+    let scene = machine.scene("backends");
+    let mut backends = Backends::start(machine);
+    plain_kills(machine, &scene, &mut backends);
+    backends.end();
 }
 
-fn plain_kills(machine: &Machine, scene: &Cgroup, rungs: &mut Rungs<'_>) {
-    rungs.saw("own-limit", [own_limit(machine, &scene.make("own"))]);
-    rungs.saw("pod-limit", [pod_limit(machine, scene)]);
-    rungs.saw(
+fn plain_kills(machine: &Machine, scene: &Cgroup, backends: &mut Backends<'_>) {
+    backends.saw("own-limit", [own_limit(machine, &scene.make("own"))]);
+    backends.saw("pod-limit", [pod_limit(machine, scene)]);
+    backends.saw(
         "other-trigger",
         other_trigger(machine, &scene.make("other")),
     );
-    rungs.saw(
+    backends.saw(
         "hostile-comm",
         hostile_names(machine, &scene.make("hostile")),
     );
     if group::cgroup_v2(machine).is_ok() {
         let lowered = group::lowered(machine, &scene.make("lowered"));
-        rungs.saw("limit-lowered-below-usage", [lowered]);
+        backends.saw("limit-lowered-below-usage", [lowered]);
     }
 }
 
@@ -123,62 +124,67 @@ fn hostile_names(machine: &Machine, cgroup: &Cgroup) -> [Expected; 5] {
     })
 }
 
-/// Dying threads are marked too on newer kernels, and no rung takes that for a kill.
+/// Dying threads are marked too on newer kernels, and no backend takes that for a kill.
 fn threads_and_sharers(machine: &Machine) {
-    let scene = machine.scene("rungs-threads");
-    let mut rungs = Rungs::start(machine);
-    unusual_processes(machine, &scene, &mut rungs);
-    rungs.end();
+    let scene = machine.scene("backends-threads");
+    let mut backends = Backends::start(machine);
+    unusual_processes(machine, &scene, &mut backends);
+    backends.end();
 }
 
-fn unusual_processes(machine: &Machine, scene: &Cgroup, rungs: &mut Rungs<'_>) {
+fn unusual_processes(machine: &Machine, scene: &Cgroup, backends: &mut Backends<'_>) {
     let [many, gone, sharing] = ["many", "gone", "sharing"].map(|name| scene.make(name));
     let kills = [(); 3].map(|()| threads::of_many_threads(machine, &many));
-    rungs.saw("24-threads", kills);
+    backends.saw("24-threads", kills);
     let kills = [1, 4].map(|count| threads::without_leader(machine, &gone, count));
-    rungs.saw("leader-gone", kills);
+    backends.saw("leader-gone", kills);
     let kills = ["share", "vfork"]
         .map(|mode| Kill::one_of(threads::sharing(machine, &sharing, mode).into()));
-    rungs.saw("memory-sharers", kills);
+    backends.saw("memory-sharers", kills);
 }
 
 fn hiding(machine: &Machine) -> Result<(), Skip> {
     if !kretprobes_hide_callers() {
         return Err(Skip("kretprobes hide nothing here".to_owned()));
     }
-    try_rung(machine, Rung::Kprobe).map_err(Skip)
+    try_backend(machine, Backend::Kprobe).map_err(Skip)
 }
 
 /// They have no place among the others then.
 fn kprobes_alone(machine: &Machine) {
-    let scene = machine.scene("rungs-kprobe");
-    let watches = [Rung::Fentry, Rung::Kprobe, Rung::Kmsg, Rung::Counters]
-        .map(|rung| (rung, Watch::on(machine, rung)));
-    let mut rungs = Rungs::start_as(machine, watches);
-    plain_kills(machine, &scene, &mut rungs);
-    unusual_processes(machine, &scene, &mut rungs);
+    let scene = machine.scene("backends-kprobe");
+    let watches = [
+        Backend::Fentry,
+        Backend::Kprobe,
+        Backend::Kmsg,
+        Backend::Counters,
+    ]
+    .map(|backend| (backend, Watch::on(machine, backend)));
+    let mut backends = Backends::start_as(machine, watches);
+    plain_kills(machine, &scene, &mut backends);
+    unusual_processes(machine, &scene, &mut backends);
     if group::cgroup_v2(machine).is_ok() {
         let group = group::group(machine, &scene.make("group"), 4);
-        rungs.saw("group-of-4", group);
+        backends.saw("group-of-4", group);
     }
-    rungs.end();
+    backends.end();
 }
 
 fn groups(machine: &Machine) {
-    let scene = machine.scene("rungs-groups");
-    let mut rungs = Rungs::start(machine);
+    let scene = machine.scene("backends-groups");
+    let mut backends = Backends::start(machine);
     for (scenario, count) in [("group-of-4", 4), ("group-of-40", 40)] {
         let group = group::group(machine, &scene.make(scenario), count);
-        rungs.saw(scenario, group);
+        backends.saw(scenario, group);
     }
-    rungs.end();
+    backends.end();
 }
 
 /// The killer signals them as members of the group and as sharers of each other's memory, and counts only the former: to
 /// tracepoints the two look alike.
 fn group_of_sharers(machine: &Machine) {
-    let scene = machine.scene("rungs-group-of-sharers");
-    let mut rungs = Rungs::start(machine);
+    let scene = machine.scene("backends-group-of-sharers");
+    let mut backends = Backends::start(machine);
     for (scenario, mode) in [
         ("group-of-memory-sharers", "share"),
         ("group-of-vfork", "vfork"),
@@ -190,16 +196,16 @@ fn group_of_sharers(machine: &Machine) {
             kill.group_kill = true;
             kill.usage = Usage::Freed;
         }
-        rungs.saw(scenario, [Kill::some_of(kills.into())]);
+        backends.saw(scenario, [Kill::some_of(kills.into())]);
     }
-    rungs.end();
+    backends.end();
 }
 
 /// Ten headers in five seconds are all that the log has, but each kill is in it.
 fn a_storm(machine: &Machine) {
-    let scene = machine.scene("rungs-storm");
-    let mut rungs = Rungs::start(machine);
+    let scene = machine.scene("backends-storm");
+    let mut backends = Backends::start(machine);
     let kills = storm::kill_many(machine, &scene, machine.storm.min(STORM));
-    rungs.saw("storm", kills);
-    rungs.end();
+    backends.saw("storm", kills);
+    backends.end();
 }
