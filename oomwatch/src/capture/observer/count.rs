@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{CaptureItem, ObserveError};
+use super::{error::ObserveError, item::CaptureItem};
 use crate::capture::counters::Counters;
 
 /// Interval at which the counts are read.

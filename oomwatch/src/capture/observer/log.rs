@@ -4,14 +4,17 @@ use std::{collections::VecDeque, io, ops::ControlFlow, path::Path};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{CaptureItem, Losses, ObserveError};
-use crate::capture::{
-    kmsg::{
-        assemble::LogItem,
-        reader::ReadError,
-        tail::{Drained, Live},
+use super::{error::ObserveError, item::CaptureItem};
+use crate::{
+    capture::{
+        kmsg::{
+            assemble::LogItem,
+            reader::ReadError,
+            tail::{Drained, Live},
+        },
+        ring::ready::Ready,
     },
-    ring::ready::Ready,
+    model::losses::Losses,
 };
 
 /// The log, registered with the runtime.

@@ -352,7 +352,7 @@ impl Agent {
 
 /// Whether what is not let go of may soon keep others out.
 fn is_half_full(observer: &Observer) -> bool {
-    let filling = observer.filling();
+    let filling = observer.ring_usage();
     filling.is_some_and(
         |RingUsage {
              used_bytes,

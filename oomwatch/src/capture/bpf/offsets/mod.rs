@@ -12,7 +12,10 @@ use std::{
 use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 use thiserror::Error;
 
-use super::btf::{Btf, BtfError, Kind, TypeId, TypedOffset};
+use super::{
+    btf::{Btf, BtfError, Kind, TypeId, TypedOffset},
+    memory::return_large_blocks,
+};
 
 #[cfg(test)]
 pub(crate) mod kernel;
@@ -98,7 +101,7 @@ pub const FUNCTIONS: [&str; 3] = ["oom_kill_process", "__oom_kill_process", "mar
 
 /// Reads a kernel's types from a BTF file, usually [`KERNEL_BTF`].
 pub fn load(path: &Path) -> Result<KernelTypes, LoadError> {
-    super::return_large_blocks();
+    return_large_blocks();
     let bytes = read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::NoBtf { path: path.into() },
         _ => LoadError::Read {

@@ -29,7 +29,14 @@ use rustix::fs::statfs;
 use tracing::debug;
 
 pub use self::name::GenerationName;
-use super::{Attached, Link, Probe, ProbeError, Ring, absent, describe, sum};
+use super::{
+    Attached, Probe,
+    attach::Link,
+    error::{ProbeError, absent, describe},
+    memory::raise_memlock,
+    sum,
+};
+use crate::capture::ring::Ring;
 
 mod name;
 
@@ -99,7 +106,7 @@ pub fn try_pin(bpffs: &Path) -> Result<(), PinError> {
     if !is_bpffs(bpffs).unwrap_or(false) {
         return Err(PinError::NoBpffs(bpffs.to_owned()));
     }
-    super::raise_memlock();
+    raise_memlock();
     let map = Array::<MapData, u32>::create(1, 0).map_err(|source| ProbeError::Map {
         map: "trial",
         source,

@@ -6,7 +6,7 @@ use crate::capture::{
     bpf::symbols::Symbols,
     decode::decode,
     incident::{IncidentCheckpoint, Incidents, Outcome},
-    observer::CaptureItem,
+    observer::item::CaptureItem,
 };
 
 /// Decodes records and groups them into incidents.

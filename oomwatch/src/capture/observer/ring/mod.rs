@@ -16,14 +16,15 @@ use std::{
 use self::{
     decoder::Decoder,
     generation::Generation,
-    log_enrichment::{LogEnrichment, additions},
+    log_enrichment::{LogEnrichment, open_sources},
     previous_generation::PreviousGeneration,
     progress::{Drained, ReleaseMode, RingProgress, Step},
     start::{Start, remove, start},
 };
 use super::{
-    CaptureItem, ObserveError,
     cursor::{Cursor, Progress, RingUsage},
+    error::ObserveError,
+    item::CaptureItem,
     log::{Log, until},
 };
 use crate::{
@@ -98,7 +99,7 @@ impl RingSource {
         };
         // Kills wait in the ring meanwhile.
         let (symbols, log) = match backend {
-            Backend::RawTracepoint => additions(config),
+            Backend::RawTracepoint => open_sources(config),
             _ if previous.is_empty() => (None, None),
             // Previous generations may have used raw tracepoints.
             _ => (Symbols::load(&config.proc_root).ok(), None),
@@ -220,7 +221,7 @@ impl RingSource {
                 None => &mut *own,
             };
             let ControlFlow::Continue(()) = ring.drain(|position, record| {
-                progress.record(position, record, |kill| enrichment.complete(kill));
+                progress.record(position, record, |kill| enrichment.enrich(kill));
                 ControlFlow::<Infallible>::Continue(())
             });
             let drained = Drained {
@@ -234,7 +235,7 @@ impl RingSource {
                 Step::Wait => break,
             }
         }
-        progress.enrich(|kill| enrichment.scope_of(kill));
+        progress.enrich(|kill| enrichment.enrich_late(kill));
     }
 }
 

@@ -28,8 +28,8 @@ use crate::{
     capture::{
         incident::IncidentCheckpoint,
         observer::{
-            CaptureItem,
             cursor::{Cursor, Progress},
+            item::CaptureItem,
         },
     },
     model::{kill::Kill, losses::Losses},
