@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use crate::capture::incident::Stack;
+use crate::capture::incident::OomStack;
 
 /// The functions that are looked for in a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +102,8 @@ impl Symbols {
     /// What a kernel stack shows; absent if it does not show a call of the OOM killer and its caller, as a truncated one does
     /// not.
     #[must_use]
-    pub fn explain(&self, frames: &[u64]) -> Option<Stack> {
-        let mut stack = Stack::default();
+    pub fn explain(&self, frames: &[u64]) -> Option<OomStack> {
+        let mut stack = OomStack::default();
         let mut caller = None;
         for (index, function) in frames
             .iter()
@@ -186,7 +186,7 @@ ffffffffc0000100 t y\t[a_module]
             0xffff_ffff_8120_0350,
             0xffff_ffff_8120_0450,
         ];
-        let expected = Stack {
+        let expected = OomStack {
             memcg: true,
             kill: true,
             group_member: false,
@@ -197,7 +197,7 @@ ffffffffc0000100 t y\t[a_module]
     #[test]
     fn call_at_the_end_of_a_function_belongs_to_it() {
         let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350, ALLOCATION];
-        let expected = Stack {
+        let expected = OomStack {
             memcg: false,
             kill: true,
             group_member: false,
@@ -209,7 +209,7 @@ ffffffffc0000100 t y\t[a_module]
     fn cold_part_counts_and_a_module_symbol_does_not() {
         assert_eq!(
             symbols().explain(&[0xffff_ffff_8190_0108, ALLOCATION]),
-            Some(Stack::default())
+            Some(OomStack::default())
         );
         assert_eq!(
             symbols().explain(&[0xffff_ffff_c000_0050, ALLOCATION]),

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Incidents, LastIncident, Process, Recent};
+use super::{Incidents, LastIncident, Process, RecentProcesses};
 
 /// Number of processes of an incident that are saved, from the first on: the first victim is the one that is killed twice.
 const SAVED: usize = 16;
@@ -30,7 +30,7 @@ impl Incidents {
             .last
             .filter(|last| last.boot_time_ns < before_boot_time_ns);
         let since = last.map_or(before_boot_time_ns, |last| last.boot_time_ns);
-        let of = |Recent(processes): &Recent| {
+        let of = |RecentProcesses(processes): &RecentProcesses| {
             processes
                 .iter()
                 .copied()
@@ -56,8 +56,8 @@ impl From<IncidentCheckpoint> for Incidents {
     ) -> Self {
         Self {
             last,
-            killed: Recent(killed.into()),
-            mm_sharers: Recent(mm_sharers.into()),
+            killed: RecentProcesses(killed.into()),
+            mm_sharers: RecentProcesses(mm_sharers.into()),
         }
     }
 }

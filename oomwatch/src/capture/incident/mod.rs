@@ -34,7 +34,7 @@ const SAME_PROCESS_NS: u64 = 10_000_000_000;
 
 /// What the kernel stack of a record shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stack {
+pub struct OomStack {
     /// A memory cgroup ran out of memory; else the system did.
     pub memcg: bool,
     /// The OOM killer was killing, not only marking a dying task.
@@ -58,8 +58,8 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Incidents {
     last: Option<LastIncident>,
-    killed: Recent,
-    mm_sharers: Recent,
+    killed: RecentProcesses,
+    mm_sharers: RecentProcesses,
 }
 
 /// The incident that the last kill belongs to.
@@ -77,11 +77,11 @@ struct LastIncident {
 /// A process: its id, and its start in nanoseconds since boot.
 type Process = (u32, Option<u64>);
 
-/// Recent processes, oldest first, each with the time at which it was inserted.
+/// RecentProcesses processes, oldest first, each with the time at which it was inserted.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<(Process, u64)>);
+struct RecentProcesses(VecDeque<(Process, u64)>);
 
-impl Recent {
+impl RecentProcesses {
     /// Inserts a process. Returns false if it is there already.
     ///
     /// If its start is not known, the same id counts as the same process for [`SAME_PROCESS_NS`] only.
@@ -107,7 +107,7 @@ impl Incidents {
     pub fn observe(
         &mut self,
         observation: Observation,
-        explain: impl FnOnce(&[u64]) -> Option<Stack>,
+        explain: impl FnOnce(&[u64]) -> Option<OomStack>,
     ) -> Outcome {
         match observation {
             Observation::Mark(mark) => {
@@ -129,7 +129,7 @@ impl Incidents {
         }
     }
 
-    fn mark(&mut self, mark: VictimMark, stack: Option<Stack>) -> Outcome {
+    fn mark(&mut self, mark: VictimMark, stack: Option<OomStack>) -> Outcome {
         if mark.sigkill == Sigkill::Reported {
             return Outcome::Nothing;
         }
@@ -158,7 +158,7 @@ impl Incidents {
         })
     }
 
-    fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> Outcome {
+    fn signal(&mut self, signal: Signal, stack: Option<OomStack>) -> Outcome {
         // The exit of a PID namespace's init also sends SIGKILL from the kernel, to victims among others.
         let by_oom_killer = signal.is_certain
             || stack.map_or(
@@ -193,7 +193,7 @@ impl Incidents {
             .is_some_and(|incident| incident.trigger_tid == Some(tid))
     }
 
-    fn kill(&mut self, mark: VictimMark, stack: Option<Stack>) -> Kill {
+    fn kill(&mut self, mark: VictimMark, stack: Option<OomStack>) -> Kill {
         let evidence = Evidence::new(&mark, stack);
         let scope = evidence.scope;
         let first = self.last.filter(|last| {
@@ -283,7 +283,7 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn new(mark: &VictimMark, stack: Option<Stack>) -> Self {
+    fn new(mark: &VictimMark, stack: Option<OomStack>) -> Self {
         if let Some(OomKillCall {
             target,
             kill_number,
@@ -303,7 +303,7 @@ impl Evidence {
         }
         Self {
             scope: match stack {
-                Some(Stack { memcg: true, .. }) => Scope::Memcg,
+                Some(OomStack { memcg: true, .. }) => Scope::Memcg,
                 Some(_) => Scope::System,
                 None => Scope::Unknown,
             },

@@ -161,7 +161,7 @@ fn group_members_inherit_an_unknown_cgroup() {
 
 #[test]
 fn group_kill_of_a_system_oom_has_no_oom_level() {
-    let member = Some(Stack {
+    let member = Some(OomStack {
         memcg: false,
         kill: true,
         group_member: true,

@@ -12,28 +12,28 @@ use crate::{
 };
 
 /// Stacks as [`crate::capture::bpf::symbols`] explains them.
-const MEMCG_KILL: Option<Stack> = Some(Stack {
+const MEMCG_KILL: Option<OomStack> = Some(OomStack {
     memcg: true,
     kill: true,
     group_member: false,
 });
-const GROUP_MEMBER: Option<Stack> = Some(Stack {
+const GROUP_MEMBER: Option<OomStack> = Some(OomStack {
     memcg: true,
     kill: true,
     group_member: true,
 });
-const SYSTEM_KILL: Option<Stack> = Some(Stack {
+const SYSTEM_KILL: Option<OomStack> = Some(OomStack {
     memcg: false,
     kill: true,
     group_member: false,
 });
-const MARK_ONLY: Option<Stack> = Some(Stack {
+const MARK_ONLY: Option<OomStack> = Some(OomStack {
     memcg: true,
     kill: false,
     group_member: false,
 });
 /// The stack cannot be interpreted, since the kernel hides its symbols.
-const NO_SYMBOLS: Option<Stack> = None;
+const NO_SYMBOLS: Option<OomStack> = None;
 
 const TRIGGER: u32 = 500;
 
@@ -111,7 +111,7 @@ struct Scenario {
 }
 
 impl Scenario {
-    fn observe(&mut self, observation: Observation, stack: Option<Stack>) -> &mut Self {
+    fn observe(&mut self, observation: Observation, stack: Option<OomStack>) -> &mut Self {
         match self.incidents.observe(observation, |_| stack) {
             Outcome::Kill(kill) => self.kills.push(*kill),
             Outcome::NonKill(event) => self.non_kills.push(event.kind),
@@ -120,11 +120,11 @@ impl Scenario {
         self
     }
 
-    fn mark(&mut self, mark: VictimMark, stack: Option<Stack>) -> &mut Self {
+    fn mark(&mut self, mark: VictimMark, stack: Option<OomStack>) -> &mut Self {
         self.observe(Observation::Mark(Box::new(mark)), stack)
     }
 
-    fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> &mut Self {
+    fn signal(&mut self, signal: Signal, stack: Option<OomStack>) -> &mut Self {
         self.observe(Observation::Signal(Box::new(signal)), stack)
     }
 
@@ -142,7 +142,7 @@ impl Scenario {
 }
 
 /// The kill that a single mark gives.
-fn only_kill(mark: VictimMark, stack: Option<Stack>) -> Kill {
+fn only_kill(mark: VictimMark, stack: Option<OomStack>) -> Kill {
     let mut scenario = Scenario::default();
     scenario.mark(mark, stack);
     scenario.kills.pop().expect("a kill")

@@ -85,14 +85,14 @@ enum Poll {
 /// An item that was read and not delivered.
 struct Pending {
     decoded: Decoded,
-    place: Place,
+    at: RecordPosition,
     /// Set for a kill that waits for the kernel log: the time at which it is delivered anyway.
     due: Option<Instant>,
 }
 
 /// Position at which a record begins, and its generation.
 #[derive(Clone)]
-struct Place {
+struct RecordPosition {
     generation: Arc<str>,
     position: u64,
 }
@@ -190,7 +190,7 @@ impl RingProgress {
     fn push(&mut self, decoded: Decoded, position: u64, due: Option<Instant>) {
         self.pending.push_back(Pending {
             decoded,
-            place: Place {
+            at: RecordPosition {
                 generation: self.generations[self.reading].name.clone(),
                 position,
             },
@@ -324,12 +324,12 @@ impl RingProgress {
         &self,
         own_rejected: impl Fn() -> Result<u64, E>,
     ) -> Result<Progress, E> {
-        let Place {
+        let RecordPosition {
             generation,
             position,
         } = match self.pending.front() {
-            Some(pending) => pending.place.clone(),
-            None => self.place(),
+            Some(pending) => pending.at.clone(),
+            None => self.read_position(),
         };
         let mut lost = self.rejected;
         let mut dropped = 0;
@@ -364,9 +364,9 @@ impl RingProgress {
     }
 
     /// Up to where was read.
-    fn place(&self) -> Place {
+    fn read_position(&self) -> RecordPosition {
         let generation = &self.generations[self.reading];
-        Place {
+        RecordPosition {
             generation: generation.name.clone(),
             position: generation.position,
         }

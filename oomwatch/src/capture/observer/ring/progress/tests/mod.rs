@@ -219,6 +219,26 @@ fn full_ring_loses_records_that_are_counted_once() {
 }
 
 #[test]
+fn losses_of_a_previous_ring_are_stored_with_the_cursor_in_it() {
+    let length = record(alone(1), 0).len() as u64;
+    let mut world = World::new();
+    world.capacity = length;
+    world.start();
+    for act in [Kill(1), Kill(2), Kill(3)] {
+        act.run(&mut world);
+    }
+    world.crash();
+    world.start();
+    for act in [Read, Deliver, Save] {
+        act.run(&mut world);
+    }
+    assert_eq!(world.store.losses.dropped, 2);
+    world.crash();
+    world.settle();
+    assert_eq!(world.store.losses.dropped, 2, "counted once");
+}
+
+#[test]
 fn records_are_released_up_to_the_cursor_and_no_further() {
     let length = record(alone(1), 0).len() as u64;
     let mut world = World::new();

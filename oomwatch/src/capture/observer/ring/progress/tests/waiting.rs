@@ -15,6 +15,8 @@ fn kill_waits_for_the_log_and_later_kills_wait_behind_it() {
     let mut world = waiting_for_the_log();
     world.kill(alone(1));
     world.read();
+    let now = world.now;
+    assert!(!world.agent().progress.has_news(now), "the kill waits");
     world.agent().patience = None;
     world.kill(alone(2));
     world.read();
