@@ -7,6 +7,8 @@ use aya_ebpf::{
 };
 use oomwatch_ebpf::record::{BACKEND_RAW_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
 
+use super::log::log;
+
 /// Offsets in the kernel's structures. Set by the loader from BTF, then read-only.
 #[unsafe(no_mangle)]
 pub(super) static OFFSETS: Offsets = Offsets::NONE;
@@ -118,5 +120,6 @@ pub(super) unsafe fn output<T>(record: *mut T, length: u64, kind: u32) {
     {
         // SAFETY: this CPU's own counter.
         unsafe { *dropped += 1 };
+        log!("the ring is full: dropped a record of kind {}", kind);
     }
 }

@@ -9,6 +9,7 @@ use oomwatch_ebpf::record::{
 };
 
 use super::{
+    log::log,
     maps::{LAST_SIGKILL, offset},
     read::read_into,
     task::argument,
@@ -37,6 +38,12 @@ fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
     record.signal = signal;
     victim::read_stack(record, ctx.as_ptr());
     victim::send(record, task, marked as u32);
+    log!(
+        "mark_victim: pid {}, signal {}, missing {:x}",
+        record.victim.tgid,
+        record.signal,
+        record.missing
+    );
     if signal == SIGNAL_SENT {
         victim::remember(record, task);
     }

@@ -1,5 +1,5 @@
-//! Kernel side: what tells an OOM kill from a mark of a task that was dying already, two ways: the OOM killer's functions
-//! and raw tracepoints. The loader attaches one of them.
+//! The BPF programs. They tell a kill from a `mark_victim` event of a task that is already dying, in one of two ways: with hooks
+//! on the OOM killer's functions (fentry or kprobe), or with raw tracepoints. The loader attaches the programs of one backend.
 //!
 //! All marks and SIGKILLs of the OOM killer happen under the global `oom_lock`, so they never overlap. Other SIGKILLs from the
 //! kernel (by a dying PID namespace, or `RLIMIT_CPU`) may happen at any time on any CPU.
@@ -18,6 +18,7 @@
 )]
 
 mod cgroup;
+mod log;
 mod maps;
 mod mark_victim;
 mod memcg;

@@ -27,6 +27,7 @@ use oomwatch_ebpf::record::{
 };
 
 use super::{
+    log::log,
     maps::{BACKEND, INCIDENT, Incident, Phase, offset},
     memcg,
     read::{opaque, read_into},
@@ -137,6 +138,10 @@ fn begin_incident(oom_control: u64) {
         incident.first_kill_ns = 0;
         incident.phase = Phase::Begun as u64;
         incident.kills = 0;
+        log!(
+            "oom_kill_process: called by thread {}",
+            incident.trigger as u32
+        );
     }
 }
 
@@ -144,6 +149,7 @@ fn begin_incident(oom_control: u64) {
 fn end_incident() {
     if let Some(incident) = own_incident() {
         incident.trigger = 0;
+        log!("oom_kill_process: returned after {} kills", incident.kills);
     }
 }
 
@@ -151,6 +157,7 @@ fn end_incident() {
 fn begin_kill() {
     if let Some(incident) = own_incident() {
         incident.phase = Phase::Killing as u64;
+        log!("__oom_kill_process: called");
     }
 }
 
@@ -177,6 +184,12 @@ fn mark(task: u64) {
         read_oom_control(record, incident.oom_control);
     }
     victim::send(record, task, 0);
+    log!(
+        "mark_oom_victim: pid {}, kill {} of its call, missing {:x}",
+        record.victim.tgid,
+        record.kill_number,
+        record.missing
+    );
     if record.signal == SIGNAL_SENT {
         victim::remember(record, task);
     }

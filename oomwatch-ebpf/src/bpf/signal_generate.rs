@@ -17,6 +17,7 @@ use oomwatch_ebpf::record::{
 };
 
 use super::{
+    log::log,
     maps::{BACKEND, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
     read::{opaque, read_into, read_pointer},
     task::{self, argument},
@@ -45,6 +46,11 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     // SAFETY: the helper takes no arguments.
     let boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let relation = relation(sender, target);
+    log!(
+        "signal_generate: SIGKILL by thread {}, relation {}",
+        sender as u32,
+        relation
+    );
     let backend = opaque(&BACKEND);
     if backend != BACKEND_RAW_TRACEPOINT
         && (relation != RELATION_MM_SHARER || !is_after_mark(sender))

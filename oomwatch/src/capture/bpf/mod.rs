@@ -7,10 +7,14 @@ pub mod features;
 mod memory;
 pub mod offsets;
 pub mod pins;
+#[cfg(feature = "bpf-log")]
+mod program_log;
 pub mod symbols;
 
+use std::{borrow::Cow, fs, path::Path};
+
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Map, MapError, PerCpuArray},
 };
 use oomwatch_ebpf::record::ABSENT;
@@ -61,6 +65,15 @@ impl Probe {
         kernel: &KernelTypes,
         ring_bytes: u32,
     ) -> Result<Self, ProbeError> {
+        Self::load_object(backend, kernel, ring_bytes, OBJECT)
+    }
+
+    fn load_object(
+        backend: Backend,
+        kernel: &KernelTypes,
+        ring_bytes: u32,
+        object: &[u8],
+    ) -> Result<Self, ProbeError> {
         require_capabilities("load BPF programs")?;
         if let Some(what) = attach::missing(backend, kernel) {
             return Err(ProbeError::Lacks(what));
@@ -75,7 +88,7 @@ impl Probe {
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("BACKEND", &constant, true)
             .map_max_entries("RECORDS", ring_bytes)
-            .load(OBJECT)
+            .load(object)
             .map_err(|error| {
                 not_permitted(&error, "create BPF maps")
                     .unwrap_or(ProbeError::Object(Box::new(error)))
@@ -136,9 +149,21 @@ fn sum(counters: &Map) -> Result<u64, MapError> {
     Ok(sum)
 }
 
-/// Loads and attaches all programs of a backend.
-pub fn attach(backend: Backend, kernel: &KernelTypes) -> Result<Probe, ProbeError> {
-    let mut probe = Probe::load(backend, kernel, RING_BYTES)?;
+/// Loads and attaches all programs of a backend. `debug_object` is an object with log lines that replaces the built-in one.
+pub fn attach(
+    backend: Backend,
+    kernel: &KernelTypes,
+    debug_object: Option<&Path>,
+) -> Result<Probe, ProbeError> {
+    let object = match debug_object {
+        Some(path) => Cow::Owned(read_object(path)?),
+        None => Cow::Borrowed(OBJECT),
+    };
+    let mut probe = Probe::load_object(backend, kernel, RING_BYTES, &object)?;
+    #[cfg(feature = "bpf-log")]
+    if debug_object.is_some() {
+        program_log::start(&mut probe.ebpf);
+    }
     for &program in programs(backend) {
         probe.attach(program)?;
     }
@@ -146,6 +171,15 @@ pub fn attach(backend: Backend, kernel: &KernelTypes) -> Result<Probe, ProbeErro
     probe.functions = Btf::new();
     release_unused_memory();
     Ok(probe)
+}
+
+fn read_object(path: &Path) -> Result<Vec<u8>, ProbeError> {
+    fs::read(path).map_err(|error| {
+        ProbeError::Object(Box::new(EbpfError::FileError {
+            path: path.to_owned(),
+            error,
+        }))
+    })
 }
 
 /// A loader without the kernel's BTF, which is needed for relocations that Rust does not emit.

@@ -53,7 +53,13 @@ impl Observer {
     /// Starts the best backend that the configuration allows and that works. Nothing is pinned: capture ends when this is
     /// dropped. Must be called inside a tokio runtime.
     pub fn open(config: &CaptureConfig) -> Result<Self, ObserveError> {
-        Self::select(config, &Retention::Nothing)
+        Self::select(config, &Retention::Nothing, None)
+    }
+
+    /// As [`Self::open`], with the programs of an object file that log what they do.
+    #[cfg(feature = "bpf-log")]
+    pub fn open_with_log(config: &CaptureConfig, object: &Path) -> Result<Self, ObserveError> {
+        Self::select(config, &Retention::Nothing, Some(object))
     }
 
     /// As [`Self::open`], but continues where a previous agent has stopped. Records stay in the kernel until they are
@@ -64,10 +70,14 @@ impl Observer {
         bpffs: &Path,
         cursor: Option<&Cursor>,
     ) -> Result<Self, ObserveError> {
-        Self::select(config, &Retention::Records { bpffs, cursor })
+        Self::select(config, &Retention::Records { bpffs, cursor }, None)
     }
 
-    fn select(config: &CaptureConfig, retention: &Retention<'_>) -> Result<Self, ObserveError> {
+    fn select(
+        config: &CaptureConfig,
+        retention: &Retention<'_>,
+        debug_object: Option<&Path>,
+    ) -> Result<Self, ObserveError> {
         let mut refused: Vec<Refusal> = Vec::new();
         let mut types = None;
         let candidates = Backend::ALL
@@ -82,7 +92,7 @@ impl Observer {
                     CountSource::open(&config.proc_root, &config.cgroup_root).map(Source::Count)
                 }
                 Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
-                    attach(backend, config, retention, &mut types)
+                    attach(backend, config, retention, debug_object, &mut types)
                 }
             };
             match source {
@@ -215,6 +225,7 @@ fn attach(
     backend: Backend,
     config: &CaptureConfig,
     retention: &Retention<'_>,
+    debug_object: Option<&Path>,
     types: &mut Types,
 ) -> Result<Source, ObserveError> {
     let types = types
@@ -224,7 +235,7 @@ fn attach(
         Err(error) => return Err(ProbeError::NoTypes(error.clone()).into()),
     };
     let attaching = since_boot_ns();
-    let probe = bpf::attach(backend, kernel)?;
+    let probe = bpf::attach(backend, kernel, debug_object)?;
     let source = RingSource::new(backend, probe, attaching, config, retention)?;
     Ok(Source::Ring(Box::new(source)))
 }
