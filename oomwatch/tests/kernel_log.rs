@@ -31,7 +31,7 @@ use oomwatch::{
         backend::Backend,
         gap::{Gap, GapPlace},
         kill::{Constraint, Kill, Scope, Source},
-        report::{Host, Report},
+        report::{Host, Origin, Report},
     },
     sys::clock,
 };
@@ -249,7 +249,13 @@ fn real_kill_is_read_from_the_log() {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c4b5a".to_owned(),
     };
-    let report = Report::from_live_log(found.clone(), &host);
+    let report = Report::new(
+        found.clone().into_kill(),
+        Origin::Boot {
+            host: &host,
+            now: clock::sample(),
+        },
+    );
     let stamp = found.stamp.boot_time_ns.expect("a stamp");
     assert_eq!(report.id, format!("0f1e2d3c-{stamp:x}-{pid}"));
     assert_eq!(report.incident, format!("0f1e2d3c-{stamp:x}"));

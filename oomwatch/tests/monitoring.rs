@@ -21,7 +21,7 @@ use oomwatch::{
     model::{
         backend::Backend,
         cgroup::Qos,
-        report::{Container, Pod, Report},
+        report::{Container, Origin, Pod, Report},
     },
 };
 
@@ -51,7 +51,7 @@ fn report() -> Report {
             LogItem::Rekill { .. } => None,
         })
         .expect("a kill in the log");
-    let mut report = Report::from_log(kill, None);
+    let mut report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
     report.pod = Some(Pod {
         namespace: Some("shop".to_owned()),
         name: Some("cart-0".to_owned()),

@@ -5,27 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, tz::Offset};
 use libfuzzer_sys::fuzz_target;
-use oomwatch::{
-    audit::{
-        backfill::{Filling, Wanted, fill},
-        recent::Recent,
-    },
-    capture::kmsg::{
-        assemble::{Assembler, Found, Trust},
-        bounded_lines::Lines,
-        follow::Follower,
-        join::{Joiner, OomGroup},
-        log_file::Saved,
-        record::Record,
-        snapshot::Whole,
-    },
-    deliver::json,
-    model::{
-        kill::{Kill, Scope},
-        report::{Host, Report},
-    },
-    sys::clock::Moment,
-};
+use oomwatch::{audit::{backfill::{Filling, Wanted, fill}, recent::Recent}, capture::kmsg::{assemble::{Assembler, LogItem, Trust}, bounded_lines::Lines, follow::Follower, join::{Joiner, OomGroup}, log_file::Saved, record::Record, snapshot::Whole}, deliver::json, model::{kill::{Kill, Scope}, report::{Host, Report, Origin}}, sys::clock::{Moment, ClockSample}};
 
 fuzz_target!(|bytes: &[u8]| {
     read_saved(bytes);
@@ -45,8 +25,8 @@ fn read_saved(bytes: &[u8]) {
     found.extend(last);
     assert_eq!(found.len() as u64, counts.kills + counts.rekills);
     for found in found {
-        if let Found::Kill(kill) = found {
-            check(&Report::from_log(*kill, None));
+        if let LogItem::Kill(kill) = found {
+            check(&Report::new(kill.into_kill(), Origin::SavedLog { node: None }));
         }
     }
 }
@@ -76,12 +56,21 @@ fn follow(bytes: &[u8]) {
         found.extend(follower.push(&record, &now));
         found.extend(follower.flush(&now));
         for found in found.drain(..) {
-            let Found::Kill(found) = found else { continue };
+            let LogItem::Kill(found) = found else { continue };
             let kill = &found.kill;
             let latest = Some(now.boot_time_ns);
             assert!(kill.boot_time_ns <= latest && kill.incident_boot_time_ns <= kill.boot_time_ns);
             join(&mut follower, &mut joiner, kill, now.instant);
-            check(&Report::from_live_log(*found, &host));
+            check(&Report::new(
+                found.into_kill(),
+                Origin::Boot {
+                    host: &host,
+                    now: ClockSample {
+                        boot_time_ns: now.boot_time_ns,
+                        unix_ns: now.boot_time_ns,
+                    },
+                },
+            ));
         }
     }
 }

@@ -1,14 +1,7 @@
 //! What several targets begin with.
 
 use jiff::{Timestamp, tz::Offset};
-use oomwatch::{
-    capture::kmsg::{
-        assemble::{Assembler, Found, Trust},
-        bounded_lines::Lines,
-        log_file::Saved,
-    },
-    model::report::Report,
-};
+use oomwatch::{capture::kmsg::{assemble::{Assembler, LogItem, Trust}, bounded_lines::Lines, log_file::Saved}, model::report::{Report, Origin}};
 
 /// UID of the pod of [`report`].
 pub const POD_UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";
@@ -28,8 +21,8 @@ pub fn report() -> Report {
     let mut saved = Saved::new(Offset::UTC, Timestamp::MAX);
     let mut assembler = Assembler::new(Trust::Kernel);
     while let Some(line) = lines.next_line().expect("memory can be read") {
-        if let Some(Found::Kill(kill)) = assembler.push(&saved.parse(line)) {
-            let report = Report::from_log(*kill, None);
+        if let Some(LogItem::Kill(kill)) = assembler.push(&saved.parse(line)) {
+            let report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
             let id = report.container.as_ref().map(|container| &*container.id);
             assert_eq!(id, Some(CONTAINER_ID));
             assert_eq!(report.pod.as_ref().map(|pod| &*pod.uid), Some(POD_UID));

@@ -4,6 +4,7 @@ pub mod doctor;
 pub mod exit;
 pub mod history;
 mod host;
+mod pipeline;
 pub mod report;
 pub mod signals;
 pub mod watch;

@@ -19,7 +19,10 @@ use crate::{
     },
     commands::exit::Exit,
     deliver::printer::{OutputConfig, Printer},
-    model::{filter::Filter, report::Report},
+    model::{
+        filter::Filter,
+        report::{Origin, Report},
+    },
 };
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -101,7 +104,12 @@ impl Shown {
         match found {
             None => return Ok(()),
             Some(LogItem::Kill(kill)) => {
-                let report = Report::from_log(*kill, self.node.as_deref());
+                let report = Report::new(
+                    kill.into_kill(),
+                    Origin::SavedLog {
+                        node: self.node.as_deref(),
+                    },
+                );
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;
                 }

@@ -2,6 +2,7 @@
 //!
 //! What `serde` makes of it is how the journal keeps it ([`crate::model::{serde_bytes, serde_missing}`]), not the JSON of the reports.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{backend::Backend, serde_bytes, serde_missing};
@@ -42,9 +43,27 @@ pub struct Kill {
     pub victim: Victim,
     /// Whose allocation invoked the killer.
     pub trigger: Option<Trigger>,
+    /// What identifies the kill in the kernel log; absent if BPF programs captured it. It is in the report's ids.
+    #[serde(skip)]
+    pub log_key: Option<LogKey>,
     /// Facts that could not be read, by their names in the report.
     #[serde(default, with = "serde_missing", skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<&'static str>,
+}
+
+/// What identifies a kill in a kernel log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogKey {
+    /// The time of its line as the log states it, else the number of the kill in the log.
+    pub kill: u64,
+    /// The same of the first victim of its incident.
+    pub incident: u64,
+    /// The thread named as the first victim of its incident: in a saved log, time and thread identify an incident.
+    pub incident_tid: u32,
+    /// When the line was written, where the log states a date.
+    pub time: Option<Timestamp>,
+    /// Name of the machine, where the log states it.
+    pub host: Option<String>,
 }
 
 /// Who told of the kill.

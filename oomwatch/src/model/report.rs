@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    capture::kmsg::assemble::LogKill,
     model::{
         cgroup::{CgroupOwner, Qos, Runtime},
         gap::Gap,
@@ -15,7 +14,7 @@ use crate::{
         limit_owner::{self, LimitOwner, LimitSource},
         serde_bytes,
     },
-    sys::clock,
+    sys::clock::ClockSample,
 };
 
 /// Where and on which boot kills are seen: what makes their ids unique.
@@ -142,97 +141,75 @@ pub struct GapReport {
 impl GapReport {
     /// Gives a gap its calendar.
     #[must_use]
-    pub fn new(gap: Gap, host: &Host) -> Self {
+    pub fn new(gap: Gap, host: &Host, now: ClockSample) -> Self {
         Self {
             node: host.node.clone(),
             id: format!("{}-audit-{}-{}", host.boot(), gap.kernel_count, gap.kills),
-            time: clock::time_of(gap.boot_time_ns),
-            since: clock::time_of(gap.since_boot_time_ns),
+            time: now.time_of(gap.boot_time_ns),
+            since: now.time_of(gap.since_boot_time_ns),
             gap,
         }
     }
 }
 
+/// Where reported kills happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// This boot of this machine; `now` converts times since boot to the calendar.
+    Boot {
+        /// The machine and its boot.
+        host: &'a Host,
+        /// The clocks now.
+        now: ClockSample,
+    },
+    /// A saved kernel log, with a name that replaces the log's own.
+    SavedLog {
+        /// The node; absent for the name in the log.
+        node: Option<&'a str>,
+    },
+}
+
 impl Report {
-    /// Gives a kill its meaning, as far as the kill itself carries it.
+    /// Adds to a kill what its cgroup path and its origin say: ids, calendar time, container, pod, unit, and whose limit it was.
     #[must_use]
-    pub fn new(kill: Kill, host: &Host) -> Self {
-        let boot = host.boot();
-        let started = kill.victim.start_boot_time_ns.or(kill.boot_time_ns);
-        let id = format!("{boot}-{:x}-{}", started.unwrap_or(0), kill.victim.pid);
-        let incident = format!("{boot}-{:x}", kill.incident_boot_time_ns.unwrap_or(0));
-        let time = kill.boot_time_ns.map(clock::time_of);
-        let start_time = kill.victim.start_boot_time_ns.map(clock::time_of);
-        Self {
-            start_time,
-            ..Self::build(kill, host.node.clone(), id, incident, time)
+    pub fn new(kill: Kill, origin: Origin<'_>) -> Self {
+        let victim = &kill.victim;
+        // The start of a process identifies it; for kills from a log, the time of their line does.
+        let (key, incident_key) = match &kill.log_key {
+            Some(key) => (key.kill, key.incident),
+            None => (
+                victim.start_boot_time_ns.or(kill.boot_time_ns).unwrap_or(0),
+                kill.incident_boot_time_ns.unwrap_or(0),
+            ),
+        };
+        let (prefix, node, time, start_time) = match origin {
+            Origin::Boot { host, now } => (
+                host.boot(),
+                host.node.clone(),
+                kill.boot_time_ns.map(|time| now.time_of(time)),
+                victim.start_boot_time_ns.map(|time| now.time_of(time)),
+            ),
+            Origin::SavedLog { node } => {
+                let key = kill.log_key.as_ref();
+                let host = || key.and_then(|key| key.host.clone());
+                (
+                    "log",
+                    node.map(str::to_owned).or_else(host).unwrap_or_default(),
+                    key.and_then(|key| key.time),
+                    None,
+                )
+            }
+        };
+        let id = format!("{prefix}-{key:x}-{}", victim.pid);
+        let mut incident = format!("{prefix}-{incident_key:x}");
+        if let (Origin::SavedLog { .. }, Some(key)) = (origin, &kill.log_key) {
+            incident = format!("{incident}-{}", key.incident_tid);
         }
-    }
-
-    /// Gives a kill from a saved log its meaning. `node` is the machine's name, by default as the log has it.
-    ///
-    /// Which boot it was a log does not say, so that ids begin with `log`: they are the same whenever the same log is
-    /// read, and unique within it. What follows is the time since boot, else since 1970, in nanoseconds, else the number
-    /// of the kill in the log; then the victim, and for an incident its first.
-    #[must_use]
-    pub fn from_log(found: LogKill, node: Option<&str>) -> Self {
-        let LogKill {
-            kill,
-            stamp,
-            incident,
-            incident_tid,
-            number,
-            incident_number,
-            host,
-        } = found;
-        let node = node.map(str::to_owned).or(host).unwrap_or_default();
-        let id = format!(
-            "log-{:x}-{}",
-            stamp.key().unwrap_or(number),
-            kill.victim.pid
-        );
-        let incident = incident.key().unwrap_or(incident_number);
-        let incident = format!("log-{incident:x}-{incident_tid}");
-        Self::build(kill, node, id, incident, stamp.calendar)
-    }
-
-    /// Gives a kill from this boot's log its meaning.
-    ///
-    /// Its ids have the time that the line itself has, not the time since boot that was worked out of it: they are the
-    /// same for everyone who reads this log.
-    #[must_use]
-    pub fn from_live_log(found: LogKill, host: &Host) -> Self {
-        let LogKill {
-            kill,
-            stamp,
-            incident,
-            incident_tid: _,
-            number,
-            incident_number,
-            host: _,
-        } = found;
-        let boot = host.boot();
-        let written = stamp.key().unwrap_or(number);
-        let id = format!("{boot}-{written:x}-{}", kill.victim.pid);
-        let incident = incident.key().unwrap_or(incident_number);
-        let incident = format!("{boot}-{incident:x}");
-        let time = kill.boot_time_ns.map(clock::time_of);
-        Self::build(kill, host.node.clone(), id, incident, time)
-    }
-
-    fn build(
-        kill: Kill,
-        node: String,
-        id: String,
-        incident: String,
-        time: Option<Timestamp>,
-    ) -> Self {
         // The leaf may lie in a container whose memory is charged to a cgroup above it.
-        let own = kill
-            .victim
+        let own = victim
             .leaf_cgroup
             .as_ref()
-            .or(kill.victim.cgroup.as_ref())
+            .or(victim.cgroup.as_ref())
             // A group's container, pod and unit are its members' too.
             .or(kill.group_cgroup.as_ref());
         let owner = own
@@ -243,7 +220,7 @@ impl Report {
             id,
             incident,
             time,
-            start_time: None,
+            start_time,
             limit_owner: limit_owner::limit_owner(&kill),
             limit_source: None,
             container: owner.container.map(|container| Container {
@@ -289,34 +266,48 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{capture::kmsg::record::Stamp, testing};
+    use crate::{model::kill::LogKey, testing};
+
+    fn logged() -> Kill {
+        let mut kill = testing::kill();
+        kill.log_key = Some(LogKey {
+            kill: 0xb2,
+            incident: 0xa1,
+            incident_tid: 7,
+            time: Some(Timestamp::UNIX_EPOCH),
+            host: Some("from-the-log".to_owned()),
+        });
+        kill
+    }
 
     #[test]
     fn ids_from_this_boots_log_have_the_time_of_the_line_itself() {
-        let stamp = |boot_time_ns| Stamp {
-            boot_time_ns: Some(boot_time_ns),
-            calendar: None,
-        };
         let host = Host {
             node: "node-1".to_owned(),
             boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
         };
-        let mut kill = testing::kill();
-        kill.victim.start_boot_time_ns = None;
-        let found = LogKill {
-            kill: kill.clone(),
-            stamp: stamp(0xb2),
-            incident: stamp(0xa1),
-            incident_tid: 7,
-            number: 3,
-            incident_number: 2,
-            host: None,
+        let now = ClockSample {
+            boot_time_ns: 2_000_000_000,
+            unix_ns: 12_000_000_000,
         };
-        let report = Report::from_live_log(found, &host);
+        let mut kill = logged();
+        kill.boot_time_ns = Some(1_000_000_000);
+        let report = Report::new(kill.clone(), Origin::Boot { host: &host, now });
         assert_eq!(report.id, "0f1e2d3c-b2-14665");
         assert_eq!(report.incident, "0f1e2d3c-a1");
         assert_eq!(report.node, "node-1");
         assert_eq!(report.kill, kill);
-        assert!(report.time.is_some());
+        assert_eq!(report.time, Timestamp::from_second(11).ok());
+    }
+
+    #[test]
+    fn ids_from_a_saved_log_name_no_boot_and_the_incidents_thread() {
+        let report = Report::new(logged(), Origin::SavedLog { node: None });
+        assert_eq!(report.id, "log-b2-14665");
+        assert_eq!(report.incident, "log-a1-7");
+        assert_eq!(report.node, "from-the-log");
+        assert_eq!(report.time, Some(Timestamp::UNIX_EPOCH));
+        let named = Report::new(logged(), Origin::SavedLog { node: Some("n1") });
+        assert_eq!(named.node, "n1");
     }
 }

@@ -38,12 +38,13 @@ impl Moment {
     }
 }
 
-/// When it was, by the calendar's clock as it stands now: a clock that was set since shifts all times alike.
-#[must_use]
-pub fn time_of(boot_time_ns: u64) -> Timestamp {
-    let age = nanoseconds(clock_gettime(ClockId::Boottime)) - i128::from(boot_time_ns);
-    let now = nanoseconds(clock_gettime(ClockId::Realtime));
-    Timestamp::from_nanosecond(now - age).unwrap_or(Timestamp::UNIX_EPOCH)
+impl ClockSample {
+    /// The calendar time of a time since boot. A calendar clock that was set since then shifts all times alike.
+    #[must_use]
+    pub fn time_of(self, boot_time_ns: u64) -> Timestamp {
+        let age = i128::from(self.boot_time_ns) - i128::from(boot_time_ns);
+        Timestamp::from_nanosecond(i128::from(self.unix_ns) - age).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
 }
 
 /// Nanoseconds since boot, suspend included: the clock of the records.
@@ -75,7 +76,7 @@ mod tests {
     #[test]
     fn now_since_boot_is_now() {
         let before = Timestamp::now();
-        let time = time_of(since_boot_ns());
+        let time = sample().time_of(since_boot_ns());
         assert!(
             time.duration_since(before).abs() < SignedDuration::from_secs(60),
             "{time} {before}"

@@ -1,10 +1,13 @@
 //! Kills as the agent would hand them over, each of its own.
 
-use oomwatch::model::{
-    backend::Backend,
-    kill::{Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source, Victim},
-    limit_owner::LimitOwner,
-    report::{Container, ContainerKind, Host, Report},
+use oomwatch::{
+    model::{
+        backend::Backend,
+        kill::{Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source, Victim},
+        limit_owner::LimitOwner,
+        report::{Container, ContainerKind, Host, Origin, Report},
+    },
+    sys::clock,
 };
 
 use crate::delivery::NODE;
@@ -62,7 +65,13 @@ pub(crate) fn of_system(pid: u32) -> Report {
 }
 
 fn report(kill: Kill) -> Report {
-    Report::new(kill, &host())
+    Report::new(
+        kill,
+        Origin::Boot {
+            host: &host(),
+            now: clock::sample(),
+        },
+    )
 }
 
 /// Where and on which boot they are.
@@ -85,6 +94,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
         constraint: None,
         allocation: None,
         group_kill: Some(false),
+        log_key: None,
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,

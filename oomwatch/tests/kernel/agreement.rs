@@ -26,7 +26,7 @@ const TICK_NS: u64 = 10_000_000;
 #[derive(Default)]
 struct Verdict {
     problems: Vec<String>,
-    /// What the best backend told and this one did not.
+    /// What the best backend reported and this one did not.
     missing: BTreeSet<String>,
 }
 
@@ -196,7 +196,7 @@ impl<'a> Agreement<'a> {
         (is_shared || is_split).then(|| format!("the wrong incident, of {first:?} too: {report:?}"))
     }
 
-    /// What the log's header says must be told by the log's own backend, which else must say that it is missing, and by
+    /// What the log's header says must be reported by the log's backend, or be named as missing, and by
     /// tracepoints, which know no other source of it.
     fn check_header(&self, report: &Report, best: &Report) {
         let Some(headers) = &self.headers else { return };
@@ -223,7 +223,7 @@ impl<'a> Agreement<'a> {
         }
     }
 
-    /// Kills that nobody made: on a machine with others than these tests only what tells itself to be theirs.
+    /// Kills that no test made: on a machine that runs other things, only those that identify themselves as the tests'.
     fn leftovers(&self, seen: &Observed) -> Vec<String> {
         let own = self.machine.path();
         seen.reports
@@ -241,7 +241,7 @@ impl<'a> Agreement<'a> {
             .collect()
     }
 
-    /// Each backend has held its own sum against the kernel's count; where nobody else kills, the sums must be the same.
+    /// Each backend has held its own sum against the kernel's count; where nothing else kills, the sums must be the same.
     fn sum(&self, seen: &Observed) -> Result<(), String> {
         let kills = self.scenarios.iter().flat_map(|kills| &kills.kills);
         let least: usize = kills.clone().map(|kill| *kill.count.start()).sum();
@@ -290,14 +290,14 @@ impl<'a> Agreement<'a> {
 
     /// All that is wrong, with where it is.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut told = BTreeSet::new();
+        let mut logged = BTreeSet::new();
         self.verdicts
             .iter()
             .flat_map(|((scenario, backend), verdict)| {
                 let problems = verdict.problems.iter();
                 problems.map(move |problem| (scenario, backend.flag(), problem))
             })
-            .filter(|(_, backend, problem)| told.insert((*backend, *problem)))
+            .filter(|(_, backend, problem)| logged.insert((*backend, *problem)))
             .map(|(scenario, backend, problem)| format!("{scenario} on {backend}: {problem}"))
             .collect()
     }

@@ -39,7 +39,7 @@ pub(crate) struct Kills {
 pub(crate) struct Kill {
     pub(crate) of: Vec<Expected>,
     pub(crate) count: RangeInclusive<usize>,
-    /// Whether tracepoints can tell how many of them were killed.
+    /// Whether raw tracepoints know how many of them were killed.
     pub(crate) is_exact: bool,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Backends<'a> {
             .and_then(Followed::end)
             .map(|texts| killed_by_header(&texts));
         let agreement = Agreement::check(machine, &scenarios, &seen, headers);
-        tell(&agreement.lines(&absent));
+        print_lines(&agreement.lines(&absent));
         let problems = agreement.problems();
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
@@ -235,7 +235,7 @@ pub(crate) fn attempt<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Says how each backend fared, in lines of their own: the test's name stands open on this one.
 #[expect(clippy::print_stdout, reason = "read by who runs the tests")]
-fn tell(lines: &[String]) {
+fn print_lines(lines: &[String]) {
     println!();
     for line in lines {
         println!("{line}");

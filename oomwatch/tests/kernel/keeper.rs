@@ -1,6 +1,6 @@
 //! An observer that goes on where an earlier one was, as the agent is: this same executable, run as `keeper KEY=VALUE…`.
 //!
-//! What it was told and up to where is one file, which is replaced as a whole: so it can be killed at any moment.
+//! What was reported, and up to where, is one file, which is replaced as a whole: so it can be killed at any moment.
 
 use std::{
     collections::HashMap,
@@ -124,8 +124,8 @@ async fn keep(orders: &HashMap<String, String>) {
                         .cgroup
                         .map_or_else(Vec::new, |cgroup| cgroup.path),
                 }),
-                CaptureItem::NonKill(aside) => {
-                    kept.rekills += u64::from(aside.kind == NonKillKind::Rekill);
+                CaptureItem::NonKill(event) => {
+                    kept.rekills += u64::from(event.kind == NonKillKind::Rekill);
                 }
                 other => panic!("{other:?}"),
             }
@@ -172,7 +172,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) file: PathBuf,
 }
 
-/// Whether it keeps what it was told.
+/// Whether it keeps what was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saves {
     Yes,
@@ -222,7 +222,7 @@ impl Keeper<'_> {
         Kept::read(&self.file)
     }
 
-    /// Starts one, has it tell all that earlier ones have left, and ends it.
+    /// Starts one, has it report all that earlier ones left, and ends it.
     pub(crate) fn catch_up(&self) -> Kept {
         let mut running = self.start(Saves::Yes);
         self.settle(&mut running);
@@ -230,17 +230,17 @@ impl Keeper<'_> {
         self.kept()
     }
 
-    /// Waits until what earlier ones have left is told and removed.
+    /// Waits until what earlier ones left is reported and removed.
     pub(crate) fn settle(&self, running: &mut Running) {
         while self.bpffs.generations().len() > 1 {
-            running.told();
+            running.reported();
         }
     }
 }
 
 impl Running {
     /// Waits for its next word: how many kills it knows.
-    pub(crate) fn told(&mut self) -> usize {
+    pub(crate) fn reported(&mut self) -> usize {
         let line = self.line();
         let count = line.strip_prefix("kills ").and_then(|n| n.parse().ok());
         count.unwrap_or_else(|| panic!("it said {line:?}"))

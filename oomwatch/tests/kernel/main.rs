@@ -1,7 +1,7 @@
 //! Real kills on a real kernel: the whole path from the OOM killer to the command's output.
 //!
 //! Needs root, BPF, and a memory controller (cgroup v1 or v2). It makes cgroups below one of its own and removes them, and uses
-//! no other program, so that it runs in a VM from an init script too. Only where it is told that the machine is there for it
+//! no other program, so that it runs in a VM from an init script too. Only where the machine is reserved for it
 //! alone does it bring the machine itself out of memory.
 //!
 //! | variable | does |
@@ -17,7 +17,7 @@
 //! | `OOMWATCH_LOCKDOWN` | `0`: leave the kernel's lockdown alone, which lasts until the next boot |
 //!
 //! Scenarios that compare the backends of the hook ladder print a line for each backend:
-//! `@backend SCENARIO RUNG ok|failed|absent WHAT`, where WHAT is what the best backend told and this one did not, or why it is absent.
+//! `@backend SCENARIO BACKEND ok|failed|absent WHAT`, where WHAT is what the best backend reported and this one did not, or why it is absent.
 #![expect(
     clippy::expect_used,
     clippy::panic,

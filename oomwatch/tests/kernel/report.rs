@@ -93,7 +93,7 @@ const LIMIT: Members = (
     &["path_hex", "limit_bytes", "swap_limit_bytes"],
 );
 
-/// What the lower backends tell at least; they may tell the rest too.
+/// What the lower backends report at least; they may report the rest too.
 const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
     (
         "",
@@ -162,7 +162,7 @@ impl fmt::Debug for Report {
 }
 
 impl Report {
-    /// Reads a line of `-o json` that tells of a kill.
+    /// Reads a line of `-o json` that reports a kill.
     pub(crate) fn parse(line: &[u8]) -> Self {
         match Line::parse(line) {
             Line::Kill(report) => report,

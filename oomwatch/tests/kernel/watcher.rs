@@ -19,7 +19,7 @@ use crate::{cgroups::Cgroup, ended::Ended, kernel::oom_kill_count, machine::Mach
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
-/// Exit code of a command that was told what it does not know.
+/// Exit code of wrong usage.
 const USAGE: i32 = 2;
 
 /// How to start it.
@@ -74,7 +74,7 @@ impl<'a> Watch<'a> {
         watcher
     }
 
-    /// As [`Self::start`], but nobody reads its stdout yet.
+    /// As [`Self::start`], but its stdout is not read yet.
     pub(crate) fn start_unread(self) -> Watcher {
         self.spawn(Stdio::piped(), None).ready()
     }
@@ -122,7 +122,7 @@ impl<'a> Watch<'a> {
             },
             child,
             talk: lines_of(stderr),
-            told: Vec::new(),
+            messages: Vec::new(),
             patience: self.machine.patience,
             counted,
             ended: false,
@@ -142,7 +142,7 @@ pub(crate) struct Watcher {
     child: Child,
     stdout: Stdout,
     talk: Receiver<Vec<u8>>,
-    told: Vec<String>,
+    messages: Vec<String>,
     patience: Duration,
     /// The kernel's count before it was started.
     counted: u64,
@@ -160,16 +160,22 @@ impl Watcher {
     /// Waits until it sees kills; if it ends instead, this is what it says of it.
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + self.patience;
-        while !self.told.last().is_some_and(|line| line.contains(READY)) {
+        while !self
+            .messages
+            .last()
+            .is_some_and(|line| line.contains(READY))
+        {
             match next(&self.talk, deadline) {
-                Ok(line) => self.told.push(String::from_utf8_lossy(&line).into_owned()),
+                Ok(line) => self
+                    .messages
+                    .push(String::from_utf8_lossy(&line).into_owned()),
                 Err(RecvTimeoutError::Timeout) => panic!("the command did not get ready"),
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait().expect("wait for the command");
                     self.ended = true;
                     let line = match status.code() {
-                        Some(USAGE) => self.told.first(),
-                        _ => self.told.last(),
+                        Some(USAGE) => self.messages.first(),
+                        _ => self.messages.last(),
                     };
                     return Err(line.map_or_else(|| status.to_string(), Clone::clone));
                 }
@@ -180,10 +186,10 @@ impl Watcher {
 
     /// The backend that it named at its start.
     pub(crate) fn backend(&self) -> &str {
-        let ready = self.told.iter().find(|line| line.contains(READY));
+        let ready = self.messages.iter().find(|line| line.contains(READY));
         let (_, backend) = ready
             .and_then(|line| line.split_once("backend=\""))
-            .unwrap_or_else(|| panic!("no word about the backend: {:?}", self.told));
+            .unwrap_or_else(|| panic!("no word about the backend: {:?}", self.messages));
         backend.split('"').next().unwrap_or_default()
     }
 
@@ -201,7 +207,7 @@ impl Watcher {
         };
     }
 
-    /// The pipe behind its stdout, while nobody reads it.
+    /// The pipe behind its stdout, while it is not read.
     pub(crate) fn pipe(&self) -> &ChildStdout {
         match &self.stdout {
             Stdout::Pipe(pipe) => pipe,
@@ -220,7 +226,7 @@ impl Watcher {
             Stdout::Read(lines) => {
                 next(lines, Instant::now() + self.patience).expect("a line of the command")
             }
-            _ => panic!("nobody reads stdout"),
+            _ => panic!("stdout is not read"),
         }
     }
 
@@ -248,7 +254,8 @@ impl Watcher {
             }
         }
         while let Some(line) = until_end(&self.talk, deadline) {
-            self.told.push(String::from_utf8_lossy(&line).into_owned());
+            self.messages
+                .push(String::from_utf8_lossy(&line).into_owned());
         }
         let status = self.child.wait().expect("wait for the command");
         self.ended = true;
@@ -256,7 +263,7 @@ impl Watcher {
             backend: self.backend().to_owned(),
             status,
             lines,
-            told: std::mem::take(&mut self.told),
+            messages: std::mem::take(&mut self.messages),
             growth: oom_kill_count() - self.counted,
         }
     }
@@ -275,8 +282,8 @@ impl Drop for Watcher {
                 .talk
                 .iter()
                 .map(|line| String::from_utf8_lossy(&line).into_owned());
-            let told: Vec<_> = self.told.drain(..).chain(rest).collect();
-            eprintln!("the command said:\n{}", told.join("\n"));
+            let messages: Vec<_> = self.messages.drain(..).chain(rest).collect();
+            eprintln!("the command said:\n{}", messages.join("\n"));
         }
     }
 }

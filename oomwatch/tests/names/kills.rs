@@ -11,8 +11,9 @@ use oomwatch::{
     model::{
         backend::Backend,
         kill::{Attribution, Cgroup, Kill, MainProcess, Scope, Source, Victim},
-        report::{Host, Report},
+        report::{Host, Origin, Report},
     },
+    sys::clock,
 };
 use tokio::time::{sleep, timeout};
 
@@ -97,6 +98,7 @@ fn report(uid: &str, container: &str) -> Report {
         constraint: None,
         allocation: None,
         group_kill: None,
+        log_key: None,
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,
@@ -130,5 +132,11 @@ fn report(uid: &str, container: &str) -> Report {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c".to_owned(),
     };
-    Report::new(kill, &host)
+    Report::new(
+        kill,
+        Origin::Boot {
+            host: &host,
+            now: clock::sample(),
+        },
+    )
 }

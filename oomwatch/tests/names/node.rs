@@ -22,9 +22,9 @@ use oomwatch::{
     model::{
         kill::MainProcess,
         limit_owner::{LimitOwner, LimitSource},
-        report::{ContainerKind, Host, Report},
+        report::{ContainerKind, Host, Origin, Report},
     },
-    sys::proc,
+    sys::{clock, proc},
 };
 use serde_json::Value;
 use tokio::{runtime::Builder, time::timeout};
@@ -101,7 +101,11 @@ impl Node {
                         tokio::select! {
                             drained = observer.drain(|seen| {
                                 if let CaptureItem::Kill(kill) = seen {
-                                    names.push(Report::new(*kill, &host));
+                                    let origin = Origin::Boot {
+                                        host: &host,
+                                        now: clock::sample(),
+                                    };
+                                    names.push(Report::new(*kill, origin));
                                 }
                                 std::ops::ControlFlow::<()>::Continue(())
                             }) => assert!(drained.expect("see kills").is_continue()),

@@ -259,6 +259,7 @@ impl Incidents {
             },
             allocation: call.and_then(|call| call.allocation),
             group_kill,
+            log_key: None,
             group_cgroup: None,
             oom_level: oom_level.filter(|&level| level < limits.len()),
             oom_group_level: levels

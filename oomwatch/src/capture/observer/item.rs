@@ -1,20 +1,15 @@
 //! What capture yields.
 
-use crate::{
-    capture::kmsg::assemble::LogKill,
-    model::{
-        gap::Gap,
-        kill::{Kill, NonKill},
-    },
+use crate::model::{
+    gap::Gap,
+    kill::{Kill, NonKill},
 };
 
 /// An item of the capture stream.
 #[derive(Clone, Debug)]
 pub enum CaptureItem {
-    /// A kill, from BPF programs.
+    /// A kill.
     Kill(Box<Kill>),
-    /// A kill, from the kernel log.
-    Logged(Box<LogKill>),
     /// A non-kill event: an event that belongs to an incident and is no kill of its own.
     NonKill(NonKill),
     /// Kills of which only the number is known.

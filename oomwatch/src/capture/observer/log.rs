@@ -132,7 +132,7 @@ fn deliver<B>(
 ) -> ControlFlow<B> {
     while let Some(next) = pending.pop_front() {
         handle(match next {
-            LogItem::Kill(kill) => CaptureItem::Logged(kill),
+            LogItem::Kill(kill) => CaptureItem::Kill(Box::new(kill.into_kill())),
             LogItem::Rekill { aside: event, .. } => CaptureItem::NonKill(event),
         })?;
     }

@@ -1,24 +1,24 @@
-//! `oomwatch agent`: what runs on every node of a cluster. Wiring only.
+//! `oomwatch agent`: what runs on every node of a cluster.
 //!
 //! ```text
-//! hooks --Seen--> auditor, journal ("seen")
-//!                   |        \--> the ring is let go of
-//!                   +--> names --Report--> journal ("named") --> stdout, metrics, Events --> journal ("told")
+//! pipeline --captured--> history ("seen") --------------> the ring is released
+//!    |
+//!    +--identified--> history ("named") --saved--> stdout, metrics, Events --> history ("delivered")
 //! ```
 //!
-//! Nobody in that row waits for the one behind, and a journal that cannot be written holds nothing up. What was not told when
-//! an agent ended, however it did, the next one tells: from the journal, from the ring, or from the kernel log.
+//! No step waits for the one behind it, and a history that cannot be written stops nothing. What an agent did not deliver,
+//! however it ended, the next one delivers: from the history, from the ring, or from the kernel log.
 
 mod api;
 mod history_queue;
-mod pipeline;
+
 mod resume;
+mod state;
 mod stdout;
 mod unresolved;
 
 use std::{
-    collections::BTreeSet, convert::Infallible, net::SocketAddr, ops::ControlFlow, path::PathBuf,
-    time::Instant,
+    collections::BTreeSet, convert::Infallible, net::SocketAddr, path::PathBuf, time::Instant,
 };
 
 use anyhow::Context as _;
@@ -30,11 +30,16 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::{api::Api, pipeline::Agent, stdout::Lines, unresolved::Unresolved};
+use self::{api::Api, state::Agent, stdout::Lines, unresolved::Unresolved};
 use crate::{
     audit::auditor::{Auditor, Schedule},
     capture::{config::CaptureConfig, observer::Observer},
-    commands::{exit::Exit, host::read_host, signals::Signals},
+    commands::{
+        exit::Exit,
+        host::read_host,
+        pipeline::{Pipeline, Wake},
+        signals::Signals,
+    },
     deliver::{
         events::{Delivery, NodeUid},
         http::{self, Health, State},
@@ -51,8 +56,8 @@ use crate::{
 /// The highest priority short of real time.
 const NICE: i32 = -20;
 
-/// How often the metrics and the health are told what changes by itself.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often metrics and health are updated with what changes by itself.
+const REFRESH: Duration = Duration::from_secs(10);
 
 /// Configuration of `oomwatch agent`.
 #[derive(Debug)]
@@ -147,9 +152,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let Some(_lock) = resume::lock(&history.folder, &mut signals).await else {
         return Ok(Exit::Done);
     };
-    let (ledger, restored) = resume::open(history, &host);
+    let (queue, restored) = resume::open(history, &host);
     let saved = &restored.state;
-    let mut observer = Observer::resume(&capture, &bpffs, history_queue::cursor(saved).as_ref())?;
+    let observer = Observer::resume(&capture, &bpffs, history_queue::cursor(saved).as_ref())?;
     let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Steady, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     metrics.backend(observer.backend());
@@ -158,7 +163,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut api = Api::find(events, pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut resolver = Names::new(Sources {
+    let mut names = Names::new(Sources {
         runtimes: Runtimes {
             cri: cri_socket,
             docker: docker_socket,
@@ -167,69 +172,60 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
         },
         log_root,
     });
-    resolver.restore(saved);
-    api.watch_pods(&mut resolver, &host.node);
+    names.restore(saved);
+    api.watch_pods(&mut names, &host.node);
+    let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
+    let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
     let mut agent = Agent {
-        host,
-        names: resolver,
-        arguments: cmdline.then(|| cmdline::Reader::new(&capture.proc_root)),
         metrics,
         health,
         events: api.events(),
-        auditor,
-        ledger,
-        lines: if log_kills {
+        history: queue,
+        stdout: if log_kills {
             Lines::stdout().context("failed to start the thread that writes to stdout")?
         } else {
             Lines::none()
         },
-        nameless: Unresolved::default(),
-        journal_errors: 0,
+        unresolved: Unresolved::default(),
+        history_errors: 0,
     };
-    agent.go_on(restored);
+    agent.resume(restored, &mut pipeline);
     info!(
-        node = agent.host.node,
-        backend = observer.backend().as_str(),
+        node = pipeline.node(),
+        backend = pipeline.backend().as_str(),
         milliseconds,
         "watching for OOM kills"
     );
-    let mut look = interval(LOOK);
+    let mut refresh = interval(REFRESH);
     let mut delivery = api.delivery();
     let mut delivering = Box::pin(deliver(&mut delivery));
     loop {
-        let mut seen = Vec::new();
         tokio::select! {
-            taken = observer.drain(|one| {
-                seen.push(one);
-                ControlFlow::<Infallible>::Continue(())
-            }) => {
-                let ControlFlow::Continue(()) = taken?;
-            }
-            () = agent.names.ready() => {}
-            answer = agent.ledger.answer() => agent.answered(answer, &mut observer),
+            wake = pipeline.next() => match wake? {
+                Wake::Captured(items) => agent.handle(items, &pipeline),
+                Wake::Identified => {}
+                Wake::AuditDue => agent.audit(&mut pipeline)?,
+            },
+            answer = agent.history.answer() => agent.answered(answer, &mut pipeline),
             never = &mut delivering => match never {},
-            () = agent.auditor.due() => agent.audit(&mut observer)?,
-            _ = look.tick() => {
-                agent.name_anew();
-                agent.look(&api);
+            _ = refresh.tick() => {
+                agent.retry_unresolved(&pipeline);
+                agent.refresh(&api, &pipeline);
             }
             () = signals.any() => break,
         }
-        for one in seen {
-            agent.take(one);
-        }
-        agent.write(&observer)?;
+        agent.write(&mut pipeline)?;
     }
     drop(delivering);
-    info!("ending by a signal; another one ends it at once");
+    info!("ending after a signal; a second one ends at once");
     tokio::select! {
-        ended = agent.end(&mut observer, &mut delivery) => ended?,
+        ended = agent.end(&mut pipeline, &mut delivery) => ended?,
         () = signals.any() => {}
     }
     Ok(Exit::Done)
 }
 
-/// Brings to the API server what it is to be told, if there is one.
+/// Sends Events to the API server, if there is one.
 async fn deliver(delivery: &mut Option<Delivery>) -> Infallible {
     if let Some(delivery) = delivery {
         delivery.run().await;

@@ -46,7 +46,7 @@ impl Process {
             resident_memory_bytes: stat.resident_pages.saturating_mul(page_bytes),
             virtual_memory_bytes: stat.virtual_bytes,
             threads: stat.threads,
-            start_time_seconds: super::seconds_of(clock::time_of(started_ns)),
+            start_time_seconds: super::seconds_of(clock::sample().time_of(started_ns)),
             open_fds: u64::try_from(open_fds).unwrap_or(u64::MAX),
             max_fds: getrlimit(Resource::Nofile).current,
         })

@@ -4,9 +4,9 @@
 
 /// Which capabilities are enough, and which are needed.
 mod capabilities;
-/// What the doctor says, and that it disturbs nobody.
+/// What the doctor says, and that it disturbs no other watcher.
 mod doctor;
-/// What each backend tells of a kill.
+/// What each backend reports of a kill.
 mod facts;
 /// What differs from kernel to kernel.
 mod kernels;

@@ -1,4 +1,4 @@
-//! What keeps a backend from being had, made up: the next one is taken, and tells of the same kill.
+//! A backend is made to fail: the next one is used, and reports the same kill.
 
 use super::MIB;
 use oomwatch::model::backend::Backend;

@@ -24,7 +24,7 @@ const LEVEL: &str = "confidentiality";
 fn lockdown(machine: &Machine) -> Result<(), Skip> {
     system::guest(machine)?;
     if !machine.may_lock_down {
-        return Err(Skip("told to leave lockdown alone".to_owned()));
+        return Err(Skip("asked to leave lockdown alone".to_owned()));
     }
     let skip = |error: io::Error| Skip(format!("look for lockdown: {error}"));
     if !fs::exists(LOCKDOWN).map_err(skip)? {

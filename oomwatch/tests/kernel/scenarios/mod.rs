@@ -16,11 +16,11 @@ mod group;
 mod ladder;
 /// The kernel's lockdown, which lasts until the next boot.
 mod lockdown;
-/// Kills that nobody saw as they happened.
+/// Kills that were not captured.
 mod missing;
 /// Names that processes and cgroups choose to do harm.
 mod names;
-/// Who is a container's main process.
+/// A container's main process.
 mod namespaces;
 /// Pods and containers, and whose limit was hit.
 mod pods;

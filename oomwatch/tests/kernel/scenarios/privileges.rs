@@ -50,7 +50,7 @@ pub(super) const ALL: &[Scenario] = &[
     ),
 ];
 
-/// What the agent is started with: it asks nobody, and names nobody.
+/// What the agent is started with: it asks no source, and names nothing.
 const ALONE: [&str; 5] = [
     "--node-events=off",
     "--pod-events=off",
@@ -59,7 +59,7 @@ const ALONE: [&str; 5] = [
     "--log-level=debug",
 ];
 
-/// Of a server that nobody reaches, so that its pods are asked for in vain.
+/// Of an unreachable server, so that the watch of pods fails.
 const KUBECONFIG: &str = "\
 apiVersion: v1
 kind: Config
@@ -68,7 +68,7 @@ contexts: [{name: a, context: {cluster: a, user: a}}]
 clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]
 users: [{name: a, user: {token: secret-token}}]
 ";
-/// Whoever tells what is wrong with it may show it.
+/// An error message may show it.
 const MALFORMED_KUBECONFIG: &str = "\
 apiVersion: v1
 kind: Config
@@ -87,7 +87,7 @@ fn kept(has_programs: bool) -> CapabilitySet {
     }
 }
 
-/// A thread's status, as the kernel tells it.
+/// A thread's status, as the kernel shows it.
 struct Status(String);
 
 impl Status {
@@ -195,7 +195,7 @@ fn watch_of_another_user(machine: &Machine) {
     let ended = running.interrupt();
     let is_told = |report: &serde_json::Value| report["victim"]["pid"] == victim.pid;
     assert!(ended.reports.iter().any(is_told), "{ended:?}");
-    assert!(ended.told.contains("was seen"), "{ended:?}");
+    assert!(ended.messages.contains(" 0 missed"), "{ended:?}");
 }
 
 /// An agent on a port of its own.
@@ -263,7 +263,7 @@ impl Agent {
     }
 }
 
-/// On which nobody listens, most likely.
+/// On which nothing listens, most likely.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
@@ -301,7 +301,7 @@ fn agent(machine: &Machine) {
     agent.end();
 }
 
-/// Runs it as `nobody`, who is that thread alone.
+/// Runs it as the user `nobody`, in that thread alone.
 fn as_nobody<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(|| {
         let (uid, gid) = (Uid::from_raw(OTHER_USER), Gid::from_raw(OTHER_USER));
@@ -337,7 +337,7 @@ fn other_user(machine: &Machine) {
         .set("uid", 54321)
         .start(&scene, machine.patience)
         .killed();
-    // Who reads its stdout is told.
+    // The reader of its stdout has it.
     Expected::new(&victim, &scene).check(&agent.report_of(&victim));
     agent.wait_for("oomwatch_node_kills_total ", &(1..u64::MAX));
     let address = agent.address;
@@ -362,7 +362,7 @@ fn other_user(machine: &Machine) {
         CLOSED.into_iter().filter(read).collect::<Vec<_>>()
     });
     assert_eq!(open, [""; 0]);
-    let log = agent.end().told.join("\n");
+    let log = agent.end().messages.join("\n");
     assert!(log.contains("no API server"), "{log}");
     assert!(!log.contains("secret-"), "{log}");
 }

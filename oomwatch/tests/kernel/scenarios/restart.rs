@@ -1,4 +1,4 @@
-//! Kills while nobody reads, while one agent takes over from another, and around a SIGKILL: each once.
+//! Kills while no agent reads, while one agent takes over from another, and around a SIGKILL: each once.
 
 use std::{
     collections::BTreeSet,
@@ -147,12 +147,12 @@ impl<'a> Node<'a> {
 /// Waits until so many kills below a cgroup are on file.
 fn wait_until_kept(keeper: &Keeper<'_>, running: &mut Running, scene: &Cgroup, count: usize) {
     while keeper.kept().below(scene.path()).len() < count {
-        running.told();
+        running.reported();
     }
 }
 
 fn nobody_runs(machine: &Machine) {
-    let node = Node::new(machine, "nobody-runs");
+    let node = Node::new(machine, "no-agent");
     let keeper = node.keeper();
     let mut running = keeper.start(Saves::Yes);
     let before = node.kill(2);
@@ -176,13 +176,13 @@ fn not_saved(machine: &Machine) {
     let keeper = node.keeper();
     let mut running = keeper.start(Saves::No);
     let deaths = node.kill(3);
-    while running.told() < 3 {}
+    while running.reported() < 3 {}
     drop(running);
     assert_eq!(keeper.kept().kills, []);
 
     // Also if it dies while it reads what an earlier one has left.
     let mut running = keeper.start(Saves::No);
-    while running.told() < 3 {}
+    while running.reported() < 3 {}
     drop(running);
     assert_eq!(node.bpffs.generations().len(), 2);
     node.check(&keeper.catch_up(), &[&deaths]);
@@ -208,10 +208,10 @@ fn one_after_another(machine: &Machine) {
     });
     let kept = keeper.catch_up();
     let kills = kept.below(node.scene.path());
-    let told: BTreeSet<_> = kills.iter().map(|kill| &kill.cgroup).collect();
+    let reported: BTreeSet<_> = kills.iter().map(|kill| &kill.cgroup).collect();
     let killed: BTreeSet<_> = victims.iter().map(|kill| &kill.chain[0].path).collect();
-    assert_eq!(told, killed);
-    assert_eq!(kills.len(), victims.len(), "some were told twice");
+    assert_eq!(reported, killed);
+    assert_eq!(kills.len(), victims.len(), "some were reported twice");
     // A kill that two agents have seen would look like one.
     assert_eq!((kept.rekills, kept.dropped, kept.undecoded), (0, 0, 0));
     assert!(kills.is_sorted_by_key(|kill| kill.boot_time_ns));
@@ -254,7 +254,7 @@ fn another_layout(machine: &Machine) {
     assert!(kept.undecoded >= unreadable.len() as u64, "{kept:?}");
     assert!(!other.exists());
 
-    // Its losses are told once.
+    // Its losses are reported once.
     let again = keeper.catch_up();
     assert_eq!(again.undecoded, kept.undecoded);
     node.check(&again, &[&after]);
@@ -299,17 +299,20 @@ fn full_ring(machine: &Machine) {
     leave_a_ring_of(SMALL_BYTES, &node.bpffs);
     let victims = kill_many(machine, &node.scene, FILLING.max(machine.storm / 5));
     let kept = keeper.catch_up();
-    let (killed, told) = (
+    let (killed, reported) = (
         victims.len() as u64,
         kept.below(node.scene.path()).len() as u64,
     );
-    let words = format!("{killed} killed, {told} told, {} dropped", kept.dropped);
+    let words = format!(
+        "{killed} killed, {reported} reported, {} dropped",
+        kept.dropped
+    );
     // A record that had no room may be of a task that was dying already: from 6.16 on each of its threads is marked.
     assert!(
-        told > 0 && told < killed && told + kept.dropped >= killed,
+        reported > 0 && reported < killed && reported + kept.dropped >= killed,
         "{words}"
     );
-    // What is lost is told once.
+    // What is lost is reported once.
     assert_eq!(keeper.catch_up().dropped, kept.dropped);
 }
 
@@ -384,7 +387,7 @@ fn no_bpffs(machine: &Machine) {
     wait_until_kept(&keeper, &mut running, &node.scene, 2);
     drop(running);
     assert_eq!(node.bpffs.generations(), [""; 0].map(PathBuf::from));
-    // Nobody sees it.
+    // No program sees it.
     node.kill(1);
     let running = keeper.start(Saves::Yes);
     let second = node.kill(2);

@@ -109,7 +109,7 @@ fn of_all_memory(order: Option<i64>) -> System {
     }
 }
 
-/// One that is left for the killer if it comes again before it sees that memory is free: the kernel panics when it finds nobody.
+/// One that is left for the killer if it comes again before it sees that memory is free: the kernel panics when it finds no process.
 struct Spare {
     process: Process,
     cgroup: Cgroup,

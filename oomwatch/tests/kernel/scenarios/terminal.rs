@@ -115,7 +115,7 @@ fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     if theirs < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: just opened, and no other owner.
     let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
     Ok((theirs, ours.into()))
 }

@@ -164,6 +164,7 @@ fn kill_keeps_the_facts_of_its_mark() {
         constraint: Some(Constraint::Memcg),
         allocation: None,
         group_kill: Some(false),
+        log_key: None,
         group_cgroup: None,
         oom_level: Some(0),
         oom_group_level: None,

@@ -130,6 +130,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
         constraint,
         allocation: header.and_then(|header| header.allocation),
         group_kill,
+        log_key: None,
         group_cgroup: group.map(cgroup),
         oom_level: limits.len().checked_sub(1),
         oom_group_level: None,

@@ -31,10 +31,13 @@ use super::{
     line::{self, Killed, Line},
     record::{Origin, Record, Stamp},
 };
-use crate::capture::kmsg::fact_cache::{News, ToldKill};
 #[cfg(doc)]
 use crate::model::kill::Victim;
 use crate::model::kill::{Kill, NonKill};
+use crate::{
+    capture::kmsg::fact_cache::{News, ToldKill},
+    model::kill::LogKey,
+};
 
 /// How long after a kill the line may come that makes it a group's. The two are written microseconds apart, but a slow
 /// console may stand between them.
@@ -86,6 +89,30 @@ pub struct LogKill {
     pub incident_number: u64,
     /// Name of the machine, where the log has it.
     pub host: Option<String>,
+}
+
+impl LogKill {
+    /// The kill, with what identifies it in the log.
+    #[must_use]
+    pub fn into_kill(self) -> Kill {
+        let Self {
+            mut kill,
+            stamp,
+            incident,
+            incident_tid,
+            number,
+            incident_number,
+            host,
+        } = self;
+        kill.log_key = Some(LogKey {
+            kill: stamp.key().unwrap_or(number),
+            incident: incident.key().unwrap_or(incident_number),
+            incident_tid,
+            time: stamp.calendar,
+            host,
+        });
+        kill
+    }
 }
 
 /// What was seen, and what was not told.

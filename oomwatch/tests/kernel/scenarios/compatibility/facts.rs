@@ -1,4 +1,4 @@
-//! What each backend tells of a kill: the facts that the document says, and no others.
+//! What each backend reports of a kill: the facts that the document says, and no others.
 
 use std::process;
 
@@ -27,7 +27,7 @@ const LIMIT_BYTES: u64 = 16 * MIB;
 /// What to expect of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    Told,
+    Present,
     Perhaps,
     Unavailable,
 }
@@ -45,20 +45,20 @@ struct Conditions {
 
 impl Conditions {
     fn expect(&self, word: &str) -> Expected {
-        let told = |is_told| {
-            if is_told {
-                Expected::Told
+        let present = |is_present| {
+            if is_present {
+                Expected::Present
             } else {
                 Expected::Unavailable
             }
         };
         match word {
-            "always" | "exact" | "stack" | "inferred" => Expected::Told,
-            "fields" => told(self.has_fields),
+            "always" | "exact" | "stack" | "inferred" => Expected::Present,
+            "fields" => present(self.has_fields),
             "header" if self.has_log => self.headers,
-            "members" => told(self.version == Version::V2),
+            "members" => present(self.version == Version::V2),
             "group line" if self.has_log && self.version == Version::V1 => Expected::Perhaps,
-            "line" | "group line" => told(self.has_log),
+            "line" | "group line" => present(self.has_log),
             "proc" => Expected::Perhaps,
             "header" | "pod" | "absent" => Expected::Unavailable,
             other => panic!("an unknown word: {other}"),
@@ -74,7 +74,7 @@ impl Conditions {
         }
         let ways = row.cell(title).split(", else ");
         let expected: Vec<_> = ways.map(|word| self.expect(word)).collect();
-        [Expected::Told, Expected::Perhaps]
+        [Expected::Present, Expected::Perhaps]
             .into_iter()
             .find(|wanted| expected.contains(wanted))
             .unwrap_or(Expected::Unavailable)
@@ -121,12 +121,12 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
         assert_eq!(reports.len(), pids.len(), "{backend}: {ended:?}");
         for row in table.rows() {
             let fact = row.word("fact");
-            let is_told = reports.iter().any(|report| tells(report, fact));
+            let is_present = reports.iter().any(|report| has_fact(report, fact));
             let expected = conditions.expect_cell(row, title);
             let is_right = match expected {
-                Expected::Told => is_told,
+                Expected::Present => is_present,
                 Expected::Perhaps => true,
-                Expected::Unavailable => !is_told,
+                Expected::Unavailable => !is_present,
             };
             assert!(
                 is_right,
@@ -145,7 +145,7 @@ fn headers(log: Option<&mut KernelLog>, incidents: &[Vec<u32>]) -> Expected {
     };
     match incidents.iter().filter(has_header).count() {
         0 => Expected::Unavailable,
-        count if count == incidents.len() => Expected::Told,
+        count if count == incidents.len() => Expected::Present,
         _ => Expected::Perhaps,
     }
 }
@@ -155,7 +155,7 @@ fn lines(reports: &[&Value]) -> String {
     lines.join("\n")
 }
 
-fn tells(report: &Value, fact: &str) -> bool {
+fn has_fact(report: &Value, fact: &str) -> bool {
     let place = format!("/{}", fact.replace('.', "/"));
     let name = fact.rsplit('.').next().unwrap_or_default();
     let is_missing = |missing: &Vec<Value>| missing.iter().any(|missing| *missing == name);

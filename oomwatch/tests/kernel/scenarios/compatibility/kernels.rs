@@ -62,12 +62,12 @@ fn kernel_row(machine: &Machine) {
     }
     let format = "/sys/kernel/tracing/events/oom/mark_victim/format";
     let fields = fs::read_to_string(format).expect("read the format of mark_victim");
-    let told = if fields.contains("anon_rss") {
+    let layout = if fields.contains("anon_rss") {
         "the task"
     } else {
         "a thread"
     };
-    assert_eq!(told, row.cell("`mark_victim` tells"), "{running}");
+    assert_eq!(layout, row.cell("`mark_victim` has"), "{running}");
     let btf = &doctor.check("kernel", "BTF")["finding"];
     let has_lock = !btf.as_str().expect("a finding").contains("memcg_oom_lock");
     assert_eq!(yes(has_lock), row.cell("oom_lock"), "{running}");
@@ -79,7 +79,7 @@ fn kernel_row(machine: &Machine) {
     let scene = machine.scene("events");
     scene.limit(16 * MIB);
     let root = Confined::root(machine);
-    // The kernel log would tell it, too.
+    // The kernel log would state it too.
     let without_log = Confined {
         devices: Devices::Closed,
         ..root

@@ -89,7 +89,7 @@ fn devices(machine: &Machine) {
     }
 }
 
-/// As root that lacks `CAP_SYSLOG`, and the log with it, which some kernels show to anyone and which tells the scope too.
+/// As root that lacks `CAP_SYSLOG`, and the log with it, which some kernels show to anyone and which states the scope too.
 fn symbols(machine: &Machine) {
     let table = table("## The backends");
     let root = Confined::root(machine);

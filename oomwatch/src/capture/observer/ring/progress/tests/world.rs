@@ -395,7 +395,7 @@ impl World {
                     assert_eq!(event.kind, NonKillKind::Rekill);
                     store.rekills.push(event.pid);
                 }
-                CaptureItem::Logged(_) | CaptureItem::Gap(_) => panic!("not from a ring"),
+                CaptureItem::Gap(_) => panic!("not from a ring"),
             }
         }
         store.cursor = cursor;
