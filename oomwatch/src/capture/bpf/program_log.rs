@@ -16,7 +16,7 @@ impl Log for Tracing {
     }
 
     fn log(&self, record: &Record<'_>) {
-        info!(target: "bpf", "{}", record.args());
+        info!("bpf: {}", record.args());
     }
 
     fn flush(&self) {}
