@@ -242,7 +242,7 @@ pub(crate) fn kill() -> Kill {
             start_boot_time_ns: Some(1_200_000_000_000),
             cgroup: Some(cgroup(&container, 5005)),
             leaf_cgroup: Some(cgroup(format!("{container}/leaf"), 6006)),
-            main_process: MainProcess::Yes,
+            is_namespace_init: Some(true),
         },
         trigger: Some(Trigger {
             pid: Some(14670),
@@ -288,7 +288,7 @@ pub(crate) fn minimal_kill() -> Kill {
             start_boot_time_ns: None,
             cgroup: None,
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: None,
         missing: vec!["cgroup", "limits"],
@@ -306,6 +306,7 @@ pub(crate) fn report() -> Report {
         start_time: Some(timestamp(1_789_999_965, 1)),
         limit_owner: Some(LimitOwner::Container),
         limit_source: Some(LimitSource::ContainerLimits),
+        main_process: MainProcess::Yes,
         container: Some(Container {
             runtime: Some(Runtime::Containerd),
             id: CONTAINER_ID.to_owned(),
@@ -337,6 +338,7 @@ pub(crate) fn minimal_report() -> Report {
         start_time: None,
         limit_owner: None,
         limit_source: None,
+        main_process: MainProcess::Unknown,
         container: None,
         pod: None,
         unit: None,

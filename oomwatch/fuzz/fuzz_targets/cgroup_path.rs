@@ -1,4 +1,4 @@
-//! Paths of cgroups: what a process made below a container never names another.
+//! Cgroup paths: any bytes are parsed, and a container's path is a prefix of the paths below it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

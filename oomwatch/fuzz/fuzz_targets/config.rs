@@ -15,8 +15,8 @@ use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     cli::{Cli, Command},
     commands::{agent::AgentConfig, report::ReportConfig, watch::WatchConfig},
-    deliver::events::{Next, Now, Policy, Recorder, Reporter},
-    identify::fuzzing,
+    deliver::events::{Next, Policy, RecordTimes, Recorder, Reporter},
+    identify::fuzz,
     model::report::Report,
 };
 
@@ -72,8 +72,8 @@ fn follow(command: Command) {
         Command::Watch(args) => {
             let config = WatchConfig::from(*args);
             let _ = config.filter.matches(&REPORT);
-            fuzzing::socket(&config.cri_socket);
-            fuzzing::socket(&config.docker_socket);
+            fuzz::socket(&config.cri_socket);
+            fuzz::socket(&config.docker_socket);
         }
         Command::Agent(args) => agent((*args).into()),
         Command::Report(args) => {
@@ -85,8 +85,8 @@ fn follow(command: Command) {
 
 /// An Event is about what was killed, and as it may be.
 fn agent(config: AgentConfig) {
-    fuzzing::socket(&config.cri_socket);
-    fuzzing::socket(&config.docker_socket);
+    fuzz::socket(&config.cri_socket);
+    fuzz::socket(&config.docker_socket);
     let events = config.events;
     let policy = Policy {
         reporter: Reporter {
@@ -103,15 +103,12 @@ fn agent(config: AgentConfig) {
     let is_told = policy.pod_events && !policy.excluded_namespaces.contains("shop");
     let (clock_ns, kill_ns) = (1, 1);
     let mut recorder = Recorder::restore(policy, &[], clock_ns);
-    let time = Timestamp::UNIX_EPOCH;
-    recorder.take(
-        &REPORT,
-        Now {
-            clock_ns,
-            kill_ns,
-            time,
-        },
-    );
+    let times = RecordTimes {
+        now_ns: clock_ns,
+        kill_ns,
+        wall_time: Timestamp::UNIX_EPOCH,
+    };
+    recorder.record(&REPORT, times);
     let next = recorder.next(clock_ns);
     assert_eq!(matches!(next, Next::Send(_)), is_told, "{next:?}");
 }

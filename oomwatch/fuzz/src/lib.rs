@@ -1,7 +1,14 @@
 //! What several targets begin with.
 
 use jiff::{Timestamp, tz::Offset};
-use oomwatch::{capture::kmsg::{assemble::{Assembler, LogItem, Trust}, bounded_lines::Lines, log_file::Saved}, model::report::{Report, Origin}};
+use oomwatch::{
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        bounded_lines::BoundedLines,
+        log_file::LogFileParser,
+    },
+    model::report::{Origin, Report},
+};
 
 /// UID of the pod of [`report`].
 pub const POD_UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";
@@ -17,11 +24,11 @@ const LOG: &[u8] = include_bytes!("../../tests/logs/journal-of-a-node.log");
 /// If the log has none.
 #[must_use]
 pub fn report() -> Report {
-    let mut lines = Lines::new(LOG);
-    let mut saved = Saved::new(Offset::UTC, Timestamp::MAX);
+    let mut lines = BoundedLines::new(LOG);
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::MAX);
     let mut assembler = Assembler::new(Trust::Kernel);
     while let Some(line) = lines.next_line().expect("memory can be read") {
-        if let Some(LogItem::Kill(kill)) = assembler.push(&saved.parse(line)) {
+        if let Some(LogItem::Kill(kill)) = assembler.push(&parser.parse(line)) {
             let report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
             let id = report.container.as_ref().map(|container| &*container.id);
             assert_eq!(id, Some(CONTAINER_ID));

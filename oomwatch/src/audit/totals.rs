@@ -1,92 +1,113 @@
-//! Proof that no kill is missing: what was seen against the kernel's own count. Pure.
+//! Compares the captured kills with the kernel's own count: the proof that no kill is missing. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::kill::{NonKill, NonKillKind};
 
-/// What came out of the ring, and what did not.
+/// Numbers of captured and lost records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counts {
+pub struct CaptureCounts {
     /// Kills.
     pub kills: u64,
-    /// Victims that were sent SIGKILL once more; the kernel counts them again.
+    /// Victims that were sent SIGKILL again; the kernel counts them again.
     pub rekills: u64,
-    /// Marks without a kill; the kernel does not count them.
+    /// `mark_victim` events without a kill; the kernel does not count them.
     pub marks: u64,
-    /// Killed sharers of a victim's memory; the kernel does not count them.
+    /// Killed processes that shared a victim's memory; the kernel does not count them.
     pub sharers: u64,
     /// Kills and re-kills of which only the number is known.
     pub unidentified: u64,
-    /// Records that a full ring refused, or that the kernel log has overwritten.
+    /// Records that did not fit into the ring, or were overwritten in the kernel log.
     pub dropped: u64,
-    /// Records that could not be read.
+    /// Records that could not be decoded.
     pub undecoded: u64,
 }
 
-/// What was seen since the hooks were attached, and what the kernel had counted by then: only what came later can be compared.
+impl CaptureCounts {
+    /// The kills that are accounted for, as the kernel counts them.
+    #[must_use]
+    pub fn accounted(&self) -> u64 {
+        self.kills + self.rekills + self.unidentified
+    }
+
+    /// Compares with the growth of `oom_kill` in `/proc/vmstat` over the same time. Lost records may have been kills.
+    #[must_use]
+    pub fn compare(&self, growth: u64) -> AuditResult {
+        let accounted = self.accounted();
+        let lost = self.dropped + self.undecoded;
+        match growth.saturating_sub(accounted) {
+            0 if accounted > growth => AuditResult::Excess(accounted - growth),
+            0 => AuditResult::Complete,
+            missing if missing > lost => AuditResult::Unobserved(missing),
+            missing => AuditResult::Lost(missing),
+        }
+    }
+}
+
+/// The captured kills since a start, and the kernel's count at that start. Only later kills are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     since_boot_time_ns: u64,
     kernel_count: u64,
-    /// What was seen.
-    pub counts: Counts,
+    /// What was captured since the start.
+    pub counts: CaptureCounts,
 }
 
 impl Totals {
-    /// Begins at a moment, nanoseconds since boot, at which the kernel had counted so many.
+    /// Starts at a time (nanoseconds since boot) at which the kernel had counted `kernel_count` kills.
     #[must_use]
     pub fn new(since_boot_time_ns: u64, kernel_count: u64) -> Self {
         Self {
             since_boot_time_ns,
             kernel_count,
-            counts: Counts::default(),
+            counts: CaptureCounts::default(),
         }
     }
 
-    /// Counts a kill.
+    /// Counts a kill, unless it is older than the start.
     pub fn kill(&mut self, boot_time_ns: Option<u64>) {
-        self.counts.kills += u64::from(self.is_before(boot_time_ns));
+        self.counts.kills += u64::from(self.is_after_start(boot_time_ns));
     }
 
-    /// Counts what else happened.
-    pub fn aside(&mut self, aside: &NonKill) {
-        match aside.kind {
+    /// Counts a non-kill event; a re-kill only if it is not older than the start.
+    pub fn non_kill(&mut self, non_kill: &NonKill) {
+        match non_kill.kind {
             NonKillKind::Rekill => {
-                self.counts.rekills += u64::from(self.is_before(aside.boot_time_ns));
+                self.counts.rekills += u64::from(self.is_after_start(non_kill.boot_time_ns));
             }
             NonKillKind::Mark => self.counts.marks += 1,
             NonKillKind::Sharer { .. } => self.counts.sharers += 1,
         }
     }
 
-    /// Compares with the kernel's count as it is now.
+    /// Compares with the kernel's count now.
     #[must_use]
-    pub fn verdict(&self, kernel_count: u64) -> AuditResult {
+    pub fn compare(&self, kernel_count: u64) -> AuditResult {
         let growth = kernel_count.saturating_sub(self.kernel_count);
-        self.counts.verdict(growth)
+        self.counts.compare(growth)
     }
 
-    fn is_before(&self, boot_time_ns: Option<u64>) -> bool {
+    fn is_after_start(&self, boot_time_ns: Option<u64>) -> bool {
         boot_time_ns > Some(self.since_boot_time_ns)
     }
 }
 
-/// What the sum says.
+/// Result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditResult {
-    /// Every kill that the kernel counted was seen.
+    /// Every kill that the kernel counted is accounted for.
     Complete,
-    /// So many were not, for which nothing accounts.
+    /// This many are missing, more than the number of lost records.
     Unobserved(u64),
-    /// Records were lost; among them as many kills as this, at most.
+    /// This many are missing, at most as many as records were lost.
     Lost(u64),
-    /// So many were seen that the kernel did not count: something was told twice, and may hide a kill that is missing.
+    /// This many more were captured than the kernel counted. A kill was captured twice, which may hide a missing one.
     Excess(u64),
 }
 
 impl AuditResult {
-    /// How many are missing.
+    /// How many kills are missing.
     #[must_use]
     pub fn missing(self) -> u64 {
         match self {
@@ -96,34 +117,12 @@ impl AuditResult {
     }
 }
 
-impl Counts {
-    /// What the kernel has counted, as far as it is known.
-    #[must_use]
-    pub fn told(&self) -> u64 {
-        self.kills + self.rekills + self.unidentified
-    }
-
-    /// Compares with the growth of `/proc/vmstat`'s `oom_kill` in the same time. Records that were lost may have been kills.
-    #[must_use]
-    pub fn verdict(&self, growth: u64) -> AuditResult {
-        let seen = self.told();
-        let lost = self.dropped + self.undecoded;
-        let missing = growth.saturating_sub(seen);
-        match missing {
-            0 if seen > growth => AuditResult::Excess(seen - growth),
-            0 => AuditResult::Complete,
-            missing if missing > lost => AuditResult::Unobserved(missing),
-            missing => AuditResult::Lost(missing),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_older_than_the_kernels_count_is_not_compared_with_it() {
+    fn kills_before_the_start_are_not_counted() {
         let rekill = |boot_time_ns| NonKill {
             boot_time_ns: Some(boot_time_ns),
             kind: NonKillKind::Rekill,
@@ -132,43 +131,43 @@ mod tests {
             comm: None,
             cgroup: None,
         };
-        let mut tally = Totals::new(100, 7);
+        let mut totals = Totals::new(100, 7);
         for boot_time_ns in [99, 100] {
-            tally.kill(Some(boot_time_ns));
-            tally.aside(&rekill(boot_time_ns));
+            totals.kill(Some(boot_time_ns));
+            totals.non_kill(&rekill(boot_time_ns));
         }
-        tally.kill(None);
-        assert_eq!(tally.verdict(7), AuditResult::Complete);
-        tally.kill(Some(101));
-        tally.aside(&rekill(102));
-        assert_eq!(tally.verdict(9), AuditResult::Complete);
-        assert_eq!(tally.verdict(10), AuditResult::Unobserved(1));
+        totals.kill(None);
+        assert_eq!(totals.compare(7), AuditResult::Complete);
+        totals.kill(Some(101));
+        totals.non_kill(&rekill(102));
+        assert_eq!(totals.compare(9), AuditResult::Complete);
+        assert_eq!(totals.compare(10), AuditResult::Unobserved(1));
     }
 
     #[test]
     fn kernel_counts_kills_and_rekills_and_nothing_else() {
-        let counts = Counts {
+        let counts = CaptureCounts {
             kills: 4,
             rekills: 1,
             marks: 12,
             sharers: 1,
-            ..Counts::default()
+            ..CaptureCounts::default()
         };
-        assert_eq!(counts.verdict(5), AuditResult::Complete);
-        assert_eq!(counts.verdict(6), AuditResult::Unobserved(1));
+        assert_eq!(counts.compare(5), AuditResult::Complete);
+        assert_eq!(counts.compare(6), AuditResult::Unobserved(1));
     }
 
     #[test]
     fn lost_records_account_for_as_many_kills() {
-        let counts = Counts {
+        let counts = CaptureCounts {
             kills: 4,
             dropped: 2,
             undecoded: 1,
-            ..Counts::default()
+            ..CaptureCounts::default()
         };
-        assert_eq!(counts.verdict(7), AuditResult::Lost(3));
-        assert_eq!(counts.verdict(8), AuditResult::Unobserved(4));
-        assert_eq!(counts.verdict(4), AuditResult::Complete);
-        assert_eq!(counts.verdict(3), AuditResult::Excess(1));
+        assert_eq!(counts.compare(7), AuditResult::Lost(3));
+        assert_eq!(counts.compare(8), AuditResult::Unobserved(4));
+        assert_eq!(counts.compare(4), AuditResult::Complete);
+        assert_eq!(counts.compare(3), AuditResult::Excess(1));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::{
     shared::{KernelArgs, PinArgs, RuntimeArgs},
@@ -24,7 +24,7 @@ pub struct AgentArgs {
     #[arg(long, env = "OOMWATCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Write each kill as a line of JSON to stdout
-    #[arg(long, env = "OOMWATCH_LOG_KILLS", value_parser = one_of(SWITCH), default_value = "on")]
+    #[arg(long, env = "OOMWATCH_LOG_KILLS", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
     pub log_kills: bool,
     /// Add the victim's arguments to those lines, where they can still be read; they may contain secrets
     #[arg(long)]
@@ -81,10 +81,10 @@ pub struct StoreArgs {
 #[command(next_help_heading = "Kubernetes Events")]
 pub struct EventArgs {
     /// Record system OOMs on the Node, as the kubelet does
-    #[arg(long, env = "OOMWATCH_NODE_EVENTS", value_parser = one_of(SWITCH), default_value = "on")]
+    #[arg(long, env = "OOMWATCH_NODE_EVENTS", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
     pub node_events: bool,
     /// Record OOM kills on the Pod that lost a process
-    #[arg(long, env = "OOMWATCH_POD_EVENTS", value_parser = one_of(SWITCH), default_value = "on")]
+    #[arg(long, env = "OOMWATCH_POD_EVENTS", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
     pub pod_events: bool,
     /// Record none on pods of this namespace; may be repeated
     #[arg(
@@ -135,7 +135,7 @@ pub struct EventArgs {
 #[command(next_help_heading = "Names")]
 pub struct NameArgs {
     /// Watch this node's pods at the API server
-    #[arg(long, env = "OOMWATCH_POD_WATCH", value_parser = one_of(SWITCH), default_value = "on")]
+    #[arg(long, env = "OOMWATCH_POD_WATCH", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
     pub pod_watch: bool,
     /// Which container runtimes are asked.
     #[command(flatten)]

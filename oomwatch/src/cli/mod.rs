@@ -132,4 +132,43 @@ mod tests {
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    /// clap checks only while it parses that a value has the type of its field.
+    #[test]
+    fn every_choice_of_every_flag_is_parsed() {
+        let command = Cli::command();
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            let operands = subcommand.get_positionals().next().map(|_| match name {
+                "completions" => "bash",
+                _ => "file",
+            });
+            let line = || ["oomwatch", name].into_iter().chain(operands);
+            Cli::try_parse_from(line()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for flag in subcommand.get_arguments() {
+                let Some(long) = flag.get_long() else {
+                    continue;
+                };
+                for value in flag.get_possible_values() {
+                    // A flag without a value has the possible values of a bool.
+                    if flag.get_action().takes_values() {
+                        let flag = format!("--{long}={}", value.get_name());
+                        Cli::try_parse_from(line().chain([&*flag]))
+                            .unwrap_or_else(|error| panic!("{name} {flag}: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn switches_take_on_and_off() {
+        for (value, expected) in [("on", true), ("off", false)] {
+            let cli = Cli::try_parse_from(["oomwatch", "agent", "--log-kills", value]);
+            let Command::Agent(args) = cli.expect("parse").command else {
+                panic!("another command");
+            };
+            assert_eq!(args.log_kills, expected);
+        }
+    }
 }

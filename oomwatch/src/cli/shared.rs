@@ -19,13 +19,16 @@ use crate::{
     },
 };
 
+/// A backend; absent for `auto`. An alias because clap takes a field of type `Option` for an optional flag.
+type BackendChoice = Option<Backend>;
+
 /// How kills are captured, and where the kernel's files are.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 pub struct KernelArgs {
     /// How kills are captured
     #[arg(long, value_parser = one_of(BACKENDS), default_value = "auto")]
-    pub backend: Option<Backend>,
+    pub backend: BackendChoice,
     /// The running kernel's types in BTF
     #[arg(long, value_name = "FILE", default_value = "/sys/kernel/btf/vmlinux")]
     pub btf: PathBuf,

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::{
     commands::exit::Exit,
     deliver::printer::{OutputConfig, Printer},
+    identify::directory::Directory,
     model::filter::Filter,
     store::read::{Item, Order, Query, ReadError, Reader},
 };
@@ -133,8 +134,14 @@ fn is_shown(item: &Item, printer: &Printer) -> bool {
 fn show(item: &Item, printer: &mut Printer) -> io::Result<()> {
     match item {
         Item::Kill(report, _) if !printer.shows(report) => Ok(()),
+        // Written before it was identified, by an agent that ended then.
+        Item::Kill(report, None) if report.limit_owner.is_none() => {
+            let mut report = report.clone();
+            Directory::default().decide(&mut report);
+            printer.kill(&report)
+        }
         Item::Kill(report, None) => printer.kill(report),
-        Item::Kill(report, Some(many)) => printer.many(report, many),
+        Item::Kill(report, Some(many)) => printer.coalesced(report, many),
         Item::Gap(report) => printer.gap(report),
         Item::Unreadable => Ok(()),
     }

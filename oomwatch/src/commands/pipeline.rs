@@ -1,7 +1,7 @@
 //! What `watch` and `agent` share: captured records, each audited and turned into a report, then named.
 //!
 //! A kill goes through in one direction: [`Observer`] captures it, [`Auditor`] counts it, [`Report::new`] adds its meaning, and
-//! [`Names`] its names. What is printed or delivered, and how much of it, is for the commands to decide.
+//! [`Resolver`] its names. What is printed or delivered, and how much of it, is for the commands to decide.
 
 use std::{convert::Infallible, ops::ControlFlow};
 
@@ -9,14 +9,14 @@ use tracing::debug;
 
 use crate::{
     audit::{
-        auditor::{Audited, Auditor, Filled},
-        totals::{AuditResult, Counts},
+        auditor::{Audited, Auditor, Backfilled},
+        totals::{AuditResult, CaptureCounts},
     },
     capture::observer::{
         CaptureItem, Observer,
         cursor::{Cursor, Progress, RingUsage},
     },
-    identify::names::Names,
+    identify::resolver::Resolver,
     model::{
         backend::Backend,
         gap::Gap,
@@ -33,7 +33,7 @@ pub(super) struct Pipeline {
     host: Host,
     observer: Observer,
     auditor: Auditor,
-    names: Names,
+    names: Resolver,
     /// Reads the victims' arguments; absent if they are not wanted.
     arguments: Option<cmdline::Reader>,
 }
@@ -73,7 +73,7 @@ impl Pipeline {
         host: Host,
         observer: Observer,
         auditor: Auditor,
-        names: Names,
+        names: Resolver,
         arguments: Option<cmdline::Reader>,
     ) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Pipeline {
     }
 
     /// Name resolution.
-    pub(super) fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &Resolver {
         &self.names
     }
 
@@ -127,7 +127,7 @@ impl Pipeline {
         Ok(self.accept(captured))
     }
 
-    /// Counts captured records and turns them into items. A kill that was found in the kernel log before is left out.
+    /// CaptureCounts captured records and turns them into items. A kill that was found in the kernel log before is left out.
     fn accept(&mut self, captured: Vec<CaptureItem>) -> Vec<Item> {
         let mut items = Vec::with_capacity(captured.len());
         for item in captured {
@@ -138,7 +138,7 @@ impl Pipeline {
                     }
                 }
                 CaptureItem::NonKill(event) => {
-                    self.auditor.aside(&event);
+                    self.auditor.non_kill(&event);
                     items.push(Item::NonKill(event));
                 }
                 CaptureItem::Gap(gap) => {
@@ -209,7 +209,7 @@ impl Pipeline {
 
     /// Compares at the end, when all records have been drained. A deficit may be looked for by [`Self::backfill`].
     pub(super) fn audit_at_end(&mut self) -> anyhow::Result<AuditResult> {
-        Ok(self.auditor.compare_at_end(self.observer.losses()?)?)
+        Ok(self.auditor.compare_final(self.observer.losses()?)?)
     }
 
     /// Looks for missing kills in the kernel log; what is not there either is a gap.
@@ -218,11 +218,11 @@ impl Pipeline {
         let log = self.auditor.read_log();
         // A kill that is in the log and was recorded is in the ring by now.
         let mut items = self.drain()?;
-        let Filled {
+        let Backfilled {
             kills,
             rekills,
             gap,
-        } = self.auditor.fill(before, log)?;
+        } = self.auditor.backfill(before, log)?;
         items.extend(kills.into_iter().map(|kill| self.report(kill.into_kill())));
         items.extend(rekills.into_iter().map(Item::NonKill));
         items.extend(gap.map(|gap| self.gap(gap)));
@@ -230,19 +230,19 @@ impl Pipeline {
     }
 
     /// What was counted so far.
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> CaptureCounts {
         self.auditor.counts()
     }
 
     /// Kills that were found in the kernel log only.
     pub(super) fn filled(&self) -> u64 {
-        self.auditor.filled()
+        self.auditor.backfilled_count()
     }
 
     /// How far the ring was read. The losses up to there are counted by the audit.
     pub(super) fn progress(&mut self) -> anyhow::Result<Option<Cursor>> {
         let Progress { cursor, losses } = self.observer.progress()?;
-        self.auditor.lost(losses);
+        self.auditor.set_losses(losses);
         Ok(cursor)
     }
 

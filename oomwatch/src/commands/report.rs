@@ -13,12 +13,13 @@ use tracing::{info, warn};
 
 use crate::{
     capture::kmsg::{
-        assemble::{Assembler, Counts, LogItem, Trust},
-        bounded_lines::Lines,
-        log_file::Saved,
+        assemble::{Assembler, LogCounts, LogItem, Trust},
+        bounded_lines::BoundedLines,
+        log_file::LogFileParser,
     },
     commands::exit::Exit,
     deliver::printer::{OutputConfig, Printer},
+    identify::directory::Directory,
     model::{
         filter::Filter,
         report::{Origin, Report},
@@ -72,8 +73,8 @@ pub fn run(config: ReportConfig) -> anyhow::Result<Exit> {
     let (mut input, latest) = open(&file).with_context(|| format!("open {}", file.display()))?;
     let reading = || format!("read {}", file.display());
     check_form(input.fill_buf().with_context(reading)?)?;
-    let mut lines = Lines::new(input);
-    let mut saved = Saved::new(utc_offset, latest);
+    let mut lines = BoundedLines::new(input);
+    let mut saved = LogFileParser::new(utc_offset, latest);
     let mut assembler = Assembler::new(trust);
 
     let mut written = shown.printer.header();
@@ -104,17 +105,20 @@ impl Shown {
         match found {
             None => return Ok(()),
             Some(LogItem::Kill(kill)) => {
-                let report = Report::new(
+                let mut report = Report::new(
                     kill.into_kill(),
                     Origin::SavedLog {
                         node: self.node.as_deref(),
                     },
                 );
+                Directory::default().decide(&mut report);
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;
                 }
             }
-            Some(LogItem::Rekill { aside, stamp }) => self.printer.aside(&aside, stamp.calendar)?,
+            Some(LogItem::Rekill { non_kill, stamp }) => {
+                self.printer.non_kill(&non_kill, stamp.calendar)?;
+            }
         }
         self.printer.flush()
     }
@@ -145,8 +149,8 @@ fn check_form(start: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Says what was found, and what was not told.
-fn tell(counts: Counts, cut_lines: u64) {
-    let Counts {
+fn tell(counts: LogCounts, cut_lines: u64) {
+    let LogCounts {
         kills,
         rekills,
         kills_without_header,

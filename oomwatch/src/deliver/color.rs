@@ -1,4 +1,4 @@
-//! Whether output to a terminal is coloured.
+//! Whether text output is colored.
 
 use std::{env, ffi::OsStr};
 
@@ -13,17 +13,17 @@ pub enum ColorChoice {
     Never,
 }
 
-/// Whether to colour.
+/// Whether lines have color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
-    /// No escape sequence at all.
+    /// No escape sequences.
     Never,
-    /// What matters stands out.
+    /// Important kills are highlighted.
     Always,
 }
 
 impl Color {
-    /// What was asked for; on a terminal by default. `NO_COLOR` counts unless it is empty (no-color.org).
+    /// Applies `--color`. By default a terminal gets color, unless `NO_COLOR` is set and not empty (no-color.org).
     #[must_use]
     pub fn new(choice: ColorChoice, is_terminal: bool) -> Self {
         choose(choice, is_terminal, env::var_os("NO_COLOR").as_deref())
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminal_is_coloured_unless_no_color_says_otherwise() {
+    fn terminal_is_colored_unless_no_color_is_set() {
         for (choice, is_terminal, no_color, expected) in [
             (ColorChoice::Auto, true, None, Color::Always),
             (ColorChoice::Auto, true, Some(""), Color::Always),

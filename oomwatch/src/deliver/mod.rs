@@ -1,10 +1,9 @@
-//! Where reports go: one file an output.
+//! Outputs: one folder or file each.
 
+pub mod color;
 pub mod events;
+pub mod http;
 pub mod json;
 pub mod metrics;
 pub mod printer;
 pub mod text;
-
-pub mod color;
-pub mod http;

@@ -1,18 +1,18 @@
-//! Reports to stdout, in the form that was asked for and as far as they pass the filters.
+//! Writes reports to stdout, as text or JSON, if they pass the filters.
 
 use std::io::{self, IsTerminal as _, StdoutLock, Write};
 
 use jiff::Timestamp;
 
-use super::json;
-use crate::deliver::text::{self, Detail};
-use crate::{
-    deliver::color::{Color, ColorChoice},
-    model::{
-        filter::Filter,
-        kill::NonKill,
-        report::{Coalesced, GapReport, Report},
-    },
+use super::{
+    color::{Color, ColorChoice},
+    json,
+    text::{self, Detail},
+};
+use crate::model::{
+    filter::Filter,
+    kill::NonKill,
+    report::{Coalesced, GapReport, Report},
 };
 
 /// How reports are printed.
@@ -22,7 +22,7 @@ pub struct OutputConfig {
     pub format: OutputFormat,
     /// When to color the lines.
     pub color: ColorChoice,
-    /// Whether the column titles are printed first.
+    /// Whether the header line is printed first.
     pub has_header: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct OutputConfig {
 pub enum OutputFormat {
     /// One line per kill.
     Text,
-    /// All columns, and events that are no kills.
+    /// All columns, and non-kill events.
     Wide,
     /// One JSON object per line.
     Json,
@@ -49,7 +49,7 @@ pub struct Printer<W = StdoutLock<'static>> {
 }
 
 impl Printer {
-    /// To stdout, which is locked.
+    /// A printer to stdout, which stays locked.
     #[must_use]
     pub fn stdout(config: OutputConfig, filter: Filter) -> Self {
         let stdout = io::stdout();
@@ -59,7 +59,7 @@ impl Printer {
 }
 
 impl<W: Write> Printer<W> {
-    /// To anything, which may be a terminal.
+    /// A printer to any writer.
     pub fn new(out: W, config: OutputConfig, filter: Filter, is_terminal: bool) -> Self {
         let OutputConfig {
             format,
@@ -76,7 +76,7 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// With the date in every line, since the kills are not of today alone.
+    /// Prints the date in every line, for kills that are not only of today.
     #[must_use]
     pub fn dated(self) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// The columns' titles, where there are columns.
+    /// Prints the header line, if the output has one.
     pub fn header(&mut self) -> io::Result<()> {
         if let Some(detail) = self.detail().filter(|_| self.has_header) {
             writeln!(self.out, "{}", text::header(detail))?;
@@ -93,39 +93,39 @@ impl<W: Write> Printer<W> {
         self.flush()
     }
 
-    /// Whether a kill is to be shown.
+    /// Whether a kill passes the filters.
     #[must_use]
     pub fn shows(&self, report: &Report) -> bool {
         self.filter.matches(report)
     }
 
-    /// A kill, whether it passes the filters or not.
+    /// Prints a kill, whether it passes the filters or not.
     pub fn kill(&mut self, report: &Report) -> io::Result<()> {
         let line = match self.detail() {
             Some(detail) => text::kill(report, detail, self.color),
-            None => json::to_json(report)?,
+            None => json::kill_to_json(report)?,
         };
         writeln!(self.out, "{line}")
     }
 
-    /// Many kills by the last one's report, whether it passes the filters or not.
-    pub fn many(&mut self, report: &Report, many: &Coalesced) -> io::Result<()> {
+    /// Prints several kills as one record, whether they pass the filters or not.
+    pub fn coalesced(&mut self, report: &Report, coalesced: &Coalesced) -> io::Result<()> {
         let line = match self.detail() {
-            Some(detail) => text::many(report, many, detail, self.color),
-            None => json::many_to_json(report, many)?,
+            Some(detail) => text::coalesced(report, coalesced, detail, self.color),
+            None => json::coalesced_to_json(report, coalesced)?,
         };
         writeln!(self.out, "{line}")
     }
 
-    /// What is not a kill, in the output that has it.
-    pub fn aside(&mut self, aside: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
+    /// Prints a non-kill event, in wide output only.
+    pub fn non_kill(&mut self, event: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
         if self.format == OutputFormat::Wide {
-            writeln!(self.out, "{}", text::aside(aside, time))?;
+            writeln!(self.out, "{}", text::non_kill(event, time))?;
         }
         Ok(())
     }
 
-    /// Kills that were only counted, whatever the filters: any of them may pass.
+    /// Prints a gap, whatever the filters: its kills may pass them.
     pub fn gap(&mut self, report: &GapReport) -> io::Result<()> {
         let line = match self.detail() {
             Some(detail) => text::gap(report, detail),
@@ -134,12 +134,12 @@ impl<W: Write> Printer<W> {
         writeln!(self.out, "{line}")
     }
 
-    /// Shows what was written.
+    /// Flushes the writer.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// How much a line says; absent for JSON.
+    /// The columns of text output; absent for JSON.
     fn detail(&self) -> Option<Detail> {
         match self.format {
             OutputFormat::Text if self.is_dated => Some(Detail::Dated),

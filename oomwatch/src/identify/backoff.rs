@@ -1,42 +1,35 @@
-//! How long to wait before something is tried again: longer each time, and never in step with others.
+//! Delays between retries: longer each time, and random, so that agents do not retry in step.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
+use crate::sys::random;
+
+/// The first bound.
 const FIRST: Duration = Duration::from_millis(500);
+/// The largest bound.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Full jitter: anything up to a bound that doubles.
+/// Full jitter: a random delay up to a bound that doubles with each retry.
 #[derive(Debug)]
 pub(super) struct Backoff {
     bound: Duration,
-    random: RandomState,
-    tries: u64,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self {
-            bound: FIRST,
-            random: RandomState::new(),
-            tries: 0,
-        }
+        Self { bound: FIRST }
     }
 
-    /// It worked.
+    /// Starts over after a success.
     pub(super) fn reset(&mut self) {
         self.bound = FIRST;
     }
 
-    /// It did not: how long to wait now.
+    /// The delay before the next retry.
     pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(LONGEST);
-        self.tries += 1;
-        let thousandths = u32::try_from(self.random.hash_one(self.tries) % 1000).unwrap_or(0);
-        bound * (thousandths + 1) / 1000
+        bound.mul_f64(1.0 - random::fraction())
     }
 }
 
@@ -45,12 +38,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_bounded_and_grow() {
+    fn delays_are_bounded_and_grow() {
         let mut backoff = Backoff::new();
         let mut bound = FIRST;
         for _ in 0..20 {
-            let wait = backoff.next();
-            assert!(wait > Duration::ZERO && wait <= bound, "{wait:?} {bound:?}");
+            let delay = backoff.next();
+            assert!(
+                delay > Duration::ZERO && delay <= bound,
+                "{delay:?} {bound:?}"
+            );
             bound = (bound * 2).min(LONGEST);
         }
         assert_eq!(backoff.bound, LONGEST);

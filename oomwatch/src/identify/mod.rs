@@ -1,15 +1,18 @@
-//! Who is that: names for the ids that a cgroup path tells. What is not found stays absent.
+//! Resolves pod and container names from the ids in a cgroup path, and decides whose limit was hit and whether the victim
+//! was its container's main process. What is not found stays absent.
 
 mod backoff;
 mod cri;
 pub mod directory;
 mod docker;
-pub mod facts;
-pub mod fuzzing;
+pub mod fuzz;
 mod kubernetes;
-pub mod names;
+pub mod objects;
 mod pending_queue;
 pub mod pod_logs;
+pub mod resolution;
+pub mod resolver;
+mod runtime_health;
 pub mod runtimes;
 mod shared;
 pub mod sockets;

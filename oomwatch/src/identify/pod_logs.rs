@@ -1,8 +1,8 @@
-//! Names of pods and containers from the names of their logs: needs neither API server nor runtime.
+//! Names of pods and containers from the file names of their logs; needs neither API server nor runtime.
 //!
-//! The kubelet makes a folder `NAMESPACE_POD_UID` below `/var/log/pods` before it starts a pod (`BuildPodLogsDirectory` in
+//! The kubelet creates a folder `NAMESPACE_POD_UID` below `/var/log/pods` before it starts a pod (`BuildPodLogsDirectory` in
 //! `pkg/kubelet/kuberuntime/helpers.go`), and a link `POD_NAMESPACE_CONTAINER-ID.log` below `/var/log/containers` when a
-//! container has started (`pkg/kubelet/kuberuntime/legacy.go`). A container that dies at once may have none yet.
+//! container has started (`pkg/kubelet/kuberuntime/legacy.go`). A container that ends at once may have no link yet.
 
 use std::{
     fs, io,
@@ -11,9 +11,9 @@ use std::{
 
 use tracing::debug;
 
-use crate::{identify::facts::PodName, model::report::Report};
+use crate::{identify::objects::PodName, model::report::Report};
 
-/// Looks names up below a folder of logs.
+/// The host's log folders.
 #[derive(Debug)]
 pub struct PodLogs {
     pods: PathBuf,
@@ -30,8 +30,8 @@ impl PodLogs {
         }
     }
 
-    /// Adds names that a report has not, as far as they are found.
-    pub fn name(&self, report: &mut Report) {
+    /// Adds the names that a report lacks, as far as they are found.
+    pub fn add_names(&self, report: &mut Report) {
         let Some(pod) = &mut report.pod else {
             return;
         };
@@ -48,25 +48,25 @@ impl PodLogs {
         }
     }
 
-    /// The names of a pod.
+    /// The names of the pod with this UID.
     #[must_use]
     pub fn pod(&self, uid: &str) -> Option<PodName> {
         find(&self.pods, |entry| pod_of(entry, uid))
     }
 }
 
-/// What `read` makes of the first entry that it takes.
-fn find<T>(folder: &Path, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+/// The first result of `parse` for an entry of `folder`.
+fn find<T>(folder: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let entries = fs::read_dir(folder)
         .inspect_err(|error| {
             if error.kind() != io::ErrorKind::NotFound {
-                debug!(%error, folder = %folder.display(), "look for names of pods");
+                debug!(%error, folder = %folder.display(), "failed to read a log folder");
             }
         })
         .ok()?;
     entries
         .flatten()
-        .find_map(|entry| read(entry.file_name().to_str()?))
+        .find_map(|entry| parse(entry.file_name().to_str()?))
 }
 
 /// Namespace and name in `NAMESPACE_POD_UID`; Kubernetes allows no `_` in either.
@@ -82,7 +82,7 @@ pub(super) fn pod_of(entry: &str, uid: &str) -> Option<PodName> {
     })
 }
 
-/// Container in `POD_NAMESPACE_CONTAINER-ID.log`.
+/// Container name in `POD_NAMESPACE_CONTAINER-ID.log`.
 pub(super) fn container_of(entry: &str, id: &str) -> Option<String> {
     let names = entry
         .strip_suffix(".log")?
@@ -101,7 +101,7 @@ mod tests {
     const ID: &str = "2f6e0c1b7d3a95e84b10c2d7f6a39e5081b4c7d2e6f3a0958c1b2d4e7f6a3098";
 
     #[test]
-    fn names_are_read_from_whole_entries_only() {
+    fn names_are_parsed_from_complete_entries() {
         assert_eq!(
             pod_of(&format!("shop_web-7d4b-x2_{UID}"), UID),
             Some(PodName {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn other_entries_give_nothing() {
+    fn other_entries_have_no_names() {
         for entry in [
             "",
             "_",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_folder_gives_no_names() {
+    fn absent_folder_has_no_names() {
         assert_eq!(find(Path::new("/nonexistent"), |_| Some(())), None);
     }
 }

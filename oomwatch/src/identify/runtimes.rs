@@ -1,4 +1,4 @@
-//! Questions to the container runtimes, one at a time, and their answers into the directory.
+//! Sends queries to the container runtimes, one at a time, and puts the replies into the directory.
 
 use std::{
     fs::File,
@@ -8,199 +8,205 @@ use std::{
     time::Instant,
 };
 
+use bstr::ByteSlice as _;
 use tracing::{debug, info, warn};
 
 use crate::{
     identify::{
-        cri::{self, Cri, CriError},
+        cri::{self, CriClient, CriError, CriObject},
         directory::{Directory, Reply},
-        docker,
-        facts::Instance,
-        shared::{Question, Shared},
+        docker::{self, DockerObject},
+        objects::RuntimeContainer,
+        resolution::Query,
+        shared::Shared,
         sockets::{self, SocketChoice},
     },
-    sys::error_chain::chain,
+    sys::error_chain::error_chain,
 };
 
-/// With so many questions at once all containers are asked for instead.
-const MANY: usize = 8;
-/// Of `/proc/PID/cgroup`: a line for each hierarchy, and a path is 4 KiB at most.
+/// From so many waiting queries on, all containers are listed instead.
+const LISTING_MIN: usize = 8;
+/// Most bytes read of `/proc/PID/cgroup`: it has a line for each hierarchy, with a path of at most 4 KiB.
 const CGROUP_BYTES_MAX: u64 = 64 << 10;
 
-/// Which runtimes to ask, and what they are asked for beforehand.
+/// Which runtimes to query, and when to list their containers.
 #[derive(Clone, Debug)]
-pub struct Runtimes {
-    /// The socket that speaks CRI.
+pub struct RuntimeConfig {
+    /// The CRI socket.
     pub cri: SocketChoice,
-    /// Docker's.
+    /// Docker's socket.
     pub docker: SocketChoice,
-    /// The host's `/proc`, where a first process is seen to be in its container.
+    /// The host's `/proc`, to check that a first process is in its container.
     pub proc_root: PathBuf,
-    /// When to ask for all containers.
+    /// When to list all containers.
     pub listing: Listing,
 }
 
-/// When all containers are asked for.
+/// When all containers are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// At once, and when a runtime is back: a container may be gone with its kill.
+    /// At the start: a container may be removed together with its kill.
     AtStart,
-    /// Never: nothing is asked, or connected to, before a kill in a container.
+    /// Never: no runtime is connected to before a kill in a container.
     Never,
 }
 
-/// Answers questions, for good.
-pub(super) async fn serve(runtimes: Runtimes, shared: Arc<Shared>) {
+/// Answers queries; never returns.
+pub(super) async fn serve(config: RuntimeConfig, shared: Arc<Shared>) {
     let mut worker = Worker {
-        runtimes,
+        config,
         shared,
         cri: None,
-        is_known_down: false,
+        is_down_logged: false,
     };
-    if worker.runtimes.listing == Listing::AtStart {
-        worker.list().await;
+    if worker.config.listing == Listing::AtStart {
+        // A failure is logged already; containers are queried one by one then.
+        let _ = worker.list().await;
     }
     loop {
-        let question = worker.shared.question().await;
-        worker.answer(question).await;
+        let query = worker.shared.next_query().await;
+        worker.handle(query).await;
     }
 }
 
+/// A listing that failed, and is logged.
+struct ListingFailed;
+
 struct Worker {
-    runtimes: Runtimes,
+    config: RuntimeConfig,
     shared: Arc<Shared>,
-    cri: Option<Cri>,
-    /// Whether it was said that CRI cannot be asked.
-    is_known_down: bool,
+    cri: Option<CriClient>,
+    /// Whether the log has a warning that CRI is down.
+    is_down_logged: bool,
 }
 
 impl Worker {
-    async fn answer(&mut self, question: Question) {
-        let at = Instant::now();
-        match question {
-            Question::Docker(id) => self.docker(&id, at).await,
-            Question::Container(id) => {
-                let others = self.shared.take_containers(MANY);
+    async fn handle(&mut self, query: Query) {
+        let queried_at = Instant::now();
+        match query {
+            Query::DockerContainer(id) => self.look_up_docker_container(&id, queried_at).await,
+            Query::CriContainer(id) => {
+                let others = self.shared.take_container_queries(LISTING_MIN);
                 if others.is_empty() {
-                    self.container(&id, at).await;
+                    let reply = self.look_up_container(&id).await;
+                    self.record_reply(&id, queried_at, reply);
                 } else {
-                    let reply = self.list().await;
+                    let listed = self.list().await;
                     self.shared.update(|directory| {
                         for id in others.iter().chain([&id]) {
-                            let reply = reply.unwrap_or(directory.reply_of(id));
-                            directory.cri_replied(id, at, reply);
+                            let reply = match listed {
+                                Ok(()) => directory.reply_from_listing(id),
+                                Err(ListingFailed) => Reply::Failed,
+                            };
+                            directory.record_cri_reply(id, queried_at, reply);
                         }
                     });
                 }
             }
-            Question::Pod(uid) => self.pod(&uid, at).await,
+            Query::CriPod(uid) => {
+                let reply = self.look_up_pod(&uid).await;
+                self.record_reply(&uid, queried_at, reply);
+            }
         }
     }
 
-    async fn container(&mut self, id: &str, at: Instant) {
-        let found = match self.cri().await {
-            Some(cri) => cri.find(id).await,
-            None => return self.replied(id, at, Reply::Failed),
+    async fn look_up_container(&mut self, id: &str) -> Reply {
+        let Some(cri) = self.connected_cri().await else {
+            return Reply::Failed;
         };
-        let reply = match found {
-            Ok(cri::Found::Container(instance, pid)) => {
-                let instance = self.with_init(id, *instance, pid);
+        match cri.find(id).await {
+            Ok(CriObject::Container(container, pid)) => {
+                let container = self.with_init_pid(id, *container, pid);
                 self.shared.update(|directory| {
-                    directory.insert_instance(id.to_owned(), instance, Instant::now());
+                    directory.insert_container(id.to_owned(), container, Instant::now());
                 });
                 Reply::Found
             }
-            Ok(cri::Found::Sandbox(sandbox)) => {
+            Ok(CriObject::Sandbox(sandbox)) => {
                 self.shared
                     .update(|directory| insert_sandboxes(directory, vec![sandbox]));
                 Reply::Found
             }
-            Ok(cri::Found::NotFound) => Reply::NotFound,
-            Err(error) => self.failed(&error),
-        };
-        self.replied(id, at, reply);
+            Ok(CriObject::NotFound) => Reply::NotFound,
+            Err(error) => self.handle_error(&error),
+        }
     }
 
-    async fn pod(&mut self, uid: &str, at: Instant) {
-        let found = match self.cri().await {
-            Some(cri) => cri.sandboxes_of(uid).await,
-            None => return self.replied(uid, at, Reply::Failed),
+    async fn look_up_pod(&mut self, uid: &str) -> Reply {
+        let Some(cri) = self.connected_cri().await else {
+            return Reply::Failed;
         };
-        let reply = match found {
+        match cri.sandboxes_of(uid).await {
             Ok(sandboxes) if sandboxes.is_empty() => Reply::NotFound,
             Ok(sandboxes) => {
                 self.shared
                     .update(|directory| insert_sandboxes(directory, sandboxes));
                 Reply::Found
             }
-            Err(error) => self.failed(&error),
-        };
-        self.replied(uid, at, reply);
+            Err(error) => self.handle_error(&error),
+        }
     }
 
-    async fn docker(&mut self, id: &str, at: Instant) {
-        let sockets = self
-            .runtimes
-            .docker
-            .candidates(&[sockets::DOCKER], Path::new("/"));
+    async fn look_up_docker_container(&mut self, id: &str, queried_at: Instant) {
+        let choice = &self.config.docker;
+        let sockets = choice.candidates(&[sockets::DOCKER], Path::new("/"));
         let found = match sockets.first() {
             Some(socket) => docker::find(socket, id).await,
             None => {
                 return self.shared.update(|directory| {
-                    directory.docker_failed(at);
-                    directory.docker_replied(id, at, Reply::Failed);
+                    directory.set_docker_down(queried_at);
+                    directory.record_docker_reply(id, queried_at, Reply::Failed);
                 });
             }
         };
         let now = Instant::now();
         let reply = match found {
-            Ok(docker::Found::Container(instance, pid)) => {
-                let instance = self.with_init(id, *instance, pid);
+            Ok(DockerObject::Container(container, pid)) => {
+                let container = self.with_init_pid(id, *container, pid);
                 self.shared
-                    .update(|directory| directory.insert_instance(id.to_owned(), instance, now));
+                    .update(|directory| directory.insert_container(id.to_owned(), container, now));
                 Reply::Found
             }
-            Ok(docker::Found::Sandbox(uid, name)) => {
+            Ok(DockerObject::Sandbox(uid, name)) => {
                 self.shared
                     .update(|directory| directory.insert_sandbox(id.to_owned(), uid, name, now));
                 Reply::Found
             }
-            Ok(docker::Found::NotFound) => Reply::NotFound,
+            Ok(DockerObject::NotFound) => Reply::NotFound,
             Err(error) => {
-                debug!(error = chain(&error), "ask Docker for a container");
-                self.shared.update(|directory| directory.docker_failed(now));
+                let error = error_chain(&error);
+                debug!(error, id, "failed to query Docker for a container");
+                self.shared
+                    .update(|directory| directory.set_docker_down(now));
                 Reply::Failed
             }
         };
         self.shared
-            .update(|directory| directory.docker_replied(id, at, reply));
+            .update(|directory| directory.record_docker_reply(id, queried_at, reply));
     }
 
-    /// All containers and sandboxes; what went wrong if they could not be had.
-    async fn list(&mut self) -> Option<Reply> {
-        let Some(cri) = self.cri().await else {
-            return Some(Reply::Failed);
-        };
+    /// Lists all containers and sandboxes into the directory.
+    async fn list(&mut self) -> Result<(), ListingFailed> {
+        let cri = self.connected_cri().await.ok_or(ListingFailed)?;
         let listed = async { Ok((cri.sandboxes().await?, cri.containers().await?)) };
-        match listed.await {
-            Ok((sandboxes, containers)) => {
-                let now = Instant::now();
-                self.shared.update(|directory| {
-                    directory.begin_runtime();
-                    insert_sandboxes(directory, sandboxes);
-                    for (id, instance) in containers {
-                        directory.insert_instance(id, instance, now);
-                    }
-                    directory.end_runtime(now);
-                });
-                None
+        let (sandboxes, containers) = listed.await.map_err(|error| {
+            self.handle_error(&error);
+            ListingFailed
+        })?;
+        let now = Instant::now();
+        self.shared.update(|directory| {
+            directory.begin_runtime_listing();
+            insert_sandboxes(directory, sandboxes);
+            for (id, container) in containers {
+                directory.insert_container(id, container, now);
             }
-            Err(error) => Some(self.failed(&error)),
-        }
+            directory.end_runtime_listing(now);
+        });
+        Ok(())
     }
 
-    /// The connection, made if there is none.
-    async fn cri(&mut self) -> Option<&mut Cri> {
+    /// The connection, made if there is none; absent if that fails.
+    async fn connected_cri(&mut self) -> Option<&mut CriClient> {
         if self.cri.is_none() {
             self.connect().await;
         }
@@ -208,55 +214,64 @@ impl Worker {
     }
 
     async fn connect(&mut self) {
-        let sockets = self.runtimes.cri.candidates(&sockets::CRI, Path::new("/"));
+        let sockets = self.config.cri.candidates(&sockets::CRI, Path::new("/"));
         let mut last = None;
         for socket in sockets {
-            match Cri::connect(&socket).await {
+            match CriClient::connect(&socket).await {
                 Ok((cri, runtime)) => {
-                    info!(socket = %socket.display(), "naming containers through CRI");
+                    info!(socket = %socket.display(), "connected to the container runtime's CRI socket");
                     self.cri = Some(cri);
-                    self.is_known_down = false;
+                    self.is_down_logged = false;
                     self.shared
-                        .update(|directory| directory.cri_answers(runtime));
+                        .update(|directory| directory.set_cri_up(runtime));
                     return;
                 }
                 Err(error) => last = Some((socket, error)),
             }
         }
         self.shared
-            .update(|directory| directory.cri_failed(Instant::now()));
+            .update(|directory| directory.set_cri_down(Instant::now()));
         if let Some((socket, error)) = last
-            && !self.is_known_down
+            && !self.is_down_logged
         {
-            self.is_known_down = true;
-            let error = chain(&error);
-            warn!(error, socket = %socket.display(), "name containers through CRI");
+            self.is_down_logged = true;
+            let error = error_chain(&error);
+            warn!(
+                error,
+                socket = %socket.display(),
+                "failed to connect to the CRI socket; containers are named by the other sources"
+            );
         }
     }
 
-    /// It did not tell. If nobody answered, it is connected to anew the next time.
-    fn failed(&mut self, error: &CriError) -> Reply {
-        debug!(error = chain(error), "ask the runtime");
-        if error.is_no_answer() {
+    /// Logs a failed call. If the runtime is unreachable, the next query connects again.
+    fn handle_error(&mut self, error: &CriError) -> Reply {
+        debug!(error = error_chain(error), "CRI call failed");
+        if error.is_unreachable() {
             self.cri = None;
             self.shared
-                .update(|directory| directory.cri_failed(Instant::now()));
+                .update(|directory| directory.set_cri_down(Instant::now()));
         }
         Reply::Failed
     }
 
-    fn replied(&self, of: &str, at: Instant, reply: Reply) {
+    fn record_reply(&self, key: &str, queried_at: Instant, reply: Reply) {
         self.shared
-            .update(|directory| directory.cri_replied(of, at, reply));
+            .update(|directory| directory.record_cri_reply(key, queried_at, reply));
     }
 
-    /// A runtime in a PID namespace of its own counts processes otherwise than the kernel's hooks: its number is only
-    /// taken if that process is seen in the container.
-    fn with_init(&self, id: &str, instance: Instance, pid: Option<u32>) -> Instance {
-        let init_pid = pid.filter(|pid| is_in(&self.runtimes.proc_root, *pid, id));
-        Instance {
+    /// Adds the first process if it is seen in the container: a runtime in a PID namespace of its own reports another number
+    /// than the kernel's hooks.
+    fn with_init_pid(
+        &self,
+        id: &str,
+        container: RuntimeContainer,
+        pid: Option<u32>,
+    ) -> RuntimeContainer {
+        let init_pid = pid.filter(|pid| is_in_container(&self.config.proc_root, *pid, id));
+        RuntimeContainer {
             init_pid,
-            ..instance
+            ..container
         }
     }
 }
@@ -268,11 +283,11 @@ fn insert_sandboxes(directory: &mut Directory, sandboxes: Vec<cri::Sandbox>) {
     }
 }
 
-/// Whether a process is in a cgroup that has the container's id in its path.
-fn is_in(proc_root: &Path, pid: u32, id: &str) -> bool {
+/// Whether a process is in a cgroup whose path contains the container's id.
+fn is_in_container(proc_root: &Path, pid: u32, id: &str) -> bool {
     let path = proc_root.join(pid.to_string()).join("cgroup");
     let mut cgroups = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(CGROUP_BYTES_MAX).read_to_end(&mut cgroups));
-    read.is_ok() && !id.is_empty() && cgroups.windows(id.len()).any(|part| part == id.as_bytes())
+    read.is_ok() && !id.is_empty() && cgroups.contains_str(id)
 }

@@ -1,105 +1,85 @@
-//! The directory, between those who tell and whoever asks.
+//! The directory and the queries to the runtimes, shared between the sources and the resolver.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeSet;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::identify::directory::Directory;
+use crate::identify::{directory::Directory, resolution::Query};
 
-/// How many questions can wait.
-const QUESTIONS_MAX: usize = 1024;
+/// Most queries that wait; a further one is dropped.
+const QUERIES_MAX: usize = 1024;
 
-/// The directory, and questions to the runtimes.
+/// The directory, and queries to the runtimes.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     directory: Mutex<Directory>,
     changed: Notify,
-    questions: Mutex<BTreeSet<Question>>,
-    asked: Notify,
-}
-
-/// What a runtime is to tell of: by id or UID.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Question {
-    /// CRI, of a container.
-    Container(String),
-    /// CRI, of a pod.
-    Pod(String),
-    /// Docker, of a container.
-    Docker(String),
+    queries: Mutex<BTreeSet<Query>>,
+    query_added: Notify,
 }
 
 impl Shared {
-    /// Tells the directory something.
-    pub(super) fn update<T>(&self, tell: impl FnOnce(&mut Directory) -> T) -> T {
-        let told = tell(&mut lock(&self.directory));
+    /// Changes the directory and wakes the resolver.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        let result = change(&mut self.directory.lock());
         self.changed.notify_one();
-        told
+        result
     }
 
-    /// Tells the directory what nobody waits for.
-    pub(super) fn keep<T>(&self, keep: impl FnOnce(&mut Directory) -> T) -> T {
-        keep(&mut lock(&self.directory))
+    /// Changes the directory in a way that resolves no kill: the resolver is not woken.
+    pub(super) fn update_silently<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        change(&mut self.directory.lock())
     }
 
-    /// Asks the directory.
-    pub(super) fn read<T>(&self, ask: impl FnOnce(&Directory) -> T) -> T {
-        ask(&lock(&self.directory))
+    /// Reads the directory.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Directory) -> T) -> T {
+        read(&self.directory.lock())
     }
 
-    /// Something is to be looked at.
+    /// Wakes the resolver.
     pub(super) fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// Waits until somebody has told something since this was awaited last. Cancel safe.
+    /// Waits for a wake-up since the last one that was awaited. Cancel safe.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Puts a question, once; it is dropped if there are too many.
-    pub(super) fn ask(&self, question: Question) {
-        let mut questions = lock(&self.questions);
-        if questions.len() < QUESTIONS_MAX {
-            questions.insert(question);
-            self.asked.notify_one();
+    /// Adds a query unless it waits already; drops it if too many wait.
+    pub(super) fn add_query(&self, query: Query) {
+        let mut queries = self.queries.lock();
+        if queries.len() < QUERIES_MAX {
+            queries.insert(query);
+            self.query_added.notify_one();
         }
     }
 
-    /// All containers that CRI is to be asked for, if they are so many.
-    pub(super) fn take_containers(&self, many: usize) -> Vec<String> {
-        let mut questions = lock(&self.questions);
-        let is_containers = |question: &Question| matches!(question, Question::Container(_));
-        if questions.iter().filter(|one| is_containers(one)).count() < many {
+    /// Takes the ids of all waiting [`Query::CriContainer`] if there are at least `min` of them, else none.
+    pub(super) fn take_container_queries(&self, min: usize) -> Vec<String> {
+        let mut queries = self.queries.lock();
+        let is_container = |query: &&Query| matches!(query, Query::CriContainer(_));
+        if queries.iter().filter(is_container).count() < min {
             return Vec::new();
         }
-        let taken: Vec<String> = questions
-            .iter()
-            .filter_map(|question| match question {
-                Question::Container(id) => Some(id.clone()),
-                Question::Pod(_) | Question::Docker(_) => None,
+        let containers = queries.extract_if(.., |query| is_container(&query));
+        containers
+            .filter_map(|query| match query {
+                Query::CriContainer(id) => Some(id),
+                Query::CriPod(_) | Query::DockerContainer(_) => None,
             })
-            .collect();
-        questions.retain(|question| !is_containers(question));
-        taken
+            .collect()
     }
 
-    /// The next question.
-    pub(super) async fn question(&self) -> Question {
+    /// Takes the next query, when there is one. Cancel safe.
+    pub(super) async fn next_query(&self) -> Query {
         loop {
-            let next = lock(&self.questions).pop_first();
-            if let Some(question) = next {
-                return question;
+            let next = self.queries.lock().pop_first();
+            if let Some(query) = next {
+                return query;
             }
-            self.asked.notified().await;
+            self.query_added.notified().await;
         }
     }
-}
-
-/// What is behind it is whole after every step: a panic elsewhere spoils nothing.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Where container runtimes listen.
+//! The sockets of container runtimes.
 
 use std::{
     convert::Infallible,
@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-/// Each runtime that speaks CRI, with its socket's usual place below the root.
+/// Each runtime that speaks CRI, with the usual path of its socket relative to `/`.
 pub const CRI: [(&str, &str); 6] = [
     ("containerd", "run/containerd/containerd.sock"),
     ("k3s", "run/k3s/containerd/containerd.sock"),
@@ -16,16 +16,16 @@ pub const CRI: [(&str, &str); 6] = [
     ("cri-dockerd", "run/cri-dockerd.sock"),
 ];
 
-/// Docker's own, which is not CRI.
+/// Docker's own socket, which does not speak CRI.
 pub const DOCKER: (&str, &str) = ("Docker", "run/docker.sock");
 
 /// Which socket to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SocketChoice {
-    /// What is found in the usual places.
+    /// The sockets that exist at the usual paths.
     #[default]
     Auto,
-    /// None.
+    /// No socket.
     Off,
     /// This one.
     Path(PathBuf),
@@ -44,7 +44,7 @@ impl FromStr for SocketChoice {
 }
 
 impl SocketChoice {
-    /// The sockets to try, of those in the usual places or the one that was chosen. `root` is `/`, but in tests.
+    /// The sockets to try: the chosen one, or those of `usual` that exist below `root`, which is `/` except in tests.
     #[must_use]
     pub(super) fn candidates(&self, usual: &[(&str, &str)], root: &Path) -> Vec<PathBuf> {
         match self {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_read_as_people_write_them() {
+    fn choices_are_parsed() {
         for (text, expected) in [
             ("auto", SocketChoice::Auto),
             ("off", SocketChoice::Off),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_places_are_tried_if_there_is_something() {
+    fn usual_sockets_are_tried_if_they_exist() {
         let root = tempfile::tempdir().expect("make a folder");
         let crio = root.path().join("run/crio/crio.sock");
         fs::create_dir_all(crio.parent().expect("below the root")).expect("make a folder");

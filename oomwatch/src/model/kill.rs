@@ -160,15 +160,16 @@ pub struct Allocation {
     pub total_pages: Option<u64>,
 }
 
-/// Whether the victim was the process that its container lives and dies with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether the victim was its container's main process, with which the container ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MainProcess {
     /// It was.
     Yes,
     /// It was another one.
     No,
-    /// Its PID namespace does not tell.
+    /// Not known.
+    #[default]
     Unknown,
 }
 
@@ -210,8 +211,10 @@ pub struct Victim {
     pub cgroup: Option<Cgroup>,
     /// Its own cgroup on cgroup v2, where that lies below its memory cgroup.
     pub leaf_cgroup: Option<Cgroup>,
-    /// Whether its container lives and dies with it.
-    pub main_process: MainProcess,
+    /// Whether it was PID 1 of the outermost PID namespace that its cgroup has to itself; absent if that namespace is shared
+    /// or unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_namespace_init: Option<bool>,
 }
 
 impl Victim {

@@ -10,8 +10,8 @@ use crate::{
     model::{
         cgroup::{CgroupOwner, Qos, Runtime},
         gap::Gap,
-        kill::{Cgroup, Kill, Limit},
-        limit_owner::{self, LimitOwner, LimitSource},
+        kill::{Cgroup, Kill, Limit, MainProcess},
+        limit_owner::{LimitOwner, LimitSource},
         serde_bytes,
     },
     sys::clock::ClockSample,
@@ -49,10 +49,13 @@ pub struct Report {
     pub time: Option<Timestamp>,
     /// When the victim was started.
     pub start_time: Option<Timestamp>,
-    /// Whose limit was hit.
+    /// Whose limit was hit; decided, as the two fields below, by `identify`.
     pub limit_owner: Option<LimitOwner>,
     /// Where a pod's limit comes from, where its specification is known.
     pub limit_source: Option<LimitSource>,
+    /// Whether the victim was its container's main process.
+    #[serde(default)]
+    pub main_process: MainProcess,
     /// The victim's container.
     pub container: Option<Container>,
     /// The victim's pod.
@@ -170,7 +173,7 @@ pub enum Origin<'a> {
 }
 
 impl Report {
-    /// Adds to a kill what its cgroup path and its origin say: ids, calendar time, container, pod, unit, and whose limit it was.
+    /// Adds to a kill what its cgroup path and its origin say: ids, calendar time, container, pod and unit.
     #[must_use]
     pub fn new(kill: Kill, origin: Origin<'_>) -> Self {
         let victim = &kill.victim;
@@ -221,8 +224,9 @@ impl Report {
             incident,
             time,
             start_time,
-            limit_owner: limit_owner::limit_owner(&kill),
+            limit_owner: None,
             limit_source: None,
+            main_process: MainProcess::Unknown,
             container: owner.container.map(|container| Container {
                 runtime: container.runtime,
                 id: container.id,

@@ -1,7 +1,7 @@
-//! The victim's arguments, while they can still be read: only where they were asked for, since they may hold secrets.
+//! Reads the victim's arguments while it still exists. Only done with `--cmdline`: arguments may contain secrets.
 //!
-//! Reading them takes a lock of the dying process, which may be held for long. So it is done in a thread that is left
-//! behind if it does not answer at once.
+//! The read takes a lock of the dying process, which may be held for long. So a thread does it, and the caller abandons
+//! that thread after a short timeout.
 
 use std::{
     fs::{self, File},
@@ -16,56 +16,58 @@ use std::{
     time::Duration,
 };
 
-/// What a kill may wait for its victim's arguments.
-const PATIENCE: Duration = Duration::from_millis(5);
+use bstr::ByteSlice as _;
 
-/// Threads that may be stuck at once; past that nothing is asked.
-const MAX_STUCK: usize = 8;
+/// How long a kill waits for its victim's arguments.
+const TIMEOUT: Duration = Duration::from_millis(5);
 
-/// Longest command line that is taken.
+/// Most threads that run at once; with that many nothing is read.
+const MAX_THREADS: usize = 8;
+
+/// Longest command line that is read.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// `USER_HZ`: the unit of times in `/proc/PID/stat`, 100 on all architectures that run BPF.
+/// One tick of `USER_HZ`, the unit of times in `/proc/PID/stat`: 100 Hz on all architectures that run BPF.
 pub(crate) const TICK_NS: u64 = 10_000_000;
 
-/// Reads arguments of victims.
+/// Reads the arguments of victims.
 #[derive(Debug)]
 pub struct Reader {
     proc_root: Arc<Path>,
-    stuck: Arc<AtomicUsize>,
+    threads: Arc<AtomicUsize>,
 }
 
 impl Reader {
-    /// A reader below the host's `/proc`.
+    /// `proc_root` is the host's `/proc`.
     #[must_use]
     pub fn new(proc_root: &Path) -> Self {
         Self {
             proc_root: proc_root.into(),
-            stuck: Arc::default(),
+            threads: Arc::default(),
         }
     }
 
-    /// The arguments; absent if the process is gone, is another one by now, or does not answer at once.
+    /// The arguments; absent if the process is gone, if its id is another process's by now, and after the timeout.
     #[must_use]
     pub fn read(&self, pid: u32, start_ns: u64) -> Option<Vec<Vec<u8>>> {
-        if self.stuck.fetch_add(1, Ordering::Relaxed) >= MAX_STUCK {
-            self.stuck.fetch_sub(1, Ordering::Relaxed);
+        if self.threads.fetch_add(1, Ordering::Relaxed) >= MAX_THREADS {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let (proc_root, stuck) = (self.proc_root.clone(), self.stuck.clone());
+        let (proc_root, threads) = (self.proc_root.clone(), self.threads.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
         let spawned = thread::Builder::new()
             .name("cmdline".into())
             .spawn(move || {
-                let found = read(&proc_root.join(pid.to_string()), start_ns);
-                stuck.fetch_sub(1, Ordering::Relaxed);
-                // Nobody listens any more if it took too long.
-                let _ = sender.send(found);
+                let arguments = read(&proc_root.join(pid.to_string()), start_ns);
+                threads.fetch_sub(1, Ordering::Relaxed);
+                // The receiver is gone after the timeout.
+                let _ = sender.send(arguments);
             });
         if spawned.is_err() {
-            self.stuck.fetch_sub(1, Ordering::Relaxed);
+            self.threads.fetch_sub(1, Ordering::Relaxed);
         }
-        receiver.recv_timeout(PATIENCE).ok().flatten()
+        receiver.recv_timeout(TIMEOUT).ok().flatten()
     }
 }
 
@@ -81,9 +83,9 @@ fn read(process: &Path, start_ns: u64) -> Option<Vec<Vec<u8>>> {
     Some(bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
 }
 
-/// Field 22 of `/proc/PID/stat`; the name in field 2 may hold spaces and parentheses.
+/// Field 22 of `/proc/PID/stat`, in ticks since boot. The name in field 2 may contain spaces and parentheses.
 pub(crate) fn start_ticks(stat: &[u8]) -> Option<u64> {
-    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let name_end = stat.rfind_byte(b')')?;
     let field = stat
         .get(name_end + 2..)?
         .split(|&byte| byte == b' ')
@@ -105,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn arguments_may_be_empty_or_hold_any_byte() {
+    fn arguments_may_be_empty_or_contain_any_byte() {
         let process = process(STAT, b"tail\0\0/dev/\xff\0");
         let expected = vec![b"tail".to_vec(), b"".to_vec(), b"/dev/\xff".to_vec()];
         assert_eq!(read(process.path(), 1_239_999_999), Some(expected));
     }
 
     #[test]
-    fn process_with_the_same_id_but_another_start_is_another() {
+    fn process_with_another_start_time_is_not_the_victim() {
         assert_eq!(read(process(STAT, b"tail\0").path(), 1_220_000_000), None);
     }
 

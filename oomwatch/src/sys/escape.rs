@@ -1,8 +1,8 @@
-//! Bytes that a process could choose, made safe for a terminal or a log. Lossless: `\` itself is escaped.
+//! Escapes untrusted bytes for a terminal or a log. Lossless: `\` itself is escaped.
 
 use std::fmt::Write as _;
 
-/// Text that prints as one line and moves no cursor: what is not printable, or not UTF-8, becomes `\xNN`; `\` becomes `\\`.
+/// Escapes bytes into one printable line: bytes that are not UTF-8 or not printable become `\xNN`, and `\` becomes `\\`.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -21,7 +21,8 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether a character shows as itself and nothing else: no control, no format character such as a change of direction.
+/// Whether a character is visible and affects no other: neither a control nor a format character, such as a change of
+/// text direction.
 #[must_use]
 pub fn is_printable(character: char) -> bool {
     matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1
@@ -34,9 +35,9 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// JSON text with every character that is not printable as `\uNNNN`, so that it is safe on a terminal too.
+/// Escapes each character of a JSON text that is not printable as `\uNNNN`, which makes it safe for a terminal.
 ///
-/// Outside of strings JSON is printable ASCII, so that this can work on the whole text.
+/// JSON outside strings is printable ASCII, so the whole text can be escaped at once.
 #[must_use]
 pub fn escape_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn printable_text_stays_and_the_rest_is_escaped() {
+    fn printable_text_is_unchanged_and_the_rest_is_escaped() {
         for (bytes, expected) in [
             (&b"tail"[..], "tail"),
             (b"a b)(\"',%s,pid=1", "a b)(\"',%s,pid=1"),
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn json_with_control_characters_reads_back() {
+    fn escaped_json_parses_to_the_same_text() {
         let hostile = "\u{7f}\u{9b}\u{202e}\u{1f600}\u{e0001}\"\\\n";
         let json = escape_json(&serde_json::to_string(hostile).expect("serialize"));
         assert!(json.chars().all(is_printable), "{json}");

@@ -4,4 +4,5 @@ pub mod error_chain;
 pub mod escape;
 pub mod privileges;
 pub mod proc;
+pub(crate) mod random;
 pub mod syslog;

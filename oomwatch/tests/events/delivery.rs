@@ -9,7 +9,7 @@ use std::{
 use kube::Client;
 use oomwatch::{
     deliver::events::{
-        Cause, Delivery, DeliveryStat, Events, NodeUid, Outcome, Policy, Reporter, Undelivered,
+        Cause, DeliveryStat, EventSender, Events, NodeUid, Outcome, Policy, Reporter, Undelivered,
     },
     model::{
         persist::{Change, Entry, clock::PersistentClock},
@@ -29,7 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// What is recorded as from one agent.
 pub(crate) struct Agent {
     pub(crate) events: Events,
-    delivery: Delivery,
+    delivery: EventSender,
     seen: Arc<CaptureItem>,
 }
 
@@ -74,7 +74,7 @@ impl Agent {
             told.notices.lock().expect("no panic").push(*notice);
             told.more.notify_one();
         });
-        let delivery = events.delivery(client, request_timeout);
+        let delivery = events.sender(client, request_timeout);
         Self {
             events,
             delivery,
@@ -83,7 +83,7 @@ impl Agent {
     }
 
     pub(crate) fn take(&self, report: &Report) {
-        self.events.take(report);
+        self.events.record(report);
     }
 
     /// Delivers until this many incidents have had this outcome.

@@ -1,9 +1,10 @@
 //! Kills as the agent would hand them over, each of its own.
 
 use oomwatch::{
+    identify::directory::Directory,
     model::{
         backend::Backend,
-        kill::{Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source, Victim},
+        kill::{Attribution, Cgroup, Constraint, Kill, Limit, Scope, Source, Victim},
         limit_owner::LimitOwner,
         report::{Container, ContainerKind, Host, Origin, Report},
     },
@@ -65,13 +66,15 @@ pub(crate) fn of_system(pid: u32) -> Report {
 }
 
 fn report(kill: Kill) -> Report {
-    Report::new(
+    let mut report = Report::new(
         kill,
         Origin::Boot {
             host: &host(),
             now: clock::sample(),
         },
-    )
+    );
+    Directory::default().decide(&mut report);
+    report
 }
 
 /// Where and on which boot they are.
@@ -116,7 +119,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
             start_boot_time_ns: Some(now_ns - 1),
             cgroup,
             leaf_cgroup: None,
-            main_process: MainProcess::Yes,
+            is_namespace_init: Some(true),
         },
         trigger: None,
         missing: Vec::new(),

@@ -12,7 +12,7 @@ use crate::report::Report;
 const OF_THE_WATCHER: [&str; 5] = ["backend", "source", "attribution", "missing", "incident"];
 
 /// What is reported of kills that were only counted too.
-const OF_A_GAP: [&str; 4] = ["schema", "id", "time", "node"];
+const OF_A_GAP: [&str; 5] = ["schema", "kind", "id", "time", "node"];
 
 /// How far two backends' times of one kill may be apart.
 const CLOCKS_NS: i128 = 1_000_000_000;

@@ -14,6 +14,7 @@ const OBJECTS: &[(&str, Members)] = &[
         (
             &[
                 "schema",
+                "kind",
                 "id",
                 "incident",
                 "time",
@@ -99,6 +100,7 @@ const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
         "",
         &[
             "schema",
+            "kind",
             "id",
             "incident",
             "time",
@@ -140,10 +142,11 @@ impl Line {
         let value: Value =
             serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(value["schema"], "oomwatch/v1", "{text}");
-        if value["source"] == "audit" {
+        if value["kind"] == "gap" {
             let unidentified = value["unidentified"].as_u64();
             return Self::Gap(unidentified.unwrap_or_else(|| panic!("no number: {text}")));
         }
+        assert_eq!(value["kind"], "kill", "{text}");
         let report = Report(value);
         report.check_members();
         report.check_identity();

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use oomwatch::{
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     model::{
         backend::Backend,
-        kill::{Attribution, Cgroup, Kill, MainProcess, Scope, Source, Victim},
+        kill::{Attribution, Cgroup, Kill, Scope, Source, Victim},
         report::{Host, Origin, Report},
     },
     sys::clock,
@@ -19,10 +19,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::api_server::PATIENCE;
 
-/// Names from the API alone. Containers that nobody has are waited for no longer than others.
-pub(crate) fn names() -> Names {
-    let names = Names::new(Sources {
-        runtimes: Runtimes {
+/// Resolver from the API alone. Containers that nobody has are waited for no longer than others.
+pub(crate) fn names() -> Resolver {
+    let names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: SocketChoice::Off,
             docker: SocketChoice::Off,
             proc_root: "/proc".into(),
@@ -35,7 +35,7 @@ pub(crate) fn names() -> Names {
 }
 
 /// What becomes of a kill in a container.
-pub(crate) async fn named(names: &Names, uid: &str, container: &str) -> Report {
+pub(crate) async fn named(names: &Resolver, uid: &str, container: &str) -> Report {
     names.push(report(uid, container));
     timeout(PATIENCE, names.ready()).await.expect("it leaves");
     names.pop().expect("the kill")
@@ -43,7 +43,7 @@ pub(crate) async fn named(names: &Names, uid: &str, container: &str) -> Report {
 
 /// Kills until one is as it should be: the watch is told after a while.
 pub(crate) async fn named_so(
-    names: &Names,
+    names: &Resolver,
     uid: &str,
     container: &str,
     is_so: impl Fn(&Report) -> bool,
@@ -61,7 +61,7 @@ pub(crate) async fn named_so(
 }
 
 /// Waits until the watch is up, or down.
-pub(crate) async fn until_watch_is(names: &Names, up: bool) {
+pub(crate) async fn until_watch_is(names: &Resolver, up: bool) {
     let polled = async {
         while names.is_watch_up() != Some(up) {
             sleep(PATIENCE / 1000).await;
@@ -123,7 +123,7 @@ fn report(uid: &str, container: &str) -> Report {
                 id: None,
             }),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: None,
         missing: vec![],

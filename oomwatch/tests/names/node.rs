@@ -1,4 +1,4 @@
-//! Names on a real node: its kubelet and containerd run the pods, the kernel kills in them.
+//! Resolver on a real node: its kubelet and containerd run the pods, the kernel kills in them.
 
 use std::{
     env, fs,
@@ -15,8 +15,8 @@ use oomwatch::{
     },
     cli::{Cli, Command as Typed},
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     model::{
@@ -90,7 +90,7 @@ impl Node {
                     node: self.name.clone(),
                     boot_id: proc::boot_id(&kernel.proc_root).expect("a boot id"),
                 };
-                let mut names = Names::new(self.sources(&kernel));
+                let mut names = Resolver::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);
                 until_watch_is(&names, true).await;
                 let mut observer = Observer::open(&kernel).expect("see kills");
@@ -123,9 +123,9 @@ impl Node {
         })
     }
 
-    fn sources(&self, kernel: &CaptureConfig) -> Sources {
-        Sources {
-            runtimes: Runtimes {
+    fn sources(&self, kernel: &CaptureConfig) -> NameSources {
+        NameSources {
+            runtimes: RuntimeConfig {
                 cri: self.socket.parse().expect("a socket"),
                 docker: SocketChoice::Off,
                 proc_root: kernel.proc_root.clone(),
@@ -160,7 +160,7 @@ fn summary(report: &Report) -> String {
         all_names(report),
         report.container.as_ref().map(|container| container.kind),
         report.limit_owner,
-        report.kill.victim.main_process,
+        report.main_process,
         report.sandbox,
         report
             .kill
@@ -218,7 +218,7 @@ fn every_kill(node: &Node) {
         assert_eq!(container.kind, Some(ContainerKind::Main));
         assert_eq!(container.image.as_deref(), Some("localhost/busybox:1"));
         assert_eq!(report.limit_owner, Some(LimitOwner::Container));
-        assert_eq!(report.kill.victim.main_process, MainProcess::Yes);
+        assert_eq!(report.main_process, MainProcess::Yes);
     }
     for (pod, container, kind, main_process) in [
         (
@@ -248,7 +248,7 @@ fn every_kill(node: &Node) {
         );
         let found = report.container.as_ref().expect("the container");
         assert_eq!(found.kind, Some(kind), "{pod}");
-        assert_eq!(report.kill.victim.main_process, main_process, "{pod}");
+        assert_eq!(report.main_process, main_process, "{pod}");
         assert!(!report.sandbox, "{pod}");
     }
     // A pod's limit that ran out is its only container's.

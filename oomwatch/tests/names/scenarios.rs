@@ -1,4 +1,4 @@
-//! Names from the API alone.
+//! Resolver from the API alone.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{

@@ -1,49 +1,49 @@
-//! What is missing, from the kernel log: which of its kills nobody has told. Pure.
+//! Finds the kills of the kernel log that were not captured. Pure.
 //!
-//! Every kill that was told takes one line of the log for its own: of its process, as near to its time as can be and no
-//! further away than the log's times may be off ([`Past::doubt_ns`]), a kill rather a kill's line and a re-kill rather a
-//! re-kill's. How far apart the two times of such pairs are tells how the log's clock stands, and so when the others were.
+//! Every known kill is matched with one line of the log: same process, a kill preferably with a kill's line and a re-kill
+//! with a re-kill's, nearest in time, and no further away than [`SnapshotClock::uncertainty_ns`]. The time difference of
+//! the matches measures the offset of the log's clock, which dates the other lines.
 //!
-//! Of the lines that are left, and not from before all was known, the newest are what is missing; never more than that. A
-//! line without a time is of no use: any kill may be its own.
+//! Of the unmatched lines after the last complete audit, the newest are the missing kills, never more than are missing.
+//! Lines without a time are ignored: any known kill may be theirs.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::recent::{Known, Recent, Told};
+use super::recent_kills::{KnownAs, KnownKill, RecentKills};
 use crate::{
     capture::kmsg::{
         assemble::{LogItem, LogKill},
-        snapshot::Whole,
-        snapshot_clock::Past,
+        snapshot::LogSnapshot,
+        snapshot_clock::SnapshotClock,
     },
     model::kill::NonKill,
 };
 
-/// What is to be found.
+/// What to look for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// So many kills and re-kills.
+pub struct BackfillRequest {
+    /// Missing kills and re-kills.
     pub missing: u64,
-    /// None of them is from before this: nanoseconds since boot.
+    /// Nanoseconds since boot: none of them is earlier.
     pub since_boot_time_ns: u64,
-    /// How the log's clock stands ([`Past::offset_ns`]), if that is known.
+    /// Measured offset of the log's clock ([`SnapshotClock::offset_ns`]), if known.
     pub offset_ns: Option<i64>,
 }
 
 /// What was found, in the order of the log.
 #[derive(Debug, Default)]
 pub struct Backfill {
-    /// Kills that nobody had told.
+    /// Kills.
     pub kills: Vec<Box<LogKill>>,
-    /// Re-kills likewise.
+    /// Re-kills.
     pub rekills: Vec<NonKill>,
-    /// How the log's clock stands, if that is known now.
+    /// Offset of the log's clock, if known now.
     pub offset_ns: Option<i64>,
 }
 
 /// A kill or re-kill of the log.
-struct Line {
-    found: LogItem,
+struct LogLine {
+    item: LogItem,
     pid: u32,
     tid: u32,
     stamp_ns: u64,
@@ -51,86 +51,89 @@ struct Line {
     is_known: bool,
 }
 
-/// Finds what is missing.
+/// Finds missing kills.
 #[must_use]
-pub fn fill(log: Whole, recent: &Recent, wanted: Wanted) -> Backfill {
-    let Whole { found, past } = log;
-    let doubt = past.doubt_ns();
-    let likely = past.offset_ns(wanted.offset_ns);
-    let mut lines = read(found, &past, likely);
-    let correction = take_known(&mut lines, recent, doubt);
-    let learned = correction.map(|correction| likely.saturating_add(correction));
-    let offset_ns = learned.or(wanted.offset_ns);
-    let offset = past.offset_ns(offset_ns);
-    // Of an older line nobody knows any more whether it is told.
-    let known = match recent.whole_since() {
+pub fn backfill(log: LogSnapshot, recent: &RecentKills, request: BackfillRequest) -> Backfill {
+    let LogSnapshot { items, clock } = log;
+    let uncertainty = clock.uncertainty_ns();
+    let assumed = clock.offset_ns(request.offset_ns);
+    let mut lines = dated_lines(items, &clock, assumed);
+    let correction = match_known(&mut lines, recent, uncertainty);
+    let measured = correction.map(|correction| assumed.saturating_add(correction));
+    let offset_ns = measured.or(request.offset_ns);
+    let offset = clock.offset_ns(offset_ns);
+    // Known kills before this time may have been dropped to make room.
+    let known_since = match recent.complete_since() {
         0 => 0,
-        since => since.saturating_add(doubt),
+        since => since.saturating_add(uncertainty),
     };
-    let earliest = known.max(wanted.since_boot_time_ns.saturating_sub(doubt));
-    let missing = usize::try_from(wanted.missing).unwrap_or(usize::MAX);
-    let new: Vec<Line> = lines
+    let earliest = known_since.max(request.since_boot_time_ns.saturating_sub(uncertainty));
+    let missing = usize::try_from(request.missing).unwrap_or(usize::MAX);
+    let unknown: Vec<LogLine> = lines
         .into_iter()
-        .filter(|line| !line.is_known && past.boot_time_ns(line.stamp_ns, offset) >= earliest)
+        .filter(|line| !line.is_known && clock.boot_time_ns(line.stamp_ns, offset) >= earliest)
         .collect();
-    let mut filling = Backfill {
+    let mut backfill = Backfill {
         offset_ns,
         ..Backfill::default()
     };
-    let older = new.len().saturating_sub(missing);
-    for Line { found, .. } in new.into_iter().skip(older) {
-        match found {
-            LogItem::Kill(mut found) => {
-                date(&mut found, &past, offset);
-                filling.kills.push(found);
+    let older = unknown.len().saturating_sub(missing);
+    for LogLine { item, .. } in unknown.into_iter().skip(older) {
+        match item {
+            LogItem::Kill(mut kill) => {
+                date(&mut kill, &clock, offset);
+                backfill.kills.push(kill);
             }
-            LogItem::Rekill { mut aside, stamp } => {
+            LogItem::Rekill {
+                mut non_kill,
+                stamp,
+            } => {
                 let stamp = stamp.boot_time_ns;
-                aside.boot_time_ns = stamp.map(|stamp| past.boot_time_ns(stamp, offset));
-                filling.rekills.push(aside);
+                non_kill.boot_time_ns = stamp.map(|stamp| clock.boot_time_ns(stamp, offset));
+                backfill.rekills.push(non_kill);
             }
         }
     }
-    filling
+    backfill
 }
 
-/// The log's kills, as far as they have times.
-fn read(found: VecDeque<LogItem>, past: &Past, offset_ns: i64) -> Vec<Line> {
-    let line = |found| {
-        let (stamp, pid, tid) = match &found {
-            LogItem::Kill(found) => (found.stamp, found.kill.victim.pid, found.kill.victim.tid),
-            LogItem::Rekill { aside, stamp } => (*stamp, aside.pid, aside.tid),
+/// The kills and re-kills that have a time.
+fn dated_lines(items: VecDeque<LogItem>, clock: &SnapshotClock, offset_ns: i64) -> Vec<LogLine> {
+    let line = |item| {
+        let (stamp, pid, tid) = match &item {
+            LogItem::Kill(kill) => (kill.stamp, kill.kill.victim.pid, kill.kill.victim.tid),
+            LogItem::Rekill { non_kill, stamp } => (*stamp, non_kill.pid, non_kill.tid),
         };
         let stamp_ns = stamp.boot_time_ns?;
-        Some(Line {
-            found,
+        Some(LogLine {
+            item,
             pid,
             tid,
             stamp_ns,
-            boot_time_ns: past.boot_time_ns(stamp_ns, offset_ns),
+            boot_time_ns: clock.boot_time_ns(stamp_ns, offset_ns),
             is_known: false,
         })
     };
-    found.into_iter().filter_map(line).collect()
+    items.into_iter().filter_map(line).collect()
 }
 
-/// Gives each known kill its line; gives by how much the kills are later than these, as most of them agree.
-fn take_known(lines: &mut [Line], recent: &Recent, doubt_ns: u64) -> Option<i64> {
-    let mut of_process: HashMap<u32, Vec<usize>> = HashMap::new();
+/// Matches each known kill with a line. Returns the median of known time minus line time, in nanoseconds.
+fn match_known(lines: &mut [LogLine], recent: &RecentKills, uncertainty_ns: u64) -> Option<i64> {
+    let mut by_id: HashMap<u32, Vec<usize>> = HashMap::new();
     for (index, line) in lines.iter().enumerate() {
-        of_process.entry(line.tid).or_default().push(index);
+        by_id.entry(line.tid).or_default().push(index);
         if line.pid != line.tid {
-            of_process.entry(line.pid).or_default().push(index);
+            by_id.entry(line.pid).or_default().push(index);
         }
     }
     let mut corrections = Vec::new();
     for known in recent.iter().rev() {
         let nearest = [known.pid, known.tid]
             .iter()
-            .filter_map(|number| of_process.get(number))
+            .filter_map(|id| by_id.get(id))
             .flatten()
             .copied()
-            .filter(|&index| lines[index].may_be(known, doubt_ns))
+            .filter(|&index| lines[index].may_be(known, uncertainty_ns))
             .min_by_key(|&index| lines[index].distance(known));
         if let Some(line) = nearest.map(|index| &mut lines[index]) {
             line.is_known = true;
@@ -139,33 +142,34 @@ fn take_known(lines: &mut [Line], recent: &Recent, doubt_ns: u64) -> Option<i64>
         }
     }
     let middle = corrections.len() / 2;
-    // One that took the line of another process of its number must not decide.
+    // The median ignores a kill that was matched with the line of another process with the same id.
     (!corrections.is_empty()).then(|| *corrections.select_nth_unstable(middle).1)
 }
 
-impl Line {
-    fn may_be(&self, known: &Known, doubt_ns: u64) -> bool {
+impl LogLine {
+    /// Whether it may be the line of a known kill.
+    fn may_be(&self, known: &KnownKill, uncertainty_ns: u64) -> bool {
         !self.is_known
             && known.is_of(self.pid, self.tid)
-            && self.boot_time_ns.abs_diff(known.boot_time_ns) <= doubt_ns
+            && self.boot_time_ns.abs_diff(known.boot_time_ns) <= uncertainty_ns
     }
 
-    /// What is alike comes first, and then what is near.
-    fn distance(&self, known: &Known) -> (bool, u64) {
-        let is_rekill = matches!(self.found, LogItem::Rekill { .. });
+    /// Orders candidates: same kind first, then nearest in time.
+    fn distance(&self, known: &KnownKill) -> (bool, u64) {
+        let is_rekill = matches!(self.item, LogItem::Rekill { .. });
         (
-            is_rekill != (known.told == Told::Rekill),
+            is_rekill != (known.kind == KnownAs::Rekill),
             self.boot_time_ns.abs_diff(known.boot_time_ns),
         )
     }
 }
 
-/// All kills of an incident have its one time, and none is from before it.
-fn date(found: &mut LogKill, past: &Past, offset_ns: i64) {
-    let time = |stamp: Option<u64>| Some(past.boot_time_ns(stamp?, offset_ns));
-    let incident = time(found.incident.boot_time_ns);
-    found.kill.incident_boot_time_ns = incident;
-    found.kill.boot_time_ns = time(found.stamp.boot_time_ns).max(incident);
+/// Sets the times of a kill. All kills of an incident have the same incident time, and none is earlier.
+fn date(kill: &mut LogKill, clock: &SnapshotClock, offset_ns: i64) {
+    let time = |stamp: Option<u64>| Some(clock.boot_time_ns(stamp?, offset_ns));
+    let incident = time(kill.incident.boot_time_ns);
+    kill.kill.incident_boot_time_ns = incident;
+    kill.kill.boot_time_ns = time(kill.stamp.boot_time_ns).max(incident);
 }
 
 #[cfg(test)]

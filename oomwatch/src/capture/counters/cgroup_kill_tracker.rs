@@ -1,77 +1,80 @@
-//! What was killed in the cgroups since they were looked at, less what is known: where the kills are that nobody told.
+//! Finds the cgroups of kills that were counted and not captured: the growth of the cgroups' counts less the captured kills.
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    gap::{Baseline, growth},
-    look,
-    tree::Tree,
+    attributed_kills::AttributedKills,
+    growth::{Baseline, growth},
+    sample::sample,
+    tree::CgroupTree,
 };
-use crate::{capture::counters::attributed_kills::AttributedKills, model::gap::GapCgroup};
-use crate::{model::kill::Cgroup, sys::proc::HostError};
+use crate::{
+    model::{gap::GapCgroup, kill::Cgroup},
+    sys::proc::HostError,
+};
 
-/// Cgroups with kills that are kept for later; with more of them nothing is said of those that are new.
-const MOST_KEPT: usize = 1024;
+/// Cgroups with kills that are kept in the baseline. If there are more, the growth of new cgroups is unknown.
+const MAX_CGROUPS: usize = 1024;
 
-/// The cgroups since they were looked at.
+/// The cgroups' counts at the last sample, and the kills captured since.
 #[derive(Debug)]
 pub struct CgroupKillTracker {
     proc_root: PathBuf,
-    /// Absent where no memory controller can be seen.
-    tree: Option<Tree>,
-    before: Baseline,
-    explained: AttributedKills,
+    /// Absent if no memory controller is found.
+    tree: Option<CgroupTree>,
+    baseline: Baseline,
+    attributed: AttributedKills,
 }
 
 impl CgroupKillTracker {
-    /// Since now. `cgroup_root` is the host's cgroup file system, usually `/sys/fs/cgroup`.
-    pub fn now(proc_root: &Path, cgroup_root: &Path) -> Result<Self, HostError> {
-        let mut since = Self::then(proc_root, cgroup_root, Baseline::default(), 0);
-        since.look()?;
-        Ok(since)
+    /// Starts with a sample. `cgroup_root` is the host's cgroup file system, usually `/sys/fs/cgroup`.
+    pub fn start(proc_root: &Path, cgroup_root: &Path) -> Result<Self, HostError> {
+        let mut tracker = Self::resume(proc_root, cgroup_root, Baseline::default(), 0);
+        tracker.sample()?;
+        Ok(tracker)
     }
 
-    /// Since an earlier look; so many kills are known that came after it.
+    /// Continues from an earlier sample, since which `kills` were captured in unknown cgroups.
     #[must_use]
-    pub fn then(proc_root: &Path, cgroup_root: &Path, before: Baseline, known: u64) -> Self {
-        let mut explained = AttributedKills::default();
-        explained.add_unplaced(known);
+    pub fn resume(proc_root: &Path, cgroup_root: &Path, baseline: Baseline, kills: u64) -> Self {
+        let mut attributed = AttributedKills::default();
+        attributed.add_unplaced(kills);
         Self {
             proc_root: proc_root.to_owned(),
-            tree: Tree::find(cgroup_root),
-            before,
-            explained,
+            tree: CgroupTree::find(cgroup_root),
+            baseline,
+            attributed,
         }
     }
 
-    /// A kill is known, and perhaps its cgroup.
+    /// Adds a captured kill and its cgroup, if known.
     pub fn kill(&mut self, cgroup: Option<&Cgroup>) {
-        self.explained.add(cgroup);
+        self.attributed.add(cgroup);
     }
 
-    /// Whether kills are known since, so that it is time to look again.
+    /// Whether kills were captured since the last sample.
     #[must_use]
-    pub fn has_aged(&self) -> bool {
-        !self.explained.is_empty()
+    pub fn has_kills(&self) -> bool {
+        !self.attributed.is_empty()
     }
 
-    /// Looks at the cgroups: since now.
-    pub fn look(&mut self) -> Result<(), HostError> {
-        self.unexplained().map(drop)
+    /// Samples the cgroups.
+    pub fn sample(&mut self) -> Result<(), HostError> {
+        self.unattributed().map(drop)
     }
 
-    /// The cgroups in which more was killed than is known. From then on it is since now.
-    pub fn unexplained(&mut self) -> Result<Vec<GapCgroup>, HostError> {
-        let (_, now) = look(self.tree.as_ref(), &self.proc_root)?;
-        let cgroups = growth(&self.before, &now, &self.explained);
-        self.before = Baseline::of(&now, MOST_KEPT);
-        self.explained = AttributedKills::default();
+    /// Samples the cgroups. Returns those with more kills since the last sample than were captured.
+    pub fn unattributed(&mut self) -> Result<Vec<GapCgroup>, HostError> {
+        let (_, now) = sample(self.tree.as_ref(), &self.proc_root)?;
+        let cgroups = growth(&self.baseline, &now, &self.attributed);
+        self.baseline = Baseline::new(&now, MAX_CGROUPS);
+        self.attributed = AttributedKills::default();
         Ok(cgroups)
     }
 
-    /// What the counts were when they were looked at.
+    /// The counts at the last sample.
     #[must_use]
-    pub fn before(&self) -> &Baseline {
-        &self.before
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 /// A `/proc` and a cgroup file system in a temporary folder.
 struct Machine {
     folder: TempDir,
-    /// Where in it the memory controller is mounted.
+    /// Mount point of the memory controller in it.
     mount: &'static str,
     is_v2: bool,
 }
@@ -91,7 +91,7 @@ impl Machine {
         }
     }
 
-    /// Sets the count of a cgroup and all below it.
+    /// Sets the count of a cgroup's subtree.
     fn all(&self, path: &[u8], kills: u64) {
         if self.is_v2 {
             self.write(path, "memory.events", format!("oom 9\noom_kill {kills}\n"));
@@ -99,9 +99,9 @@ impl Machine {
     }
 }
 
-fn since(machine: &Machine) -> CgroupKillTracker {
+fn tracker(machine: &Machine) -> CgroupKillTracker {
     let folder = machine.folder.path();
-    CgroupKillTracker::now(&folder.join("proc"), &folder.join("cgroup")).expect("read the counts")
+    CgroupKillTracker::start(&folder.join("proc"), &folder.join("cgroup")).expect("read the counts")
 }
 
 fn poll(counters: &mut Counters) -> Option<Gap> {
@@ -120,14 +120,14 @@ fn cgroup(path: &str, kills: u64, place: GapPlace) -> GapCgroup {
 fn growth_of_the_kernels_count_is_a_gap_once() {
     let machine = Machine::v2();
     let mut counters = machine.counters();
-    let looked = clock::since_boot_ns();
+    let started = clock::since_boot_ns();
     assert_eq!(poll(&mut counters), None);
     let before = clock::since_boot_ns();
     machine.count(13);
     let gap = poll(&mut counters).expect("a gap");
     assert_eq!((gap.kills, gap.kernel_count), (3, 13));
     assert_eq!(gap.cgroups, []);
-    assert!((looked..=before).contains(&gap.since_boot_time_ns));
+    assert!((started..=before).contains(&gap.since_boot_time_ns));
     assert!(before <= gap.boot_time_ns);
     assert_eq!(poll(&mut counters), None);
     machine.count(14);
@@ -137,14 +137,14 @@ fn growth_of_the_kernels_count_is_a_gap_once() {
 }
 
 #[test]
-fn cgroups_are_told_on_v2() {
+fn gap_has_its_cgroups_on_v2() {
     let machine = Machine::v2();
     for path in [&b"/a"[..], b"/a/b", b"/a/b/c", b"/d"] {
         machine.make(path);
     }
     let mut counters = machine.counters();
     machine.count(14);
-    // Two in `/a/b/c`, which is gone, one in `/a/b` itself, one in `/d`.
+    // Two in `/a/b/c`, which is removed, one in `/a/b` itself, one in `/d`.
     for (path, own, all) in [(&b"/a"[..], 0, 3), (b"/a/b", 1, 3), (b"/d", 1, 1)] {
         machine.own(path, own);
         machine.all(path, all);
@@ -164,7 +164,7 @@ fn cgroups_are_told_on_v2() {
 }
 
 #[test]
-fn cgroups_are_told_on_v1_where_they_still_are() {
+fn gap_has_its_existing_cgroups_on_v1() {
     let machine = Machine::v1();
     machine.make(b"/a");
     machine.make(b"/gone");
@@ -189,7 +189,7 @@ fn cgroups_are_told_on_v1_where_they_still_are() {
 }
 
 #[test]
-fn controller_is_found_where_it_is_by_convention() {
+fn controller_is_found_at_the_conventional_mount_points() {
     for (mount, is_v2) in [
         ("cgroup", true),
         ("cgroup", false),
@@ -208,7 +208,7 @@ fn controller_is_found_where_it_is_by_convention() {
 }
 
 #[test]
-fn v1_is_preferred_where_v2_is_without_the_controller() {
+fn v1_is_used_if_v2_has_no_memory_controller() {
     let machine = Machine::v1();
     machine.make(b"/a");
     let unified = machine.folder.path().join("cgroup/unified");
@@ -221,7 +221,7 @@ fn v1_is_preferred_where_v2_is_without_the_controller() {
 }
 
 #[test]
-fn kills_are_counted_without_any_cgroup() {
+fn kills_are_counted_without_cgroups() {
     let machine = Machine::v2();
     fs::remove_file(machine.root().join("cgroup.controllers")).expect("remove");
     let mut counters = machine.counters();
@@ -231,7 +231,7 @@ fn kills_are_counted_without_any_cgroup() {
 }
 
 #[test]
-fn names_may_be_any_bytes() {
+fn names_may_have_any_bytes() {
     let machine = Machine::v2();
     let paths: Vec<Vec<u8>> = HOSTILE
         .iter()
@@ -249,11 +249,11 @@ fn names_may_be_any_bytes() {
         machine.all(path, 1);
     }
     let gap = poll(&mut counters).expect("a gap");
-    let mut told: Vec<_> = gap.cgroups.into_iter().map(|cgroup| cgroup.path).collect();
-    told.sort();
+    let mut paths_in_gap: Vec<_> = gap.cgroups.into_iter().map(|cgroup| cgroup.path).collect();
+    paths_in_gap.sort();
     let mut expected = paths;
     expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(paths_in_gap, expected);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn links_are_not_followed() {
 }
 
 #[test]
-fn paths_that_are_too_long_are_left_out_and_nothing_is_made_of_that() {
+fn with_paths_that_are_too_long_removed_cgroups_are_unknown() {
     let machine = Machine::v2();
     let mut path = Vec::new();
     let mut left = 3990 - machine.root().as_os_str().len();
@@ -282,11 +282,11 @@ fn paths_that_are_too_long_are_left_out_and_nothing_is_made_of_that() {
     let deepest = [&path[..], b"/behind-that-bound"].concat();
     machine.make(&deepest);
     let mut counters = machine.counters();
-    assert_ne!(counters.cgroups, Baseline::nothing());
+    assert_ne!(counters.cgroups, Baseline::at_boot());
     machine.count(12);
     machine.all(&path, 2);
     let gap = poll(&mut counters).expect("a gap");
-    assert_eq!(gap.cgroups, [], "it may be in those that were left out");
+    assert_eq!(gap.cgroups, [], "it may be in a cgroup that was left out");
     machine.remove(&deepest);
     machine.count(14);
     poll(&mut counters).expect("a gap");
@@ -297,7 +297,7 @@ fn paths_that_are_too_long_are_left_out_and_nothing_is_made_of_that() {
 }
 
 #[test]
-fn count_that_goes_back_is_where_the_next_begins() {
+fn count_that_decreases_is_the_new_start() {
     let machine = Machine::v2();
     let mut counters = machine.counters();
     machine.count(3);
@@ -307,7 +307,7 @@ fn count_that_goes_back_is_where_the_next_begins() {
 }
 
 #[test]
-fn count_that_cannot_be_read_is_an_error() {
+fn unreadable_count_is_an_error() {
     let machine = Machine::v2();
     let mut counters = machine.counters();
     fs::remove_file(machine.folder.path().join("proc/vmstat")).expect("remove");
@@ -317,29 +317,30 @@ fn count_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn what_nobody_told_is_told_of_the_time_since_it_was_looked_at() {
+fn kills_that_were_not_captured_are_found_since_the_last_sample() {
     let machine = Machine::v2();
     machine.make(b"/a");
     machine.own(b"/a", 5);
     machine.all(b"/a", 5);
-    let mut since = since(&machine);
-    assert!(!since.has_aged());
+    let mut tracker = tracker(&machine);
+    assert!(!tracker.has_kills());
     machine.own(b"/a", 8);
     machine.all(b"/a", 8);
-    since.kill(Some(&crate::model::kill::Cgroup {
+    tracker.kill(Some(&crate::model::kill::Cgroup {
         path: b"/a".to_vec(),
         id: None,
     }));
-    assert!(since.has_aged());
-    // Also where another has left off, who knew of one kill.
+    assert!(tracker.has_kills());
+    // Also by a resumed tracker that knows of one kill.
     let (proc_root, cgroup_root) = ["proc", "cgroup"]
         .map(|name| machine.folder.path().join(name))
         .into();
-    let mut then = CgroupKillTracker::then(&proc_root, &cgroup_root, since.before().clone(), 1);
-    for since in [&mut since, &mut then] {
-        let cgroups = since.unexplained().expect("read the counts");
+    let mut then =
+        CgroupKillTracker::resume(&proc_root, &cgroup_root, tracker.baseline().clone(), 1);
+    for tracker in [&mut tracker, &mut then] {
+        let cgroups = tracker.unattributed().expect("read the counts");
         assert_eq!(cgroups, [cgroup("/a", 2, GapPlace::Own)]);
-        assert_eq!(since.unexplained().expect("read the counts"), []);
-        assert!(!since.has_aged());
+        assert_eq!(tracker.unattributed().expect("read the counts"), []);
+        assert!(!tracker.has_kills());
     }
 }

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::model::{
     backend::Backend,
-    kill::{Cgroup, Limit, MainProcess, Trigger, Victim},
+    kill::{Cgroup, Limit, Trigger, Victim},
 };
 
 mod call;
@@ -324,7 +324,7 @@ fn victim(
         leaf_cgroup: leaf_names
             .filter(|_| record.memcg_distance > 0)
             .map(|names| cgroup(names, some_id(record.cgroup_id))),
-        main_process: main_process(record),
+        is_namespace_init: is_namespace_init(record),
     }
 }
 
@@ -428,21 +428,17 @@ fn level_state(level: &Level, cgroup_v1: bool, page_bytes: u64) -> LevelState {
     }
 }
 
-/// Whether the victim was the init process of the outermost PID namespace that belongs to its cgroup alone.
+/// Whether the victim was PID 1 of the outermost PID namespace that belongs to its cgroup alone.
 ///
-/// A namespace whose init process is in another cgroup is shared (within the pod, or with the host), where pid 1 says
-/// nothing about the container.
-fn main_process(record: &VictimRecord) -> MainProcess {
+/// Absent for a namespace whose init process is in another cgroup: it is shared within the pod, or with the host.
+fn is_namespace_init(record: &VictimRecord) -> Option<bool> {
     let own = record.victim.memcg_id;
     let known = record.missing & MISSING_NS_PID == 0 && own != 0 && record.ns_init_memcg_id != 0;
     if !known || record.ns_level == 0 || record.ns_init_memcg_id != own {
-        return MainProcess::Unknown;
+        return None;
     }
-    let nested = record.parent_ns_init_memcg_id == own;
-    match record.ns_pid {
-        1 if !nested => MainProcess::Yes,
-        _ => MainProcess::No,
-    }
+    let is_nested = record.parent_ns_init_memcg_id == own;
+    Some(record.ns_pid == 1 && !is_nested)
 }
 
 #[cfg(test)]

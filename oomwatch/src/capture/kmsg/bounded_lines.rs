@@ -1,19 +1,21 @@
-//! A file to its lines, each at most [`MAX_LINE`] bytes long, however long it is in the file.
+//! Reads a file line by line, each line cut at [`MAX_LINE`] bytes.
 
 use std::io::{self, BufRead};
 
+use bstr::ByteSlice as _;
+
 use super::MAX_LINE;
 
-/// Reads lines of bytes.
+/// Reads lines in bounded memory.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub struct BoundedLines<R> {
     input: R,
     line: Vec<u8>,
     cut: u64,
 }
 
-impl<R: BufRead> Lines<R> {
-    /// Lines of `input`.
+impl<R: BufRead> BoundedLines<R> {
+    /// The lines of `input`.
     pub fn new(input: R) -> Self {
         Self {
             input,
@@ -22,7 +24,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line without its end; absent behind the last. What is beyond [`MAX_LINE`] bytes is skipped.
+    /// Reads the next line, without its line end; absent at the end of the file. The bytes after [`MAX_LINE`] are skipped.
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let mut any = false;
@@ -37,12 +39,12 @@ impl<R: BufRead> Lines<R> {
                 break;
             }
             any = true;
-            let end = buffer.iter().position(|&byte| byte == b'\n');
-            let piece = &buffer[..end.unwrap_or(buffer.len())];
-            let taken = piece.len().min(MAX_LINE - self.line.len());
-            is_cut |= taken < piece.len();
-            self.line.extend_from_slice(&piece[..taken]);
-            let used = piece.len() + usize::from(end.is_some());
+            let end = buffer.find_byte(b'\n');
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            let taken = part.len().min(MAX_LINE - self.line.len());
+            is_cut |= taken < part.len();
+            self.line.extend_from_slice(&part[..taken]);
+            let used = part.len() + usize::from(end.is_some());
             self.input.consume(used);
             if end.is_some() {
                 break;
@@ -53,7 +55,7 @@ impl<R: BufRead> Lines<R> {
         Ok(any.then_some(line))
     }
 
-    /// Lines so far that were longer than [`MAX_LINE`].
+    /// Number of lines so far that were cut.
     pub fn cut(&self) -> u64 {
         self.cut
     }
@@ -66,12 +68,12 @@ mod tests {
     use super::*;
 
     fn lines(bytes: &[u8], capacity: usize) -> (Vec<Vec<u8>>, u64, usize) {
-        let mut lines = Lines::new(BufReader::with_capacity(capacity, bytes));
-        let mut found = Vec::new();
+        let mut lines = BoundedLines::new(BufReader::with_capacity(capacity, bytes));
+        let mut all = Vec::new();
         while let Some(line) = lines.next_line().expect("read memory") {
-            found.push(line.to_vec());
+            all.push(line.to_vec());
         }
-        (found, lines.cut(), lines.line.capacity())
+        (all, lines.cut(), lines.line.capacity())
     }
 
     #[test]
@@ -89,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn long_line_is_cut_counted_and_never_held() {
+    fn long_line_is_cut_and_counted_in_bounded_memory() {
         let mut bytes = vec![b'x'; MAX_LINE];
         bytes.push(b'\n');
         bytes.extend(vec![b'y'; 50 * MAX_LINE]);
         bytes.extend(b"\nz");
-        let (found, cut, capacity) = lines(&bytes, 1000);
-        let lengths: Vec<usize> = found.iter().map(Vec::len).collect();
+        let (all, cut, capacity) = lines(&bytes, 1000);
+        let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
         assert_eq!(lengths, [MAX_LINE, MAX_LINE, 1]);
         assert_eq!(cut, 1);
         assert_eq!(capacity, MAX_LINE);

@@ -1,22 +1,23 @@
-//! The kernel log to kills: what is left where no program can be loaded, and what a saved log still tells.
+//! Reads OOM kills from the kernel log: live where no BPF program can be loaded, from a saved log, and to find kills that the
+//! BPF programs missed.
 //!
 //! ```text
-//! a file:     lines, saved --Record--> assemble --LogKill--> report
-//! /dev/kmsg:  reader -------Record--> follow ---LogKill--> report     where no program can be loaded
-//!                                       |
-//!                                       +-------Told-----> join       to the kill that a program saw
-//! all there is: whole --Record--> assemble --LogKill--> audit::fill   to kills that nobody saw
+//! saved log:  bounded_lines, log_file --Record--> assemble --LogKill--> oomwatch report
+//! /dev/kmsg:  reader -----------------Record--> follow ----LogKill--> Observer (backend kmsg)
+//!                                                 |
+//!                                                 +------LogFacts---> join, into the kill that a BPF program recorded
+//! snapshot:   snapshot ---------------Record--> assemble --LogKill--> audit::backfill
 //! ```
 //!
-//! `assemble` puts together what `line` says of each line; `follow` uses it, has `times` put the kills on the clock of all
-//! others, and `news` keep what a line says at once. `live` is `reader` and `follow` for an event loop. `whole` reads all
-//! that is there, by the device or by `syslog(2)`, and `past` dates it.
+//! `line` parses one line, `assemble` combines lines into kills. `follow` adds the time since boot (`clock_offset`) and
+//! keeps the facts of each line for `join` (`fact_cache`). `tail` is `reader` and `follow` for an event loop. `snapshot`
+//! reads the whole log at once, from the device or by `syslog(2)`; `snapshot_clock` dates it.
 //!
-//! All but [`reader`], [`live`] and [`whole`] is pure and total: any bytes are answered, in bounded memory.
+//! All but [`reader`], [`tail`] and [`snapshot`] is pure and total: it accepts any bytes, in bounded memory.
 //!
-//! What the log cannot tell, whatever is done with it: the cgroup, the trigger and the allocation of a kill whose header
-//! the kernel withheld (10 headers in 5 s, `oom_kill_process` of `mm/oom_kill.c`); processes killed for sharing the
-//! victim's memory; limits other than that of the cgroup that ran out; swap, start time and PID namespace of the victim.
+//! The log lacks: cgroup, trigger and allocation of a kill whose header the kernel withheld (10 headers in 5 s,
+//! `oom_kill_process` of `mm/oom_kill.c`); processes killed because they share the victim's memory; limits other than that
+//! of the cgroup that ran out; swap, start time and PID namespace of the victim.
 
 pub mod assemble;
 pub mod bounded_lines;
@@ -26,6 +27,7 @@ pub mod follow;
 pub mod join;
 pub mod line;
 pub mod log_file;
+mod number;
 pub mod reader;
 pub mod record;
 pub mod snapshot;
@@ -34,6 +36,6 @@ pub mod tail;
 #[cfg(test)]
 pub(crate) mod testing;
 
-/// Longest line and longest record that is looked at. A record's text is at most 2048 bytes (`PRINTK_MESSAGE_MAX`), four
-/// times as much where `/dev/kmsg` escapes every one (`CONSOLE_EXT_LOG_MAX` of older kernels: 8192).
+/// Longest line and longest record that is parsed. The text of a record has at most 2048 bytes (`PRINTK_MESSAGE_MAX`), four
+/// times as many if `/dev/kmsg` escapes each (`CONSOLE_EXT_LOG_MAX` of older kernels: 8192).
 pub const MAX_LINE: usize = 8192;

@@ -1,39 +1,42 @@
-//! One record of the kernel log, and its form in `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`).
+//! A record of the kernel log, parsed from the format of `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`).
 
 use std::borrow::Cow;
 
+use bstr::ByteSlice as _;
 use jiff::{SignedDuration, Timestamp};
 
-/// A record: a line of the kernel's or a piece of one.
+use super::number::parse_number;
+
+/// A record: a line, or a piece of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its number since boot; `/dev/kmsg` alone has it.
+    /// Sequence number since boot; only in `/dev/kmsg`.
     pub sequence: Option<u64>,
     /// When it was written.
     pub stamp: Stamp,
-    /// Who wrote it.
-    pub origin: Origin,
-    /// What the kernel was running when it wrote (`CONFIG_PRINTK_CALLER`).
+    /// Whether the kernel or a process wrote it.
+    pub origin: RecordOrigin,
+    /// Thread or CPU that wrote it (`CONFIG_PRINTK_CALLER`).
     pub caller: Option<Caller>,
-    /// Name of the machine, where the log has it.
+    /// Host name, if the log has one.
     pub host: Option<&'a str>,
-    /// Whether the kernel says that this is a further piece of a line (`pr_cont` that came too late to be joined).
+    /// Whether the kernel flags it as a further piece of a line (a `pr_cont` that came too late to be joined).
     pub part: Part,
-    /// What was written, nothing escaped.
+    /// The text, unescaped.
     pub text: Cow<'a, [u8]>,
 }
 
-/// When a record was written, by the clocks that the log has.
+/// When a record was written, on the clocks of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// Nanoseconds since boot. The kernel's `local_clock`: microseconds at best, and not counting suspend.
+    /// Nanoseconds since boot, by the kernel's `local_clock`: a resolution of microseconds at best, suspend not counted.
     pub boot_time_ns: Option<u64>,
-    /// The calendar's time, at most as exact as the log's format.
+    /// Wall-clock time, in the resolution of the log's format.
     pub calendar: Option<Timestamp>,
 }
 
 impl Stamp {
-    /// How much later than `earlier` this was; absent if the two have no clock in common.
+    /// Time from `earlier` to this stamp; absent if the two have no clock in common.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<SignedDuration> {
         if let (Some(now), Some(then)) = (self.boot_time_ns, earlier.boot_time_ns) {
@@ -49,7 +52,7 @@ impl Stamp {
         Some(self.calendar?.duration_since(earlier.calendar?))
     }
 
-    /// A number that stands for the time in ids: nanoseconds since boot, else since 1970; absent without any time.
+    /// The time as a number, for ids: nanoseconds since boot, else since 1970; absent without a time.
     #[must_use]
     pub fn key(&self) -> Option<u64> {
         let since_1970 = || u64::try_from(self.calendar?.as_nanosecond()).ok();
@@ -57,16 +60,16 @@ impl Stamp {
     }
 }
 
-/// Who wrote a record.
+/// What wrote a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The kernel: facility 0, which no write to `/dev/kmsg` can give itself.
+pub enum RecordOrigin {
+    /// The kernel: facility 0, which a write to `/dev/kmsg` cannot set.
     Kernel,
     /// A process.
     User,
 }
 
-/// What was running.
+/// What was running when a record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A thread.
@@ -76,12 +79,12 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// `T123` or `C0`, as printk writes it.
+    /// Parses `T123` or `C0`, as printk writes it.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         match text.split_first()? {
-            (b'T', digits) => number(digits).map(Self::Thread),
-            (b'C', digits) => number(digits).map(Self::Cpu),
+            (b'T', digits) => parse_number(digits).map(Self::Thread),
+            (b'C', digits) => parse_number(digits).map(Self::Cpu),
             _ => None,
         }
     }
@@ -90,25 +93,25 @@ impl Caller {
 /// Which part of a line a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Its beginning; all of it unless a [`Part::Continuation`] follows.
+    /// The beginning of a line, and all of it unless a [`Part::Continuation`] follows.
     Line,
     /// A further piece.
     Continuation,
 }
 
-/// Bytes that are no record of `/dev/kmsg`.
+/// The bytes are not a record of `/dev/kmsg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("kernel log record without {0}")]
+#[error("failed to parse a kernel log record: no valid {0}")]
 pub struct RecordError(&'static str);
 
 impl<'a> Record<'a> {
-    /// Text of which nothing else is known.
+    /// A record of the kernel that has only a text.
     #[must_use]
     pub fn bare(text: &'a [u8]) -> Self {
         Self {
             sequence: None,
             stamp: Stamp::default(),
-            origin: Origin::Kernel,
+            origin: RecordOrigin::Kernel,
             caller: None,
             host: None,
             part: Part::Line,
@@ -116,21 +119,20 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Reads `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,KEY=VALUE...];TEXT\n`; the dictionary in further lines is left out.
+    /// Parses `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,KEY=VALUE...];TEXT\n`. The dictionary in further lines is ignored.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let semicolon = find(bytes, b";").ok_or(RecordError("a semicolon"))?;
-        let (prefix, text) = (&bytes[..semicolon], &bytes[semicolon + 1..]);
+        let (prefix, text) = bytes.split_once_str(b";").ok_or(RecordError("semicolon"))?;
         let mut fields = prefix.split(|&byte| byte == b',');
         let mut next = |what| fields.next().ok_or(RecordError(what));
-        let priority: u32 = number(next("priority")?).ok_or(RecordError("priority"))?;
-        let sequence = number(next("sequence")?).ok_or(RecordError("sequence"))?;
-        let boot_time_ns = number::<u64>(next("time")?)
+        let priority: u32 = parse_number(next("priority")?).ok_or(RecordError("priority"))?;
+        let sequence = parse_number(next("sequence")?).ok_or(RecordError("sequence"))?;
+        let boot_time_ns = parse_number::<u64>(next("time")?)
             .and_then(|microseconds| microseconds.checked_mul(1000))
             .ok_or(RecordError("time"))?;
-        // `-`, or `c` for a piece of a line; older kernels wrote `+` for what followed a `c`.
+        // `-` for a line, `c` for a piece of one; older kernels write `+` for the pieces after a `c`.
         let flags = next("flags")?;
         let caller = fields.find_map(|field| Caller::parse(field.strip_prefix(b"caller=")?));
-        let text = text.split(|&byte| byte == b'\n').next().unwrap_or(text);
+        let text = &text[..text.find_byte(b'\n').unwrap_or(text.len())];
         Ok(Self {
             sequence: Some(sequence),
             stamp: Stamp {
@@ -150,17 +152,17 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Who writes with a syslog priority: its facility stands above its three bits of level.
+/// The origin of a record with this syslog priority: the facility is above the three bits of the level.
 #[must_use]
-pub(crate) fn origin(priority: u32) -> Origin {
+pub(crate) fn origin(priority: u32) -> RecordOrigin {
     if priority >> 3 == 0 {
-        Origin::Kernel
+        RecordOrigin::Kernel
     } else {
-        Origin::User
+        RecordOrigin::User
     }
 }
 
-/// Undoes `\xNN`, which `/dev/kmsg` writes for what is not printable ASCII and for `\` itself.
+/// Decodes `\xNN`, which `/dev/kmsg` writes for `\` and every byte that is not printable ASCII.
 fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'\\') {
         return Cow::Borrowed(text);
@@ -187,17 +189,6 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-/// A number in decimal: digits alone, no sign.
-pub(crate) fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
-    text.iter().all(u8::is_ascii_digit).then_some(())?;
-    str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Where a text has another in it first.
-pub(crate) fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|found| found == wanted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +206,7 @@ mod tests {
                     boot_time_ns: Some(5_140_900_000),
                     calendar: None
                 },
-                origin: Origin::Kernel,
+                origin: RecordOrigin::Kernel,
                 caller: Some(Caller::Thread(123)),
                 host: None,
                 part: Part::Line,
@@ -225,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn facility_tells_who_wrote() {
+    fn facility_gives_the_origin() {
         for (bytes, expected) in [
-            (&b"7,1,1,-;x"[..], Origin::Kernel),
-            (b"8,1,1,-;x", Origin::User),
-            (b"12,1,1,-;x", Origin::User),
-            (b"30,1,1,-;x", Origin::User),
+            (&b"7,1,1,-;x"[..], RecordOrigin::Kernel),
+            (b"8,1,1,-;x", RecordOrigin::User),
+            (b"12,1,1,-;x", RecordOrigin::User),
+            (b"30,1,1,-;x", RecordOrigin::User),
         ] {
             assert_eq!(
                 Record::parse(bytes).map(|record| record.origin),
@@ -240,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn piece_of_a_line_is_told_from_its_beginning() {
+    fn flags_mark_a_continuation() {
         for (bytes, expected) in [
             (&b"6,1,1,-;x"[..], Part::Line),
             (b"6,1,1,c;x", Part::Continuation),
@@ -252,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_stays() {
+    fn invalid_escapes_are_kept() {
         for (escaped, expected) in [
             (&b"6,1,1,-;a\\x4"[..], &b"a\\x4"[..]),
             (b"6,1,1,-;\\xzz\\", b"\\xzz\\"),
@@ -265,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn malformed_records_say_what_they_lack() {
-        for (bytes, lack) in [
-            (&b""[..], "a semicolon"),
-            (b"6,1,1,-", "a semicolon"),
+    fn error_names_the_invalid_field() {
+        for (bytes, field) in [
+            (&b""[..], "semicolon"),
+            (b"6,1,1,-", "semicolon"),
             (b";x", "priority"),
             (b"-6,1,1,-;x", "priority"),
             (b"4294967296,1,1,-;x", "priority"),
@@ -278,7 +269,7 @@ mod tests {
             (b"6,1,18446744073709551615,-;x", "time"),
             (b"6,1,1;x", "flags"),
         ] {
-            assert_eq!(Record::parse(bytes), Err(RecordError(lack)), "{bytes:?}");
+            assert_eq!(Record::parse(bytes), Err(RecordError(field)), "{bytes:?}");
         }
     }
 }

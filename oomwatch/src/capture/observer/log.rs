@@ -10,7 +10,7 @@ use crate::{
         kmsg::{
             assemble::LogItem,
             reader::ReadError,
-            tail::{Drained, Live},
+            tail::{Drained, LogTail},
         },
         ring::ready::Ready,
     },
@@ -19,7 +19,7 @@ use crate::{
 
 /// The log, registered with the runtime.
 pub(super) struct Log {
-    pub(super) live: Live,
+    pub(super) live: LogTail,
     ready: Ready,
     drained: Drained,
 }
@@ -27,7 +27,7 @@ pub(super) struct Log {
 impl Log {
     /// Opens the log at its end.
     pub(super) fn open(path: &Path) -> Result<Self, ObserveError> {
-        let live = Live::open(path)?;
+        let live = LogTail::open(path)?;
         let ready = Ready::new(&live).map_err(ObserveError::Wait)?;
         Ok(Self {
             live,
@@ -106,7 +106,7 @@ impl LogSource {
         mut handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         let Self { log, pending } = self;
-        log.live.settle(|kill| pending.push_back(kill))?;
+        log.live.drain_all(|kill| pending.push_back(kill))?;
         Ok(deliver(pending, &mut handle))
     }
 
@@ -133,7 +133,7 @@ fn deliver<B>(
     while let Some(next) = pending.pop_front() {
         handle(match next {
             LogItem::Kill(kill) => CaptureItem::Kill(Box::new(kill.into_kill())),
-            LogItem::Rekill { aside: event, .. } => CaptureItem::NonKill(event),
+            LogItem::Rekill { non_kill, .. } => CaptureItem::NonKill(non_kill),
         })?;
     }
     ControlFlow::Continue(())

@@ -1,13 +1,9 @@
 //! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
 
-use std::{
-    collections::hash_map::RandomState,
-    error::Error,
-    hash::BuildHasher as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{error::Error, sync::Arc};
 
 use kube::{Client, Config};
+use parking_lot::Mutex;
 use tokio::time::Duration;
 use tracing::warn;
 
@@ -15,16 +11,16 @@ use crate::{
     capture::bpf::describe,
     commands::agent::EventConfig,
     deliver::{
-        events::{Cause, Delivery, DeliveryStat, Events, Outcome, Policy, Reporter},
-        http::State,
+        events::{Cause, DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
+        http::ComponentHealth,
         metrics::Metrics,
     },
-    identify::names::Names,
+    identify::resolver::Resolver,
     model::{
         persist::{Entry, clock::PersistentClock},
         report::Host,
     },
-    sys::clock,
+    sys::{clock, random},
 };
 
 /// How long a request may take.
@@ -35,7 +31,7 @@ pub(super) struct Api {
     /// Absent if none can be made, or none was asked for.
     client: Option<Client>,
     events: Events,
-    delivery: Option<Delivery>,
+    delivery: Option<EventSender>,
     is_pod_watch_on: bool,
     is_event_on: bool,
     trouble: ApiHealth,
@@ -92,14 +88,14 @@ impl Api {
         let events = Events::new(policy, clock, saved, {
             let (metrics, trouble) = (metrics.clone(), trouble.clone());
             move |notice| {
-                metrics.notice(notice);
+                metrics.event_delivery(notice);
                 trouble.notice(notice);
             }
         });
         let delivery = client
             .as_ref()
             .filter(|_| is_event_on)
-            .map(|client| events.delivery(client.clone(), REQUEST_TIME));
+            .map(|client| events.sender(client.clone(), REQUEST_TIME));
         Ok(Self {
             client,
             events,
@@ -116,7 +112,7 @@ impl Api {
     }
 
     /// Has the node's pods watched, if that was asked for.
-    pub(super) fn watch_pods(&self, names: &mut Names, node: &str) {
+    pub(super) fn watch_pods(&self, names: &mut Resolver, node: &str) {
         if let Some(client) = &self.client
             && self.is_pod_watch_on
         {
@@ -125,22 +121,24 @@ impl Api {
     }
 
     /// What can be said of it, to anyone: not what a file of the operator's has in it.
-    pub(super) fn state(&self, is_watch_up: Option<bool>) -> State {
+    pub(super) fn state(&self, is_watch_up: Option<bool>) -> ComponentHealth {
         match (&self.client, self.trouble.get()) {
-            _ if !self.is_event_on && !self.is_pod_watch_on => State::Off,
-            (None, _) => State::Failed("no client for it: the agent's log says why".to_owned()),
+            _ if !self.is_event_on && !self.is_pod_watch_on => ComponentHealth::Off,
+            (None, _) => {
+                ComponentHealth::Failed("no client for it: the agent's log says why".to_owned())
+            }
             (Some(_), Some(cause)) => {
-                State::Failed(format!("Events are delayed: {}", cause.as_str()))
+                ComponentHealth::Failed(format!("Events are delayed: {}", cause.as_str()))
             }
             (Some(_), None) if is_watch_up == Some(false) => {
-                State::Failed("the watch of this node's pods is down".to_owned())
+                ComponentHealth::Failed("the watch of this node's pods is down".to_owned())
             }
-            (Some(_), None) => State::Ok,
+            (Some(_), None) => ComponentHealth::Ok,
         }
     }
 
     /// Takes what brings Events to it; to be run beside all else.
-    pub(super) fn delivery(&mut self) -> Option<Delivery> {
+    pub(super) fn delivery(&mut self) -> Option<EventSender> {
         self.delivery.take()
     }
 }
@@ -148,21 +146,17 @@ impl Api {
 impl ApiHealth {
     fn notice(&self, notice: &DeliveryStat) {
         match notice {
-            DeliveryStat::Delayed { cause, .. } => *self.lock() = Some(*cause),
+            DeliveryStat::Delayed { cause, .. } => *self.0.lock() = Some(*cause),
             DeliveryStat::Settled {
                 outcome: Outcome::Accepted,
                 ..
-            } => *self.lock() = None,
+            } => *self.0.lock() = None,
             DeliveryStat::Settled { .. } => {}
         }
     }
 
     fn get(&self) -> Option<Cause> {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Cause>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 
@@ -180,7 +174,5 @@ async fn client() -> Result<Client, String> {
 
 /// Some of it.
 fn jitter(most: Duration) -> Duration {
-    // A new state is hashed with new keys.
-    let random = RandomState::new().hash_one(0_u8);
-    most.mul_f64(f64::from((random >> 32) as u32) / f64::from(u32::MAX))
+    most.mul_f64(random::fraction())
 }

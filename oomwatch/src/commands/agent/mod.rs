@@ -41,13 +41,13 @@ use crate::{
         signals::Signals,
     },
     deliver::{
-        events::{Delivery, NodeUid},
-        http::{self, Health, State},
+        events::{EventSender, NodeUid},
+        http::{self, ComponentHealth, Health},
         metrics::Metrics,
     },
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     sys::{cmdline, privileges},
@@ -155,16 +155,16 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let (queue, restored) = resume::open(history, &host);
     let saved = &restored.state;
     let observer = Observer::resume(&capture, &bpffs, history_queue::cursor(saved).as_ref())?;
-    let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Steady, saved)?;
+    let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Periodic, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     metrics.backend(observer.backend());
-    health.send_modify(|health| health.hooks = State::Ok);
+    health.send_modify(|health| health.backend = ComponentHealth::Ok);
 
     let mut api = Api::find(events, pod_watch, &host, saved, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut names = Names::new(Sources {
-        runtimes: Runtimes {
+    let mut names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: cri_socket,
             docker: docker_socket,
             proc_root: capture.proc_root.clone(),
@@ -187,7 +187,6 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
             Lines::none()
         },
         unresolved: Unresolved::default(),
-        history_errors: 0,
     };
     agent.resume(restored, &mut pipeline);
     info!(
@@ -226,7 +225,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
 }
 
 /// Sends Events to the API server, if there is one.
-async fn deliver(delivery: &mut Option<Delivery>) -> Infallible {
+async fn deliver(delivery: &mut Option<EventSender>) -> Infallible {
     if let Some(delivery) = delivery {
         delivery.run().await;
     }

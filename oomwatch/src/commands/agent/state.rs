@@ -21,11 +21,11 @@ use crate::commands::agent::{
 use crate::{
     commands::pipeline::{Audit, Item, Pipeline},
     deliver::{
-        events::{Delivery, Events, Undelivered},
-        http::{Health, State},
+        events::{EventSender, Events, Undelivered},
+        http::{ComponentHealth, Health},
         metrics::Metrics,
     },
-    identify::facts::PodName,
+    identify::objects::PodName,
     model::report::Report,
     store::{Answer, Restored, RowState},
 };
@@ -44,8 +44,6 @@ pub(super) struct Agent {
     pub(super) stdout: Lines,
     /// Kills of pods whose names only the watch can tell, which is not up yet.
     pub(super) unresolved: Unresolved,
-    /// Failed writes of the history that the metrics have counted.
-    pub(super) history_errors: u64,
 }
 
 impl Agent {
@@ -55,7 +53,7 @@ impl Agent {
         debug!(?standing, open = open.len(), "resuming from the history");
         for (state, report) in open {
             match state {
-                RowState::New => pipeline.names().push_again(report),
+                RowState::New => pipeline.names().push_restored(report),
                 // These were about to be delivered, in this order.
                 RowState::Named | RowState::Told => self.deliver(report, pipeline),
             }
@@ -74,7 +72,7 @@ impl Agent {
                     self.history.seen(&report);
                     pipeline.identify(*report);
                 }
-                Item::NonKill(event) => self.metrics.aside(&event),
+                Item::NonKill(event) => self.metrics.non_kill(&event),
                 Item::Gap(report) => {
                     self.metrics.gap(&report);
                     self.history.gap(report);
@@ -145,8 +143,8 @@ impl Agent {
 
     /// Records a kill as an Event, which is the last step of its delivery.
     fn record(&mut self, report: Report) {
-        self.events.take(&report);
-        self.metrics.outbox_pending(self.events.pending());
+        self.events.record(&report);
+        self.metrics.events_pending(self.events.pending());
         self.history.told(report.id);
     }
 
@@ -154,7 +152,7 @@ impl Agent {
     pub(super) fn retry_unresolved(&mut self, pipeline: &Pipeline) {
         if pipeline.names().is_watch_up() == Some(true) {
             for report in self.unresolved.take() {
-                pipeline.names().push_again(report);
+                pipeline.names().push_restored(report);
             }
         }
         while let Some(report) = self.unresolved.expire(Instant::now()) {
@@ -185,7 +183,7 @@ impl Agent {
     pub(super) async fn end(
         mut self,
         pipeline: &mut Pipeline,
-        delivery: &mut Option<Delivery>,
+        delivery: &mut Option<EventSender>,
     ) -> anyhow::Result<()> {
         let items = pipeline.drain()?;
         self.handle(items, pipeline);
@@ -230,7 +228,7 @@ impl Agent {
     pub(super) fn refresh(&mut self, api: &Api, pipeline: &Pipeline) {
         let names = pipeline.names();
         let is_watch_up = names.is_watch_up();
-        self.metrics.outbox_pending(self.events.pending());
+        self.metrics.events_pending(self.events.pending());
         if let Some(is_up) = is_watch_up {
             self.metrics.api_watch_up(is_up);
         }
@@ -242,13 +240,13 @@ impl Agent {
         }
         self.save_state(pipeline);
         let now = Health {
-            hooks: State::Ok,
-            journal: self.history_state(),
+            backend: ComponentHealth::Ok,
+            history: self.history_health(),
             api_server: api.state(is_watch_up),
             runtime: match names.is_runtime_up() {
-                None => State::Off,
-                Some(true) => State::Ok,
-                Some(false) => State::Failed("no container runtime answers".to_owned()),
+                None => ComponentHealth::Off,
+                Some(true) => ComponentHealth::Ok,
+                Some(false) => ComponentHealth::Failed("no container runtime answers".to_owned()),
             },
         };
         self.health.send_if_modified(|health| {
@@ -258,18 +256,16 @@ impl Agent {
         });
     }
 
-    /// The state of the history; updates its metrics.
-    fn history_state(&mut self) -> State {
+    /// Whether the history is writable. Updates its metrics.
+    fn history_health(&self) -> ComponentHealth {
         let status = self.history.status();
-        self.metrics.journal_bytes(status.bytes);
-        for _ in self.history_errors..status.errors {
-            self.metrics.journal_error();
-        }
-        self.history_errors = status.errors;
+        self.metrics.history(status.bytes, status.errors);
         match status.failure {
-            None => State::Ok,
+            None => ComponentHealth::Ok,
             // The reason contains a path.
-            Some(_) => State::Failed("not writable: the agent's log has the reason".to_owned()),
+            Some(_) => {
+                ComponentHealth::Failed("not writable: the agent's log has the reason".to_owned())
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use tracing::{info, warn};
 
 use crate::{
-    deliver::json::{gap_to_json, to_json},
+    deliver::json::{gap_to_json, kill_to_json},
     model::report::{GapReport, Report},
     sys::privileges,
 };
@@ -66,7 +66,7 @@ impl Lines {
 
     /// A kill.
     pub(super) fn kill(&mut self, report: &Report) {
-        self.write(|| to_json(report));
+        self.write(|| kill_to_json(report));
     }
 
     /// Kills that were only counted.

@@ -1,5 +1,5 @@
-//! `oomwatch cleanup`: removes what an agent leaves on a machine. What is pinned keeps programs attached; what is in the
-//! journal's folder is history. It takes the agent's own locks first, so that it never does that to one that runs.
+//! `oomwatch cleanup`: removes what an agent leaves on a machine: pins, which keep programs attached, and the history. It
+//! takes the agent's locks first, so that it never removes anything of a running agent.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -17,9 +17,10 @@ use crate::{
     sys::escape::escape,
 };
 
-/// The lock in the journal's folder.
+/// The agent's lock file in the state directory.
 const LOCK: &str = "lock";
-/// What the names of the journal's files begin with: the database, what `SQLite` keeps beside it, and what was set aside.
+/// The prefix of the history's files: the database, the files that `SQLite` keeps beside it, and databases that were moved
+/// away because they were damaged or of another version.
 const DATABASE: &str = "oomwatch.db";
 
 /// Configuration of `oomwatch cleanup`.
@@ -27,7 +28,7 @@ const DATABASE: &str = "oomwatch.db";
 pub struct CleanupConfig {
     /// Whether to remove the history too.
     pub history: bool,
-    /// The folder of the history.
+    /// The directory of the history.
     pub state_dir: PathBuf,
     /// Whether to wait for a signal afterwards.
     pub stay: bool,
@@ -35,7 +36,7 @@ pub struct CleanupConfig {
     pub bpffs: PathBuf,
 }
 
-/// Removes what an agent has left, and prints each path that it removed.
+/// Removes pins and, if asked, the history. Prints each removed path to stdout.
 pub async fn run(config: CleanupConfig) -> anyhow::Result<Exit> {
     let CleanupConfig {
         history,
@@ -50,17 +51,17 @@ pub async fn run(config: CleanupConfig) -> anyhow::Result<Exit> {
     for path in &removed {
         match writeln!(stdout, "{}", escape(path.as_os_str().as_bytes())) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(error).context("write to stdout");
+                return Err(error).context("failed to write to stdout");
             }
             _ => {}
         }
     }
     done?;
     if removed.is_empty() {
-        info!("there was nothing to remove");
+        info!("nothing to remove");
     }
     if stay {
-        info!("done, and waiting for a signal");
+        info!("finished, waiting for a signal");
         signals.any().await;
     }
     Ok(Exit::Done)
@@ -69,45 +70,45 @@ pub async fn run(config: CleanupConfig) -> anyhow::Result<Exit> {
 fn remove(
     bpffs: &Path,
     state_dir: &Path,
-    journal: bool,
+    is_history_removed: bool,
     removed: &mut Vec<PathBuf>,
 ) -> anyhow::Result<()> {
     let _lock = lock(state_dir)?;
-    if let Some(pins) = find(bpffs)? {
+    if let Some(pins) = find_pins(bpffs)? {
         remove_pins(pins, removed)?;
     }
-    if journal {
-        remove_journal(state_dir, removed)?;
+    if is_history_removed {
+        remove_history(state_dir, removed)?;
     }
     Ok(())
 }
 
-/// The lock of the journal's folder, if there is one.
+/// Locks the state directory, if it exists.
 fn lock(state_dir: &Path) -> anyhow::Result<Option<File>> {
     let path = state_dir.join(LOCK);
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.with_context(|| format!("open {}", path.display()))?,
+        opened => opened.with_context(|| format!("failed to open {}", path.display()))?,
     };
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {
             bail!(
-                "an agent runs, since it has locked {}: end it first",
+                "an agent is running and has locked {} (stop it first)",
                 path.display()
             )
         }
         Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("lock {}", path.display()))
+            Err(error).with_context(|| format!("failed to lock {}", path.display()))
         }
     }
 }
 
-fn find(bpffs: &Path) -> anyhow::Result<Option<Pins>> {
+fn find_pins(bpffs: &Path) -> anyhow::Result<Option<Pins>> {
     match Pins::find(bpffs) {
         Err(PinError::Locked(folder)) => {
             bail!(
-                "an agent runs, since it has locked {}: end it first",
+                "an agent is running and has locked {} (stop it first)",
                 folder.display()
             )
         }
@@ -115,7 +116,7 @@ fn find(bpffs: &Path) -> anyhow::Result<Option<Pins>> {
     }
 }
 
-/// Those of any version.
+/// Removes the pins of every version of the agent.
 fn remove_pins(pins: Pins, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let contents = pins.contents()?;
     for generation in contents.generations {
@@ -125,7 +126,7 @@ fn remove_pins(pins: Pins, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for name in &contents.unknown {
         warn!(
             path = %pins.folder().join(name).display(),
-            "this is none of the agent's, and is left alone"
+            "not a file of the agent, not removed"
         );
     }
     if contents.unknown.is_empty() {
@@ -136,29 +137,33 @@ fn remove_pins(pins: Pins, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Also what was set aside as damaged or of another version.
-fn remove_journal(state_dir: &Path, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// Removes the history, with databases that were moved away.
+fn remove_history(state_dir: &Path, removed: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let entries = match fs::read_dir(state_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("read folder {}", state_dir.display()))?,
+        entries => {
+            entries.with_context(|| format!("failed to read directory {}", state_dir.display()))?
+        }
     };
     let mut is_empty = true;
     for entry in entries {
-        let entry = entry.with_context(|| format!("read folder {}", state_dir.display()))?;
+        let entry =
+            entry.with_context(|| format!("failed to read directory {}", state_dir.display()))?;
         let (path, name) = (entry.path(), entry.file_name());
         if name == LOCK || name.as_bytes().starts_with(DATABASE.as_bytes()) {
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            fs::remove_file(&path)
+                .with_context(|| format!("failed to remove {}", path.display()))?;
             removed.push(path);
         } else {
-            warn!(path = %path.display(), "this is none of the agent's, and is left alone");
+            warn!(path = %path.display(), "not a file of the agent, not removed");
             is_empty = false;
         }
     }
     if is_empty {
         match fs::remove_dir(state_dir) {
             Ok(()) => removed.push(state_dir.to_owned()),
-            // It is mounted into a container.
-            Err(error) => debug!(%error, "leave the empty folder"),
+            // It is a mount point in a container.
+            Err(error) => debug!(%error, "the empty state directory is not removed"),
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 use super::*;
 
-/// A journal's folder with these files.
-fn folder(files: &[&str]) -> tempfile::TempDir {
+/// A state directory with these files.
+fn state_dir(files: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("make a folder");
     for name in files {
         fs::write(folder.path().join(name), "").expect("write a file");
@@ -9,9 +9,14 @@ fn folder(files: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn remove_all(state_dir: &Path, journal: bool) -> anyhow::Result<Vec<PathBuf>> {
+fn remove_all(state_dir: &Path, is_history_removed: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    remove(Path::new("/nonexistent"), state_dir, journal, &mut removed)?;
+    remove(
+        Path::new("/nonexistent"),
+        state_dir,
+        is_history_removed,
+        &mut removed,
+    )?;
     removed.sort();
     Ok(removed)
 }
@@ -26,8 +31,8 @@ const FILES: [&str; 6] = [
 ];
 
 #[test]
-fn journal_goes_with_all_that_was_set_aside() {
-    let folder = folder(&FILES);
+fn history_is_removed_with_databases_that_were_moved_away() {
+    let folder = state_dir(&FILES);
     let removed = remove_all(folder.path(), true).expect("removed");
     let files = FILES.map(|name| folder.path().join(name));
     assert_eq!(removed[0], folder.path());
@@ -40,8 +45,8 @@ fn journal_goes_with_all_that_was_set_aside() {
 }
 
 #[test]
-fn journal_stays_unless_it_is_asked_for() {
-    let folder = folder(&FILES);
+fn history_is_kept_by_default() {
+    let folder = state_dir(&FILES);
     assert!(
         remove_all(folder.path(), false)
             .expect("nothing to do")
@@ -51,20 +56,20 @@ fn journal_stays_unless_it_is_asked_for() {
 }
 
 #[test]
-fn what_is_not_the_journals_stays() {
-    let folder = folder(&["oomwatch.db", "notes", "oomwatch.conf"]);
+fn foreign_files_are_kept() {
+    let folder = state_dir(&["oomwatch.db", "notes", "oomwatch.conf"]);
     let removed = remove_all(folder.path(), true).expect("removed");
     assert_eq!(removed, [folder.path().join("oomwatch.db")]);
     assert!(folder.path().join("notes").exists());
 }
 
 #[test]
-fn nothing_is_removed_while_an_agent_runs() {
-    let folder = folder(&FILES);
+fn nothing_is_removed_while_an_agent_is_running() {
+    let folder = state_dir(&FILES);
     let agent = File::open(folder.path().join("lock")).expect("open the lock");
     agent.lock().expect("lock it");
-    let error = remove_all(folder.path(), true).expect_err("an agent runs");
-    assert!(error.to_string().contains("an agent runs"), "{error}");
+    let error = remove_all(folder.path(), true).expect_err("the lock is held");
+    assert!(error.to_string().contains("an agent is running"), "{error}");
     assert!(FILES.iter().all(|name| folder.path().join(name).exists()));
     drop(agent);
     remove_all(folder.path(), true).expect("removed");

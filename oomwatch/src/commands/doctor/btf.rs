@@ -1,21 +1,23 @@
-//! The kernel's types: whether they can be read, and what cannot be told because a member is not among them: pure.
+//! The check of the kernel's BTF: whether it can be read, and which facts are unknown because a member is missing. Pure.
 
 use std::path::Path;
 
 use oomwatch_ebpf::record::ABSENT;
 
-use super::check::{self, Check, Group, Status};
+use super::{
+    check::{self, Check, Group, Status},
+    selection::Selection,
+};
 use crate::{
     capture::bpf::offsets::{KERNEL_BTF, KernelTypes, LoadError},
-    commands::doctor::bpf_backends::Selection,
     model::backend::Backend,
 };
 
-/// `path`: where it should be.
-pub(super) fn judge(
+/// Checks the BTF read from `path`.
+pub(super) fn check_types(
     path: &Path,
     types: &Result<KernelTypes, LoadError>,
-    stand: Selection,
+    selection: Selection,
 ) -> Check {
     let path = path.display();
     let offsets = match types {
@@ -23,15 +25,15 @@ pub(super) fn judge(
         Err(error) => {
             let remedy = match error {
                 LoadError::NoBtf { .. } => format!(
-                    "use a kernel with CONFIG_DEBUG_INFO_BTF, or say with --btf where its BTF is (usually {KERNEL_BTF})"
+                    "use a kernel with CONFIG_DEBUG_INFO_BTF, or give a file with its BTF with --btf (usually {KERNEL_BTF})"
                 ),
                 LoadError::Read { .. } => "make the file readable".to_owned(),
                 LoadError::Length { .. } | LoadError::Btf { .. } | LoadError::Offsets { .. } => {
-                    format!("leave --btf out: the running kernel's BTF is {KERNEL_BTF}")
+                    format!("omit --btf: the running kernel's BTF is {KERNEL_BTF}")
                 }
             };
-            let status = stand.without_programs();
-            return check(status, check::chain(error)).remedy(remedy);
+            let status = selection.without_programs();
+            return check(status, check::error_chain(error)).remedy(remedy);
         }
     };
     let absent: Vec<_> = offsets
@@ -43,34 +45,35 @@ pub(super) fn judge(
     if absent.is_empty() {
         return check(Status::Ok, format!("{path} has all {count} members"));
     }
-    let lost = lost(&absent, stand.backend);
+    let unknown = unknown_facts(&absent, selection.backend);
     let finding = format!(
         "{path} has {} of {count} members, without {}",
         count - absent.len(),
         absent.join(", ")
     );
-    if lost.is_empty() {
-        return check(Status::Info, finding + ": nothing is lost");
+    if unknown.is_empty() {
+        return check(Status::Info, finding + ": no fact depends on them");
     }
     check(
         Status::Warn,
-        format!("{finding}: there is no {}", lost.join(", ")),
+        format!("{finding}: unknown are {}", unknown.join(", ")),
     )
-    .remedy(
-        "nothing, if this is the running kernel's BTF: reports leave out what this kernel does not tell",
-    )
+    .remedy("none if this is the running kernel's BTF: reports omit what this kernel does not have")
 }
 
-/// What cannot be told without some members, each once. `way` is what would tell it, if any does.
-fn lost(absent: &[&str], backend: Option<Backend>) -> Vec<&'static str> {
-    let mut lost: Vec<&str> = Vec::new();
+/// Facts that are unknown without these members, each once: those that `backend` reads, or any if no backend is selected.
+fn unknown_facts(absent: &[&str], backend: Option<Backend>) -> Vec<&'static str> {
+    let mut unknown: Vec<&str> = Vec::new();
     for (members, fact, readers) in FACTS {
         let is_read = backend.is_none_or(|backend| readers.contains(&backend));
-        if is_read && members.iter().any(|member| absent.contains(member)) && !lost.contains(fact) {
-            lost.push(fact);
+        if is_read
+            && members.iter().any(|member| absent.contains(member))
+            && !unknown.contains(fact)
+        {
+            unknown.push(fact);
         }
     }
-    lost
+    unknown
 }
 
 /// The backends that read the kernel's structures.
@@ -79,7 +82,7 @@ const FUNCTIONS: &[Backend] = &[Backend::Fentry, Backend::Kprobe];
 const KPROBE: &[Backend] = &[Backend::Kprobe];
 const TRACEPOINT: &[Backend] = &[Backend::RawTracepoint];
 
-/// What members are read for, which is a field of the report where there is one, and by which backends.
+/// What members are read for (a field of the report if there is one), and by which backends.
 const FACTS: &[(&[&str], &str, &[Backend])] = &[
     (&["task_pid", "task_tgid"], "victim.pid", ALL),
     (&["task_comm", "task_group_leader"], "victim.comm", ALL),
@@ -154,11 +157,11 @@ const FACTS: &[(&[&str], &str, &[Backend])] = &[
         ALL,
     ),
     (&["memcg_swap_usage", "memcg_swap_max"], "swap limits", ALL),
-    (&["memcg_oom_lock"], "certain oom_cgroup", TRACEPOINT),
+    (&["memcg_oom_lock"], "exact oom_cgroup", TRACEPOINT),
     (&["memcg_oom_group"], "group_kill", ALL),
     (&["task_signal", "signal_oom_mm"], "re-kills", TRACEPOINT),
-    (&["task_mm"], "killed memory sharers", ALL),
-    (&["oom_control_memcg"], "function hooks", FUNCTIONS),
+    (&["task_mm"], "killed mm sharers", ALL),
+    (&["oom_control_memcg"], "fentry and kprobe", FUNCTIONS),
     (&["pt_regs_argument"], "kprobes", KPROBE),
     (&["oom_control_constraint"], "constraint", FUNCTIONS),
     (
@@ -177,7 +180,7 @@ const FACTS: &[(&[&str], &str, &[Backend])] = &[
     ),
     (
         &["task_flags"],
-        "telling of re-kills from the end of a PID namespace",
+        "distinction of re-kills from the end of a PID namespace",
         TRACEPOINT,
     ),
     (&["mark_victim_argument"], "raw tracepoint", TRACEPOINT),
@@ -201,12 +204,12 @@ mod tests {
         }
     }
 
-    fn with(offsets: Result<Offsets, LoadError>, stand: Selection) -> Check {
+    fn with(offsets: Result<Offsets, LoadError>, selection: Selection) -> Check {
         let types = offsets.map(|offsets| KernelTypes {
             offsets,
             functions: Vec::new(),
         });
-        judge(Path::new("/btf"), &types, stand)
+        check_types(Path::new("/btf"), &types, selection)
     }
 
     fn all() -> Offsets {
@@ -218,9 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn every_member_is_read_for_something() {
+    fn every_member_has_a_fact() {
         for (name, _) in Offsets::NONE.iter() {
-            assert!(!lost(&[name], None).is_empty(), "{name}");
+            assert!(!unknown_facts(&[name], None).is_empty(), "{name}");
         }
         for member in FACTS.iter().flat_map(|(members, ..)| *members) {
             assert!(
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_members_are_named_with_what_is_lost() {
+    fn missing_members_are_named_with_the_unknown_facts() {
         let tracepoint = on(Some(Backend::RawTracepoint));
         assert_eq!(with(Ok(all()), tracepoint).status, Status::Ok);
         let offsets = Offsets {
@@ -244,7 +247,7 @@ mod tests {
         assert_eq!(check.status, Status::Warn);
         assert!(
             check.finding.ends_with(
-                "members, without task_real_cred, cred_uid, memcg_oom_group: there is no victim.uid, group_kill"
+                "members, without task_real_cred, cred_uid, memcg_oom_group: unknown are victim.uid, group_kill"
             ),
             "{}",
             check.finding
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn member_that_the_rung_does_not_read_is_no_loss() {
+    fn member_that_the_backend_does_not_read_is_not_missed() {
         let offsets = Offsets {
             memcg_oom_lock: ABSENT,
             ..all()
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn btf_that_cannot_be_used_fails_with_a_remedy() {
+    fn unusable_btf_fails_with_a_remedy() {
         for (error, remedy) in [
             (
                 LoadError::NoBtf {
@@ -287,7 +290,7 @@ mod tests {
                 LoadError::Length {
                     path: "/btf".into(),
                 },
-                "leave --btf out",
+                "omit --btf",
             ),
         ] {
             let check = with(Err(error), on(None));
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_missed_where_they_would_have_been_better() {
+    fn unusable_btf_is_a_warning_if_a_better_backend_needs_it() {
         let none = || {
             Err(LoadError::Length {
                 path: "/btf".into(),

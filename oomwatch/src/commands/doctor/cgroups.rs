@@ -1,6 +1,6 @@
-//! The memory controller: which version, where it is mounted, and how much of it can be seen from here.
+//! Checks of the memory controller: its version, where it is mounted, and how much of it is visible to this process.
 //!
-//! `watch` takes cgroup paths from the kernel, so that nothing here can make it fail.
+//! None of them fails: `watch` gets cgroup paths from the kernel.
 
 use std::{
     fs, io,
@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Roots,
     check::{self, Check, Group, Status},
     mountinfo::{self, Mount},
+    roots::Roots,
 };
 use crate::sys::proc;
 
@@ -19,23 +19,23 @@ use crate::sys::proc;
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
 
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct CgroupFacts {
     proc_root: PathBuf,
     cgroup_root: PathBuf,
     mounts: io::Result<Vec<Mount>>,
-    /// `cgroup.controllers` of cgroup v2's mount, if there is one.
+    /// `cgroup.controllers` of the cgroup v2 mount, if there is one.
     controllers: Option<io::Result<String>>,
     /// The kernel's command line; empty if unknown.
     command_line: String,
     /// `/proc/self/cgroup`.
     own: io::Result<String>,
-    /// Inode of the cgroup namespace.
+    /// Inode of the own cgroup namespace.
     namespace: Option<u64>,
-    /// A cgroup's file with its own count of kills.
+    /// A file with a cgroup's own count of kills.
     count: Option<PathBuf>,
 }
 
-impl Facts {
+impl CgroupFacts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         let own = roots.proc.join("self");
         let mounts = fs::read(own.join("mountinfo")).map(|text| mountinfo::parse(&text));
@@ -62,13 +62,13 @@ impl Facts {
         }
     }
 
-    /// A cgroup's file with its own count of kills.
+    /// A file with a cgroup's own count of kills.
     pub(super) fn count(&self) -> Option<&Path> {
         self.count.as_deref()
     }
 }
 
-/// The root of v2 has none, so that the first below it stands for all.
+/// The root of cgroup v2 has no such file, so that the first cgroup below it is tried.
 fn find_count(mounts: &[Mount], cgroup_root: &Path) -> Option<PathBuf> {
     let is_count = |path: &PathBuf| {
         fs::read_to_string(path).is_ok_and(|text| proc::parse_oom_kill(&text).is_some())
@@ -82,7 +82,7 @@ fn find_count(mounts: &[Mount], cgroup_root: &Path) -> Option<PathBuf> {
     }
 }
 
-pub(super) fn judge(facts: &Facts) -> Vec<Check> {
+pub(super) fn checks(facts: &CgroupFacts) -> Vec<Check> {
     let mounts = match &facts.mounts {
         Ok(mounts) => mounts,
         Err(error) => {
@@ -91,9 +91,9 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
                     "memory controller",
                     Status::Warn,
                     format!(
-                        "not known: read {}: {}",
+                        "unknown: failed to read {}: {}",
                         facts.proc_root.join("self/mountinfo").display(),
-                        check::answer(error)
+                        check::os_error(error)
                     ),
                 )
                 .remedy(check::proc_remedy(&facts.proc_root)),
@@ -110,7 +110,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
                 "no cgroup file system is mounted here",
             )
             .remedy(format!(
-                "mount the host's at {}, or say with --cgroup-root where it is",
+                "mount the host's at {}, or give its mount point with --cgroup-root",
                 facts.cgroup_root.display()
             )),
         ];
@@ -126,7 +126,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     ]
 }
 
-/// Where the memory controller of cgroup v1 is mounted. Of several mounts, the one below `cgroup_root`, else the last.
+/// The mount of the cgroup v1 memory controller. Of several, the one below `cgroup_root`, else the last.
 fn v1<'a>(mounts: &'a [Mount], cgroup_root: &Path) -> Option<&'a Mount> {
     preferred(mounts, |mount| {
         let is_wanted =
@@ -135,19 +135,19 @@ fn v1<'a>(mounts: &'a [Mount], cgroup_root: &Path) -> Option<&'a Mount> {
     })
 }
 
-/// Where cgroup v2 is mounted, likewise.
+/// The mount of cgroup v2. Of several, the one at `cgroup_root`, else the last.
 fn v2<'a>(mounts: &'a [Mount], cgroup_root: &Path) -> Option<&'a Mount> {
     preferred(mounts, |mount| {
         (mount.kind == "cgroup2").then(|| mount.point == cgroup_root)
     })
 }
 
-/// The last mount that is liked best; `like` says nothing of those that are not wanted.
-fn preferred(mounts: &[Mount], like: impl Fn(&Mount) -> Option<bool>) -> Option<&Mount> {
+/// The last preferred mount, else the last candidate. `is_preferred` returns nothing for a mount that is no candidate.
+fn preferred(mounts: &[Mount], is_preferred: impl Fn(&Mount) -> Option<bool>) -> Option<&Mount> {
     mounts
         .iter()
-        .filter_map(|mount| Some((like(mount)?, mount)))
-        .max_by_key(|&(liked, _)| liked)
+        .filter_map(|mount| Some((is_preferred(mount)?, mount)))
+        .max_by_key(|&(is_preferred, _)| is_preferred)
         .map(|(_, mount)| mount)
 }
 
@@ -163,7 +163,7 @@ fn on_v1(v1: &Mount, v2: Option<&Mount>) -> Check {
     check("memory controller", Status::Ok, finding)
 }
 
-fn on_v2(v2: &Mount, facts: &Facts) -> Check {
+fn on_v2(v2: &Mount, facts: &CgroupFacts) -> Check {
     const NAME: &str = "memory controller";
     let place = v2.point.display();
     match &facts.controllers {
@@ -183,32 +183,34 @@ fn on_v2(v2: &Mount, facts: &Facts) -> Check {
             check(
                 NAME,
                 Status::Warn,
-                format!("cgroup v2 at {place} is without it: only what kills for the whole machine can be seen"),
+                format!("cgroup v2 at {place} without memory controller: only system OOM kills happen"),
             )
             .remedy(if is_disabled {
-                "take cgroup_disable=memory off the kernel's command line (on a Raspberry Pi add cgroup_enable=memory in \
-                 /boot/firmware/cmdline.txt) and boot again"
+                "remove cgroup_disable=memory from the kernel's command line (on a Raspberry Pi add cgroup_enable=memory in \
+                 /boot/firmware/cmdline.txt) and reboot"
             } else {
-                "in a container, mount the host's cgroup file system; else use a kernel with CONFIG_MEMCG, on a Raspberry Pi \
-                 with cgroup_enable=memory in /boot/firmware/cmdline.txt"
+                "in a container, mount the host's cgroup file system; otherwise use a kernel with CONFIG_MEMCG, on a Raspberry \
+                 Pi with cgroup_enable=memory in /boot/firmware/cmdline.txt"
             })
         }
         Some(Err(error)) => check(
             NAME,
             Status::Warn,
             format!(
-                "not known: read {}: {}",
+                "unknown: failed to read {}: {}",
                 v2.point.join("cgroup.controllers").display(),
-                check::answer(error)
+                check::os_error(error)
             ),
         )
         .remedy("make the cgroup file system readable"),
-        None => check(NAME, Status::Warn, "not known").remedy("say where it is with --cgroup-root"),
+        None => {
+            check(NAME, Status::Warn, "unknown").remedy("give its mount point with --cgroup-root")
+        }
     }
 }
 
 fn root(mount: &Mount, is_v1: bool, cgroup_root: &Path) -> Check {
-    // Every controller of v1 is mounted below the root.
+    // cgroup v1 mounts each controller below the root.
     let place = match mount.point.parent() {
         Some(parent) if is_v1 => parent,
         _ => &mount.point,
@@ -217,7 +219,7 @@ fn root(mount: &Mount, is_v1: bool, cgroup_root: &Path) -> Check {
         return check(
             "--cgroup-root",
             Status::Ok,
-            format!("{} is the place", place.display()),
+            format!("{} is correct", place.display()),
         );
     }
     check(
@@ -231,20 +233,20 @@ fn root(mount: &Mount, is_v1: bool, cgroup_root: &Path) -> Check {
     .remedy(format!("give --cgroup-root {}", place.display()))
 }
 
-fn view(mount: &Mount, is_v1: bool, facts: &Facts) -> Check {
+fn view(mount: &Mount, is_v1: bool, facts: &CgroupFacts) -> Check {
     const NAME: &str = "own cgroup";
     let own = match &facts.own {
-        Ok(own) => own_path(own, is_v1).unwrap_or("not told"),
+        Ok(own) => own_path(own, is_v1).unwrap_or("unknown"),
         Err(error) => {
             return check(
                 NAME,
                 Status::Info,
-                format!("not known: {}", check::answer(error)),
+                format!("unknown: {}", check::os_error(error)),
             );
         }
     };
     let is_initial = facts.namespace == Some(INITIAL_NAMESPACE);
-    // What is above the own cgroup namespace is told with `..`.
+    // Directories above the own cgroup namespace begin with `..`.
     let is_part = if mount.root == Path::new("/") {
         own == "/" && !is_initial
     } else {
@@ -261,14 +263,14 @@ fn view(mount: &Mount, is_v1: bool, facts: &Facts) -> Check {
         NAME,
         Status::Info,
         format!(
-            "{own}, in a container: {} shows only its part; watch takes paths from the kernel and does without",
+            "{own}, in a container: {} shows only the container's part; watch gets paths from the kernel and does not need the rest",
             mount.point.display()
         ),
     )
-    .remedy("to see all, mount the host's cgroup file system and say with --cgroup-root where it is")
+    .remedy("to see all cgroups, mount the host's cgroup file system and give its mount point with --cgroup-root")
 }
 
-/// The path in the hierarchy that has the memory controller. A line is `ID:CONTROLLERS:PATH`.
+/// The own path in the hierarchy with the memory controller. A line is `ID:CONTROLLERS:PATH`.
 fn own_path(text: &str, is_v1: bool) -> Option<&str> {
     text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -298,11 +300,11 @@ mod tests {
     const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
     const BIND: &str = "90 23 0:26 / /host/cgroup ro - cgroup2 cgroup2 rw\n";
     const PART: &str = "30 23 0:26 /docker/0123 /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
-    /// As a container has it that the host's cgroup file system is mounted into.
+    /// The host's cgroup file system, mounted into a container.
     const WHOLE: &str = "30 23 0:26 /../../.. /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
 
-    fn facts(mounts: &str, controllers: Option<&str>) -> Facts {
-        Facts {
+    fn facts(mounts: &str, controllers: Option<&str>) -> CgroupFacts {
+        CgroupFacts {
             count: None,
             proc_root: "/proc".into(),
             cgroup_root: "/sys/fs/cgroup".into(),
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn count_of_a_cgroup_is_a_file_that_has_it() {
+    fn count_of_a_cgroup_is_a_file_with_oom_kill() {
         let root = tempfile::tempdir().expect("make a folder");
         let mount = |kind: &str, options: &[&str]| Mount {
             root: "/".into(),
@@ -342,12 +344,15 @@ mod tests {
         assert_eq!(find_count(&[], nowhere), None);
     }
 
-    fn statuses(facts: &Facts) -> Vec<Status> {
-        judge(facts).into_iter().map(|check| check.status).collect()
+    fn statuses(facts: &CgroupFacts) -> Vec<Status> {
+        checks(facts)
+            .into_iter()
+            .map(|check| check.status)
+            .collect()
     }
 
     #[test]
-    fn version_is_the_one_that_has_the_memory_controller() {
+    fn version_is_that_of_the_memory_controller() {
         for (mounts, controllers, finding) in [
             (V1.to_owned(), None, "cgroup v1 at /sys/fs/cgroup/memory"),
             (
@@ -366,7 +371,7 @@ mod tests {
                 "cgroup v2 at /sys/fs/cgroup",
             ),
         ] {
-            let checks = judge(&facts(&mounts, controllers));
+            let checks = checks(&facts(&mounts, controllers));
             assert_eq!(checks[0].finding, finding, "{mounts}");
             assert!(
                 checks.iter().all(|check| check.status == Status::Ok),
@@ -377,19 +382,19 @@ mod tests {
 
     #[test]
     fn mount_at_the_given_root_is_preferred() {
-        let facts = Facts {
+        let facts = CgroupFacts {
             cgroup_root: "/host/cgroup".into(),
             ..facts(&(BIND.to_owned() + V2), Some("memory"))
         };
-        let checks = judge(&facts);
+        let checks = checks(&facts);
         assert_eq!(checks[0].finding, "cgroup v2 at /host/cgroup");
         assert_eq!(checks[1].status, Status::Ok);
     }
 
     #[test]
-    fn other_root_is_told_with_the_right_one() {
+    fn wrong_root_is_a_warning_with_the_right_one() {
         for mounts in [V1, V2] {
-            let checks = judge(&Facts {
+            let checks = checks(&CgroupFacts {
                 cgroup_root: "/elsewhere".into(),
                 ..facts(mounts, Some("memory"))
             });
@@ -403,16 +408,16 @@ mod tests {
     }
 
     #[test]
-    fn controller_that_is_off_has_the_boot_option_as_remedy() {
+    fn disabled_controller_has_the_boot_option_as_remedy() {
         for (command_line, remedy) in [
             (
                 "quiet cgroup_disable=cpu,memory",
-                "take cgroup_disable=memory",
+                "remove cgroup_disable=memory",
             ),
             ("cgroup_disable=memories", "CONFIG_MEMCG"),
             ("", "CONFIG_MEMCG"),
         ] {
-            let checks = judge(&Facts {
+            let checks = checks(&CgroupFacts {
                 command_line: command_line.to_owned(),
                 ..facts(V2, Some("cpu memory_x"))
             });
@@ -427,8 +432,8 @@ mod tests {
     }
 
     #[test]
-    fn container_is_told_by_its_mount_or_its_namespace() {
-        let own = |text: &str, namespace| Facts {
+    fn container_is_recognized_by_its_mount_or_its_namespace() {
+        let own = |text: &str, namespace| CgroupFacts {
             own: Ok(text.to_owned()),
             namespace,
             ..facts(V2, Some("memory"))
@@ -440,7 +445,7 @@ mod tests {
             (own("0::/a.slice\n", None), Status::Ok),
             (facts(PART, Some("memory")), Status::Info),
             (
-                Facts {
+                CgroupFacts {
                     own: Ok("0::/\n".to_owned()),
                     namespace: None,
                     ..facts(WHOLE, Some("memory"))
@@ -448,23 +453,23 @@ mod tests {
                 Status::Ok,
             ),
         ] {
-            assert_eq!(judge(&facts)[2].status, status, "{facts:?}");
+            assert_eq!(checks(&facts)[2].status, status, "{facts:?}");
         }
     }
 
     #[test]
-    fn nothing_to_read_is_a_warning_with_a_remedy() {
-        let unreadable = Facts {
+    fn unreadable_files_are_a_warning_with_a_remedy() {
+        let unreadable = CgroupFacts {
             mounts: Err(Errno::NOENT.into()),
             ..facts("", None)
         };
         for facts in [unreadable, facts("", None), facts("garbage", None)] {
-            let checks = judge(&facts);
+            let checks = checks(&facts);
             assert_eq!(checks.len(), 1, "{checks:?}");
             assert_eq!(checks[0].status, Status::Warn);
             assert!(checks[0].remedy.is_some());
         }
-        let forbidden = Facts {
+        let forbidden = CgroupFacts {
             controllers: Some(Err(Errno::ACCESS.into())),
             own: Err(Errno::ACCESS.into()),
             ..facts(V2, None)

@@ -1,10 +1,12 @@
-//! One finding about this machine, and what to do about it.
+//! One check of this machine: what was found, and what to do about it.
 
-use std::{error::Error, io, iter, path::Path};
+use std::path::Path;
 
 use serde::Serialize;
 
-/// What a check is about.
+pub(super) use crate::sys::error_chain::{error_chain, os_error};
+
+/// The topic of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Group {
@@ -16,28 +18,28 @@ pub(super) enum Group {
     Runtimes,
 }
 
-/// What it means for `watch`.
+/// What a finding means for `watch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
-    /// There.
+    /// As it should be.
     Ok,
-    /// Not there or not as usual, and nothing is lost.
+    /// Absent or unusual, without a consequence.
     Info,
-    /// It works, but tells less, or something is broken.
+    /// `watch` works but reports less, or something is broken.
     Warn,
-    /// It cannot work.
+    /// `watch` cannot work.
     Fail,
 }
 
-/// A line of the answer.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     pub(super) group: Group,
-    /// Stays the same over versions.
+    /// The same in every version.
     pub(super) name: &'static str,
     pub(super) status: Status,
-    /// What was found. More lines may follow the first, as the verifier's do.
+    /// What was found. It may have several lines, for example with a log of the verifier.
     pub(super) finding: String,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,33 +70,10 @@ impl Check {
     }
 }
 
-/// The kernel's answer, as `strerror` has it but in lower case and without its number.
-pub(super) fn answer(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut characters = text.chars();
-    characters
-        .next()
-        .map(|first| first.to_lowercase().chain(characters).collect())
-        .unwrap_or_default()
-}
-
-/// An error and all its causes.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    iter::successors(Some(error), |&error| error.source())
-        .map(|error| {
-            error
-                .downcast_ref::<io::Error>()
-                .map_or_else(|| error.to_string(), answer)
-        })
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-/// What to do about a file of `/proc` that cannot be read.
+/// The remedy if a file of `/proc` cannot be read.
 pub(super) fn proc_remedy(proc_root: &Path) -> String {
     format!(
-        "mount proc, or say with --proc-root where the host's is (now {})",
+        "mount proc, or give the host's with --proc-root (now {})",
         proc_root.display()
     )
 }

@@ -1,36 +1,37 @@
-//! The kernel itself: its types, its BPF, and what it refuses.
+//! Checks of the kernel: BTF, BPF and lockdown.
 
 use std::{fs, io, path::PathBuf};
 
 use rustix::{io::Errno, system::uname};
 
 use super::{
-    Roots, btf,
+    btf,
     check::{self, Check, Group, Status},
+    roots::Roots,
+    selection::Selection,
 };
 use crate::capture::bpf::{
     features,
     offsets::{self, KernelTypes, LoadError},
 };
-use crate::commands::doctor::bpf_backends::Selection;
 
 const CONFIDENTIALITY: &str = "confidentiality";
 
 #[derive(Debug)]
-pub(super) struct Facts {
-    /// System, release and machine, as `uname -srm` has them.
+pub(super) struct KernelFacts {
+    /// Like the two below, from `uname`.
     system: String,
     release: String,
     machine: String,
     btf: PathBuf,
     types: Result<KernelTypes, LoadError>,
-    /// The text of securityfs' `lockdown`.
+    /// The file `lockdown` of securityfs.
     lockdown: io::Result<String>,
-    /// The answer of `bpf(2)` to a ring buffer.
+    /// Whether `bpf(2)` can create a ring buffer.
     ring_buffers: io::Result<bool>,
 }
 
-impl Facts {
+impl KernelFacts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         let uname = uname();
         Self {
@@ -44,21 +45,21 @@ impl Facts {
         }
     }
 
-    /// What is known of the kernel's types.
+    /// The kernel's BTF, if it can be read.
     pub(super) fn types(&self) -> &Result<KernelTypes, LoadError> {
         &self.types
     }
 
-    /// Whether the kernel is locked down to confidentiality.
+    /// Whether lockdown is in its `confidentiality` mode.
     pub(super) fn is_confidential(&self) -> bool {
         let text = self.lockdown.as_deref().unwrap_or_default();
         lockdown_mode(text) == Some(CONFIDENTIALITY)
     }
 }
 
-/// `may_load`: whether this process has the capabilities to load programs; `stand`: what `watch` takes.
-pub(super) fn judge(facts: &Facts, may_load: bool, stand: Selection) -> Vec<Check> {
-    let Facts {
+/// `may_load`: whether this process has the capabilities to load programs.
+pub(super) fn checks(facts: &KernelFacts, may_load: bool, selection: Selection) -> Vec<Check> {
+    let KernelFacts {
         system,
         release,
         machine,
@@ -70,9 +71,9 @@ pub(super) fn judge(facts: &Facts, may_load: bool, stand: Selection) -> Vec<Chec
     vec![
         check("release", Status::Ok, format!("{system} {release}")),
         architecture(machine),
-        btf::judge(btf, types, stand),
-        bpf(ring_buffers, may_load, stand),
-        locked_down(lockdown, stand),
+        btf::check_types(btf, types, selection),
+        bpf(ring_buffers, may_load, selection),
+        locked_down(lockdown, selection),
     ]
 }
 
@@ -82,69 +83,75 @@ fn architecture(machine: &str) -> Check {
         _ => check(
             "architecture",
             Status::Warn,
-            format!("{machine}: never tried"),
+            format!("{machine}: not tested"),
         )
-        .remedy("use x86_64 or aarch64; the checks under Backends decide"),
+        .remedy("use x86_64 or aarch64; the results under Backends are what counts"),
     }
 }
 
-fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, stand: Selection) -> Check {
+fn bpf(ring_buffers: &io::Result<bool>, may_load: bool, selection: Selection) -> Check {
     const NAME: &str = "bpf";
     let error = match ring_buffers {
-        Ok(true) => return check(NAME, Status::Ok, "bpf(2) answers and has ring buffers"),
+        Ok(true) => return check(NAME, Status::Ok, "bpf(2) works and has ring buffers"),
         Ok(false) => {
-            return check(NAME, stand.without_programs(), "bpf(2) has no ring buffers")
-                .remedy("use Linux 5.8 or later");
+            return check(
+                NAME,
+                selection.without_programs(),
+                "bpf(2) has no ring buffers",
+            )
+            .remedy("use Linux 5.8 or later");
         }
         Err(error) => error,
     };
     match Errno::from_io_error(error) {
-        Some(Errno::NOSYS) => check(NAME, stand.without_programs(), "there is no bpf(2)")
-            .remedy("use a kernel with CONFIG_BPF_SYSCALL"),
-        Some(Errno::PERM) if !may_load => check(
+        Some(Errno::NOSYS) => check(
             NAME,
-            Status::Info,
-            "bpf(2) is there, but does not answer without CAP_BPF",
-        ),
+            selection.without_programs(),
+            "the kernel has no bpf(2)",
+        )
+        .remedy("use a kernel with CONFIG_BPF_SYSCALL"),
+        Some(Errno::PERM) if !may_load => {
+            check(NAME, Status::Info, "bpf(2) cannot be tried without CAP_BPF")
+        }
         _ => check(
             NAME,
             Status::Warn,
-            format!("bpf(2) refuses a ring buffer: {}", check::answer(error)),
+            format!("failed to create a ring buffer: {}", check::os_error(error)),
         )
         .remedy("see Backends"),
     }
 }
 
-fn locked_down(lockdown: &io::Result<String>, stand: Selection) -> Check {
+fn locked_down(lockdown: &io::Result<String>, selection: Selection) -> Check {
     let text = match lockdown {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return check(
                 "lockdown",
                 Status::Info,
-                "not told: no lockdown in this kernel, or securityfs is not mounted",
+                "unknown: the kernel has no lockdown, or securityfs is not mounted",
             );
         }
         Err(error) => {
             return check(
                 "lockdown",
                 Status::Info,
-                format!("not told: {}", check::answer(error)),
+                format!("unknown: {}", check::os_error(error)),
             );
         }
     };
     match lockdown_mode(text) {
         Some(CONFIDENTIALITY) => check(
             "lockdown",
-            stand.without_programs(),
-            "confidentiality: programs may not read the kernel's memory",
+            selection.without_programs(),
+            "confidentiality: BPF programs cannot read the kernel's memory",
         )
         .remedy("boot with lockdown=integrity, or without lockdown= on the kernel's command line"),
         Some(mode) => check("lockdown", Status::Ok, mode),
         None => check(
             "lockdown",
             Status::Info,
-            "not told: the kernel's text is not known",
+            "unknown: the content of the file is not understood",
         ),
     }
 }
@@ -170,8 +177,8 @@ mod tests {
     };
 
     #[test]
-    fn bpf_fails_only_where_it_is_not_there() {
-        for (answer, may_load, status) in [
+    fn bpf_fails_only_if_the_kernel_does_not_have_it() {
+        for (created, may_load, status) in [
             (Ok(true), true, Status::Ok),
             (Ok(false), true, Status::Fail),
             (Err(Errno::NOSYS.into()), false, Status::Fail),
@@ -180,9 +187,9 @@ mod tests {
             (Err(io::ErrorKind::Other.into()), true, Status::Warn),
         ] {
             assert_eq!(
-                bpf(&answer, may_load, NONE_WORKS).status,
+                bpf(&created, may_load, NONE_WORKS).status,
                 status,
-                "{answer:?} {may_load}"
+                "{created:?} {may_load}"
             );
         }
     }

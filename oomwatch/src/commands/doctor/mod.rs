@@ -1,25 +1,28 @@
-//! `oomwatch doctor`: what this machine can give, and what to do about the rest.
+//! `oomwatch doctor`: what works on this machine, and what to do about the rest.
 //!
 //! ```text
-//! gather (IO, below settable roots) --Facts--> judge (pure) --[Check]--> render (pure)
+//! gather (IO, below settable roots) --facts--> check (pure) --[Check]--> render (pure)
 //! ```
 //!
-//! One file a topic, each with its own facts, gathering and judging. Only what `watch` cannot do without fails: what one rung
-//! of the ladder lacks is no loss while a better one works. It changes nothing: programs that are attached on trial are
-//! detached at once. Kubernetes' API server is not asked.
+//! There is one file per topic, which gathers the topic's facts and checks them. A check fails only if `watch` cannot work:
+//! what a backend lacks does not matter while a better one works. Nothing is changed: programs that are attached for a trial
+//! are detached immediately. The API server is not contacted.
 
 mod backends;
-mod bpf_backends;
 mod btf;
 mod cgroups;
 mod check;
+mod diagnosis;
 mod kernel;
 mod mountinfo;
 mod privileges;
 mod refusal;
 mod render;
+mod roots;
 mod runtimes;
+mod selection;
 mod sources;
+mod trials;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -28,7 +31,16 @@ use std::{
 
 use anyhow::Context as _;
 
-use self::check::{Check, Status};
+use self::{
+    cgroups::CgroupFacts,
+    diagnosis::Diagnosis,
+    kernel::KernelFacts,
+    privileges::{CapabilityNeeds, PrivilegeFacts},
+    roots::Roots,
+    runtimes::RuntimeFacts,
+    sources::SourceFacts,
+    trials::TrialFacts,
+};
 use crate::{
     capture::config::CaptureConfig,
     commands::exit::Exit,
@@ -58,7 +70,7 @@ pub enum OutputFormat {
     Json,
 }
 
-/// Prints what was found; fails if `watch` cannot work.
+/// Prints the results to stdout. The exit code tells whether `watch` works.
 pub fn run(config: &DoctorConfig) -> anyhow::Result<Exit> {
     let DoctorConfig {
         format,
@@ -80,109 +92,79 @@ pub fn run(config: &DoctorConfig) -> anyhow::Result<Exit> {
         bpffs,
         system: Path::new("/"),
     };
-    let diagnosis = judge(&Facts::gather(roots, *backend));
+    let diagnosis = diagnose(&MachineFacts::gather(roots, *backend));
     let mut stdout = io::stdout().lock();
     let text = match format {
         OutputFormat::Text => render::text(&diagnosis, Color::new(*color, stdout.is_terminal())),
-        OutputFormat::Json => render::json(&diagnosis).context("write JSON")?,
+        OutputFormat::Json => render::json(&diagnosis).context("failed to write JSON")?,
     };
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        // The verdict stands even if the reader has seen enough.
+        // The result is the same if the reader has closed the pipe.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("write to stdout")
+            Err(error).context("failed to write to stdout")
         }
         _ if diagnosis.works() => Ok(Exit::Done),
         _ => Ok(Exit::Failed),
     }
 }
 
-/// Where to look.
-#[derive(Clone, Copy, Debug)]
-struct Roots<'a> {
-    /// The host's `/proc`.
-    proc: &'a Path,
-    /// The host's cgroup file system.
-    cgroup: &'a Path,
-    /// The kernel's BTF.
-    btf: &'a Path,
-    /// Where an agent pins.
-    bpffs: &'a Path,
-    /// Above `/sys`, `/dev` and `/run`.
-    system: &'a Path,
-}
-
-/// Everything that is asked of the machine.
+/// Everything that is read from the machine.
 #[derive(Debug)]
-struct Facts {
-    kernel: kernel::Facts,
-    hooks: bpf_backends::Facts,
-    cgroups: cgroups::Facts,
-    privileges: privileges::Facts,
-    sources: sources::Facts,
-    runtimes: runtimes::Facts,
+struct MachineFacts {
+    kernel: KernelFacts,
+    trials: TrialFacts,
+    cgroups: CgroupFacts,
+    privileges: PrivilegeFacts,
+    sources: SourceFacts,
+    runtimes: RuntimeFacts,
 }
 
-impl Facts {
+impl MachineFacts {
     fn gather(roots: Roots<'_>, choice: Option<Backend>) -> Self {
-        let kernel = kernel::Facts::gather(roots);
-        let cgroups = cgroups::Facts::gather(roots);
+        let kernel = KernelFacts::gather(roots);
+        let cgroups = CgroupFacts::gather(roots);
         Self {
-            hooks: bpf_backends::Facts::gather(roots, choice, kernel.types(), cgroups.count()),
+            trials: TrialFacts::gather(roots, choice, kernel.types(), cgroups.count()),
             kernel,
             cgroups,
-            privileges: privileges::Facts::gather(roots),
-            sources: sources::Facts::gather(roots),
-            runtimes: runtimes::Facts::gather(roots),
+            privileges: PrivilegeFacts::gather(roots),
+            sources: SourceFacts::gather(roots),
+            runtimes: RuntimeFacts::gather(roots),
         }
     }
 }
 
-/// What was found.
-#[derive(Debug)]
-struct Diagnosis {
-    checks: Vec<Check>,
-    /// What `watch` takes of the ways to see kills; nothing if none works.
-    backend: Option<Backend>,
-}
-
-impl Diagnosis {
-    /// Whether `watch` works.
-    fn works(&self) -> bool {
-        self.checks.iter().all(|check| check.status != Status::Fail)
-    }
-}
-
-fn judge(facts: &Facts) -> Diagnosis {
-    let Facts {
+fn diagnose(facts: &MachineFacts) -> Diagnosis {
+    let MachineFacts {
         kernel,
-        hooks,
+        trials,
         cgroups,
         privileges,
         sources,
         runtimes,
     } = facts;
     let may_load = privileges.may_load();
-    let stand = hooks.stand();
-    let needs = privileges::Needs {
-        programs: stand.without_programs(),
-        maps: hooks.has_maps(),
-        lacks_symbols: sources.lacks_symbols(stand),
+    let selection = trials.selection();
+    let needs = CapabilityNeeds {
+        programs: selection.without_programs(),
+        maps: trials.has_maps(),
+        lacks_symbols: sources.lacks_symbols(selection),
     };
     let checks = [
-        kernel::judge(kernel, may_load, stand),
-        bpf_backends::judge(hooks, may_load, kernel.is_confidential()),
-        cgroups::judge(cgroups),
-        privileges::judge(privileges, needs),
-        sources::judge(sources, stand),
-        runtimes::judge(runtimes),
+        kernel::checks(kernel, may_load, selection),
+        trials::checks(trials, may_load, kernel.is_confidential()),
+        cgroups::checks(cgroups),
+        privileges::checks(privileges, needs),
+        sources::checks(sources, selection),
+        runtimes::checks(runtimes),
     ]
     .concat();
     Diagnosis {
         checks,
-        backend: stand.backend,
+        backend: selection.backend,
     }
 }
 
@@ -190,10 +172,10 @@ fn judge(facts: &Facts) -> Diagnosis {
 mod tests {
     use std::{fs, io::ErrorKind};
 
-    use super::*;
+    use super::{check::Status, *};
 
     #[test]
-    fn machine_with_nothing_gives_lines_and_remedies() {
+    fn machine_without_files_has_findings_and_remedies() {
         let nowhere = Path::new("/nonexistent");
         let roots = Roots {
             proc: nowhere,
@@ -202,7 +184,7 @@ mod tests {
             bpffs: nowhere,
             system: nowhere,
         };
-        let diagnosis = judge(&Facts::gather(roots, None));
+        let diagnosis = diagnose(&MachineFacts::gather(roots, None));
         assert!(!diagnosis.works());
         for check in &diagnosis.checks {
             assert!(!check.finding.is_empty(), "{check:?}");
@@ -214,9 +196,8 @@ mod tests {
         }
     }
 
-    /// Every file that is read, filled with what nobody expects.
     #[test]
-    fn machine_full_of_garbage_gives_lines_and_no_panic() {
+    fn files_full_of_garbage_cause_no_panic() {
         let root = tempfile::tempdir().expect("make a folder");
         for path in [
             "vmlinux",
@@ -255,7 +236,7 @@ mod tests {
             bpffs: &root.path().join("sys/fs/bpf"),
             system: root.path(),
         };
-        let diagnosis = judge(&Facts::gather(roots, None));
+        let diagnosis = diagnose(&MachineFacts::gather(roots, None));
         assert!(!diagnosis.works());
         let text = render::text(&diagnosis, Color::Never);
         assert!(
@@ -269,10 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_the_kernel_are_readable() {
+    fn errors_of_the_kernel_are_readable() {
         let error = io::Error::from(ErrorKind::NotFound);
-        assert!(check::answer(&error).contains("not found"));
+        assert!(check::os_error(&error).contains("not found"));
         let error = io::Error::from_raw_os_error(libc::EACCES);
-        assert_eq!(check::answer(&error), "permission denied");
+        assert_eq!(check::os_error(&error), "permission denied");
     }
 }

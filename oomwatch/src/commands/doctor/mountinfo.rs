@@ -1,21 +1,21 @@
-//! `/proc/PID/mountinfo` to mounts: pure. `Documentation/filesystems/proc.rst`, section 3.5, has the format.
+//! Parses `/proc/PID/mountinfo` (`Documentation/filesystems/proc.rst`, section 3.5). Pure.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
-/// A line of the file, as far as it is used.
+/// A mount, as far as it is used here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// What of the file system is mounted; `/` is all of it.
+    /// The directory of the file system that is mounted; `/` if all of it is.
     pub(super) root: PathBuf,
-    /// Where.
+    /// The mount point.
     pub(super) point: PathBuf,
-    /// Type of the file system.
+    /// The type of the file system.
     pub(super) kind: String,
-    /// Options of the file system.
+    /// The options of the file system.
     pub(super) options: Vec<String>,
 }
 
-/// Reads all lines, in the order of mounting; one that is not as it should be is left out.
+/// Parses all lines, in the order of mounting. Malformed lines are skipped.
 pub(super) fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|&byte| byte == b'\n')
         .filter_map(parse_line)
@@ -46,7 +46,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// Undoes `mangle_path` of `fs/seq_file.c`: space, tab, newline, backslash and `#` are `\` and three octal digits.
+/// Reverses `mangle_path` of `fs/seq_file.c`, which writes space, tab, newline, backslash and `#` as `\` and three octal
+/// digits.
 fn unescape(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_with_any_number_of_optional_fields() {
+    fn lines_are_parsed_with_any_number_of_optional_fields() {
         for (line, expected) in [
             (
                 "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory",
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_that_are_none_stay() {
+    fn invalid_escapes_are_kept() {
         for (text, expected) in [
             ("\\04", "\\04"),
             ("\\", "\\"),
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lines_are_left_out() {
+    fn malformed_lines_are_skipped() {
         for line in [
             "",
             "-",
@@ -147,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read(bytes: Vec<u8>) {
+        fn any_bytes_are_parsed(bytes: Vec<u8>) {
             parse(&bytes);
         }
     }

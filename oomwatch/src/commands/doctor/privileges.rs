@@ -1,36 +1,36 @@
-//! What this process may do.
+//! Checks of this process's privileges.
 
 use std::{fs, io, path::PathBuf};
 
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::{
-    Roots,
     check::{self, Check, Group, Status},
+    roots::Roots,
 };
 
-const REMEDY: &str = "run as root (sudo), or give the command what it needs: setcap cap_bpf,cap_perfmon,cap_syslog+ep FILE \
+const REMEDY: &str = "run as root (sudo), or grant the capabilities: setcap cap_bpf,cap_perfmon,cap_syslog+ep FILE \
                       (Kubernetes: securityContext.capabilities.add [BPF, PERFMON, SYSLOG])";
 
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct PrivilegeFacts {
     effective: io::Result<CapabilitySet>,
     uid_map_path: PathBuf,
     uid_map: io::Result<String>,
 }
 
-/// What the other checks found of the things that capabilities are for.
+/// What the other checks found about the uses of capabilities.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Needs {
-    /// How bad it is if no program can be loaded.
+pub(super) struct CapabilityNeeds {
+    /// The status if no program can be loaded.
     pub(super) programs: Status,
-    /// Whether maps could be made, if that was tried.
+    /// Whether maps can be created; absent if that was not tried.
     pub(super) maps: Option<bool>,
-    /// Whether what `watch` takes lacks the kernel's symbols.
+    /// Whether the selected backend needs the kernel's symbols and they cannot be read.
     pub(super) lacks_symbols: bool,
 }
 
-impl Facts {
+impl PrivilegeFacts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         let uid_map_path = roots.proc.join("self/uid_map");
         Self {
@@ -42,7 +42,7 @@ impl Facts {
         }
     }
 
-    /// Whether programs may be loaded, as far as capabilities tell.
+    /// Whether the capabilities allow loading programs; true if they are unknown.
     pub(super) fn may_load(&self) -> bool {
         let Ok(effective) = &self.effective else {
             return true;
@@ -52,8 +52,8 @@ impl Facts {
     }
 }
 
-pub(super) fn judge(facts: &Facts, needs: Needs) -> Vec<Check> {
-    let Facts {
+pub(super) fn checks(facts: &PrivilegeFacts, needs: CapabilityNeeds) -> Vec<Check> {
+    let PrivilegeFacts {
         effective,
         uid_map_path: _,
         uid_map: _,
@@ -65,7 +65,7 @@ pub(super) fn judge(facts: &Facts, needs: Needs) -> Vec<Check> {
                 needs.programs,
                 CapabilitySet::BPF,
                 "CAP_BPF",
-                "make maps and load programs",
+                "create maps and load programs",
             ),
             loading(
                 *effective,
@@ -76,22 +76,21 @@ pub(super) fn judge(facts: &Facts, needs: Needs) -> Vec<Check> {
             ),
             syslog(*effective, needs.lacks_symbols),
             sys_resource(*effective, needs.maps),
-            dac_read_search(*effective),
         ],
         Err(error) => vec![
             check(
                 "capabilities",
                 Status::Warn,
-                format!("not known: {}", check::answer(error)),
+                format!("unknown: {}", check::os_error(error)),
             )
-            .remedy("allow capget(2); what the hooks above say counts"),
+            .remedy("allow capget(2); the results under Backends are what counts"),
         ],
     };
     checks.push(user_namespace(facts));
     checks
 }
 
-/// `CAP_SYS_ADMIN` stands for each of the two.
+/// `CAP_SYS_ADMIN` includes both capabilities.
 fn loading(
     effective: CapabilitySet,
     without: Status,
@@ -102,7 +101,11 @@ fn loading(
     if effective.contains(wanted) {
         check(name, Status::Ok, format!("held: to {purpose}"))
     } else if effective.contains(CapabilitySet::SYS_ADMIN) {
-        check(name, Status::Ok, format!("by CAP_SYS_ADMIN: to {purpose}"))
+        check(
+            name,
+            Status::Ok,
+            format!("held through CAP_SYS_ADMIN: to {purpose}"),
+        )
     } else {
         check(name, without, format!("not held: needed to {purpose}")).remedy(REMEDY)
     }
@@ -120,19 +123,19 @@ fn syslog(effective: CapabilitySet, lacks_symbols: bool) -> Check {
         check(
             NAME,
             Status::Warn,
-            "not held: without the kernel's symbols, what ran out of memory is not known",
+            "not held: without the kernel's symbols the scope of kills is unknown",
         )
         .remedy(REMEDY)
     } else {
         check(
             NAME,
             Status::Info,
-            "not held, and the kernel's symbols can be read without or are not needed",
+            "not held; the kernel's symbols can be read without it, or are not needed",
         )
     }
 }
 
-/// Whether it is needed is asked by making maps, not of the kernel's version.
+/// Creating maps shows whether it is needed; the kernel's version is not asked.
 fn sys_resource(effective: CapabilitySet, has_maps: Option<bool>) -> Check {
     const NAME: &str = "CAP_SYS_RESOURCE";
     match (effective.contains(CapabilitySet::SYS_RESOURCE), has_maps) {
@@ -144,52 +147,39 @@ fn sys_resource(effective: CapabilitySet, has_maps: Option<bool>) -> Check {
         (false, Some(true)) => check(
             NAME,
             Status::Info,
-            "not held, and maps could be made without",
+            "not held, and maps can be created without it",
         ),
         (false, _) => check(
             NAME,
             Status::Info,
-            "not held: needed before Linux 5.11 only, to lock memory for maps",
+            "not held: needed only before Linux 5.11, to lock memory for maps",
         ),
     }
 }
 
-fn dac_read_search(effective: CapabilitySet) -> Check {
-    const NAME: &str = "CAP_DAC_READ_SEARCH";
-    if effective.contains(CapabilitySet::DAC_READ_SEARCH) {
-        check(NAME, Status::Ok, "held: to read files of other users")
-    } else {
-        check(
-            NAME,
-            Status::Info,
-            "not held: files of other users cannot be read",
-        )
-    }
-}
-
-fn user_namespace(facts: &Facts) -> Check {
+fn user_namespace(facts: &PrivilegeFacts) -> Check {
     const NAME: &str = "user namespace";
     match &facts.uid_map {
-        Ok(map) if is_initial(map) => check(NAME, Status::Ok, "the initial one"),
+        Ok(map) if is_initial(map) => check(NAME, Status::Ok, "the initial namespace"),
         Ok(_) => check(
             NAME,
             Status::Warn,
-            "not the initial one: capabilities in it do not count for BPF",
+            "not the initial namespace: its capabilities do not count for BPF",
         )
-        .remedy("run outside of it: on the host, or in a container that is neither rootless nor has users remapped"),
+        .remedy("run on the host, or in a container that is not rootless and does not remap users"),
         Err(error) => check(
             NAME,
             Status::Info,
             format!(
-                "not known: read {}: {}",
+                "unknown: failed to read {}: {}",
                 facts.uid_map_path.display(),
-                check::answer(error)
+                check::os_error(error)
             ),
         ),
     }
 }
 
-/// Only the initial namespace has every id for its own.
+/// Only the initial namespace maps every id to itself.
 fn is_initial(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
@@ -204,57 +194,52 @@ mod tests {
 
     use super::*;
 
-    fn facts(effective: CapabilitySet) -> Facts {
-        Facts {
+    fn facts(effective: CapabilitySet) -> PrivilegeFacts {
+        PrivilegeFacts {
             effective: Ok(effective),
             uid_map_path: "/proc/self/uid_map".into(),
             uid_map: Ok("         0          0 4294967295\n".to_owned()),
         }
     }
 
-    fn statuses(effective: CapabilitySet, needs: Needs) -> Vec<Status> {
-        judge(&facts(effective), needs)
+    fn statuses(effective: CapabilitySet, needs: CapabilityNeeds) -> Vec<Status> {
+        checks(&facts(effective), needs)
             .into_iter()
             .map(|check| check.status)
             .collect()
     }
 
     #[test]
-    fn only_the_capabilities_to_load_programs_are_needed() {
+    fn only_the_capabilities_to_load_programs_can_fail() {
         use Status::{Fail, Info, Ok, Warn};
         for (effective, maps, symbols, expected) in [
-            (
-                CapabilitySet::all(),
-                Some(true),
-                true,
-                [Ok, Ok, Ok, Ok, Ok, Ok],
-            ),
+            (CapabilitySet::all(), Some(true), true, [Ok, Ok, Ok, Ok, Ok]),
             (
                 CapabilitySet::BPF | CapabilitySet::PERFMON,
                 Some(true),
                 false,
-                [Ok, Ok, Warn, Info, Info, Ok],
+                [Ok, Ok, Warn, Info, Ok],
             ),
             (
                 CapabilitySet::SYS_ADMIN,
                 Some(true),
                 true,
-                [Ok, Ok, Info, Info, Info, Ok],
+                [Ok, Ok, Info, Info, Ok],
             ),
             (
                 CapabilitySet::BPF,
                 Some(false),
                 false,
-                [Ok, Fail, Warn, Info, Info, Ok],
+                [Ok, Fail, Warn, Info, Ok],
             ),
             (
                 CapabilitySet::empty(),
                 None,
                 false,
-                [Fail, Fail, Warn, Info, Info, Ok],
+                [Fail, Fail, Warn, Info, Ok],
             ),
         ] {
-            let needs = Needs {
+            let needs = CapabilityNeeds {
                 programs: Fail,
                 maps,
                 lacks_symbols: !symbols,
@@ -266,9 +251,9 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_missed_as_much_as_what_they_are_for() {
+    fn missing_capability_has_the_status_of_its_use() {
         for programs in [Status::Info, Status::Warn, Status::Fail] {
-            let needs = Needs {
+            let needs = CapabilityNeeds {
                 programs,
                 maps: None,
                 lacks_symbols: false,
@@ -281,22 +266,22 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_that_are_not_told_are_left_to_the_hooks() {
-        let facts = Facts {
+    fn unknown_capabilities_are_a_warning() {
+        let facts = PrivilegeFacts {
             effective: Err(Errno::PERM.into()),
             ..facts(CapabilitySet::empty())
         };
         assert!(facts.may_load());
-        let needs = Needs {
+        let needs = CapabilityNeeds {
             programs: Status::Fail,
             maps: None,
             lacks_symbols: true,
         };
-        assert_eq!(judge(&facts, needs)[0].status, Status::Warn);
+        assert_eq!(checks(&facts, needs)[0].status, Status::Warn);
     }
 
     #[test]
-    fn initial_user_namespace_has_every_id() {
+    fn initial_user_namespace_maps_every_id() {
         for (map, expected) in [
             ("0 0 4294967295\n", true),
             ("0 100000 65536\n", false),

@@ -1,4 +1,4 @@
-//! The sockets of container runtimes: connected to, not only looked at. Nothing is asked over them.
+//! Checks of the container runtimes' sockets: whether each accepts a connection. No request is sent.
 
 use std::{
     io,
@@ -11,13 +11,13 @@ use rustix::{
 };
 
 use super::{
-    Roots,
     check::{self, Check, Group, Status},
+    roots::Roots,
 };
 use crate::identify::sockets;
 
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct RuntimeFacts {
     sockets: Vec<Socket>,
 }
 
@@ -28,7 +28,7 @@ struct Socket {
     connected: Result<(), Errno>,
 }
 
-impl Facts {
+impl RuntimeFacts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         Self {
             sockets: sockets::CRI
@@ -47,7 +47,7 @@ impl Facts {
     }
 }
 
-/// Never waits: the standard library's would, for a runtime that hangs and has a full backlog.
+/// Connects without blocking: a blocking connect would hang if the runtime hangs and its backlog is full.
 fn try_connect(path: &Path) -> Result<(), Errno> {
     let socket = socket_with(
         AddressFamily::UNIX,
@@ -58,12 +58,12 @@ fn try_connect(path: &Path) -> Result<(), Errno> {
     connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
-pub(super) fn judge(facts: &Facts) -> Vec<Check> {
+pub(super) fn checks(facts: &RuntimeFacts) -> Vec<Check> {
     let (absent, present): (Vec<_>, Vec<_>) = facts
         .sockets
         .iter()
         .partition(|socket| matches!(socket.connected, Err(Errno::NOENT | Errno::NOTDIR)));
-    let mut checks: Vec<_> = present.into_iter().map(judge_socket).collect();
+    let mut checks: Vec<_> = present.into_iter().map(check_socket).collect();
     if !absent.is_empty() {
         let names: Vec<_> = absent.iter().map(|socket| socket.runtime).collect();
         checks.push(check("absent", Status::Info, names.join(", ")));
@@ -71,7 +71,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     checks
 }
 
-fn judge_socket(socket: &Socket) -> Check {
+fn check_socket(socket: &Socket) -> Check {
     let Socket {
         runtime,
         path,
@@ -84,16 +84,18 @@ fn judge_socket(socket: &Socket) -> Check {
     };
     let remedy = match error {
         Errno::ACCESS | Errno::PERM => "run as root (sudo), or as a member of the socket's group",
-        Errno::CONNREFUSED => "nobody listens: start the runtime, or remove what is left of it",
-        Errno::AGAIN => "the runtime does not take connections: look at its log, restart it",
-        _ => "see whether the runtime runs and this is its socket",
+        Errno::CONNREFUSED => {
+            "no process listens: start the runtime, or remove the socket that it has left"
+        }
+        Errno::AGAIN => "the runtime does not accept connections: read its log, restart it",
+        _ => "check that the runtime is running and that this is its socket",
     };
     check(
         runtime,
         Status::Warn,
         format!(
-            "connect to {place}: {}",
-            check::answer(&io::Error::from(error))
+            "failed to connect to {place}: {}",
+            check::os_error(&io::Error::from(error))
         ),
     )
     .remedy(remedy)
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_are_told_by_connecting() {
+    fn sockets_are_checked_by_connecting() {
         let root = tempfile::tempdir().expect("make a folder");
         let at = |path: &str| {
             let path = root.path().join(path);
@@ -121,19 +123,19 @@ mod tests {
         drop(UnixListener::bind(at("run/docker.sock")).expect("listen"));
         fs::write(at("run/crio/crio.sock"), "").expect("write a file");
 
-        let checks = judge(&Facts::gather(Roots {
+        let checks = checks(&RuntimeFacts::gather(Roots {
             proc: root.path(),
             cgroup: root.path(),
             btf: root.path(),
             bpffs: root.path(),
             system: root.path(),
         }));
-        let told: Vec<_> = checks
+        let statuses: Vec<_> = checks
             .iter()
             .map(|check| (check.name, check.status))
             .collect();
         assert_eq!(
-            told,
+            statuses,
             [
                 ("containerd", Status::Ok),
                 ("CRI-O", Status::Warn),
@@ -180,15 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn path_that_no_socket_can_have_is_an_answer() {
+    fn path_that_is_too_long_is_an_error() {
         let long = Path::new("/").join("x".repeat(200));
         assert_eq!(try_connect(&long), Err(Errno::NAMETOOLONG));
     }
 
     #[test]
-    fn no_runtime_at_all_is_one_line() {
+    fn no_runtime_is_one_line() {
         let nowhere = Path::new("/nonexistent");
-        let checks = judge(&Facts::gather(Roots {
+        let checks = checks(&RuntimeFacts::gather(Roots {
             proc: nowhere,
             cgroup: nowhere,
             btf: nowhere,

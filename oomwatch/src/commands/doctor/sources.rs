@@ -1,4 +1,4 @@
-//! The files that facts come from, beside the hooks.
+//! Checks of the other sources of facts: the kernel's count, the boot id, the symbols and the BPF file system.
 
 use std::{
     fs,
@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    Roots,
     check::{self, Check, Group, Status},
+    roots::Roots,
+    selection::Selection,
 };
-use crate::commands::doctor::bpf_backends::Selection;
 use crate::{
     capture::bpf::{
         pins::{self, PinError},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct SourceFacts {
     proc_root: PathBuf,
     count: Result<u64, HostError>,
     boot_id: Result<String, HostError>,
@@ -28,11 +28,11 @@ pub(super) struct Facts {
     /// `kernel.kptr_restrict`.
     kptr_restrict: Option<String>,
     bpffs: PathBuf,
-    /// What came of pinning something there.
+    /// Whether an object can be pinned there.
     pinned: Result<(), PinError>,
 }
 
-impl Facts {
+impl SourceFacts {
     pub(super) fn gather(roots: Roots<'_>) -> Self {
         let sysctl = |name: &str| {
             let text = fs::read_to_string(roots.proc.join("sys/kernel").join(name)).ok()?;
@@ -49,20 +49,19 @@ impl Facts {
         }
     }
 
-    /// Whether what `watch` takes needs the kernel's symbols and cannot have them.
-    pub(super) fn lacks_symbols(&self, stand: Selection) -> bool {
-        self.symbols.is_err() && needs_symbols(stand)
+    /// Whether the selected backend needs the kernel's symbols and they cannot be read.
+    pub(super) fn lacks_symbols(&self, selection: Selection) -> bool {
+        self.symbols.is_err() && needs_symbols(selection)
     }
 }
 
-/// Of all that may still be taken, where nothing works.
-fn needs_symbols(stand: Selection) -> bool {
-    stand.backend.is_none_or(Backend::needs_symbols)
+/// Also true if no backend works.
+fn needs_symbols(selection: Selection) -> bool {
+    selection.backend.is_none_or(Backend::needs_symbols)
 }
 
-/// `stand`: what `watch` takes.
-pub(super) fn judge(facts: &Facts, stand: Selection) -> Vec<Check> {
-    let Facts {
+pub(super) fn checks(facts: &SourceFacts, selection: Selection) -> Vec<Check> {
+    let SourceFacts {
         proc_root,
         count,
         boot_id: id,
@@ -74,7 +73,7 @@ pub(super) fn judge(facts: &Facts, stand: Selection) -> Vec<Check> {
     vec![
         kill_count(count, proc_root),
         boot_id(id, proc_root),
-        kernel_symbols(symbols, kptr_restrict.as_deref(), proc_root, stand),
+        kernel_symbols(symbols, kptr_restrict.as_deref(), proc_root, selection),
         bpffs_mount(bpffs, pinned),
     ]
 }
@@ -86,11 +85,11 @@ fn kill_count(count: &Result<u64, HostError>, proc_root: &Path) -> Check {
             NAME,
             Status::Ok,
             format!(
-                "{count} since boot, by {}",
+                "{count} since boot, according to {}",
                 proc_root.join("vmstat").display()
             ),
         ),
-        Err(error) => check(NAME, Status::Fail, check::chain(error)).remedy(format!(
+        Err(error) => check(NAME, Status::Fail, check::error_chain(error)).remedy(format!(
             "{}; the line oom_kill needs Linux 4.13 with CONFIG_VM_EVENT_COUNTERS",
             check::proc_remedy(proc_root)
         )),
@@ -104,7 +103,7 @@ fn boot_id(id: &Result<String, HostError>, proc_root: &Path) -> Check {
             Status::Ok,
             format!("{id}, of {}", proc::hostname()),
         ),
-        Err(error) => check("boot id", Status::Fail, check::chain(error))
+        Err(error) => check("boot id", Status::Fail, check::error_chain(error))
             .remedy(check::proc_remedy(proc_root)),
     }
 }
@@ -113,17 +112,14 @@ fn kernel_symbols(
     symbols: &Result<Symbols, SymbolsError>,
     kptr_restrict: Option<&str>,
     proc_root: &Path,
-    stand: Selection,
+    selection: Selection,
 ) -> Check {
     const NAME: &str = "kernel symbols";
     let Err(error) = symbols else {
         return check(NAME, Status::Ok, "can be read");
     };
-    let (status, cost) = if needs_symbols(stand) {
-        (
-            Status::Warn,
-            "what ran out of memory will not be known (scope unknown)",
-        )
+    let (status, cost) = if needs_symbols(selection) {
+        (Status::Warn, "the scope of kills is unknown")
     } else {
         (Status::Info, "not needed")
     };
@@ -133,42 +129,44 @@ fn kernel_symbols(
                 "hidden, with kernel.kptr_restrict {}",
                 kptr_restrict.unwrap_or("unknown")
             ),
-            "give CAP_SYSLOG, and if kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"
+            "grant CAP_SYSLOG, and if kernel.kptr_restrict is 2: sysctl kernel.kptr_restrict=1"
                 .to_owned(),
         ),
-        SymbolsError::Read(_) => (check::chain(error), check::proc_remedy(proc_root)),
+        SymbolsError::Read(_) => (check::error_chain(error), check::proc_remedy(proc_root)),
         SymbolsError::Absent(_) => (
-            check::chain(error),
+            check::error_chain(error),
             "use a kernel with CONFIG_KALLSYMS whose mm/oom_kill.c is not inlined".to_owned(),
         ),
     };
     check(NAME, status, format!("{finding}: {cost}")).remedy(remedy)
 }
 
-/// Only an agent pins.
+/// Only the agent uses pins.
 fn bpffs_mount(path: &Path, pinned: &Result<(), PinError>) -> Check {
     const NAME: &str = "bpffs";
     const COST: &str =
-        "watch pins nothing, and an agent looks in the kernel log for kills while it does not run";
+        "watch does not need it; an agent finds the kills of its downtime in the kernel log only";
     let place = path.display();
     match pinned {
         Ok(()) => check(
             NAME,
             Status::Ok,
-            format!("mounted at {place}, and pins work: kills are kept while no agent runs"),
+            format!(
+                "mounted at {place}, and pinning works: kills during an agent's downtime are kept"
+            ),
         ),
         Err(PinError::NoBpffs(_)) => check(
             NAME,
             Status::Info,
             format!("not mounted at {place}: {COST}"),
         )
-        .remedy("mount -t bpf bpf /sys/fs/bpf, or say with --bpffs where it is"),
+        .remedy("mount -t bpf bpf /sys/fs/bpf, or give its mount point with --bpffs"),
         Err(error) => check(
             NAME,
             Status::Info,
-            format!("{}: {COST}", check::chain(error)),
+            format!("{}: {COST}", check::error_chain(error)),
         )
-        .remedy("give CAP_BPF, and be root to write there"),
+        .remedy("grant CAP_BPF, and run as root to write there"),
     }
 }
 
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_watch_needs_fail_with_where_to_look() {
+    fn required_files_fail_with_a_remedy() {
         let nowhere = Path::new("/nonexistent");
         for check in [
             kill_count(&proc::oom_kill_count(nowhere), nowhere),
@@ -211,27 +209,30 @@ mod tests {
     }
 
     #[test]
-    fn symbols_cost_the_scope_where_nothing_else_tells_it() {
+    fn hidden_symbols_are_a_warning_if_the_backend_needs_them() {
         for (error, remedy) in [
             (SymbolsError::Hidden, "kptr_restrict=1"),
             (SymbolsError::Read(Errno::NOENT.into()), "--proc-root"),
             (SymbolsError::Absent("out_of_memory"), "CONFIG_KALLSYMS"),
         ] {
             let symbols = Err(error);
-            for way in [None, Some(Backend::RawTracepoint)] {
-                let check = kernel_symbols(&symbols, None, Path::new("/proc"), on(way));
+            for backend in [None, Some(Backend::RawTracepoint)] {
+                let check = kernel_symbols(&symbols, None, Path::new("/proc"), on(backend));
                 assert_eq!(check.status, Status::Warn, "{check:?}");
-                assert!(check.finding.contains("scope unknown"), "{check:?}");
+                assert!(
+                    check.finding.contains("scope of kills is unknown"),
+                    "{check:?}"
+                );
                 assert!(has_remedy(&check, remedy), "{check:?}");
             }
-            let stand = on(Some(Backend::Fentry));
-            let check = kernel_symbols(&symbols, None, Path::new("/proc"), stand);
+            let selection = on(Some(Backend::Fentry));
+            let check = kernel_symbols(&symbols, None, Path::new("/proc"), selection);
             assert_eq!(check.status, Status::Info, "{check:?}");
         }
     }
 
     #[test]
-    fn mounts_that_watch_does_without_are_no_warning() {
+    fn missing_bpffs_is_no_warning() {
         for (check, status) in [
             (bpffs_mount(Path::new("/x"), &Ok(())), Status::Ok),
             (

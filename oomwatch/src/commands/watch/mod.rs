@@ -17,7 +17,7 @@ use self::screen::Screen;
 use crate::{
     audit::{
         auditor::{Auditor, Schedule},
-        totals::{AuditResult, Counts},
+        totals::{AuditResult, CaptureCounts},
     },
     capture::{config::CaptureConfig, observer::Observer},
     commands::{
@@ -28,8 +28,8 @@ use crate::{
     },
     deliver::printer::{OutputConfig, Printer},
     identify::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     model::filter::Filter,
@@ -110,8 +110,8 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
-    let names = Names::new(Sources {
-        runtimes: Runtimes {
+    let names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: cri_socket,
             docker: docker_socket,
             proc_root: capture.proc_root.clone(),
@@ -203,7 +203,7 @@ async fn settle(
 /// Logs the kernel's count beside what was reported; as a warning if they differ. The kernel counts a re-kill as well: those
 /// stand behind, as does everything else that is not zero.
 fn log_totals(pipeline: &Pipeline, shown: u64, result: AuditResult) {
-    let Counts {
+    let CaptureCounts {
         kills,
         rekills,
         marks,

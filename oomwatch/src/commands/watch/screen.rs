@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::{
     commands::pipeline::Item,
     deliver::printer::Printer,
-    identify::names::Names,
+    identify::resolver::Resolver,
     model::{
         kill::NonKill,
         report::{GapReport, Report},
@@ -62,7 +62,7 @@ impl<W: Write> Screen<W> {
     }
 
     /// Shows items as long as more are wanted; kills are shown when they have their names.
-    pub(super) fn show(&mut self, items: Vec<Item>, names: &Names) {
+    pub(super) fn show(&mut self, items: Vec<Item>, names: &Resolver) {
         for item in items {
             match item {
                 Item::Kill(report) if self.wants(&report) => {
@@ -77,7 +77,7 @@ impl<W: Write> Screen<W> {
         self.flush();
     }
 
-    pub(super) fn show_identified(&mut self, names: &Names) {
+    pub(super) fn show_identified(&mut self, names: &Resolver) {
         while !self.is_done()
             && let Some(report) = names.pop()
         {
@@ -105,7 +105,7 @@ impl<W: Write> Screen<W> {
         }
         let now = clock::sample();
         let time = event.boot_time_ns.map(|time| now.time_of(time));
-        let written = self.printer.aside(event, time);
+        let written = self.printer.non_kill(event, time);
         self.note(written);
     }
 

@@ -1,79 +1,81 @@
-//! Requests to the API server, each with an answer: an error is one too.
+//! Sends requests to the API server over HTTP. Every request has a [`Response`]; so has a transport error.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::{Client, client::Body};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{
-    answer::{Answer, Cause, Method, Refusal, classify_response},
     bucket::SECOND_NS,
     name::is_subdomain,
-    notice::Object,
     object::Event,
+    pending_event::Request,
     record::NodeUid,
+    response::{Cause, Method, Refusal, Response, classify_response},
+    stats::Object,
 };
-use crate::deliver::events::queue::Request;
-use crate::sys::{clock, error_chain::chain, escape::escape};
+use crate::sys::{clock, error_chain::error_chain, escape::escape};
 
-/// More than any answer to us: what comes behind is not read.
+/// Maximum size of a response body; larger than any that is expected.
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// Of an error's text this much is logged.
+/// Maximum length of a logged response body.
 const MAX_LOGGED_BYTES: usize = 256;
-/// An Event of the node does not wait longer for the node's UID.
+/// Timeout for reading the node's UID, which an Event on the node waits for.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A node can be deleted and made anew.
-const NODE_MAX_AGE_NS: u64 = 600 * SECOND_NS;
-/// For managed fields the API server takes what stands before the slash.
+/// How long a UID is cached. A Node object can be deleted and created again.
+const NODE_UID_MAX_AGE_NS: u64 = 600 * SECOND_NS;
+/// The API server names the field manager after the part before the slash.
 const USER_AGENT: &str = concat!("oomwatch/", env!("CARGO_PKG_VERSION"));
-/// Names and UID of an object without the rest of it, which for a node is much.
-const METADATA_ALONE: &str =
+/// Requests only the metadata of an object, because a Node object is large.
+const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json";
 
-/// The API server.
+/// A client of the API server.
 pub(super) struct Api {
     client: Client,
     /// The node's name.
     node: String,
     node_uid: NodeUid,
-    /// For each request.
     request_timeout: Duration,
-    known: Mutex<Known>,
+    cached_uid: Mutex<CachedUid>,
 }
 
-/// What is known of the node's UID, and when it was asked for.
+/// The UID of the Node object.
 #[derive(Default)]
-struct Known {
+struct CachedUid {
+    /// Absent if the node does not exist or must not be read.
     uid: Option<String>,
-    answered_ns: Option<u64>,
+    /// Time of the last response, in nanoseconds since boot.
+    read_ns: Option<u64>,
 }
 
-/// An answer as it came.
-struct Raw {
+/// A response that is not classified yet.
+struct RawResponse {
     status: u16,
     retry_after: Option<String>,
     body: Vec<u8>,
 }
 
 #[derive(Deserialize)]
-struct Named {
-    metadata: NamedMetadata,
+struct PartialObject {
+    metadata: PartialMetadata,
 }
 
 #[derive(Deserialize)]
-struct NamedMetadata {
+struct PartialMetadata {
     uid: String,
 }
 
-impl Known {
-    fn is_recent(&self) -> bool {
+impl CachedUid {
+    fn is_fresh(&self) -> bool {
         let now_ns = clock::since_boot_ns();
-        let answered = self.answered_ns;
-        answered.is_some_and(|answered| now_ns.saturating_sub(answered) < NODE_MAX_AGE_NS)
+        self.read_ns
+            .is_some_and(|read_ns| now_ns.saturating_sub(read_ns) < NODE_UID_MAX_AGE_NS)
     }
 }
 
@@ -89,12 +91,12 @@ impl Api {
             node,
             node_uid,
             request_timeout,
-            known: Mutex::default(),
+            cached_uid: Mutex::default(),
         }
     }
 
-    /// Writes an Event.
-    pub(super) async fn write(&self, request: Request) -> Answer {
+    /// Creates an Event or updates its count.
+    pub(super) async fn write(&self, request: Request) -> Response {
         let Request {
             object,
             method,
@@ -102,92 +104,108 @@ impl Api {
         } = request;
         let uid = match (object, method) {
             (Object::Node, Method::Create) => self.node_uid().await,
-            (Object::Node, Method::Count) | (Object::Pod, _) => None,
+            (Object::Node, Method::Patch) | (Object::Pod, _) => None,
         };
         if uid.is_some() {
             event.involved_object.uid = uid;
         }
         let Some(request) = to_http(method, &event) else {
-            return Answer::Refused(Refusal::Invalid);
+            return Response::Refused(Refusal::Invalid);
         };
         let name = &event.metadata.name;
         match self.send(request, self.request_timeout).await {
             Ok(raw) => {
-                let answer =
+                let response =
                     classify_response(method, raw.status, raw.retry_after.as_deref(), &raw.body);
-                if answer == Answer::Accepted {
-                    debug!(event = name, ?method, "recorded");
+                if response == Response::Accepted {
+                    debug!(event = name, ?method, "the API server accepted an Event");
                 } else {
                     let body = raw.body.get(..MAX_LOGGED_BYTES).unwrap_or(&raw.body);
                     let (status, body) = (raw.status, escape(body));
-                    debug!(event = name, ?method, status, body, ?answer, "not recorded");
+                    debug!(
+                        event = name,
+                        ?method,
+                        status,
+                        body,
+                        ?response,
+                        "the API server did not accept an Event"
+                    );
                 }
-                answer
+                response
             }
             Err(error) => {
-                debug!(event = name, ?method, %error, "no answer");
-                let (cause, after) = (Cause::Unreachable, None);
-                Answer::Later { cause, after }
+                debug!(event = name, ?method, %error, "failed to send an Event");
+                Response::RetryLater {
+                    cause: Cause::Unreachable,
+                    retry_after: None,
+                }
             }
         }
     }
 
-    /// The UID of the node, without which `kubectl describe node` does not show its Events; absent if it cannot be had.
+    /// The value that stands for the node's UID ([`NodeUid`]); absent if it cannot be read.
     pub(super) async fn node_uid(&self) -> Option<String> {
         if self.node_uid == NodeUid::Name {
             return Some(self.node.clone());
         }
-        if !lock(&self.known).is_recent() {
-            self.ask_for_node().await;
+        if !self.cached_uid.lock().is_fresh() {
+            self.read_node_uid().await;
         }
-        lock(&self.known).uid.clone()
+        self.cached_uid.lock().uid.clone()
     }
 
-    async fn ask_for_node(&self) {
+    async fn read_node_uid(&self) {
         if !is_subdomain(&self.node) {
             return;
         }
         let request = HttpRequest::get(format!("/api/v1/nodes/{}", self.node))
-            .header(header::ACCEPT, METADATA_ALONE)
+            .header(header::ACCEPT, METADATA_ONLY)
             .header(header::USER_AGENT, USER_AGENT)
             .body(Body::empty());
         let Ok(request) = request else { return };
         let raw = match self.send(request, NODE_TIMEOUT).await {
             Ok(raw) => raw,
-            Err(error) => return debug!(%error, "ask for the node's UID"),
+            Err(error) => return debug!(%error, "failed to read the node's UID"),
         };
-        let mut known = lock(&self.known);
+        let mut cached = self.cached_uid.lock();
         match raw.status {
-            200 => match serde_json::from_slice::<Named>(&raw.body) {
-                Ok(named) => known.uid = Some(named.metadata.uid),
-                Err(error) => return debug!(%error, "read the node's UID"),
+            200 => match serde_json::from_slice::<PartialObject>(&raw.body) {
+                Ok(node) => cached.uid = Some(node.metadata.uid),
+                Err(error) => return debug!(%error, "failed to parse the Node object"),
             },
-            404 => known.uid = None,
-            401 | 403 => debug!(status = raw.status, "the node's UID is not told"),
-            status => return debug!(status, "ask for the node's UID"),
+            404 => cached.uid = None,
+            401 | 403 => debug!(status = raw.status, "no permission to read the node's UID"),
+            status => return debug!(status, "failed to read the node's UID"),
         }
-        known.answered_ns = Some(clock::since_boot_ns());
+        cached.read_ns = Some(clock::since_boot_ns());
     }
 
-    async fn send(&self, request: HttpRequest<Body>, patience: Duration) -> Result<Raw, String> {
-        let answered = async {
+    async fn send(
+        &self,
+        request: HttpRequest<Body>,
+        time_limit: Duration,
+    ) -> Result<RawResponse, String> {
+        let response = async {
             let response = self.client.send(request).await;
-            let (head, body) = response.map_err(|error| chain(&error))?.into_parts();
+            let (head, body) = response.map_err(|error| error_chain(&error))?.into_parts();
             let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-            let body = body.map_err(|error| chain(&*error))?.to_bytes().to_vec();
-            Ok(Raw {
+            let body = body
+                .map_err(|error| error_chain(&*error))?
+                .to_bytes()
+                .to_vec();
+            Ok(RawResponse {
                 status: head.status.as_u16(),
                 retry_after: retry_after(&head.headers),
                 body,
             })
         };
-        timeout(patience, answered)
+        timeout(time_limit, response)
             .await
             .unwrap_or_else(|_| Err("timed out".to_owned()))
     }
 }
 
-/// The request for an Event; none can be made if the pod's namespace is none that Kubernetes allows.
+/// The HTTP request for an Event; absent if the namespace or the name is not a valid one.
 fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
     let (namespace, name) = (&event.metadata.namespace, &event.metadata.name);
     if !is_subdomain(namespace) || !is_subdomain(name) {
@@ -200,7 +218,7 @@ fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
             "application/json",
             event.to_create(),
         ),
-        Method::Count => (
+        Method::Patch => (
             HttpRequest::patch(format!("{events}/{name}")),
             "application/strategic-merge-patch+json",
             event.to_patch(),
@@ -217,10 +235,4 @@ fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
 fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<String> {
     let value = headers.get(header::RETRY_AFTER)?;
     value.to_str().ok().map(str::to_owned)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

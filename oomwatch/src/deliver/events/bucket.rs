@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
 const NS_PER_SECOND: f64 = 1e9;
 
-/// How fast a bucket fills, and how much it holds.
+/// The fill rate and the capacity of a bucket, in tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub(super) per_second: f64,
     pub(super) burst: f64,
 }
 
-/// Tokens, as of a time.
+/// The number of tokens at a time.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Bucket {
     tokens: f64,
@@ -27,8 +27,8 @@ impl Bucket {
         }
     }
 
-    /// Takes one token if there is one.
-    pub(super) fn take(&mut self, rate: Rate, now_ns: u64) -> bool {
+    /// Takes one token if there is one; returns whether there was.
+    pub(super) fn try_take(&mut self, rate: Rate, now_ns: u64) -> bool {
         self.tokens = self.tokens_at(rate, now_ns);
         self.at_ns = self.at_ns.max(now_ns);
         let has_one = self.tokens >= 1.0;
@@ -38,19 +38,19 @@ impl Bucket {
         has_one
     }
 
-    /// When there is a token: now or later.
+    /// When a token is available: `now_ns` or later.
     pub(super) fn ready_ns(&self, rate: Rate, now_ns: u64) -> u64 {
         let lacking = 1.0 - self.tokens_at(rate, now_ns);
         if lacking <= 0.0 {
             return now_ns;
         }
-        // Rounded up by a microsecond, so that there is one when the time has come.
+        // Rounded up by a microsecond, so that the token is there at that time.
         now_ns.saturating_add(to_ns(lacking / rate.per_second) + 1000)
     }
 
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a bucket is full long before it matters"
+        reason = "a bucket is full long before the precision matters"
     )]
     fn tokens_at(&self, rate: Rate, now_ns: u64) -> f64 {
         let elapsed = now_ns.saturating_sub(self.at_ns) as f64 / NS_PER_SECOND;
@@ -58,7 +58,7 @@ impl Bucket {
     }
 }
 
-/// Nanoseconds of a number of seconds that is not negative.
+/// Converts seconds, which must not be negative, to nanoseconds.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -80,25 +80,26 @@ mod tests {
     #[test]
     fn bucket_gives_its_burst_and_then_at_its_rate() {
         let mut bucket = Bucket::full(RATE, 0);
-        let burst = [(); 4].map(|()| bucket.take(RATE, 0));
+        let burst = [(); 4].map(|()| bucket.try_take(RATE, 0));
         assert_eq!(burst, [true, true, true, false]);
         let ready = bucket.ready_ns(RATE, 0);
         assert!(
             (2 * SECOND_NS..2 * SECOND_NS + 10_000).contains(&ready),
             "{ready}"
         );
-        assert!(!bucket.take(RATE, ready - SECOND_NS));
-        assert!(bucket.take(RATE, ready));
-        assert!(!bucket.take(RATE, ready));
+        assert!(!bucket.try_take(RATE, ready - SECOND_NS));
+        assert!(bucket.try_take(RATE, ready));
+        assert!(!bucket.try_take(RATE, ready));
     }
 
     #[test]
     fn bucket_never_holds_more_than_its_burst() {
         let mut bucket = Bucket::full(RATE, 0);
         let later = 1_000_000 * SECOND_NS;
-        let burst = [(); 4].map(|()| bucket.take(RATE, later));
+        let burst = [(); 4].map(|()| bucket.try_take(RATE, later));
         assert_eq!(burst, [true, true, true, false]);
-        // A clock that went back gives nothing.
-        assert!(!bucket.take(RATE, 0));
+        // A time that goes back gives no token, then or later.
+        assert!(!bucket.try_take(RATE, 0));
+        assert!(!bucket.try_take(RATE, later));
     }
 }

@@ -1,59 +1,82 @@
-//! What an object of the API server has been told: its name, and how many incidents.
+//! The name of an Event object and the number of incidents it counts.
 
 use serde::{Deserialize, Serialize};
 
 use super::object::{Event, MAX_COUNT, Metadata, Seconds};
 
-/// Whether the API server can have an object of that name from before.
+/// Whether an object of this name on the API server would be this agent's.
 ///
-/// A recorder that was restored knows whatever it has sent. One that begins anew, since there is no journal any more, does not:
-/// the kills from before it began may have been told by an agent that is not remembered.
+/// A recorder that was restored knows every object it has sent. One that starts without a history does not: kills from before
+/// its epoch may have been recorded by an agent whose history is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ownership {
-    /// If it is there it is ours, with no higher count than ours.
+pub(super) enum Ownership {
+    /// An object of this name is ours, and its count is at most ours.
     Ours,
-    /// If it is there its count is not known, and nothing may be written to it.
+    /// The count of an object of this name is not known, and the object must not be written to.
     Unknown,
 }
 
-/// What the API server's answer tells of an object of unknown origin.
+/// What the response to a create request says about an object of unknown ownership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ConflictResolution {
-    /// It was not there.
+    /// The object did not exist: it is ours now.
     Ours,
-    /// It was: it has the first incident, and the others get an object of this name.
+    /// The object existed and has the first incident. The others are counted on an object of this name.
     Others(Metadata),
 }
 
-/// What an object has been told.
+/// The state of an object after one more incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CountedEvent {
+    /// The Event with the name, first time and count of its object. With a count of 1 the object is new.
+    pub(super) event: Event,
+    /// Whether the object is known to be this agent's.
+    pub(super) ownership: Ownership,
+    /// Whether the object may be written now.
+    pub(super) decision: WriteDecision,
+    /// Minimum time between two requests for the object.
+    pub(super) pace_ns: u64,
+}
+
+/// Whether an object may be written now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteDecision {
+    /// It may be written at once.
+    Write,
+    /// It may be written after the correlator has released it.
+    Hold,
+}
+
+/// The name, first time and count of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EventCounter {
     name: Metadata,
     first: Seconds,
     count: u32,
-    origin: Ownership,
+    ownership: Ownership,
 }
 
 impl EventCounter {
-    /// Nothing yet: the next incident names it.
-    pub(super) fn of(event: &Event, origin: Ownership) -> Self {
+    /// A count of 0; the next incident names the object.
+    pub(super) fn new(event: &Event, ownership: Ownership) -> Self {
         Self {
             name: event.metadata.clone(),
             first: event.first_timestamp,
             count: 0,
-            origin,
+            ownership,
         }
     }
 
-    pub(super) fn origin(&self) -> Ownership {
-        self.origin
+    pub(super) fn ownership(&self) -> Ownership {
+        self.ownership
     }
 
-    /// One more incident: its Event, with a name of its own, becomes that of the object. `origin` is what it would have alone.
-    pub(super) fn add(&mut self, event: Event, origin: Ownership) -> Event {
+    /// Counts one more incident and turns its Event into the object's next state. `ownership` applies if this incident names
+    /// the object.
+    pub(super) fn add(&mut self, event: Event, ownership: Ownership) -> Event {
         if self.count == 0 {
-            *self = Self::of(&event, origin);
+            *self = Self::new(&event, ownership);
         }
         self.count = self.count.saturating_add(1).min(MAX_COUNT);
         Event {
@@ -64,14 +87,13 @@ impl EventCounter {
         }
     }
 
-    /// Whether it is of this object.
-    pub(super) fn is_of(&self, name: &Metadata) -> bool {
+    pub(super) fn has_name(&self, name: &Metadata) -> bool {
         self.name == *name
     }
 
-    pub(super) fn learn(&mut self, lesson: &ConflictResolution) {
-        match lesson {
-            ConflictResolution::Ours => self.origin = Ownership::Ours,
+    pub(super) fn resolve_conflict(&mut self, resolution: &ConflictResolution) {
+        match resolution {
+            ConflictResolution::Ours => self.ownership = Ownership::Ours,
             ConflictResolution::Others(next) => {
                 self.name = next.clone();
                 self.count = self.count.saturating_sub(1);

@@ -1,31 +1,32 @@
-//! A map that forgets what was not used for longest.
+//! A bounded map that drops the least recently used entry, and reports what of it must be saved.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::model::persist::{self, Change, Entry, table::Table};
 
-/// Values by key, at most so many.
+/// At most `capacity` values by key, saved as the rows of `part`.
 #[derive(Clone, Debug)]
 pub(super) struct LruTable<V> {
     part: &'static str,
     capacity: usize,
+    /// Number of uses so far: the clock of the entries.
     uses: u64,
     entries: Table<Used<V>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Used<V> {
-    /// The number of its last use.
+    /// The value of `LruTable::uses` at its last use.
     last: u64,
     value: V,
 }
 
 impl<V> LruTable<V> {
-    /// The value of a key, which counts as its use; made if there is none, for which another may be forgotten.
+    /// The value of a key, which counts as a use. If there is none it is made, and the least recently used one may be dropped.
     pub(super) fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
         self.uses = self.uses.saturating_add(1);
         if self.entries.get(key).is_none() && self.entries.len() >= self.capacity {
-            self.forget_oldest();
+            self.drop_oldest();
         }
         let last = self.uses;
         let make = || Used {
@@ -37,26 +38,26 @@ impl<V> LruTable<V> {
         &mut used.value
     }
 
-    /// The value of a key, which does not count as its use.
+    /// The value of a key; does not count as a use.
     pub(super) fn peek(&self, key: &str) -> Option<&V> {
         self.entries.get(key).map(|used| &used.value)
     }
 
-    /// A value that is like this, which does not count as its use.
-    pub(super) fn find_mut(&mut self, is_it: impl Fn(&V) -> bool) -> Option<&mut V> {
-        let like = |(_, used): &(&str, &Used<V>)| is_it(&used.value);
-        let key = self.entries.iter().find(like)?.0.to_owned();
+    /// The first value that matches; does not count as a use.
+    pub(super) fn find_mut(&mut self, matches: impl Fn(&V) -> bool) -> Option<&mut V> {
+        let is_match = |(_, used): &(&str, &Used<V>)| matches(&used.value);
+        let key = self.entries.iter().find(is_match)?.0.to_owned();
         let used = self.entries.get_mut(&key)?;
         Some(&mut used.value)
     }
 
-    /// All of it is to be saved anew.
+    /// Makes every entry a change, because the saved rows are lost.
     pub(super) fn mark_all_dirty(&mut self) {
         self.entries.mark_all_dirty();
     }
 
-    /// A walk over all, which is a few microseconds each time that something is forgotten.
-    fn forget_oldest(&mut self) {
+    /// Searches all entries, which takes a few microseconds for each entry that is dropped.
+    fn drop_oldest(&mut self) {
         let oldest = self.entries.iter().min_by_key(|(_, used)| used.last);
         if let Some(key) = oldest.map(|(key, _)| key.to_owned()) {
             self.entries.remove(&key);
@@ -65,20 +66,20 @@ impl<V> LruTable<V> {
 }
 
 impl<V: Serialize + DeserializeOwned> LruTable<V> {
-    /// What was saved of it as `part`, and as much of that as there is room for now.
+    /// Restores the rows of `part`; drops the least recently used ones if there are more than `capacity`.
     pub(super) fn restore(part: &'static str, capacity: usize, saved: &[Entry]) -> Self {
         let entries = Table::<Used<V>>::restore(persist::read(saved, part, ""));
         let uses = entries.values().map(|used| used.last).max();
-        let mut recent = Self {
+        let mut table = Self {
             part,
             capacity,
             uses: uses.unwrap_or(0),
             entries,
         };
-        while recent.entries.len() > capacity {
-            recent.forget_oldest();
+        while table.entries.len() > capacity {
+            table.drop_oldest();
         }
-        recent
+        table
     }
 
     /// What has changed since the last call.
@@ -98,47 +99,50 @@ mod tests {
     const PART: &str = "part";
 
     fn used(keys: &str) -> LruTable<char> {
-        let mut recent = LruTable::restore(PART, 2, &[]);
+        let mut table = LruTable::restore(PART, 2, &[]);
         for key in keys.chars() {
-            recent.entry(&key.to_string(), || key);
+            table.entry(&key.to_string(), || key);
         }
-        recent
+        table
     }
 
-    fn left(recent: &LruTable<char>) -> String {
-        let left = ["a", "b", "c", "d"].map(|key| recent.peek(key).copied());
+    fn left(table: &LruTable<char>) -> String {
+        let left = ["a", "b", "c", "d"].map(|key| table.peek(key).copied());
         left.into_iter().flatten().collect()
     }
 
-    fn saved(recent: &mut LruTable<char>) -> Vec<Entry> {
+    fn saved(table: &mut LruTable<char>) -> Vec<Entry> {
         let mut rows = Rows::default();
-        rows.save(recent.changes());
+        rows.save(table.changes());
         rows.entries()
     }
 
     #[test]
-    fn what_was_not_used_for_longest_is_forgotten() {
+    fn least_recently_used_is_dropped() {
         assert_eq!(left(&used("abac")), "ac");
     }
 
     #[test]
-    fn restored_it_forgets_the_same() {
+    fn order_of_use_is_restored() {
         let saved = saved(&mut used("aba"));
-        let mut recent = LruTable::<char>::restore(PART, 2, &saved);
-        assert_eq!(recent.changes(), []);
-        recent.entry("c", || 'c');
-        assert_eq!(left(&recent), "ac");
-        let told = recent.changes();
-        let keys = told
+        let mut table = LruTable::<char>::restore(PART, 2, &saved);
+        assert_eq!(table.changes(), []);
+        table.entry("c", || 'c');
+        assert_eq!(left(&table), "ac");
+        let changes = table.changes();
+        let keys = changes
             .iter()
             .map(|change| (change.key.as_str(), change.value.is_some()));
         assert_eq!(keys.collect::<Vec<_>>(), [("b", false), ("c", true)]);
+        // A use after the restore is later than those before it.
+        table.entry("d", || 'd');
+        assert_eq!(left(&table), "cd");
     }
 
     #[test]
-    fn with_less_room_than_before_the_oldest_go() {
+    fn smaller_capacity_drops_the_least_recently_used() {
         let saved = saved(&mut used("aba"));
-        let recent = LruTable::<char>::restore(PART, 1, &saved);
-        assert_eq!(left(&recent), "a");
+        let table = LruTable::<char>::restore(PART, 1, &saved);
+        assert_eq!(left(&table), "a");
     }
 }

@@ -1,42 +1,40 @@
-//! Kubernetes Events: on the node as the kubelet's watcher records them, and on the pod.
+//! Kubernetes Events: on the Node as the kubelet's OOM watcher records them, and on the Pod.
 //!
 //! ```text
 //! Report --node--> Event --correlate--+
-//!    |                                +--> outbox --deliver--> API server
+//!    |                                +--> queue --sender--> API server
 //!    +----pod----> Event --series-----+
 //! ```
 //!
-//! All but `deliver` and `api` is pure: no clock, no randomness, no IO. Facts about the kubelet and client-go are those of Kubernetes
-//! 1.37 and client-go of July 2026.
+//! Everything but `sender` and `api` is pure: times and random numbers are arguments, and there is no IO. Facts about the
+//! kubelet and client-go are those of Kubernetes 1.37 and client-go of July 2026.
 
-mod answer;
 mod api;
 mod bucket;
 mod correlate;
-mod deliver;
 mod event_counter;
 mod lru_table;
 mod name;
 mod node;
-mod notice;
 mod object;
 mod pending_event;
 mod pod;
 mod queue;
 mod record;
+mod response;
 mod retry;
+mod sender;
 mod series;
-mod waiting;
+mod stats;
+mod unsent;
 
 pub use self::{
-    answer::{Answer, Cause, Method, Refusal, classify_response},
-    correlate::{Correlated, Correlator, Verdict},
-    deliver::{Delivery, Events},
-    event_counter::Ownership,
-    node::node_event,
-    notice::{DeliveryStat, Object, Outcome},
-    object::{Event, Metadata, ObjectReference, Reporter, Seconds, Source},
-    pod::{WithoutEvent, pod_event},
-    queue::{Next, Request, Undelivered},
-    record::{NodeUid, Now, Policy, Recorder},
+    object::Reporter,
+    pending_event::{Request, Undelivered},
+    pod::pod_event,
+    queue::Next,
+    record::{NodeUid, Policy, RecordTimes, Recorder},
+    response::{Cause, Method, classify_response},
+    sender::{EventSender, Events},
+    stats::{DeliveryStat, Object, Outcome},
 };

@@ -1,90 +1,90 @@
-//! A core/v1 Event: what is sent, to the letter.
+//! A core/v1 Event, exactly as it is sent.
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::name;
 
-/// The fields that client-go's legacy recorder sets; the others, `eventTime` above all, stay null, or the API server takes
-/// it for an Event of the new kind and bounds its message (`pkg/apis/core/validation/events.go`).
+/// The fields that client-go's legacy recorder sets. The others stay null: with an `eventTime` above all, the API server would
+/// validate it as an `events.k8s.io/v1` Event and limit its message (`pkg/apis/core/validation/events.go`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Its own name and namespace.
+    /// The Event's own name and namespace.
     pub metadata: Metadata,
-    /// What it is about.
+    /// The object that the Event is about.
     pub involved_object: ObjectReference,
-    /// The word for why.
+    /// The reason in one word, such as `SystemOOM`.
     pub reason: String,
-    /// What people read.
+    /// The text for people.
     pub message: String,
-    /// Who tells.
+    /// Who reports it.
     pub source: Source,
-    /// When it happened first.
+    /// Time of the first incident.
     pub first_timestamp: Seconds,
-    /// When it happened last.
+    /// Time of the last incident.
     pub last_timestamp: Seconds,
-    /// How often; at most `MAX_COUNT`.
+    /// Number of incidents; at most `MAX_COUNT`.
     pub count: u32,
-    /// `Warning`.
+    /// Always `Warning`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// As `source.component`.
+    /// The same as `source.component`.
     pub reporting_component: String,
-    /// As `source.host`.
+    /// The same as `source.host`.
     pub reporting_instance: String,
 }
 
-/// The largest count that the API can hold.
+/// The largest count in the API, an `int32`.
 pub(super) const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
 
-/// The name of an Event.
+/// The namespace and name of an Event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Metadata {
-    /// Where it lives: the namespace of what it is about, `default` for a node's.
+    /// The namespace of the involved object; `default` for a Node.
     pub namespace: String,
     /// A DNS subdomain.
     pub name: String,
 }
 
 impl Metadata {
-    /// Both in one.
+    /// `namespace/name`.
     pub(super) fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 }
 
-/// What an Event is about.
+/// A reference to the object that an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectReference {
-    /// `v1`.
+    /// Always `v1`.
     pub api_version: String,
     /// `Node` or `Pod`.
     pub kind: String,
-    /// Absent for a node.
+    /// The object's namespace; absent for a Node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Its name.
+    /// The object's name.
     pub name: String,
-    /// Its UID, where it is known.
+    /// The object's UID, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// Which part of it: a container of a pod.
+    /// The part of the object that is meant: a container of a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_path: Option<String>,
 }
 
-/// Who tells.
+/// The `source` field: who reports an Event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The program.
+    /// The program's name.
     pub component: String,
-    /// The node.
+    /// The node's name.
     pub host: String,
 }
 
-/// In whose name Events are recorded.
+/// The component and node that Events are reported as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reporter {
     /// The program's name, `source.component`.
@@ -93,38 +93,42 @@ pub struct Reporter {
     pub node: String,
 }
 
-/// What `record` is about to say, apart from who says it.
+/// What `pod` and `node` know of an Event: all but its reporter.
 pub(super) struct Draft<'a> {
-    /// What the Event is about.
-    pub about: ObjectReference,
-    /// The word for why.
+    /// The object that the Event is about.
+    pub involved_object: ObjectReference,
+    /// The reason in one word.
     pub reason: &'a str,
-    /// What people read.
+    /// The text for people.
     pub message: String,
-    /// When it happened.
+    /// Time of the kill.
     pub time: Timestamp,
-    /// The id of the kill that is first told.
-    pub kill: &'a str,
+    /// The id of the kill, which names the Event.
+    pub kill_id: &'a str,
 }
 
 impl Event {
-    /// An Event that was told once.
+    /// An Event with a count of 1.
     pub(super) fn new(draft: Draft<'_>, reporter: &Reporter) -> Self {
         let Draft {
-            about,
+            involved_object,
             reason,
             message,
             time,
-            kill,
+            kill_id,
         } = draft;
-        let namespace = about.namespace.as_deref().unwrap_or("default").to_owned();
+        let namespace = involved_object
+            .namespace
+            .as_deref()
+            .unwrap_or("default")
+            .to_owned();
         let time = Seconds::from(time);
         Self {
             metadata: Metadata {
                 namespace,
-                name: name::event_name(&about.name, name::digits(kill)),
+                name: name::event_name(&involved_object.name, name::name_hash(kill_id)),
             },
-            involved_object: about,
+            involved_object,
             reason: reason.to_owned(),
             message,
             source: Source {
@@ -140,14 +144,14 @@ impl Event {
         }
     }
 
-    /// A name for what it tells beyond the first incident, where another object has its name: made of that, and so the same
-    /// whenever it is made.
+    /// The name of the object that counts the incidents after the first one, if an object of unknown ownership has this name.
+    /// Derived from this name, so that it is always the same.
     pub(super) fn next_name(&self) -> Metadata {
         let Metadata { namespace, name } = &self.metadata;
-        let digits = name::digits(name);
+        let hash = name::name_hash(name);
         Metadata {
             namespace: namespace.clone(),
-            name: name::event_name(&self.involved_object.name, digits),
+            name: name::event_name(&self.involved_object.name, hash),
         }
     }
 
@@ -169,7 +173,7 @@ impl Event {
         })
     }
 
-    /// The body of a PATCH: the three fields of client-go's strategic merge patch, and no other.
+    /// The body of a PATCH: exactly the three fields of client-go's strategic merge patch.
     #[must_use]
     pub fn to_patch(&self) -> Vec<u8> {
         #[derive(Serialize)]
@@ -195,7 +199,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data")
 }
 
-/// A time as the API has it: whole seconds, RFC 3339, UTC.
+/// A time as in the API: whole seconds since the Unix epoch, serialized as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(i64);
 

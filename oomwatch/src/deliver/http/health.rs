@@ -1,43 +1,44 @@
-//! How the agent is: pure.
+//! The health of the agent's components, as `/readyz` shows it. Pure.
 
 use std::fmt;
 
 use crate::sys::escape::escape;
 
-/// Characters of a reason that are shown.
+/// The most characters of a reason that are shown.
 const MAX_REASON: usize = 300;
 
-/// What the agent stands on. Without hooks or journal it is not ready; without the rest it is ready and degraded.
+/// The agent's components. Without a backend or the history the agent is not ready; without the others it is ready and
+/// degraded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Kills are seen.
-    pub hooks: State,
-    /// They are kept.
-    pub journal: State,
-    /// The API server answers: Events are recorded, pods are known.
-    pub api_server: State,
-    /// The container runtime answers: containers are known.
-    pub runtime: State,
+    /// The capture backend sees kills.
+    pub backend: ComponentHealth,
+    /// The history database is writable.
+    pub history: ComponentHealth,
+    /// The API server answers: Events are delivered, and pods are known by name.
+    pub api_server: ComponentHealth,
+    /// The container runtime answers: containers are known by name.
+    pub runtime: ComponentHealth,
 }
 
-/// How one of those is.
+/// The health of one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Well.
+pub enum ComponentHealth {
+    /// It works.
     Ok,
-    /// Not asked for.
+    /// It is turned off.
     Off,
-    /// Not there, and why.
+    /// It does not work, and why.
     Failed(String),
 }
 
 impl Default for Health {
-    /// Before anything was tried.
+    /// Nothing has been tried yet.
     fn default() -> Self {
-        let not_yet = || State::Failed("not tried yet".to_owned());
+        let not_yet = || ComponentHealth::Failed("not tried yet".to_owned());
         Self {
-            hooks: not_yet(),
-            journal: State::Off,
+            backend: not_yet(),
+            history: ComponentHealth::Off,
             api_server: not_yet(),
             runtime: not_yet(),
         }
@@ -45,44 +46,44 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Whether kills are seen and kept.
+    /// Whether kills are captured and recorded.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.hooks.is_failed() && !self.journal.is_failed()
+        !self.backend.is_failed() && !self.history.is_failed()
     }
 
-    /// Whether something is missing that it can do without.
+    /// Whether a component fails that the agent can do without.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.api_server.is_failed() || self.runtime.is_failed()
     }
 }
 
-impl State {
+impl ComponentHealth {
     fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_))
     }
 }
 
-/// A line each, and one for the whole.
+/// One line per component, and one for the agent.
 impl fmt::Display for Health {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            hooks,
-            journal,
+            backend,
+            history,
             api_server,
             runtime,
         } = self;
         for (name, state) in [
-            ("hooks", hooks),
-            ("journal", journal),
+            ("backend", backend),
+            ("history", history),
             ("api-server", api_server),
             ("runtime", runtime),
         ] {
             match state {
-                State::Ok => writeln!(formatter, "[+] {name} ok")?,
-                State::Off => writeln!(formatter, "[ ] {name} off")?,
-                State::Failed(why) => {
+                ComponentHealth::Ok => writeln!(formatter, "[+] {name} ok")?,
+                ComponentHealth::Off => writeln!(formatter, "[ ] {name} off")?,
+                ComponentHealth::Failed(why) => {
                     let why: String = escape(why.as_bytes()).chars().take(MAX_REASON).collect();
                     writeln!(formatter, "[-] {name} failed: {why}")?;
                 }
@@ -100,25 +101,25 @@ impl fmt::Display for Health {
 mod tests {
     use super::*;
 
-    fn failed() -> State {
-        State::Failed("connection refused".to_owned())
+    fn failed() -> ComponentHealth {
+        ComponentHealth::Failed("connection refused".to_owned())
     }
 
     fn healthy() -> Health {
         Health {
-            hooks: State::Ok,
-            journal: State::Ok,
-            api_server: State::Ok,
-            runtime: State::Off,
+            backend: ComponentHealth::Ok,
+            history: ComponentHealth::Ok,
+            api_server: ComponentHealth::Ok,
+            runtime: ComponentHealth::Off,
         }
     }
 
     #[test]
-    fn only_hooks_and_journal_make_it_unready() {
-        type Part = fn(&mut Health) -> &mut State;
+    fn only_backend_and_history_decide_readiness() {
+        type Part = fn(&mut Health) -> &mut ComponentHealth;
         let parts: [(Part, bool, &str); 4] = [
-            (|health| &mut health.hooks, false, "not ready"),
-            (|health| &mut health.journal, false, "not ready"),
+            (|health| &mut health.backend, false, "not ready"),
+            (|health| &mut health.history, false, "not ready"),
             (|health| &mut health.api_server, true, "ready, degraded"),
             (|health| &mut health.runtime, true, "ready, degraded"),
         ];
@@ -127,30 +128,31 @@ mod tests {
             *part(&mut health) = failed();
             assert_eq!(health.is_ready(), is_ready, "{health}");
             assert_eq!(health.to_string().lines().last(), Some(last), "{health}");
-            *part(&mut health) = State::Off;
+            *part(&mut health) = ComponentHealth::Off;
             assert!(health.is_ready() && !health.is_degraded(), "{health}");
         }
     }
 
     #[test]
-    fn before_anything_was_tried_it_is_not_ready() {
+    fn agent_is_not_ready_before_anything_was_tried() {
         assert!(!Health::default().is_ready());
     }
 
     #[test]
-    fn each_part_has_its_line() {
+    fn each_component_has_a_line() {
         let mut health = healthy();
         health.api_server = failed();
         assert_eq!(
             health.to_string(),
-            "[+] hooks ok\n[+] journal ok\n[-] api-server failed: connection refused\n[ ] runtime off\nready, degraded\n"
+            "[+] backend ok\n[+] history ok\n[-] api-server failed: connection refused\n[ ] runtime off\nready, degraded\n"
         );
     }
 
     #[test]
     fn reason_is_one_short_line() {
         let mut health = healthy();
-        health.api_server = State::Failed(format!("a\nready\n\x1b[31m{}", "x".repeat(9999)));
+        health.api_server =
+            ComponentHealth::Failed(format!("a\nready\n\x1b[31m{}", "x".repeat(9999)));
         let text = health.to_string();
         assert_eq!(text.lines().count(), 5, "{text}");
         assert!(text.contains(r"a\x0aready\x0a\x1b[31mxxx"), "{text}");

@@ -1,11 +1,13 @@
-//! What the agent tells about itself over HTTP: `/metrics`, `/livez`, `/readyz`.
+//! The agent's HTTP server: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Everybody who can reach the port may ask, so that nothing is told that a process chose or that only its owner should
-//! know, and nobody can take more than a little: a connection is for one short request and ends after ten seconds, and
-//! where there are too many the oldest makes room, so that a probe is answered however many others dawdle. All of it
-//! runs beside the hooks on their one thread and waits for no one.
+//! The server has no authentication, so a response contains nothing that a process chose or that is private to a tenant.
+//! What a client can use up is bounded: a connection serves one short request and is closed after ten seconds, and when
+//! there are too many the oldest is closed, so that a probe is answered in spite of slow clients. The server runs on the
+//! thread that captures kills and never blocks it.
+//!
+//! `/metrics` is `OpenMetrics` 1.0 whatever the request's `Accept` says: Prometheus since 2.5 and `VictoriaMetrics`'
+//! agent read it.
 
-mod accept;
 mod health;
 
 use std::{
@@ -19,7 +21,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Bytes,
-    header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -35,26 +37,25 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::accept::format;
-pub use self::health::{Health, State};
-use crate::deliver::metrics::Metrics;
+pub use self::health::{ComponentHealth, Health};
+use crate::deliver::metrics::{self, Metrics};
 
-/// The port, if no other is given.
+/// The default port.
 ///
-/// Prometheus' list of exporters' ports, 9100 to 9999, is full; Kubernetes' own components have 10248 to 10259, services
-/// on nodes 30000 and above. 137 is how a container ends that was killed.
+/// The exporter ports that Prometheus lists, 9100 to 9999, are all taken; Kubernetes' components use 10248 to 10259, and
+/// node ports begin at 30000. 137 is the exit code of a killed container.
 pub const DEFAULT_PORT: u16 = 10137;
 
-/// Connections at a time.
+/// Concurrent connections.
 const MAX_CONNECTIONS: usize = 16;
 
-/// How long a connection may last: as long as Prometheus waits, by default.
-const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// How long a connection may last: Prometheus' default scrape timeout.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a request's head: the least that hyper takes for a bound.
+/// The most bytes of a request's head: the smallest limit that hyper accepts.
 const MAX_HEAD_BYTES: usize = 8192;
 
-/// How long to wait after a connection that could not be accepted, for want of files.
+/// How long to wait after a failed accept, for example when no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -64,12 +65,12 @@ oomwatch agent
 
 /metrics  Prometheus metrics
 /livez    200 while the agent runs
-/readyz   200 while it sees OOM kills and keeps them, and how it is
+/readyz   200 while OOM kills are captured and recorded, and the state of each component
 ";
 
-/// An address that cannot be listened on.
+/// The server's address cannot be used.
 #[derive(Debug, Error)]
-#[error("listen on {address} for metrics and health: {}", remedy(*.address, .source))]
+#[error("failed to listen on {address} for metrics and health checks ({})", remedy(*.address, .source))]
 pub struct ListenError {
     address: SocketAddr,
     #[source]
@@ -77,27 +78,27 @@ pub struct ListenError {
 }
 
 fn remedy(address: SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "another program has the port, perhaps another agent (`ss -ltnp 'sport = :{}'` shows which): end it, or choose another port with --listen",
-            address.port()
+            "stop the process that has the port, which `ss -ltnp 'sport = :{port}'` shows, or choose another port with --listen"
         ),
         io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address: choose another with --listen".to_owned()
+            "choose an address of this machine with --listen".to_owned()
         }
         io::ErrorKind::PermissionDenied => {
-            "a port below 1024 takes CAP_NET_BIND_SERVICE: choose another with --listen".to_owned()
+            "a port below 1024 needs CAP_NET_BIND_SERVICE: choose another with --listen".to_owned()
         }
         _ => "choose another address with --listen".to_owned(),
     }
 }
 
-/// Listens on an address, by default on every address of this machine and [`DEFAULT_PORT`]. Needs a tokio runtime.
+/// Listens on an address, by default on [`DEFAULT_PORT`] of every address of this machine. Needs a tokio runtime.
 pub async fn listen(address: Option<SocketAddr>) -> Result<TcpListener, ListenError> {
     if let Some(address) = address {
         return bind(address).await;
     }
-    // The one for IPv6 takes IPv4 too, where both are there.
+    // An IPv6 socket accepts IPv4 connections too.
     match bind((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()).await {
         Err(error) if error.source.kind() != io::ErrorKind::AddrInUse => {
             bind((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()).await
@@ -112,29 +113,29 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
         .map_err(|source| ListenError { address, source })
 }
 
-/// Answers until it is dropped.
+/// Serves requests until the future is dropped.
 pub async fn serve(
     listener: TcpListener,
     metrics: Metrics,
     health: watch::Receiver<Health>,
 ) -> Infallible {
-    serve_within(listener, Pages::new(metrics, health), CONNECTION_TIME).await
+    serve_with_timeout(listener, Pages::new(metrics, health), CONNECTION_TIMEOUT).await
 }
 
-async fn serve_within(listener: TcpListener, pages: Pages, time: Duration) -> Infallible {
+async fn serve_with_timeout(listener: TcpListener, pages: Pages, time: Duration) -> Infallible {
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => connections.open(stream, pages.clone(), time),
             Err(error) => {
-                warn!(%error, "accept a connection to the metrics port");
+                warn!(%error, "failed to accept a connection to the metrics port");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Those that are open; they end with this.
+/// The open connections; they are closed when this is dropped.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
@@ -149,24 +150,28 @@ impl Connections {
         if self.handles.len() >= MAX_CONNECTIONS
             && let Some(oldest) = self.handles.pop_front()
         {
-            debug!("too many connections to the metrics port: the oldest is closed");
+            debug!("too many connections to the metrics port, closing the oldest");
             oldest.abort();
         }
-        let handle = self.tasks.spawn(answer_within(stream, pages, time));
+        let handle = self.tasks.spawn(answer_with_timeout(stream, pages, time));
         self.handles.push_back(handle);
     }
 }
 
-/// Answers on a connection, and ends it after its time.
+/// Answers one request and closes the connection, after a timeout at the latest.
 pub async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, pages: Pages) {
-    answer_within(stream, pages, CONNECTION_TIME).await;
+    answer_with_timeout(stream, pages, CONNECTION_TIMEOUT).await;
 }
 
-async fn answer_within(stream: impl AsyncRead + AsyncWrite + Unpin, pages: Pages, time: Duration) {
+async fn answer_with_timeout(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    pages: Pages,
+    time: Duration,
+) {
     match timeout(time, converse(stream, pages)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "answer at the metrics port"),
-        Err(_) => debug!("a connection to the metrics port took too long"),
+        Ok(Err(error)) => debug!(%error, "failed to answer at the metrics port"),
+        Err(_) => debug!("a connection to the metrics port timed out"),
     }
 }
 
@@ -181,13 +186,13 @@ async fn converse(
     http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_BYTES)
-        // The whole connection has its time.
+        // The timeout covers the whole connection.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service)
         .await
 }
 
-/// What there is to be seen.
+/// The pages that the server shows.
 #[derive(Clone)]
 pub struct Pages {
     metrics: Metrics,
@@ -195,13 +200,13 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// As they are at each request.
+    /// Pages that show the current values at each request.
     #[must_use]
     pub fn new(metrics: Metrics, health: watch::Receiver<Health>) -> Self {
         Self { metrics, health }
     }
 
-    /// Whatever the body of the request may be, it is not read.
+    /// The request's body is not read.
     fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let is_read = [Method::GET, Method::HEAD].contains(request.method());
         let path = request.uri().path();
@@ -215,9 +220,8 @@ impl Pages {
                 response
             }
             "/metrics" => {
-                let format = format(request.headers().get_all(ACCEPT));
-                let metrics = self.metrics.render(format, Timestamp::now());
-                page(StatusCode::OK, format.content_type(), metrics)
+                let text = self.metrics.encode(Timestamp::now());
+                page(StatusCode::OK, metrics::CONTENT_TYPE, text)
             }
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => {

@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::testing;
 
-/// Longer than any test lasts that passes.
+/// Longer than a passing test takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server on loopback.
@@ -25,7 +25,7 @@ impl Server {
             metrics,
             health: receiver,
         };
-        let task = tokio::spawn(serve_within(listener, pages, time));
+        let task = tokio::spawn(serve_with_timeout(listener, pages, time));
         Self {
             address,
             health,
@@ -40,7 +40,7 @@ impl Server {
     /// Sends a request and reads until the connection ends.
     async fn ask(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
-        // It may be refused before all of it is sent.
+        // The server may reject it before all of it is sent.
         let _ = stream.write_all(request).await;
         read(&mut stream).await
     }
@@ -57,7 +57,7 @@ impl Drop for Server {
     }
 }
 
-/// All that comes until the connection ends, however it ends.
+/// Everything received until the connection ends, in whatever way.
 async fn read(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = async {
@@ -85,31 +85,30 @@ fn body(response: &str) -> &str {
 }
 
 #[tokio::test]
-async fn metrics_come_in_the_form_that_is_asked_for() {
+async fn metrics_are_openmetrics_whatever_is_accepted() {
     let server = Server::start(PATIENCE).await;
-    let plain = server.get("/metrics").await;
-    assert_eq!(status(&plain), "200");
-    assert!(
-        plain.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
-        "{plain}"
-    );
-    assert!(
-        body(&plain)
-            .contains("\n# TYPE oomwatch_node_kills_total counter\noomwatch_node_kills_total 1\n")
-    );
-    assert!(body(&plain).contains("\nprocess_resident_memory_bytes "));
-    let open = server
-        .ask(
-            b"GET /metrics?a=b HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text\r\n\r\n",
-        )
-        .await;
-    assert!(
-        open.contains(
-            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
-        ),
-        "{open}"
-    );
-    assert!(body(&open).ends_with("\n# EOF\n"), "{open}");
+    for accept in [
+        "",
+        "Accept: text/plain\r\n",
+        // Prometheus 3.
+        "Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3\r\n",
+    ] {
+        let request = format!("GET /metrics?a=b HTTP/1.1\r\nHost: a\r\n{accept}\r\n");
+        let response = server.ask(request.as_bytes()).await;
+        assert_eq!(status(&response), "200");
+        assert!(
+            response.contains(
+                "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+            ),
+            "{response}"
+        );
+        let body = body(&response);
+        assert!(
+            body.contains("\n# TYPE oomwatch_node_kills counter\noomwatch_node_kills_total 1\n")
+        );
+        assert!(body.contains("\nprocess_resident_memory_bytes "));
+        assert!(body.ends_with("\n# EOF\n"), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -119,17 +118,20 @@ async fn readiness_follows_health() {
     assert_eq!(status(&response), "503", "{response}");
     assert!(body(&response).ends_with("not ready\n"), "{response}");
     server.health.send_modify(|health| {
-        health.hooks = State::Ok;
-        health.journal = State::Ok;
+        health.backend = ComponentHealth::Ok;
+        health.history = ComponentHealth::Ok;
     });
     let response = server.get("/readyz").await;
     assert_eq!(status(&response), "200", "{response}");
-    assert!(body(&response).starts_with("[+] hooks ok\n"), "{response}");
+    assert!(
+        body(&response).starts_with("[+] backend ok\n"),
+        "{response}"
+    );
     assert!(body(&response).ends_with("ready, degraded\n"), "{response}");
 }
 
 #[tokio::test]
-async fn every_path_has_its_answer() {
+async fn every_path_is_answered() {
     let server = Server::start(PATIENCE).await;
     for (request, expected) in [
         ("GET /", "200"),
@@ -158,7 +160,7 @@ async fn every_path_has_its_answer() {
 }
 
 #[tokio::test]
-async fn connection_ends_with_its_request() {
+async fn connection_is_closed_after_one_request() {
     let server = Server::start(PATIENCE).await;
     let twice = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2);
     let response = server.ask(twice.as_bytes()).await;
@@ -167,7 +169,7 @@ async fn connection_ends_with_its_request() {
 }
 
 #[tokio::test]
-async fn malformed_is_refused_and_others_are_served() {
+async fn malformed_requests_are_rejected_and_others_are_served() {
     let server = Server::start(PATIENCE).await;
     let huge = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n",
@@ -195,7 +197,7 @@ async fn malformed_is_refused_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn body_is_not_waited_for() {
+async fn request_body_is_not_waited_for() {
     let server = Server::start(PATIENCE).await;
     let mut stream = server.connect().await;
     let head = b"GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
@@ -209,9 +211,9 @@ async fn body_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn whoever_is_slow_is_cut_off() {
+async fn slow_connections_time_out() {
     let server = Server::start(Duration::from_millis(50)).await;
-    // One who says nothing, and one who never comes to the end of a head.
+    // One client sends nothing, the other never ends the request's head.
     let mut silent = server.connect().await;
     let mut slow = server.connect().await;
     slow.write_all(b"GET / HTTP/1.1\r\nA: b")
@@ -222,21 +224,21 @@ async fn whoever_is_slow_is_cut_off() {
 }
 
 #[tokio::test]
-async fn however_many_dawdle_a_probe_is_answered() {
+async fn probe_is_answered_in_spite_of_many_slow_clients() {
     let server = Server::start(PATIENCE).await;
-    let mut dawdlers = Vec::new();
+    let mut slow = Vec::new();
     for _ in 0..3 * MAX_CONNECTIONS {
         let mut stream = server.connect().await;
         stream
             .write_all(b"GET / HTTP/1.1\r\n")
             .await
             .expect("write");
-        dawdlers.push(stream);
+        slow.push(stream);
     }
     assert_eq!(status(&server.get("/livez").await), "200");
-    // The oldest made room; the youngest may still end its request.
-    assert_eq!(read(&mut dawdlers[0]).await, "");
-    let youngest = dawdlers.last_mut().expect("one");
+    // The oldest was closed; the youngest may still complete its request.
+    assert_eq!(read(&mut slow[0]).await, "");
+    let youngest = slow.last_mut().expect("one");
     youngest.write_all(b"\r\n").await.expect("write");
     assert_eq!(status(&read(youngest).await), "200");
 }
@@ -259,27 +261,29 @@ async fn connections_are_bounded() {
         let (stream, _) = listener.accept().await.expect("accept");
         connections.open(stream, pages.clone(), PATIENCE);
         assert!(connections.handles.len() <= MAX_CONNECTIONS);
-        // What was aborted has ended once others have run.
+        // Aborted tasks end when they run next.
         tokio::task::yield_now().await;
         assert!(connections.tasks.len() <= MAX_CONNECTIONS + 2);
     }
 }
 
 #[tokio::test]
-async fn address_that_is_taken_is_told_with_a_remedy() {
+async fn address_in_use_is_an_error_with_a_remedy() {
     let server = Server::start(PATIENCE).await;
     let error = listen(Some(server.address)).await.expect_err("it is taken");
     let port = server.address.port();
     assert_eq!(
         error.to_string(),
         format!(
-            "listen on 127.0.0.1:{port} for metrics and health: another program has the port, perhaps another agent (`ss -ltnp 'sport = :{port}'` shows which): end it, or choose another port with --listen"
+            "failed to listen on 127.0.0.1:{port} for metrics and health checks (stop the process that has the port, which `ss -ltnp 'sport = :{port}'` shows, or choose another port with --listen)"
         )
     );
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
     let error = listen(Some(elsewhere)).await.expect_err("not ours");
     assert!(
-        error.to_string().ends_with("choose another with --listen"),
+        error
+            .to_string()
+            .ends_with("(choose an address of this machine with --listen)"),
         "{error}"
     );
 }

@@ -1,8 +1,8 @@
-//! The JSON of kills that were only counted.
+//! The record of kills that the kernel counted and whose victims are not known.
 
 use serde::Serialize;
 
-use super::{SCHEMA, rfc3339, text};
+use super::encoding::{RecordKind, SCHEMA, rfc3339, text};
 use crate::{
     model::{
         gap::{GapCgroup, GapPlace},
@@ -11,7 +11,7 @@ use crate::{
     sys::escape::escape_json,
 };
 
-/// One line of JSON, without its newline; printable on a terminal.
+/// A gap as one line of JSON without the newline, safe to print on a terminal.
 pub fn gap_to_json(report: &GapReport) -> Result<String, serde_json::Error> {
     serde_json::to_string(&GapJson::from(report)).map(|json| escape_json(&json))
 }
@@ -19,6 +19,7 @@ pub fn gap_to_json(report: &GapReport) -> Result<String, serde_json::Error> {
 #[derive(Serialize)]
 struct GapJson<'a> {
     schema: &'static str,
+    kind: RecordKind,
     id: &'a str,
     time: String,
     since: String,
@@ -51,6 +52,7 @@ impl<'a> From<&'a GapReport> for GapJson<'a> {
         } = report;
         Self {
             schema: SCHEMA,
+            kind: RecordKind::Gap,
             id,
             time: rfc3339(*time),
             since: rfc3339(*since),
@@ -82,12 +84,12 @@ mod tests {
     use crate::testing::{self, HOSTILE};
 
     #[test]
-    fn gap_has_every_fact() {
-        insta::assert_snapshot!(gap_to_json(&testing::gap_report()).expect("serialize"), @r#"{"schema":"oomwatch/v1","id":"0f1e2d3c-audit-45-3","time":"2026-09-21T14:13:20.000000000Z","since":"2026-09-21T14:13:19.000000000Z","node":"node-1","source":"audit","unidentified":3,"cgroups":[{"path":"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice","kills":1,"below":true},{"path":"/system.slice/nginx.service","kills":2}]}"#);
+    fn every_field_of_a_gap_is_written() {
+        insta::assert_snapshot!(gap_to_json(&testing::gap_report()).expect("serialize"), @r#"{"schema":"oomwatch/v1","kind":"gap","id":"0f1e2d3c-audit-45-3","time":"2026-09-21T14:13:20.000000000Z","since":"2026-09-21T14:13:19.000000000Z","node":"node-1","source":"audit","unidentified":3,"cgroups":[{"path":"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice","kills":1,"below":true},{"path":"/system.slice/nginx.service","kills":2}]}"#);
     }
 
     #[test]
-    fn gap_without_cgroups_has_none() {
+    fn cgroups_are_left_out_if_there_are_none() {
         let mut report = testing::gap_report();
         report.gap.cgroups.clear();
         let json = gap_to_json(&report).expect("serialize");
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_cgroups_are_kept_and_never_reach_a_terminal() {
+    fn hostile_cgroup_names_are_printable_and_lossless() {
         for name in HOSTILE {
             let mut report = testing::gap_report();
             let path = [b"/", name].concat();

@@ -1,201 +1,296 @@
-//! Which containers lose processes: a bounded number of series, each of which leaves when it has nothing more to say. Pure.
+//! The series of containers whose processes were killed. Their number is bounded, and each is removed some time after its
+//! last kill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
 
-/// Containers that are remembered: four times the pods that a node has, by default, at most.
+use super::{
+    families::registered,
+    labels::{ContainerLabels, KillLabels, Reason},
+    time_gauge::{TimeGauge, unix_seconds},
+};
+
+/// The most containers that have series: four times the pods of a node, by the kubelet's default.
 pub(super) const MAX_CONTAINERS: usize = 512;
 
-/// How long a container's series stay after its last kill, and after its pod was last seen: a scrape may be late, and so
-/// may be whoever looks into an alert.
-pub(super) const KEPT: SignedDuration = SignedDuration::from_mins(30);
+/// How long the series of a container stay after its last kill, and after its pod was last seen: long enough for a late
+/// scrape and for a look at the alert.
+pub(super) const RETENTION: SignedDuration = SignedDuration::from_mins(30);
 
-/// A container by its names; what is not known, or is not there, is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Names {
-    /// The pod's namespace.
-    pub(super) namespace: String,
-    /// The pod.
-    pub(super) pod: String,
-    /// The container in it.
-    pub(super) container: String,
-}
-
-/// Words for what ran out and whose limit was hit.
-pub(super) type Reason = (&'static str, &'static str);
-
-/// What is remembered of a container.
+/// Which series a container has, and until when.
 #[derive(Debug)]
-pub(super) struct Series {
-    /// How many processes were killed.
-    pub(super) kills: BTreeMap<Reason, u64>,
-    /// When the last one was.
-    pub(super) last_kill: Timestamp,
-    /// From then on the series may go.
-    stays_until: Timestamp,
+struct Retained {
+    reasons: BTreeSet<Reason>,
+    last_kill: Timestamp,
+    expires: Timestamp,
 }
 
-/// The containers that lost a process.
-#[derive(Debug, Default)]
+/// The containers that have series.
+#[derive(Debug)]
 pub(super) struct Containers {
-    series: BTreeMap<Names, Series>,
-    /// Containers whose series had to go before their time.
-    pub(super) evicted: u64,
+    retained: BTreeMap<ContainerLabels, Retained>,
+    kills: Family<KillLabels, Counter>,
+    last_kill: Family<ContainerLabels, TimeGauge>,
+    evicted: Counter,
 }
 
 impl Containers {
+    /// Creates the families, which have no series yet, and registers them.
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        Self {
+            retained: BTreeMap::new(),
+            kills: registered(
+                registry,
+                "oomwatch_kills",
+                "Processes of a container killed by the OOM killer. A series first appears, with value 1, at the container's first kill",
+            ),
+            last_kill: registered(
+                registry,
+                "oomwatch_last_kill_timestamp_seconds",
+                "Time of the container's last OOM kill",
+            ),
+            evicted: registered(
+                registry,
+                "oomwatch_container_series_evicted",
+                "Containers whose series were removed early to make room for another's",
+            ),
+        }
+    }
+
     /// Counts a kill.
     pub(super) fn kill(
         &mut self,
-        container: Names,
+        container: ContainerLabels,
         reason: Reason,
         time: Timestamp,
         now: Timestamp,
     ) {
-        if !self.series.contains_key(&container) {
+        if !self.retained.contains_key(&container) {
             self.make_room(now);
         }
-        let series = self.series.entry(container).or_insert_with(|| Series {
-            kills: BTreeMap::new(),
-            last_kill: time,
-            stays_until: now,
-        });
-        *series.kills.entry(reason).or_insert(0) += 1;
-        series.last_kill = series.last_kill.max(time);
-        series.stay(now);
+        let retained = self
+            .retained
+            .entry(container.clone())
+            .or_insert_with(|| Retained {
+                reasons: BTreeSet::new(),
+                last_kill: time,
+                expires: now,
+            });
+        retained.reasons.insert(reason.clone());
+        retained.last_kill = retained.last_kill.max(time);
+        retained.extend(now);
+        let seconds = unix_seconds(retained.last_kill);
+        self.last_kill.get_or_create(&container).set(seconds);
+        self.kills
+            .get_or_create(&KillLabels { reason, container })
+            .inc();
     }
 
-    /// Keeps the series of pods that live.
+    /// Keeps the series of pods that are alive, by namespace and name.
     pub(super) fn keep(&mut self, now: Timestamp, is_alive: impl Fn(&str, &str) -> bool) {
-        for (container, series) in &mut self.series {
+        for (container, retained) in &mut self.retained {
             if is_alive(&container.namespace, &container.pod) {
-                series.stay(now);
+                retained.extend(now);
             }
         }
     }
 
-    /// Lets go of what has been silent for long.
-    pub(super) fn forget(&mut self, now: Timestamp) {
-        self.series.retain(|_, series| series.stays_until >= now);
+    /// Removes the series whose time is over.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let expired = self
+            .retained
+            .extract_if(.., |_, retained| retained.expires < now);
+        for (container, retained) in expired {
+            remove_series(&self.kills, &self.last_kill, container, retained);
+        }
     }
 
-    /// By namespace, pod and container.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Names, &Series)> {
-        self.series.iter()
-    }
-
-    /// Makes room for one: what was killed last longest ago goes first.
+    /// Makes room for one more container: the one whose last kill is the oldest is evicted.
     fn make_room(&mut self, now: Timestamp) {
-        self.forget(now);
-        while self.series.len() >= MAX_CONTAINERS {
+        self.expire(now);
+        while self.retained.len() >= MAX_CONTAINERS {
             let oldest = self
-                .series
+                .retained
                 .iter()
-                .min_by_key(|(_, series)| series.last_kill)
+                .min_by_key(|(_, retained)| retained.last_kill)
                 .map(|(container, _)| container.clone());
-            let Some(oldest) = oldest else { return };
-            self.series.remove(&oldest);
-            self.evicted += 1;
+            let Some((container, retained)) =
+                oldest.and_then(|oldest| self.retained.remove_entry(&oldest))
+            else {
+                return;
+            };
+            remove_series(&self.kills, &self.last_kill, container, retained);
+            self.evicted.inc();
         }
     }
 }
 
-impl Series {
-    fn stay(&mut self, now: Timestamp) {
-        self.stays_until = self
-            .stays_until
-            .max(now.saturating_add(KEPT).unwrap_or(Timestamp::MAX));
+fn remove_series(
+    kills: &Family<KillLabels, Counter>,
+    last_kill: &Family<ContainerLabels, TimeGauge>,
+    container: ContainerLabels,
+    retained: Retained,
+) {
+    last_kill.remove(&container);
+    for reason in retained.reasons {
+        let container = container.clone();
+        kills.remove(&KillLabels { reason, container });
+    }
+}
+
+impl Retained {
+    fn extend(&mut self, now: Timestamp) {
+        let expires = now.saturating_add(RETENTION).unwrap_or(Timestamp::MAX);
+        self.expires = self.expires.max(expires);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::encoding::text;
+
     use super::*;
-    use crate::testing::timestamp;
+    use crate::{
+        model::{kill::Scope, limit_owner::LimitOwner},
+        testing::timestamp,
+    };
 
-    const REASON: Reason = ("memcg", "container");
-
-    fn container(pod: &str) -> Names {
-        Names {
-            namespace: "shop".to_owned(),
-            pod: pod.to_owned(),
-            container: "app".to_owned(),
-        }
-    }
-
-    fn pods(containers: &Containers) -> Vec<&str> {
-        containers.iter().map(|(name, _)| &*name.pod).collect()
-    }
+    const REASON: Reason = Reason::new(Scope::Memcg, Some(LimitOwner::Container));
 
     fn at(minutes: i64) -> Timestamp {
         timestamp(1_790_000_000 + minutes * 60, 0)
     }
 
-    #[test]
-    fn series_leave_half_an_hour_after_the_last_kill() {
-        let mut containers = Containers::default();
-        containers.kill(container("a"), REASON, at(0), at(0));
-        containers.kill(container("b"), REASON, at(0), at(0));
-        containers.kill(container("a"), REASON, at(1), at(1));
-        containers.forget(at(30));
-        assert_eq!(pods(&containers), ["a", "b"]);
-        containers.forget(at(31));
-        assert_eq!(pods(&containers), ["a"]);
-        containers.forget(at(32));
-        assert!(pods(&containers).is_empty());
+    struct Fixture {
+        registry: Registry,
+        containers: Containers,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let mut registry = Registry::default();
+            let containers = Containers::register(&mut registry);
+            Self {
+                registry,
+                containers,
+            }
+        }
+
+        /// A kill that was reported some minutes later.
+        fn late_kill(&mut self, pod: &str, minutes: i64, reported: i64) {
+            let container = ContainerLabels {
+                namespace: "shop".to_owned(),
+                pod: pod.to_owned(),
+                container: "app".to_owned(),
+            };
+            let (time, now) = (at(minutes), at(reported));
+            self.containers.kill(container, REASON, time, now);
+        }
+
+        fn kill(&mut self, pod: &str, minutes: i64) {
+            self.late_kill(pod, minutes, minutes);
+        }
+
+        /// The samples of a metric, by pod.
+        fn samples(&self, name: &str) -> BTreeMap<String, String> {
+            let mut text = String::new();
+            text::encode_registry(&mut text, &self.registry).expect("encode");
+            text.lines()
+                .filter(|line| line.starts_with(name))
+                .map(|line| {
+                    let (_, rest) = line.split_once("pod=\"").expect("a pod");
+                    let (pod, rest) = rest.split_once('"').expect("its end");
+                    let (_, value) = rest.split_once("} ").expect("a value");
+                    (pod.to_owned(), value.to_owned())
+                })
+                .collect()
+        }
+
+        /// The pods that have series.
+        fn pods(&self) -> Vec<String> {
+            let pods: Vec<_> = self.samples("oomwatch_kills_total{").into_keys().collect();
+            let last_kills = self.samples("oomwatch_last_kill_timestamp_seconds{");
+            assert_eq!(last_kills.into_keys().collect::<Vec<_>>(), pods);
+            assert_eq!(self.containers.retained.len(), pods.len());
+            pods
+        }
+
+        fn evicted(&self) -> u64 {
+            self.containers.evicted.get()
+        }
     }
 
     #[test]
-    fn series_of_a_pod_that_lives_stay_and_leave_half_an_hour_after_it() {
-        let mut containers = Containers::default();
-        containers.kill(container("gone"), REASON, at(0), at(0));
-        containers.kill(container("alive"), REASON, at(0), at(0));
-        containers.keep(at(29), |namespace, pod| {
+    fn series_are_removed_half_an_hour_after_the_last_kill() {
+        let mut fixture = Fixture::new();
+        fixture.kill("a", 0);
+        fixture.kill("b", 0);
+        fixture.kill("a", 1);
+        fixture.containers.expire(at(30));
+        assert_eq!(fixture.pods(), ["a", "b"]);
+        fixture.containers.expire(at(31));
+        assert_eq!(fixture.pods(), ["a"]);
+        fixture.containers.expire(at(32));
+        assert_eq!(fixture.pods(), [""; 0]);
+    }
+
+    #[test]
+    fn series_of_a_live_pod_stay_until_half_an_hour_after_its_end() {
+        let mut fixture = Fixture::new();
+        fixture.kill("gone", 0);
+        fixture.kill("alive", 0);
+        fixture.containers.keep(at(29), |namespace, pod| {
             (namespace, pod) == ("shop", "alive")
         });
-        containers.forget(at(31));
-        assert_eq!(pods(&containers), ["alive"]);
-        containers.forget(at(59));
-        assert_eq!(pods(&containers), ["alive"]);
-        containers.forget(at(60));
-        assert!(pods(&containers).is_empty());
+        fixture.containers.expire(at(31));
+        assert_eq!(fixture.pods(), ["alive"]);
+        fixture.containers.expire(at(59));
+        assert_eq!(fixture.pods(), ["alive"]);
+        fixture.containers.expire(at(60));
+        assert_eq!(fixture.pods(), [""; 0]);
     }
 
     #[test]
-    fn last_kill_never_goes_back() {
-        let mut containers = Containers::default();
-        containers.kill(container("a"), REASON, at(5), at(5));
-        containers.kill(container("a"), REASON, at(2), at(6));
-        let (_, series) = containers.iter().next().expect("a container");
-        assert_eq!(series.last_kill, at(5));
-        assert_eq!(series.kills[&REASON], 2);
+    fn first_kill_is_1_and_the_last_kill_never_goes_back() {
+        let mut fixture = Fixture::new();
+        fixture.kill("a", 5);
+        assert_eq!(fixture.samples("oomwatch_kills_total{")["a"], "1");
+        fixture.late_kill("a", 2, 6);
+        assert_eq!(fixture.samples("oomwatch_kills_total{")["a"], "2");
+        let last = fixture.samples("oomwatch_last_kill_timestamp_seconds{");
+        assert_eq!(last["a"], format!("{:.1}", unix_seconds(at(5))));
     }
 
     #[test]
-    fn one_too_many_takes_the_place_of_the_one_killed_longest_ago() {
-        let mut containers = Containers::default();
-        containers.kill(container("first"), REASON, at(0), at(0));
+    fn one_container_too_many_evicts_the_one_with_the_oldest_kill() {
+        let mut fixture = Fixture::new();
+        fixture.kill("first", 0);
         for number in 1..MAX_CONTAINERS {
-            containers.kill(container(&number.to_string()), REASON, at(1), at(1));
+            fixture.kill(&number.to_string(), 1);
         }
-        assert_eq!((containers.series.len(), containers.evicted), (512, 0));
-        containers.kill(container("7"), REASON, at(2), at(2));
-        assert_eq!(containers.evicted, 0);
-        containers.kill(container("last"), REASON, at(2), at(2));
-        assert_eq!((containers.series.len(), containers.evicted), (512, 1));
-        assert!(!pods(&containers).contains(&"first"));
-        assert!(pods(&containers).contains(&"last"));
+        assert_eq!((fixture.pods().len(), fixture.evicted()), (512, 0));
+        fixture.kill("7", 2);
+        assert_eq!(fixture.evicted(), 0);
+        fixture.kill("last", 2);
+        let pods = fixture.pods();
+        assert_eq!((pods.len(), fixture.evicted()), (512, 1));
+        assert!(!pods.contains(&"first".to_owned()));
+        assert!(pods.contains(&"last".to_owned()));
     }
 
     #[test]
-    fn what_has_left_needs_no_eviction() {
-        let mut containers = Containers::default();
+    fn expired_containers_are_not_counted_as_evicted() {
+        let mut fixture = Fixture::new();
         for number in 0..MAX_CONTAINERS {
-            containers.kill(container(&number.to_string()), REASON, at(0), at(0));
+            fixture.kill(&number.to_string(), 0);
         }
-        containers.kill(container("last"), REASON, at(31), at(31));
-        assert_eq!(pods(&containers), ["last"]);
-        assert_eq!(containers.evicted, 0);
+        fixture.kill("last", 31);
+        assert_eq!(fixture.pods(), ["last"]);
+        assert_eq!(fixture.evicted(), 0);
     }
 }

@@ -1,117 +1,65 @@
-//! What happened, as Prometheus metrics: facts are counted as they come, and rendered when somebody asks.
+//! Prometheus metrics: kills and the agent's state are counted as they come, and encoded as `OpenMetrics` text when
+//! `/metrics` is scraped.
 //!
-//! The clock is handed in. No label is a process's number, name or user: such labels would be without number, and tell
-//! one tenant of another's processes. What each metric means stands in `docs/metrics.md`.
+//! The clock is passed in. No label is a pid, a process name or a user: such labels are unbounded, and would show one
+//! tenant the processes of another. `docs/metrics.md` explains every metric.
 
 mod containers;
+mod families;
+mod labels;
 mod process;
-mod render;
+mod time_gauge;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+use prometheus_client::{encoding::text, metrics::gauge::ConstGauge, registry::Registry};
 use tracing::debug;
 
-pub use self::render::Format;
 use self::{
-    containers::{Containers, Names, Reason},
-    process::Process,
+    containers::Containers,
+    families::{AgentFamilies, NodeFamilies, set_total},
+    labels::{AttributionLabels, BackendLabels, ContainerLabels, EventLabels, Reason, RetryLabels},
+    process::ProcessStats,
+    time_gauge::unix_seconds,
 };
 use crate::{
-    deliver::events::{Cause, DeliveryStat, Object, Outcome},
-    model::{backend::Backend, losses::Losses},
+    deliver::events::{DeliveryStat, Outcome},
     model::{
-        kill::{Attribution, NonKill, NonKillKind, Scope},
-        limit_owner::LimitOwner,
+        backend::Backend,
+        kill::{NonKill, NonKillKind},
+        losses::Losses,
         report::{GapReport, Report},
     },
 };
 
-/// The word for a limit whose owner is not known.
-const UNKNOWN: &str = "unknown";
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What can have run out, and whose limit that can have been.
-const REASONS: [Reason; 8] = [
-    (Scope::Memcg.as_str(), LimitOwner::Container.as_str()),
-    (Scope::Memcg.as_str(), LimitOwner::Pod.as_str()),
-    (Scope::Memcg.as_str(), LimitOwner::Qos.as_str()),
-    (Scope::Memcg.as_str(), LimitOwner::Kubepods.as_str()),
-    (Scope::Memcg.as_str(), LimitOwner::Cgroup.as_str()),
-    (Scope::Memcg.as_str(), UNKNOWN),
-    (Scope::System.as_str(), LimitOwner::Node.as_str()),
-    (Scope::Unknown.as_str(), UNKNOWN),
-];
+/// How many incidents are remembered to count each once. Incidents do not overlap in the kernel, but the victims of one
+/// can be reported after the next one has begun.
+const RECENT_INCIDENTS: usize = 64;
 
-/// Where victims' cgroups can come from.
-const ATTRIBUTIONS: [Attribution; 3] = [Attribution::Kernel, Attribution::Proc, Attribution::Kmsg];
-
-/// Upper bounds of the times from a kill to its Event, in seconds: below a second when all is well, an hour at most.
-const DELIVERY_SECONDS: [f64; 13] = [
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
-];
-
-/// Incidents whose further victims are known as such. They never overlap in the kernel; what is told late may be of one
-/// or two before.
-const INCIDENTS: usize = 64;
-
-/// What an Event can be about.
-const OBJECTS: [Object; 2] = [Object::Node, Object::Pod];
-
-/// Why a request can have to be made again.
-const CAUSES_OF_RETRIES: [Cause; 6] = [
-    Cause::Unauthorized,
-    Cause::Forbidden,
-    Cause::TooMany,
-    Cause::ServerError,
-    Cause::Unreachable,
-    Cause::Unreadable,
-];
-
-/// The metrics; a clone is another handle to the same.
+/// The metrics. A clone is another handle to the same values.
 #[derive(Clone, Debug)]
-pub struct Metrics(Arc<Mutex<State>>);
+pub struct Metrics(Arc<Inner>);
 
-/// What has been counted.
 #[derive(Debug)]
-struct State {
-    incidents: BTreeMap<Reason, u64>,
-    /// The last of them, newest last.
-    last_incidents: VecDeque<String>,
-    kills: u64,
-    kernel_kills: u64,
-    unobserved: u64,
-    rekills: u64,
-    marks: u64,
-    sharers: u64,
-    ring_dropped: u64,
-    ring_undecoded: u64,
-    kmsg_overruns: u64,
-    attributions: BTreeMap<&'static str, u64>,
-    /// By object and outcome.
-    events: BTreeMap<(&'static str, &'static str), u64>,
-    /// By object and cause.
-    event_retries: BTreeMap<(&'static str, &'static str), u64>,
-    outbox_pending: u64,
-    delivery: Delivery,
-    backend: Option<Backend>,
-    /// Absent if nobody wants to watch.
-    is_api_watch_up: Option<bool>,
-    last_audit: Option<Timestamp>,
-    journal_bytes: u64,
-    journal_errors: u64,
-    containers: Containers,
+struct Inner {
+    registry: Registry,
+    node: NodeFamilies,
+    agent: AgentFamilies,
+    state: Mutex<State>,
 }
 
-/// Times from a kill to its Event.
-#[derive(Debug, Default)]
-struct Delivery {
-    /// How many lay between the bound before and this one; the last is without one.
-    counts: [u64; DELIVERY_SECONDS.len() + 1],
-    sum_seconds: f64,
+/// Which series exist.
+#[derive(Debug)]
+struct State {
+    /// Ids of the last incidents, newest last.
+    recent_incidents: VecDeque<String>,
+    containers: Containers,
+    api_watch_up: Option<bool>,
 }
 
 impl Default for Metrics {
@@ -121,246 +69,207 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All there from the start, at 0, so that the first kill is a growth.
+    /// Metrics with every series of the node at 0.
     #[must_use]
     pub fn new() -> Self {
-        let events = OBJECTS.iter().flat_map(|object| {
-            let possible = Outcome::ALL
-                .iter()
-                .filter(|outcome| can_be(*object, **outcome));
-            possible.map(|outcome| ((object.as_str(), outcome.as_str()), 0))
+        let mut registry = Registry::default();
+        let node = NodeFamilies::register(&mut registry);
+        let agent = AgentFamilies::register(&mut registry);
+        let state = Mutex::new(State {
+            recent_incidents: VecDeque::with_capacity(RECENT_INCIDENTS),
+            containers: Containers::register(&mut registry),
+            api_watch_up: None,
         });
-        let event_retries = OBJECTS.iter().flat_map(|object| {
-            CAUSES_OF_RETRIES.map(|cause| ((object.as_str(), cause.as_str()), 0))
-        });
-        Self(Arc::new(Mutex::new(State {
-            incidents: REASONS.map(|reason| (reason, 0)).into(),
-            last_incidents: VecDeque::with_capacity(INCIDENTS),
-            kills: 0,
-            kernel_kills: 0,
-            unobserved: 0,
-            rekills: 0,
-            marks: 0,
-            sharers: 0,
-            ring_dropped: 0,
-            ring_undecoded: 0,
-            kmsg_overruns: 0,
-            attributions: ATTRIBUTIONS.map(|method| (method.as_str(), 0)).into(),
-            events: events.collect(),
-            event_retries: event_retries.collect(),
-            outbox_pending: 0,
-            delivery: Delivery::default(),
-            backend: None,
-            is_api_watch_up: None,
-            last_audit: None,
-            journal_bytes: 0,
-            journal_errors: 0,
-            containers: Containers::default(),
-        })))
+        Self(Arc::new(Inner {
+            registry,
+            node,
+            agent,
+            state,
+        }))
     }
 
-    /// A process was killed. Its report is as good as it gets: names that come later are not counted.
+    /// Counts a kill. The report is final: names that are found later are not counted.
     pub fn kill(&self, report: &Report, now: Timestamp) {
-        let reason = (
-            report.kill.scope.as_str(),
-            report.limit_owner.map_or(UNKNOWN, LimitOwner::as_str),
-        );
+        let reason = Reason::new(report.kill.scope, report.limit_owner);
+        let node = &self.0.node;
+        node.kills.inc();
+        let method = report.kill.attribution.as_str();
+        let attribution = AttributionLabels { method };
+        node.attribution.get_or_create(&attribution).inc();
         let state = &mut *self.state();
-        state.kills += 1;
         if state.is_new_incident(&report.incident) {
-            *state.incidents.entry(reason).or_insert(0) += 1;
+            node.incidents.get_or_create(&reason).inc();
         }
-        let attribution = report.kill.attribution.as_str();
-        *state.attributions.entry(attribution).or_insert(0) += 1;
-        if let Some(names) = names(report) {
+        if let Some(container) = ContainerLabels::of(report) {
             let time = report.time.unwrap_or(now);
-            state.containers.kill(names, reason, time, now);
+            state.containers.kill(container, reason, time, now);
         }
     }
 
-    /// Processes were killed, and nobody told which.
+    /// Counts the kills of a gap: the kernel counted them, and their victims are not known.
     pub fn gap(&self, report: &GapReport) {
         self.unobserved(report.gap.kills);
     }
 
-    /// So many more kills were counted by the kernel and neither seen nor told as a gap.
+    /// Counts kills that the kernel counted and that were neither seen nor reported as a gap.
     pub fn unobserved(&self, kills: u64) {
-        self.state().unobserved += kills;
+        self.0.node.unobserved_kills.inc_by(kills);
     }
 
-    /// The OOM killer did something besides killing.
-    pub fn aside(&self, aside: &NonKill) {
-        let state = &mut *self.state();
-        let count = match aside.kind {
-            NonKillKind::Rekill => &mut state.rekills,
-            NonKillKind::Mark => &mut state.marks,
-            NonKillKind::Sharer { .. } => &mut state.sharers,
+    /// Counts an event of the OOM killer that is not a kill.
+    pub fn non_kill(&self, event: &NonKill) {
+        let node = &self.0.node;
+        let counter = match event.kind {
+            NonKillKind::Rekill => &node.rekills,
+            NonKillKind::Mark => &node.marks_without_kill,
+            NonKillKind::Sharer { .. } => &node.killed_mm_sharers,
         };
-        *count += 1;
+        counter.inc();
     }
 
-    /// So much was lost since the start, on the way that is gone.
+    /// Sets how many records the backend in use has lost since the start.
     pub fn losses(&self, backend: Backend, losses: Losses) {
         let Losses { dropped, undecoded } = losses;
-        let state = &mut *self.state();
+        let node = &self.0.node;
         match backend {
-            Backend::Kmsg => state.kmsg_overruns = dropped,
-            Backend::Counters => {}
             Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
-                state.ring_dropped = dropped;
+                set_total(&node.ring_dropped, dropped);
             }
+            Backend::Kmsg => set_total(&node.kmsg_overruns, dropped),
+            Backend::Counters => {}
         }
-        state.ring_undecoded = undecoded;
+        set_total(&node.ring_undecoded, undecoded);
     }
 
-    /// The kernel's own count of kills, since it was booted.
+    /// Sets the kernel's own count of kills since boot.
     pub fn kernel_kills(&self, count: u64) {
-        self.state().kernel_kills = count;
+        set_total(&self.0.node.kernel_kills, count);
     }
 
-    /// What became of the Events of some incidents, or of a request.
-    pub fn notice(&self, notice: &DeliveryStat) {
-        let state = &mut *self.state();
-        match *notice {
+    /// Counts what happened to the Events of some incidents, or to a request.
+    pub fn event_delivery(&self, stat: &DeliveryStat) {
+        let agent = &self.0.agent;
+        match *stat {
             DeliveryStat::Settled {
                 object,
                 outcome,
                 incidents,
                 age_ns,
             } => {
-                let key = (object.as_str(), outcome.as_str());
-                *state.events.entry(key).or_insert(0) += u64::from(incidents);
+                let labels = EventLabels {
+                    object: object.as_str(),
+                    outcome: outcome.as_str(),
+                };
+                let counter = agent.events.get_or_create(&labels);
+                counter.inc_by(u64::from(incidents));
                 if outcome == Outcome::Accepted {
-                    state.delivery.observe(age_ns, u64::from(incidents));
+                    let seconds = Duration::from_nanos(age_ns).as_secs_f64();
+                    // One loop per incident that happened, so that its cost is bounded by theirs.
+                    (0..incidents).for_each(|_| agent.delivery_seconds.observe(seconds));
                 }
             }
             DeliveryStat::Delayed { object, cause } => {
-                let key = (object.as_str(), cause.as_str());
-                *state.event_retries.entry(key).or_insert(0) += 1;
+                let labels = RetryLabels {
+                    object: object.as_str(),
+                    cause: cause.as_str(),
+                };
+                agent.event_retries.get_or_create(&labels).inc();
             }
         }
     }
 
-    /// So many incidents wait to be told in Events.
-    pub fn outbox_pending(&self, incidents: u64) {
-        self.state().outbox_pending = incidents;
+    /// Sets how many incidents wait for the delivery of their Event.
+    pub fn events_pending(&self, incidents: u64) {
+        let incidents = i64::try_from(incidents).unwrap_or(i64::MAX);
+        self.0.agent.events_pending.set(incidents);
     }
 
-    /// The way in which kills are seen.
+    /// Sets the capture backend in use.
     pub fn backend(&self, backend: Backend) {
-        self.state().backend = Some(backend);
+        let family = &self.0.agent.backend;
+        family.clear();
+        let backend = backend.as_str();
+        family.get_or_create(&BackendLabels { backend }).set(1);
     }
 
-    /// Whether the node's pods are being watched; to be told from the start if they are to be.
+    /// Sets whether the watch on the node's pods is established. The series is absent until the first call.
     pub fn api_watch_up(&self, is_up: bool) {
-        self.state().is_api_watch_up = Some(is_up);
+        self.state().api_watch_up = Some(is_up);
     }
 
-    /// The kernel's count was compared with what was seen.
+    /// Sets the time of the last comparison with the kernel's count.
     pub fn audit(&self, now: Timestamp) {
-        self.state().last_audit = Some(now);
+        self.0.agent.last_audit.set(unix_seconds(now));
     }
 
-    /// The journal has this size.
-    pub fn journal_bytes(&self, bytes: u64) {
-        self.state().journal_bytes = bytes;
+    /// Sets the size of the history database, and how many writes have failed since the start.
+    pub fn history(&self, bytes: u64, errors: u64) {
+        let agent = &self.0.agent;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        agent.history_bytes.set(bytes);
+        set_total(&agent.history_errors, errors);
     }
 
-    /// The journal could not be written.
-    pub fn journal_error(&self) {
-        self.state().journal_errors += 1;
-    }
-
-    /// Keeps the series of containers whose pods live, by namespace and name; to be called every few minutes, at least.
-    /// Without it they leave half an hour after the last kill.
+    /// Keeps the series of containers whose pods are alive, by namespace and name. Call it at least every few minutes:
+    /// otherwise their series are removed half an hour after the last kill.
     pub fn pods(&self, now: Timestamp, is_alive: impl Fn(&str, &str) -> bool) {
         self.state().containers.keep(now, is_alive);
     }
 
-    /// What Prometheus is told.
+    /// Encodes all metrics, and this process's own, as `OpenMetrics` text.
     #[must_use]
-    pub fn render(&self, format: Format, now: Timestamp) -> String {
-        let process = Process::this()
-            .inspect_err(|error| debug!(%error, "read what this process uses"))
+    pub fn encode(&self, now: Timestamp) -> String {
+        let process = ProcessStats::read()
+            .inspect_err(|error| debug!(%error, "failed to read this process's own statistics"))
             .ok();
-        self.render_with(format, now, process)
+        self.encode_with(now, process)
     }
 
-    fn render_with(&self, format: Format, now: Timestamp, process: Option<Process>) -> String {
-        self.state().containers.forget(now);
-        render::render(format, self.clone(), process)
+    fn encode_with(&self, now: Timestamp, process: Option<ProcessStats>) -> String {
+        let state = &mut *self.state();
+        state.containers.expire(now);
+        // What is read now, and left out if it is not known: a registered metric cannot be absent.
+        let mut read_now = Registry::default();
+        if let Some(is_up) = state.api_watch_up {
+            read_now.register(
+                "oomwatch_api_watch_up",
+                "Whether the watch on the node's pods is established",
+                ConstGauge::new(i64::from(is_up)),
+            );
+        }
+        if let Some(process) = process {
+            process.register(&mut read_now);
+        }
+        let mut text = String::new();
+        for registry in [&self.0.registry, &read_now] {
+            // Writing to a String cannot fail.
+            let _ = text::encode_registry(&mut text, registry);
+        }
+        let _ = text::encode_eof(&mut text);
+        text
     }
 
-    /// Never held across an await, and so never waited for.
+    /// The lock is never held across an await.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 
 impl State {
     fn is_new_incident(&mut self, incident: &str) -> bool {
-        if self.last_incidents.iter().any(|last| last == incident) {
+        if self
+            .recent_incidents
+            .iter()
+            .any(|recent| recent == incident)
+        {
             return false;
         }
-        if self.last_incidents.len() == INCIDENTS {
-            self.last_incidents.pop_front();
+        if self.recent_incidents.len() == RECENT_INCIDENTS {
+            self.recent_incidents.pop_front();
         }
-        self.last_incidents.push_back(incident.to_owned());
+        self.recent_incidents.push_back(incident.to_owned());
         true
     }
-}
-
-impl Delivery {
-    /// So many took as long as this, about.
-    fn observe(&mut self, age_ns: u64, times: u64) {
-        let seconds = Duration::from_nanos(age_ns).as_secs_f64();
-        let place = DELIVERY_SECONDS
-            .iter()
-            .position(|bound| seconds <= *bound)
-            .unwrap_or(DELIVERY_SECONDS.len());
-        self.counts[place] += times;
-        let seconds = Duration::from_nanos(age_ns.saturating_mul(times)).as_secs_f64();
-        self.sum_seconds += seconds;
-    }
-}
-
-/// Whether an outcome is one of this object's Events: the node has a name, and nobody asks it for silence.
-fn can_be(object: Object, outcome: Outcome) -> bool {
-    let is_a_pods = matches!(
-        outcome,
-        Outcome::Unnamed | Outcome::OptedOut | Outcome::Excluded
-    );
-    object == Object::Pod || !is_a_pods
-}
-
-/// Whose kill it was, by names: those of a pod, and of its container where that is known; or of a container alone.
-fn names(report: &Report) -> Option<Names> {
-    let container = report.container.as_ref();
-    let container = container.and_then(|container| container.name.as_deref());
-    let (namespace, pod, container) = match &report.pod {
-        Some(pod) => {
-            let (namespace, name) = pod.namespace.as_deref().zip(pod.name.as_deref())?;
-            (namespace, name, container.unwrap_or_default())
-        }
-        None => ("", "", container?),
-    };
-    Some(Names {
-        namespace: namespace.to_owned(),
-        pod: pod.to_owned(),
-        container: container.to_owned(),
-    })
-}
-
-/// Seconds since 1970.
-fn seconds_of(time: Timestamp) -> f64 {
-    // Milliseconds: what else would be written has no meaning.
-    let milliseconds = time.as_millisecond();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds are exact for a hundred thousand years"
-    )]
-    let seconds = milliseconds as f64 / 1000.0;
-    seconds
 }
 
 #[cfg(test)]

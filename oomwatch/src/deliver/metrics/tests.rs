@@ -1,7 +1,13 @@
-use super::*;
+use super::{
+    families::{ATTRIBUTIONS, OBJECTS, REASONS, RETRY_CAUSES, has_outcome},
+    *,
+};
 use crate::{
+    deliver::events::{Cause, Object},
     model::{
         backend::Backend,
+        kill::{Attribution, Scope},
+        limit_owner::LimitOwner,
         report::{Container, Pod},
     },
     testing::{self, timestamp},
@@ -13,7 +19,7 @@ fn now() -> Timestamp {
     timestamp(NOW, 500_000_000)
 }
 
-/// As many victims of an incident as asked for.
+/// Counts `victims` kills of one incident.
 fn incident(metrics: &Metrics, name: &str, victims: u32, change: impl Fn(&mut Report)) {
     for _ in 0..victims {
         let mut report = testing::report();
@@ -23,7 +29,7 @@ fn incident(metrics: &Metrics, name: &str, victims: u32, change: impl Fn(&mut Re
     }
 }
 
-fn aside(kind: NonKillKind) -> NonKill {
+fn non_kill(kind: NonKillKind) -> NonKill {
     NonKill {
         boot_time_ns: None,
         kind,
@@ -43,9 +49,21 @@ fn settled(object: Object, outcome: Outcome, incidents: u32, age_ms: u64) -> Del
     }
 }
 
-/// The samples of a family, without the process's own.
+/// The text with the samples of each family sorted: their order is that of a hash table. A histogram's order is fixed.
+fn sorted(text: &str) -> String {
+    let mut lines: Vec<_> = text.lines().collect();
+    let is_same_family = |a: &&str, b: &&str| !a.starts_with('#') && !b.starts_with('#');
+    for samples in lines.chunk_by_mut(is_same_family) {
+        if !samples[0].starts_with("oomwatch_delivery_seconds") {
+            samples.sort_unstable();
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The samples of a metric, sorted unless they are buckets, each without the metric's name.
 fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
-    let text = metrics.render_with(Format::Prometheus, now(), None);
+    let text = sorted(&metrics.encode_with(now(), None));
     text.lines()
         .filter(|line| {
             line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "))
@@ -59,8 +77,8 @@ fn samples(metrics: &Metrics, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// A node's hour, with something of everything.
-fn eventful() -> Metrics {
+/// Metrics in which every family has a value.
+fn filled() -> Metrics {
     let metrics = Metrics::new();
     metrics.backend(Backend::Fentry);
     metrics.api_watch_up(true);
@@ -74,32 +92,31 @@ fn eventful() -> Metrics {
     });
     metrics.gap(&testing::gap_report());
     metrics.unobserved(1);
-    metrics.aside(&aside(NonKillKind::Rekill));
-    metrics.aside(&aside(NonKillKind::Mark));
-    metrics.aside(&aside(NonKillKind::Mark));
-    metrics.aside(&aside(NonKillKind::Sharer { victim_pid: 7 }));
+    metrics.non_kill(&non_kill(NonKillKind::Rekill));
+    metrics.non_kill(&non_kill(NonKillKind::Mark));
+    metrics.non_kill(&non_kill(NonKillKind::Mark));
+    metrics.non_kill(&non_kill(NonKillKind::Sharer { victim_pid: 7 }));
     let losses = Losses {
         dropped: 5,
         undecoded: 6,
     };
     metrics.losses(Backend::Fentry, losses);
     metrics.kernel_kills(42);
-    metrics.notice(&settled(Object::Node, Outcome::Accepted, 1, 50));
-    metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, 300));
-    metrics.notice(&settled(Object::Pod, Outcome::Accepted, 1, 9_999_000));
-    metrics.notice(&settled(Object::Pod, Outcome::Excluded, 7, 0));
-    metrics.notice(&DeliveryStat::Delayed {
+    metrics.event_delivery(&settled(Object::Node, Outcome::Accepted, 1, 50));
+    metrics.event_delivery(&settled(Object::Pod, Outcome::Accepted, 2, 300));
+    metrics.event_delivery(&settled(Object::Pod, Outcome::Accepted, 1, 9_999_000));
+    metrics.event_delivery(&settled(Object::Pod, Outcome::Excluded, 7, 0));
+    metrics.event_delivery(&DeliveryStat::Delayed {
         object: Object::Pod,
         cause: Cause::Forbidden,
     });
-    metrics.outbox_pending(2);
+    metrics.events_pending(2);
     metrics.audit(timestamp(NOW - 30, 0));
-    metrics.journal_bytes(4096);
-    metrics.journal_error();
+    metrics.history(4096, 1);
     metrics
 }
 
-const PROCESS: Process = Process {
+const PROCESS: ProcessStats = ProcessStats {
     cpu_seconds: 1.25,
     resident_memory_bytes: 8_388_608,
     virtual_memory_bytes: 33_554_432,
@@ -110,26 +127,35 @@ const PROCESS: Process = Process {
 };
 
 #[test]
-fn openmetrics_has_every_fact() {
-    insta::assert_snapshot!(eventful().render_with(Format::OpenMetrics, now(), Some(PROCESS)));
+fn every_family_is_encoded() {
+    insta::assert_snapshot!(sorted(&filled().encode_with(now(), Some(PROCESS))));
 }
 
 #[test]
-fn older_form_has_every_fact() {
-    insta::assert_snapshot!(eventful().render_with(Format::Prometheus, now(), Some(PROCESS)));
+fn series_with_known_labels_exist_from_the_start() {
+    insta::assert_snapshot!(sorted(&Metrics::new().encode_with(now(), None)));
 }
 
 #[test]
-fn all_that_can_be_counted_is_there_from_the_start() {
-    insta::assert_snapshot!(Metrics::new().render_with(Format::Prometheus, now(), None));
+fn process_statistics_are_absent_if_they_cannot_be_read() {
+    let text = filled().encode_with(now(), None);
+    assert!(!text.contains("process_"), "{text}");
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let without_limit = ProcessStats {
+        max_fds: None,
+        ..PROCESS
+    };
+    let text = filled().encode_with(now(), Some(without_limit));
+    assert!(text.contains("process_open_fds 17\n"), "{text}");
+    assert!(!text.contains("process_max_fds"), "{text}");
 }
 
 #[test]
-fn incident_of_many_victims_counts_once_and_its_kills_each() {
+fn incident_counts_once_and_each_of_its_kills_counts() {
     let metrics = Metrics::new();
     incident(&metrics, "a", 50, |_| {});
     incident(&metrics, "b", 1, |_| {});
-    // A victim that is told late.
+    // A victim that is reported after the next incident has begun.
     incident(&metrics, "a", 1, |_| {});
     assert_eq!(samples(&metrics, "oomwatch_node_kills_total"), ["52"]);
     let incidents = samples(&metrics, "oomwatch_node_incidents_total");
@@ -140,16 +166,16 @@ fn incident_of_many_victims_counts_once_and_its_kills_each() {
 }
 
 #[test]
-fn incidents_that_are_remembered_are_bounded() {
+fn remembered_incidents_are_bounded() {
     let metrics = Metrics::new();
-    for number in 0..10 * INCIDENTS {
+    for number in 0..10 * RECENT_INCIDENTS {
         incident(&metrics, &number.to_string(), 1, |_| {});
     }
-    assert_eq!(metrics.state().last_incidents.len(), INCIDENTS);
+    assert_eq!(metrics.state().recent_incidents.len(), RECENT_INCIDENTS);
 }
 
 #[test]
-fn unknown_is_counted_as_unknown() {
+fn unknown_scope_and_owner_are_counted_as_unknown() {
     let metrics = Metrics::new();
     metrics.kill(&testing::minimal_report(), now());
     let incidents = samples(&metrics, "oomwatch_node_incidents_total");
@@ -162,7 +188,7 @@ fn unknown_is_counted_as_unknown() {
 }
 
 #[test]
-fn series_are_named_by_all_that_is_known_and_nothing_else() {
+fn container_series_have_the_names_that_are_known() {
     let container = |name: Option<&str>| Container {
         name: name.map(str::to_owned),
         ..testing::report().container.expect("a full report")
@@ -179,14 +205,14 @@ fn series_are_named_by_all_that_is_known_and_nothing_else() {
             Some(named.clone()),
             Some(["shop", "cart-0", "app"]),
         ),
-        // A sandbox, or a container that nobody knows.
+        // A sandbox, or a container whose name is not known.
         (None, Some(named.clone()), Some(["shop", "cart-0", ""])),
         (
             Some(container(None)),
             Some(named),
             Some(["shop", "cart-0", ""]),
         ),
-        // Of Docker's or Podman's.
+        // Docker or Podman.
         (Some(container(Some("db"))), None, Some(["", "", "db"])),
         (Some(container(Some("app"))), Some(pod(None, None)), None),
         (
@@ -214,7 +240,7 @@ fn series_are_named_by_all_that_is_known_and_nothing_else() {
 }
 
 #[test]
-fn kill_without_a_time_was_now() {
+fn kill_without_a_time_is_taken_as_now() {
     let metrics = Metrics::new();
     incident(&metrics, "a", 1, |report| report.time = None);
     assert_eq!(
@@ -225,34 +251,32 @@ fn kill_without_a_time_was_now() {
 
 #[test]
 fn nothing_of_a_process_is_a_label() {
-    for format in [Format::OpenMetrics, Format::Prometheus] {
-        let text = eventful().render_with(format, now(), None);
-        let secrets = [
-            "14665",
-            "14666",
-            "tail",
-            "secret",
-            "/dev/zero",
-            "writer",
-            testing::POD_UID,
-            testing::CONTAINER_ID,
-            "kubepods-",
-        ];
-        for word in secrets {
-            assert!(!text.contains(word), "{word} in {text}");
-        }
+    let text = filled().encode_with(now(), None);
+    let secrets = [
+        "14665",
+        "14666",
+        "tail",
+        "secret",
+        "/dev/zero",
+        "writer",
+        testing::POD_UID,
+        testing::CONTAINER_ID,
+        "kubepods-",
+    ];
+    for word in secrets {
+        assert!(!text.contains(word), "{word} in {text}");
     }
 }
 
 #[test]
-fn names_that_were_chosen_to_break_the_text_do_not() {
+fn hostile_names_are_escaped() {
     let metrics = Metrics::new();
     incident(&metrics, "a", 1, |report| {
         if let Some(container) = &mut report.container {
             container.name = Some("a\"} 1\noomwatch_node_kills_total 9\\".to_owned());
         }
     });
-    let text = metrics.render_with(Format::Prometheus, now(), None);
+    let text = metrics.encode_with(now(), None);
     assert!(
         text.contains(r#"container="a\"} 1\noomwatch_node_kills_total 9\\"} 1"#),
         "{text}"
@@ -260,7 +284,7 @@ fn names_that_were_chosen_to_break_the_text_do_not() {
 }
 
 #[test]
-fn series_leave_when_they_are_rendered_and_stay_while_their_pods_live() {
+fn expired_series_are_removed_when_metrics_are_encoded() {
     let metrics = Metrics::new();
     incident(&metrics, "a", 1, |_| {});
     let later = |minutes: i64| timestamp(NOW + minutes * 60, 0);
@@ -268,7 +292,7 @@ fn series_leave_when_they_are_rendered_and_stay_while_their_pods_live() {
         (namespace, pod) == ("shop", "cart-0")
     });
     let shown = |now| {
-        let text = metrics.render_with(Format::Prometheus, now, None);
+        let text = metrics.encode_with(now, None);
         text.contains("cart-0")
     };
     assert!(shown(later(49)));
@@ -276,7 +300,7 @@ fn series_leave_when_they_are_rendered_and_stay_while_their_pods_live() {
 }
 
 #[test]
-fn losses_are_told_of_the_way_that_lost() {
+fn losses_are_counted_for_the_backend_that_lost() {
     let losses = Losses {
         dropped: 3,
         undecoded: 0,
@@ -285,22 +309,22 @@ fn losses_are_told_of_the_way_that_lost() {
         "oomwatch_ring_dropped_total",
         "oomwatch_kmsg_overruns_total",
     ];
-    for (way, expected) in [
+    for (backend, expected) in [
         (Backend::RawTracepoint, ["3", "0"]),
         (Backend::Kmsg, ["0", "3"]),
         (Backend::Counters, ["0", "0"]),
     ] {
         let metrics = Metrics::new();
-        metrics.losses(way, losses);
-        // What was lost since the start is told each time, not added.
-        metrics.losses(way, losses);
-        let told = names.map(|name| samples(&metrics, name).concat());
-        assert_eq!(told, expected, "{way:?}");
+        metrics.losses(backend, losses);
+        // The argument is the total since the start.
+        metrics.losses(backend, losses);
+        let counted = names.map(|name| samples(&metrics, name).concat());
+        assert_eq!(counted, expected, "{backend:?}");
     }
 }
 
 #[test]
-fn words_are_those_of_the_json() {
+fn label_values_are_those_of_the_json() {
     for attribution in ATTRIBUTIONS {
         let json = serde_json::to_value(attribution).expect("a word");
         assert_eq!(json, attribution.as_str());
@@ -312,13 +336,13 @@ fn words_are_those_of_the_json() {
 }
 
 #[test]
-fn deliveries_fall_between_their_bounds() {
+fn deliveries_are_counted_in_their_buckets() {
     let metrics = Metrics::new();
     for age_ms in [50, 51, 3_600_000, 3_600_001] {
-        metrics.notice(&settled(Object::Pod, Outcome::Accepted, 2, age_ms));
+        metrics.event_delivery(&settled(Object::Pod, Outcome::Accepted, 2, age_ms));
     }
-    // Never delivered.
-    metrics.notice(&settled(Object::Pod, Outcome::Expired, 2, 1));
+    // Not delivered.
+    metrics.event_delivery(&settled(Object::Pod, Outcome::Expired, 2, 1));
     let buckets = samples(&metrics, "oomwatch_delivery_seconds_bucket");
     assert_eq!(buckets[0], r#"{le="0.05"} 2"#);
     assert_eq!(buckets[1], r#"{le="0.1"} 4"#);
@@ -328,18 +352,18 @@ fn deliveries_fall_between_their_bounds() {
 }
 
 #[test]
-fn whatever_becomes_of_events_adds_to_a_series_that_was_there() {
+fn every_event_outcome_has_a_series_from_the_start() {
     let metrics = Metrics::new();
     let count = |name| samples(&metrics, name).len();
     let before = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);
     for object in OBJECTS {
         for outcome in Outcome::ALL {
-            if can_be(object, outcome) {
-                metrics.notice(&settled(object, outcome, 3, 1));
+            if has_outcome(object, outcome) {
+                metrics.event_delivery(&settled(object, outcome, 3, 1));
             }
         }
-        for cause in CAUSES_OF_RETRIES {
-            metrics.notice(&DeliveryStat::Delayed { object, cause });
+        for cause in RETRY_CAUSES {
+            metrics.event_delivery(&DeliveryStat::Delayed { object, cause });
         }
     }
     let after = ["oomwatch_events_total", "oomwatch_event_retries_total"].map(count);
@@ -347,4 +371,15 @@ fn whatever_becomes_of_events_adds_to_a_series_that_was_there() {
     for sample in samples(&metrics, "oomwatch_events_total") {
         assert!(sample.ends_with(" 3"), "{sample}");
     }
+}
+
+#[test]
+fn backend_that_replaces_another_is_the_only_one_shown() {
+    let metrics = Metrics::new();
+    metrics.backend(Backend::Fentry);
+    metrics.backend(Backend::Kmsg);
+    assert_eq!(
+        samples(&metrics, "oomwatch_backend_info"),
+        [r#"{backend="kmsg"} 1"#]
+    );
 }

@@ -1,4 +1,4 @@
-//! One line a kill for people: fixed columns, the last one free. What a process could choose is escaped.
+//! Text output: one line per kill in fixed columns, the last one of free width. Untrusted bytes are escaped.
 
 use std::cmp::Reverse;
 
@@ -10,30 +10,30 @@ use crate::{
         gap::{GapCgroup, GapPlace},
         kill::{Cgroup, Kill, MainProcess, NonKill, NonKillKind, Scope},
         limit_owner::LimitOwner,
-        report::{Coalesced, GapReport, Report},
+        report::{Coalesced, Container, GapReport, Report},
     },
     sys::escape::escape,
 };
 
-/// How much a line says.
+/// Which columns a line has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// What fits a terminal.
+    /// Few enough for a terminal.
     Text,
-    /// The same, and the date.
+    /// The same, with the date in `TIME`.
     Dated,
-    /// All that is worth a column, and what is not a kill too.
+    /// All columns; non-kill events have lines too.
     Wide,
 }
 
-/// Cgroups of a gap that a line has room for.
-const MAX_PLACES: usize = 3;
+/// The most cgroups that the line of a gap names.
+const MAX_GAP_CGROUPS: usize = 3;
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const RESET: &str = "\x1b[0m";
 
-/// A column: its title, its width, and whether numbers stand at its right edge.
+/// A column: title, width and alignment.
 struct Column(&'static str, usize, Align);
 
 #[derive(Clone, Copy)]
@@ -46,9 +46,9 @@ const TEXT: &[Column] = &[
     Column("TIME", 13, Align::Left),
     Column("PID", 7, Align::Right),
     Column("COMM", 15, Align::Left),
-    Column("HELD", 9, Align::Right),
+    Column("RSS", 9, Align::Right),
     Column("LIMIT", 9, Align::Right),
-    Column("OF", 9, Align::Left),
+    Column("LIMIT OWNER", 11, Align::Left),
     Column("WHERE", 0, Align::Left),
 ];
 
@@ -56,15 +56,15 @@ const DATED: &[Column] = &[
     Column("TIME", 24, Align::Left),
     Column("PID", 7, Align::Right),
     Column("COMM", 15, Align::Left),
-    Column("HELD", 9, Align::Right),
+    Column("RSS", 9, Align::Right),
     Column("LIMIT", 9, Align::Right),
-    Column("OF", 9, Align::Left),
+    Column("LIMIT OWNER", 11, Align::Left),
     Column("WHERE", 0, Align::Left),
 ];
 
 const WIDE: &[Column] = &[
     Column("TIME", 24, Align::Left),
-    Column("WHAT", 7, Align::Left),
+    Column("WHAT", 11, Align::Left),
     Column("PID", 7, Align::Right),
     Column("TID", 7, Align::Right),
     Column("NSPID", 7, Align::Right),
@@ -77,7 +77,7 @@ const WIDE: &[Column] = &[
     Column("SWAP", 9, Align::Right),
     Column("USAGE", 9, Align::Right),
     Column("LIMIT", 9, Align::Right),
-    Column("OF", 9, Align::Left),
+    Column("LIMIT OWNER", 11, Align::Left),
     Column("SCOPE", 7, Align::Left),
     Column("MAIN", 4, Align::Left),
     Column("GROUP", 5, Align::Left),
@@ -86,7 +86,7 @@ const WIDE: &[Column] = &[
     Column("CGROUP", 0, Align::Left),
 ];
 
-/// The titles of the columns.
+/// The header line.
 #[must_use]
 pub fn header(detail: Detail) -> String {
     let columns = columns(detail);
@@ -96,20 +96,20 @@ pub fn header(detail: Detail) -> String {
     )
 }
 
-/// A kill.
+/// The line of a kill.
 #[must_use]
-pub fn kill(report: &Report, detail: Detail, colour: Color) -> String {
-    coloured(plain(report, detail), report, colour)
+pub fn kill(report: &Report, detail: Detail, color: Color) -> String {
+    colored(plain(report, detail), report, color)
 }
 
-/// Many kills, by the last one's report.
+/// The line of several kills: the last one's, with their number.
 #[must_use]
-pub fn many(report: &Report, many: &Coalesced, detail: Detail, colour: Color) -> String {
+pub fn coalesced(report: &Report, coalesced: &Coalesced, detail: Detail, color: Color) -> String {
     let Coalesced {
         kills,
         incidents,
         since,
-    } = *many;
+    } = *coalesced;
     let incidents = match incidents {
         1 => "1 incident".to_owned(),
         incidents => format!("{incidents} incidents"),
@@ -117,7 +117,7 @@ pub fn many(report: &Report, many: &Coalesced, detail: Detail, colour: Color) ->
     let since = brief_time(since);
     let line = plain(report, detail);
     let line = format!("{line}, the last of {kills} kills since {since}, {incidents}");
-    coloured(line, report, colour)
+    colored(line, report, color)
 }
 
 fn plain(report: &Report, detail: Detail) -> String {
@@ -127,9 +127,9 @@ fn plain(report: &Report, detail: Detail) -> String {
     }
 }
 
-fn coloured(line: String, report: &Report, colour: Color) -> String {
-    let style = match (report.kill.scope, report.kill.victim.main_process) {
-        _ if colour == Color::Never => return line,
+fn colored(line: String, report: &Report, color: Color) -> String {
+    let style = match (report.kill.scope, report.main_process) {
+        _ if color == Color::Never => return line,
         (Scope::System, _) => RED,
         (_, MainProcess::Yes) => BOLD,
         _ => return line,
@@ -137,9 +137,9 @@ fn coloured(line: String, report: &Report, colour: Color) -> String {
     format!("{style}{line}{RESET}")
 }
 
-/// What is not a kill, in the columns of [`Detail::Wide`].
+/// The line of a non-kill event, in the columns of [`Detail::Wide`].
 #[must_use]
-pub fn aside(aside: &NonKill, time: Option<jiff::Timestamp>) -> String {
+pub fn non_kill(event: &NonKill, time: Option<jiff::Timestamp>) -> String {
     let NonKill {
         boot_time_ns,
         kind,
@@ -147,11 +147,11 @@ pub fn aside(aside: &NonKill, time: Option<jiff::Timestamp>) -> String {
         tid,
         comm,
         cgroup,
-    } = aside;
-    let (what, of) = match kind {
+    } = event;
+    let (what, of_victim) = match kind {
         NonKillKind::Rekill => ("re-kill", None),
-        NonKillKind::Mark => ("mark", None),
-        NonKillKind::Sharer { victim_pid } => ("sharer", Some(format!("of {victim_pid}"))),
+        NonKillKind::Mark => ("mark_victim", None),
+        NonKillKind::Sharer { victim_pid } => ("mm_sharer", Some(format!("of {victim_pid}"))),
     };
     let cells = WIDE.iter().map(|Column(title, ..)| match *title {
         "TIME" => full_time(time, *boot_time_ns),
@@ -159,14 +159,14 @@ pub fn aside(aside: &NonKill, time: Option<jiff::Timestamp>) -> String {
         "PID" if *pid != 0 => pid.to_string(),
         "TID" => tid.to_string(),
         "COMM" => name(comm.as_deref()),
-        "WHERE" => of.clone().unwrap_or_else(dash),
+        "WHERE" => of_victim.clone().unwrap_or_else(dash),
         "CGROUP" => path(cgroup.as_ref()),
         _ => dash(),
     });
     row(WIDE, cells)
 }
 
-/// Kills that were only counted, in the columns of a kill.
+/// The line of a gap, in the columns of a kill.
 #[must_use]
 pub fn gap(report: &GapReport, detail: Detail) -> String {
     let GapReport {
@@ -184,22 +184,22 @@ pub fn gap(report: &GapReport, detail: Detail) -> String {
             ("TIME", Detail::Dated | Detail::Wide) => full_time(Some(*time), None),
             ("WHAT", _) => "gap".to_owned(),
             ("WHERE", Detail::Text | Detail::Dated) if !gap.cgroups.is_empty() => {
-                format!("{counted}: {}", places(&gap.cgroups))
+                format!("{counted}: {}", gap_cgroups(&gap.cgroups))
             }
             ("WHERE", _) => counted.clone(),
-            ("CGROUP", _) if !gap.cgroups.is_empty() => places(&gap.cgroups),
+            ("CGROUP", _) if !gap.cgroups.is_empty() => gap_cgroups(&gap.cgroups),
             _ => dash(),
         });
     row(columns(detail), cells)
 }
 
 /// The cgroups with the most kills.
-fn places(cgroups: &[GapCgroup]) -> String {
+fn gap_cgroups(cgroups: &[GapCgroup]) -> String {
     let mut cgroups: Vec<&GapCgroup> = cgroups.iter().collect();
     cgroups.sort_by_key(|cgroup| Reverse(cgroup.kills));
-    let mut told: Vec<String> = cgroups
+    let mut parts: Vec<String> = cgroups
         .iter()
-        .take(MAX_PLACES)
+        .take(MAX_GAP_CGROUPS)
         .map(|GapCgroup { path, kills, place }| {
             let place = match place {
                 GapPlace::Own => "in",
@@ -208,11 +208,11 @@ fn places(cgroups: &[GapCgroup]) -> String {
             format!("{kills} {place} {}", escape(path))
         })
         .collect();
-    let more = cgroups.len().saturating_sub(MAX_PLACES);
+    let more = cgroups.len().saturating_sub(MAX_GAP_CGROUPS);
     if more > 0 {
-        told.push(format!("and in {more} more"));
+        parts.push(format!("and in {more} more"));
     }
-    told.join(", ")
+    parts.join(", ")
 }
 
 fn text(report: &Report, detail: Detail) -> String {
@@ -228,8 +228,8 @@ fn text(report: &Report, detail: Detail) -> String {
             name(victim.comm.as_deref()),
             size(victim.held_bytes()),
             size(report.oom_limit().and_then(|limit| limit.limit_bytes)),
-            limit_of(report.limit_owner),
-            place(report),
+            limit_owner(report.limit_owner),
+            object(report),
         ],
     )
 }
@@ -256,9 +256,9 @@ fn wide(report: &Report) -> String {
             size(victim.swap_bytes),
             size(limit.and_then(|limit| limit.usage_bytes)),
             size(limit.and_then(|limit| limit.limit_bytes)),
-            limit_of(report.limit_owner),
+            limit_owner(report.limit_owner),
             report.kill.scope.as_str().to_owned(),
-            match victim.main_process {
+            match report.main_process {
                 MainProcess::Yes => "yes".to_owned(),
                 MainProcess::No => "no".to_owned(),
                 MainProcess::Unknown => dash(),
@@ -271,14 +271,14 @@ fn wide(report: &Report) -> String {
             trigger.as_ref().map_or_else(dash, |trigger| {
                 format!("{}/{}", name(trigger.comm.as_deref()), number(trigger.tid))
             }),
-            place(report),
+            object(report),
             path(victim.leaf_cgroup.as_ref().or(victim.cgroup.as_ref())),
         ],
     )
 }
 
-/// Who the victim belonged to, by the best name there is.
-fn place(report: &Report) -> String {
+/// What the victim belonged to, by the most specific name that is known: a container, a pod, a unit or a cgroup.
+fn object(report: &Report) -> String {
     match (&report.pod, &report.container, &report.unit) {
         (Some(pod), container, _) => {
             let pod_name = match (&pod.namespace, &pod.name) {
@@ -299,12 +299,12 @@ fn place(report: &Report) -> String {
     }
 }
 
-fn container_name(container: &crate::model::report::Container) -> String {
+fn container_name(container: &Container) -> String {
     let id = container.id.get(..12).unwrap_or(&container.id);
     escape(container.name.as_deref().unwrap_or(id).as_bytes())
 }
 
-fn limit_of(owner: Option<LimitOwner>) -> String {
+fn limit_owner(owner: Option<LimitOwner>) -> String {
     owner.map_or_else(dash, |owner| owner.as_str().to_owned())
 }
 
@@ -333,7 +333,7 @@ fn full_time(time: Option<jiff::Timestamp>, boot_time_ns: Option<u64>) -> String
     time.map_or_else(|| since_boot(boot_time_ns), |time| format!("{time:.3}"))
 }
 
-/// As dmesg writes it.
+/// The time in the format of `dmesg`.
 fn since_boot(boot_time_ns: Option<u64>) -> String {
     boot_time_ns.map_or_else(dash, |time| {
         let (seconds, microseconds) = (time / 1_000_000_000, time / 1000 % 1_000_000);
@@ -345,14 +345,14 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-/// Bytes for people, in binary units, with one digit behind the point where there is one.
+/// A size in binary units with at most one decimal place, such as `39.5MiB`; `-` if it is not known.
 #[must_use]
 pub fn size(bytes: Option<u64>) -> String {
     let Some(bytes) = bytes else { return dash() };
     let mut unit = "B";
     let mut tenths = u128::from(bytes) * 10;
     for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        // What would be written as 1024 of a unit is 1 of the next.
+        // 1024 of a unit are written as 1 of the next.
         if tenths < 10_240 {
             break;
         }
@@ -373,7 +373,7 @@ fn columns(detail: Detail) -> &'static [Column] {
     }
 }
 
-/// Cells in their columns, two spaces apart; a cell that is too wide pushes the rest, so that nothing is cut.
+/// Pads cells to their columns, two spaces apart. A cell that is too wide is not cut but moves the rest to the right.
 fn row(columns: &[Column], cells: impl IntoIterator<Item = String>) -> String {
     let padded = columns
         .iter()

@@ -5,8 +5,8 @@ use crate::{
     testing::{self, HOSTILE},
 };
 
-/// A kill of each kind: a container's main process, a unit's, one of the system, one in a plain container, one of which
-/// nothing is known.
+/// One kill per kind of object: a named container, an unnamed one, a unit (in a system OOM), a container outside of
+/// Kubernetes, and a kill of which nothing is known.
 fn reports() -> Vec<Report> {
     let report = || {
         let mut report = testing::report();
@@ -18,7 +18,7 @@ fn reports() -> Vec<Report> {
     named.kill.victim.leaf_cgroup = Some(testing::cgroup("/pod/app/leaf", 2));
 
     let mut unnamed = report();
-    unnamed.kill.victim.main_process = MainProcess::No;
+    unnamed.main_process = MainProcess::No;
     unnamed.kill.victim.pid = 4_194_303;
     unnamed.kill.victim.comm = Some(b"a-name-of-15-by".to_vec());
     unnamed.limit_owner = Some(LimitOwner::Pod);
@@ -59,28 +59,28 @@ fn table(detail: Detail) -> String {
 #[test]
 fn text_is_a_table() {
     insta::assert_snapshot!(table(Detail::Text), @r"
-    TIME               PID  COMM                  HELD      LIMIT  OF         WHERE
-    14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app
-    14:13:20.120Z  4194303  a-name-of-15-by    39.5MiB      40MiB  pod        pod 8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081/3f1c0e7ab2d9
-    14:13:20.120Z    14665  tail               39.5MiB          -  node       nginx.service
-    14:13:20.120Z    14665  tail               39.5MiB  16777216TiB  container  containerd app
-    14:13:20.000Z        7  -                        -          -  -          -
+    TIME               PID  COMM                   RSS      LIMIT  LIMIT OWNER  WHERE
+    14:13:20.120Z    14665  tail               39.5MiB      40MiB  container    shop/cart-0/app
+    14:13:20.120Z  4194303  a-name-of-15-by    39.5MiB      40MiB  pod          pod 8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081/3f1c0e7ab2d9
+    14:13:20.120Z    14665  tail               39.5MiB          -  node         nginx.service
+    14:13:20.120Z    14665  tail               39.5MiB  16777216TiB  container    containerd app
+    14:13:20.000Z        7  -                        -          -  -            -
     ");
 }
 
 #[test]
 fn wide_is_a_table() {
     insta::assert_snapshot!(table(Detail::Wide), @r"
-    TIME                      WHAT         PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  OF         SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
-    2026-09-21T14:13:20.120Z  kill       14665    14666        1  tail               1000   -997    39.5MiB       4KiB         0B       1GiB      40MiB      40MiB  container  memcg    yes   yes    writer/14671             shop/cart-0/app                           /pod/app/leaf
-    2026-09-21T14:13:20.120Z  kill     4194303    14666        1  a-name-of-15-by    1000   -997    39.5MiB       4KiB         0B       1GiB      40MiB      40MiB  pod        memcg    no    yes    writer/14671             pod 8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081/3f1c0e7ab2d9  /pod/app
-    2026-09-21T14:13:20.120Z  kill       14665    14666        1  tail               1000   -997    39.5MiB       4KiB         0B       1GiB          -          -  node       system   yes   no     writer/14671             nginx.service                             /system.slice/nginx.service
-    2026-09-21T14:13:20.120Z  kill       14665    14666        1  tail               1000   -997    39.5MiB       4KiB         0B       1GiB      40MiB  16777216TiB  container  memcg    yes   yes    writer/14671             containerd app                            /pod/app
-    2026-09-21T14:13:20.000Z  kill           7        7        -  -                     -      -          -          -          -          -          -          -  -          unknown  -     -      -                        -                                         -
+    TIME                      WHAT             PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  LIMIT OWNER  SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
+    2026-09-21T14:13:20.120Z  kill           14665    14666        1  tail               1000   -997    39.5MiB       4KiB         0B       1GiB      40MiB      40MiB  container    memcg    yes   yes    writer/14671             shop/cart-0/app                           /pod/app/leaf
+    2026-09-21T14:13:20.120Z  kill         4194303    14666        1  a-name-of-15-by    1000   -997    39.5MiB       4KiB         0B       1GiB      40MiB      40MiB  pod          memcg    no    yes    writer/14671             pod 8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081/3f1c0e7ab2d9  /pod/app
+    2026-09-21T14:13:20.120Z  kill           14665    14666        1  tail               1000   -997    39.5MiB       4KiB         0B       1GiB          -          -  node         system   yes   no     writer/14671             nginx.service                             /system.slice/nginx.service
+    2026-09-21T14:13:20.120Z  kill           14665    14666        1  tail               1000   -997    39.5MiB       4KiB         0B       1GiB      40MiB  16777216TiB  container    memcg    yes   yes    writer/14671             containerd app                            /pod/app
+    2026-09-21T14:13:20.000Z  kill               7        7        -  -                     -      -          -          -          -          -          -          -  -            unknown  -     -      -                        -                                         -
     ");
 }
 
-fn aside_of(kind: NonKillKind) -> NonKill {
+fn non_kill_of(kind: NonKillKind) -> NonKill {
     NonKill {
         boot_time_ns: Some(1),
         kind,
@@ -92,32 +92,32 @@ fn aside_of(kind: NonKillKind) -> NonKill {
 }
 
 #[test]
-fn asides_stand_in_the_wide_columns() {
+fn non_kill_events_are_lines_of_the_wide_table() {
     let bare = NonKill {
         pid: 0,
         comm: None,
         cgroup: None,
-        ..aside_of(NonKillKind::Mark)
+        ..non_kill_of(NonKillKind::Mark)
     };
     let lines = [
-        aside_of(NonKillKind::Rekill),
-        aside_of(NonKillKind::Mark),
-        aside_of(NonKillKind::Sharer { victim_pid: 14660 }),
+        non_kill_of(NonKillKind::Rekill),
+        non_kill_of(NonKillKind::Mark),
+        non_kill_of(NonKillKind::Sharer { victim_pid: 14660 }),
         bare,
     ]
-    .map(|said| aside(&said, Some(testing::timestamp(1_790_000_000, 999_999))))
+    .map(|event| non_kill(&event, Some(testing::timestamp(1_790_000_000, 999_999))))
     .join("\n");
     insta::assert_snapshot!(format!("{}\n{lines}", header(Detail::Wide)), @r"
-    TIME                      WHAT         PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  OF         SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
-    2026-09-21T14:13:20.000Z  re-kill    14665    14666        -  ta\x0ail              -      -          -          -          -          -          -          -  -          -        -     -      -                        -                                         /a/\x1b[2J
-    2026-09-21T14:13:20.000Z  mark       14665    14666        -  ta\x0ail              -      -          -          -          -          -          -          -  -          -        -     -      -                        -                                         /a/\x1b[2J
-    2026-09-21T14:13:20.000Z  sharer     14665    14666        -  ta\x0ail              -      -          -          -          -          -          -          -  -          -        -     -      -                        of 14660                                  /a/\x1b[2J
-    2026-09-21T14:13:20.000Z  mark           -    14666        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        -                                         -
+    TIME                      WHAT             PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  LIMIT OWNER  SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
+    2026-09-21T14:13:20.000Z  re-kill        14665    14666        -  ta\x0ail              -      -          -          -          -          -          -          -  -            -        -     -      -                        -                                         /a/\x1b[2J
+    2026-09-21T14:13:20.000Z  mark_victim    14665    14666        -  ta\x0ail              -      -          -          -          -          -          -          -  -            -        -     -      -                        -                                         /a/\x1b[2J
+    2026-09-21T14:13:20.000Z  mm_sharer      14665    14666        -  ta\x0ail              -      -          -          -          -          -          -          -  -            -        -     -      -                        of 14660                                  /a/\x1b[2J
+    2026-09-21T14:13:20.000Z  mark_victim        -    14666        -  -                     -      -          -          -          -          -          -          -  -            -        -     -      -                        -                                         -
     ");
 }
 
 #[test]
-fn cells_begin_or_end_where_their_titles_do() {
+fn cells_are_aligned_with_their_titles() {
     for (detail, columns) in [(Detail::Text, TEXT), (Detail::Wide, WIDE)] {
         let report = testing::report();
         let (titles, line) = (header(detail), kill(&report, detail, Color::Never));
@@ -125,7 +125,7 @@ fn cells_begin_or_end_where_their_titles_do() {
         let count = columns.len();
         for Column(title, width, align) in &columns[..count - 1] {
             let cell = |text: &str| text[start..start + width].to_owned();
-            // What does not fit its column would push the next title from its place.
+            // A cell that is too wide would move the next one.
             let (title_cell, cell) = (cell(&titles), cell(&line));
             assert_eq!(title_cell.trim(), *title);
             match align {
@@ -133,13 +133,13 @@ fn cells_begin_or_end_where_their_titles_do() {
                 Align::Right => assert!(!cell.ends_with(' '), "{title}: {cell:?}"),
             }
             start += width + 2;
-            assert_eq!(&line[start - 2..start], "  ", "behind {title}");
+            assert_eq!(&line[start - 2..start], "  ", "after {title}");
         }
     }
 }
 
 #[test]
-fn cell_that_is_too_wide_is_not_cut() {
+fn wide_cell_is_not_cut() {
     let mut report = testing::report();
     report.kill.victim.comm = Some(b"\x01\x02\x03\x04\x05".to_vec());
     let line = kill(&report, Detail::Text, Color::Never);
@@ -196,7 +196,7 @@ fn sizes_below_a_pebibyte_fit_their_column() {
 }
 
 #[test]
-fn held_memory_is_absent_if_a_part_of_it_is() {
+fn rss_is_absent_if_a_part_of_it_is() {
     let mut report = testing::report();
     report.kill.victim.shmem_rss_bytes = None;
     assert_eq!(report.kill.victim.held_bytes(), None);
@@ -205,14 +205,14 @@ fn held_memory_is_absent_if_a_part_of_it_is() {
 }
 
 #[test]
-fn absurd_held_memory_does_not_wrap() {
+fn rss_saturates() {
     let mut victim = testing::report().kill.victim;
     victim.anon_rss_bytes = Some(u64::MAX);
     victim.shmem_rss_bytes = Some(1);
     assert_eq!(victim.held_bytes(), Some(u64::MAX));
 }
 
-/// A report in which every text that a process could choose is `bytes`.
+/// A report in which every string that a process can choose is `bytes`.
 fn with_text(bytes: &[u8]) -> Report {
     let mut report = testing::report();
     (report.pod, report.container, report.unit) = (None, None, None);
@@ -229,25 +229,25 @@ fn with_text(bytes: &[u8]) -> Report {
 }
 
 #[test]
-fn hostile_names_move_no_cursor() {
+fn hostile_names_are_printable() {
     for bytes in HOSTILE {
         for detail in [Detail::Text, Detail::Wide] {
             let line = kill(&with_text(bytes), detail, Color::Never);
             assert!(line.chars().all(is_printable), "{line:?}");
             assert!(line.contains(&escape(bytes)), "{line:?}");
         }
-        let said = NonKill {
+        let event = NonKill {
             comm: Some(bytes.to_vec()),
             cgroup: Some(testing::cgroup(bytes, 1)),
-            ..aside_of(NonKillKind::Rekill)
+            ..non_kill_of(NonKillKind::Rekill)
         };
-        let line = aside(&said, Some(testing::timestamp(0, 0)));
+        let line = non_kill(&event, Some(testing::timestamp(0, 0)));
         assert!(line.chars().all(is_printable), "{line:?}");
     }
 }
 
 #[test]
-fn names_that_others_give_move_no_cursor() {
+fn names_of_pods_and_units_are_printable() {
     let hostile = || "n\x1b[2J\u{9b}\u{202e}\n".to_owned();
     let mut report = testing::report();
     let pod = report.pod.as_mut().expect("a pod");
@@ -268,13 +268,13 @@ fn names_that_others_give_move_no_cursor() {
 }
 
 #[test]
-fn colour_is_for_who_asks_and_ends_with_the_line() {
-    let styled = |scope, main_process, colour| {
+fn color_is_optional_and_ends_with_the_line() {
+    let styled = |scope, main_process, color| {
         let mut report = testing::report();
         report.kill.scope = scope;
-        report.kill.victim.main_process = main_process;
+        report.main_process = main_process;
         let plain = kill(&report, Detail::Text, Color::Never);
-        let line = kill(&report, Detail::Text, colour);
+        let line = kill(&report, Detail::Text, color);
         line.replace(&plain, "LINE")
     };
     for scope in [Scope::Memcg, Scope::System, Scope::Unknown] {
@@ -290,7 +290,7 @@ fn colour_is_for_who_asks_and_ends_with_the_line() {
     }
 }
 
-/// A gap with three cgroups and one more.
+/// A gap with more cgroups than its line names.
 fn wide_gap() -> GapReport {
     let mut report = testing::gap_report();
     for (path, kills) in [(&b"/a\x1bb"[..], 7), (b"/", 1)] {
@@ -315,23 +315,23 @@ fn gap_is_a_line_of_the_table() {
         let table = format!("{}\n{}", header(detail), lines.join("\n"));
         match detail {
             Detail::Text => insta::assert_snapshot!(table, @r"
-    TIME               PID  COMM                  HELD      LIMIT  OF         WHERE
-    14:13:20.000Z        -  -                        -          -  -          1 kill counted since 14:13:19.000Z
-    14:13:20.000Z        -  -                        -          -  -          3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
-    14:13:20.000Z        -  -                        -          -  -          11 kills counted since 14:13:19.000Z: 7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
+    TIME               PID  COMM                   RSS      LIMIT  LIMIT OWNER  WHERE
+    14:13:20.000Z        -  -                        -          -  -            1 kill counted since 14:13:19.000Z
+    14:13:20.000Z        -  -                        -          -  -            3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
+    14:13:20.000Z        -  -                        -          -  -            11 kills counted since 14:13:19.000Z: 7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
     "),
             Detail::Dated | Detail::Wide => insta::assert_snapshot!(table, @r"
-    TIME                      WHAT         PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  OF         SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
-    2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        1 kill counted since 14:13:19.000Z        -
-    2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        3 kills counted since 14:13:19.000Z       2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
-    2026-09-21T14:13:20.000Z  gap            -        -        -  -                     -      -          -          -          -          -          -          -  -          -        -     -      -                        11 kills counted since 14:13:19.000Z      7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
+    TIME                      WHAT             PID      TID    NSPID  COMM                UID    ADJ       ANON       FILE      SHMEM       SWAP      USAGE      LIMIT  LIMIT OWNER  SCOPE    MAIN  GROUP  TRIGGER                  WHERE                                     CGROUP
+    2026-09-21T14:13:20.000Z  gap                -        -        -  -                     -      -          -          -          -          -          -          -  -            -        -     -      -                        1 kill counted since 14:13:19.000Z        -
+    2026-09-21T14:13:20.000Z  gap                -        -        -  -                     -      -          -          -          -          -          -          -  -            -        -     -      -                        3 kills counted since 14:13:19.000Z       2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
+    2026-09-21T14:13:20.000Z  gap                -        -        -  -                     -      -          -          -          -          -          -          -  -            -        -     -      -                        11 kills counted since 14:13:19.000Z      7 in /a\x1bb, 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice, and in 1 more
     "),
         }
     }
 }
 
 #[test]
-fn names_in_a_gap_move_no_cursor() {
+fn hostile_names_in_a_gap_are_printable() {
     for name in HOSTILE {
         let mut report = testing::gap_report();
         report.gap.cgroups[0].path = [b"/", name].concat();
@@ -351,21 +351,21 @@ fn last_of(kills: u64, incidents: u64) -> Coalesced {
 }
 
 #[test]
-fn history_has_the_date_and_how_many_a_line_stands_for() {
+fn history_lines_have_the_date_and_the_number_of_kills() {
     let report = testing::report();
     let lines = [
         header(Detail::Dated),
         kill(&report, Detail::Dated, Color::Never),
-        many(&report, &last_of(57, 50), Detail::Dated, Color::Never),
+        coalesced(&report, &last_of(57, 50), Detail::Dated, Color::Never),
         gap(&testing::gap_report(), Detail::Dated),
     ];
     insta::assert_snapshot!(lines.join("\n"), @r"
-    TIME                          PID  COMM                  HELD      LIMIT  OF         WHERE
-    2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app
-    2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container  shop/cart-0/app, the last of 57 kills since 14:13:20.000Z, 50 incidents
-    2026-09-21T14:13:20.000Z        -  -                        -          -  -          3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
+    TIME                          PID  COMM                   RSS      LIMIT  LIMIT OWNER  WHERE
+    2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container    shop/cart-0/app
+    2026-09-21T14:13:20.120Z    14665  tail               39.5MiB      40MiB  container    shop/cart-0/app, the last of 57 kills since 14:13:20.000Z, 50 incidents
+    2026-09-21T14:13:20.000Z        -  -                        -          -  -            3 kills counted since 14:13:19.000Z: 2 in /system.slice/nginx.service, 1 below /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice
     ");
-    let wide = many(&report, &last_of(2, 1), Detail::Wide, Color::Always);
+    let wide = coalesced(&report, &last_of(2, 1), Detail::Wide, Color::Always);
     let end = format!(".scope/leaf, the last of 2 kills since 14:13:20.000Z, 1 incident{RESET}");
     assert!(wide.ends_with(&end), "{wide}");
 }

@@ -1,5 +1,5 @@
-//! The few messages of CRI that are used, and of each the few fields (`runtime/v1/api.proto` of kubernetes/cri-api). Fields
-//! that are left out here are skipped when they come.
+//! The CRI messages that are used, with the fields that are used (`runtime/v1/api.proto` of kubernetes/cri-api). Decoding skips
+//! all other fields.
 
 use std::collections::HashMap;
 
@@ -88,8 +88,6 @@ pub(super) struct ListContainersResponse {
 pub(super) struct Container {
     #[prost(string, tag = "1")]
     pub(super) id: String,
-    #[prost(string, tag = "2")]
-    pub(super) pod_sandbox_id: String,
     #[prost(message, optional, tag = "3")]
     pub(super) metadata: Option<ContainerMetadata>,
     #[prost(message, optional, tag = "4")]
@@ -103,8 +101,6 @@ pub(super) struct Container {
 pub(super) struct ContainerMetadata {
     #[prost(string, tag = "1")]
     pub(super) name: String,
-    #[prost(uint32, tag = "2")]
-    pub(super) attempt: u32,
 }
 
 /// `ImageSpec`.

@@ -1,4 +1,4 @@
-//! Containers and sandboxes from a runtime that speaks CRI, `runtime.v1`, over a unix socket.
+//! A client for container runtimes that speak CRI (`runtime.v1`) over a unix socket.
 
 mod messages;
 #[cfg(test)]
@@ -23,43 +23,43 @@ use self::messages::{
     PodSandbox, PodSandboxFilter, VersionRequest, VersionResponse,
 };
 use crate::{
-    identify::facts::{Instance, PodName},
+    identify::objects::{PodName, RuntimeContainer},
     model::cgroup::Runtime,
 };
 
-/// Longest answer that is taken: a container has two kilobytes or so, its verbose status tens.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// How long a connection and a call may take while a kill waits.
-const CALL: Duration = Duration::from_millis(400);
+/// Longest response that is read; a container in a list has about two kilobytes, a verbose status tens of them.
+const RESPONSE_BYTES_MAX: usize = 16 << 20;
+/// How long a connection and a call may take: a kill waits for it.
+const CALL_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// The label by which the kubelet finds a pod's sandboxes.
+/// Labels that the kubelet sets on sandboxes and containers.
 const LABEL_POD_UID: &str = "io.kubernetes.pod.uid";
 const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
 const LABEL_POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 
-/// Why a runtime did not tell.
+/// A failed call.
 #[derive(Debug, Error)]
 pub(super) enum CriError {
-    /// It cannot be reached.
-    #[error("connect to it")]
-    Connect(#[source] tonic::transport::Error),
-    /// It refuses, or does not answer.
-    #[error("ask it for {method}")]
-    Refused {
-        /// What was asked.
+    /// The socket does not accept a connection.
+    #[error(transparent)]
+    Connect(tonic::transport::Error),
+    /// The runtime returned an error, or did not respond.
+    #[error("{method} failed")]
+    Call {
+        /// The path of the method.
         method: &'static str,
-        /// What it said.
+        /// The returned status.
         #[source]
         status: Box<Status>,
     },
 }
 
 impl CriError {
-    /// Whether nobody answered: the next call would fare no better.
-    pub(super) fn is_no_answer(&self) -> bool {
+    /// Whether the runtime is unreachable: further calls over this connection would fail too.
+    pub(super) fn is_unreachable(&self) -> bool {
         match self {
             Self::Connect(_) => true,
-            Self::Refused { status, .. } => matches!(
+            Self::Call { status, .. } => matches!(
                 status.code(),
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unimplemented
             ),
@@ -68,11 +68,11 @@ impl CriError {
 }
 
 /// A connection to a runtime.
-pub(super) struct Cri {
+pub(super) struct CriClient {
     calls: Grpc<Channel>,
 }
 
-/// A sandbox, with its pod's UID and names.
+/// A pod sandbox, with its pod's UID and names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sandbox {
     pub(super) id: String,
@@ -80,24 +80,24 @@ pub(super) struct Sandbox {
     pub(super) name: PodName,
 }
 
-/// What a runtime says of an id.
+/// The object behind an id.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It is a container, whose first process has this number for the runtime.
-    Container(Box<Instance>, Option<u32>),
-    /// It is a sandbox.
+pub(super) enum CriObject {
+    /// A container, and the PID of its first process as the runtime sees it.
+    Container(Box<RuntimeContainer>, Option<u32>),
+    /// A pod's sandbox.
     Sandbox(Sandbox),
-    /// It has nobody of that id.
+    /// The runtime has no such container or sandbox.
     NotFound,
 }
 
-impl Cri {
-    /// Connects, and asks who it is.
+impl CriClient {
+    /// Connects, and asks which runtime it is; absent if its name is not known.
     pub(super) async fn connect(socket: &Path) -> Result<(Self, Option<Runtime>), CriError> {
         let endpoint = endpoint(socket).map_err(CriError::Connect)?;
         let channel = endpoint.connect().await.map_err(CriError::Connect)?;
         let mut cri = Self {
-            calls: Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            calls: Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX),
         };
         let version: VersionResponse = cri
             .call(
@@ -114,8 +114,8 @@ impl Cri {
         Ok((cri, runtime))
     }
 
-    /// All containers, by id.
-    pub(super) async fn containers(&mut self) -> Result<Vec<(String, Instance)>, CriError> {
+    /// Lists all containers, with their ids.
+    pub(super) async fn containers(&mut self) -> Result<Vec<(String, RuntimeContainer)>, CriError> {
         let all: ListContainersResponse = self
             .call(
                 "/runtime.v1.RuntimeService/ListContainers",
@@ -125,16 +125,16 @@ impl Cri {
         Ok(all
             .containers
             .into_iter()
-            .filter_map(messages::Container::into_instance)
+            .filter_map(messages::Container::into_container)
             .collect())
     }
 
-    /// All sandboxes.
+    /// Lists all sandboxes.
     pub(super) async fn sandboxes(&mut self) -> Result<Vec<Sandbox>, CriError> {
         self.list_sandboxes(None).await
     }
 
-    /// The sandboxes of a pod.
+    /// Lists the sandboxes of the pod with this UID.
     pub(super) async fn sandboxes_of(&mut self, uid: &str) -> Result<Vec<Sandbox>, CriError> {
         self.list_sandboxes(Some(PodSandboxFilter {
             label_selector: HashMap::from([(LABEL_POD_UID.to_owned(), uid.to_owned())]),
@@ -143,8 +143,8 @@ impl Cri {
         .await
     }
 
-    /// Whoever has this id.
-    pub(super) async fn find(&mut self, id: &str) -> Result<Found, CriError> {
+    /// Looks up a container or sandbox by its id.
+    pub(super) async fn find(&mut self, id: &str) -> Result<CriObject, CriError> {
         let request = ContainerStatusRequest {
             container_id: id.to_owned(),
             verbose: true,
@@ -152,21 +152,23 @@ impl Cri {
         let status = self
             .call("/runtime.v1.RuntimeService/ContainerStatus", request)
             .await;
-        let refused = match status.map(ContainerStatusResponse::into_instance) {
-            Ok(Some((instance, pid))) => return Ok(Found::Container(Box::new(instance), pid)),
+        let status_error = match status.map(ContainerStatusResponse::into_container) {
+            Ok(Some((container, pid))) => {
+                return Ok(CriObject::Container(Box::new(container), pid));
+            }
             Ok(None) => None,
             Err(error) => Some(error),
         };
-        // Runtimes do not agree on the code for a container that is not there: a list of none is plain.
+        // Runtimes return different codes for a container that does not exist; an empty list is unambiguous.
         let filter = PodSandboxFilter {
             id: id.to_owned(),
             ..PodSandboxFilter::default()
         };
         let mut sandboxes = self.list_sandboxes(Some(filter)).await?;
-        // The filter takes the beginning of an id, too.
+        // The filter matches prefixes of ids too.
         sandboxes.retain(|sandbox| sandbox.id == id);
         if let Some(sandbox) = sandboxes.pop() {
-            return Ok(Found::Sandbox(sandbox));
+            return Ok(CriObject::Sandbox(sandbox));
         }
         let filter = ContainerFilter { id: id.to_owned() };
         let containers: ListContainersResponse = self
@@ -180,12 +182,12 @@ impl Cri {
         let mut found = containers
             .containers
             .into_iter()
-            .filter_map(messages::Container::into_instance)
+            .filter_map(messages::Container::into_container)
             .filter(|(found, _)| found == id);
-        match (found.next(), refused) {
-            (Some((_, instance)), _) => Ok(Found::Container(Box::new(instance), None)),
-            (None, Some(error)) if error.is_no_answer() => Err(error),
-            (None, _) => Ok(Found::NotFound),
+        match (found.next(), status_error) {
+            (Some((_, container)), _) => Ok(CriObject::Container(Box::new(container), None)),
+            (None, Some(error)) if error.is_unreachable() => Err(error),
+            (None, _) => Ok(CriObject::NotFound),
         }
     }
 
@@ -211,73 +213,72 @@ impl Cri {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
-        let refused = |status| CriError::Refused {
+        let call_error = |status| CriError::Call {
             method,
             status: Box::new(status),
         };
         self.calls
             .ready()
             .await
-            .map_err(|error| refused(Status::from_error(error.into())))?;
+            .map_err(|error| call_error(Status::from_error(error.into())))?;
         let codec = ProstCodec::<Q, A>::default();
         let path = PathAndQuery::from_static(method);
-        let answer = self.calls.unary(Request::new(request), path, codec).await;
-        answer.map(tonic::Response::into_inner).map_err(refused)
+        let response = self.calls.unary(Request::new(request), path, codec).await;
+        response
+            .map(tonic::Response::into_inner)
+            .map_err(call_error)
     }
 }
 
-/// Where a socket is connected to.
+/// The endpoint of a socket.
 pub(super) fn endpoint(socket: &Path) -> Result<Endpoint, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
-    Ok(endpoint.connect_timeout(CALL).timeout(CALL))
+    Ok(endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT))
 }
 
-/// The containers in a message that is a list or a status, whichever it can be.
-pub(super) fn read_containers(message: &[u8]) -> Vec<(String, Instance)> {
+/// The containers in a message that is decoded both as a list and as a status.
+pub(super) fn parse_containers(message: &[u8]) -> Vec<(String, RuntimeContainer)> {
     let list = ListContainersResponse::decode(message).unwrap_or_default();
     let listed = list.containers.into_iter();
     let status = ContainerStatusResponse::decode(message).unwrap_or_default();
     let id = status.status.as_ref().map(|status| status.id.clone());
-    let instance = status.into_instance().map(|(instance, _)| instance);
+    let container = status.into_container().map(|(container, _)| container);
     listed
-        .filter_map(messages::Container::into_instance)
-        .chain(id.zip(instance))
+        .filter_map(messages::Container::into_container)
+        .chain(id.zip(container))
         .collect()
 }
 
 /// The sandboxes in a list.
-pub(super) fn read_sandboxes(message: &[u8]) -> Vec<Sandbox> {
+pub(super) fn parse_sandboxes(message: &[u8]) -> Vec<Sandbox> {
     let list = ListPodSandboxResponse::decode(message).unwrap_or_default();
     let sandboxes = list.items.into_iter();
     sandboxes.filter_map(PodSandbox::into_sandbox).collect()
 }
 
 impl messages::Container {
-    fn into_instance(self) -> Option<(String, Instance)> {
+    fn into_container(self) -> Option<(String, RuntimeContainer)> {
         let Self {
             id,
-            pod_sandbox_id,
             metadata,
             image,
             labels,
         } = self;
         let metadata = metadata?;
-        let instance = Instance {
+        let container = RuntimeContainer {
             name: metadata.name,
-            attempt: Some(metadata.attempt),
             pod: pod_of(&labels),
-            sandbox_id: Some(pod_sandbox_id),
-            image: image.and_then(name_of_image),
+            image: image.and_then(image_name),
             init_pid: None,
             exit_code: None,
         };
-        Some((id, instance))
+        Some((id, container))
     }
 }
 
 impl ContainerStatusResponse {
-    /// The container and its first process, by the runtime's count; absent in an answer that has no container.
-    fn into_instance(self) -> Option<(Instance, Option<u32>)> {
+    /// The container, and the PID of its first process as the runtime sees it; absent if the response has no container.
+    fn into_container(self) -> Option<(RuntimeContainer, Option<u32>)> {
         let Self { status, info } = self;
         let status = status?;
         let metadata = status.metadata?;
@@ -287,16 +288,14 @@ impl ContainerStatusResponse {
             .and_then(|info| serde_json::from_str::<Info>(info).ok())
             .and_then(|info| info.pid)
             .filter(|pid| *pid > 0);
-        let instance = Instance {
+        let container = RuntimeContainer {
             name: metadata.name,
-            attempt: Some(metadata.attempt),
             pod: pod_of(&status.labels),
-            sandbox_id: None,
-            image: status.image.and_then(name_of_image),
+            image: status.image.and_then(image_name),
             init_pid: None,
             exit_code: has_ended.then_some(status.exit_code),
         };
-        Some((instance, pid))
+        Some((container, pid))
     }
 }
 
@@ -315,13 +314,13 @@ impl PodSandbox {
     }
 }
 
-/// What containerd and CRI-O add to a verbose status, under `info`; a small part of it.
+/// The field that is used of what containerd and CRI-O add to a verbose status under the key `info`.
 #[derive(Deserialize)]
 struct Info {
     pid: Option<u32>,
 }
 
-/// UID and names of the pod that the kubelet made a container for.
+/// UID and names of a container's pod, from the kubelet's labels.
 fn pod_of(labels: &HashMap<String, String>) -> Option<(String, PodName)> {
     let name = PodName {
         namespace: labels.get(LABEL_POD_NAMESPACE)?.clone(),
@@ -330,8 +329,8 @@ fn pod_of(labels: &HashMap<String, String>) -> Option<(String, PodName)> {
     Some((labels.get(LABEL_POD_UID)?.clone(), name))
 }
 
-/// What a person would call the image: the kubelet asks for it by digest.
-fn name_of_image(image: ImageSpec) -> Option<String> {
+/// The image's name rather than its digest: the kubelet requests images by digest.
+fn image_name(image: ImageSpec) -> Option<String> {
     let ImageSpec {
         image,
         user_specified_image,

@@ -24,7 +24,6 @@ fn status(state: i32, info: &str) -> ContainerStatusResponse {
             id: "id".to_owned(),
             metadata: Some(messages::ContainerMetadata {
                 name: "app".to_owned(),
-                attempt: 2,
             }),
             state,
             exit_code: 137,
@@ -39,36 +38,34 @@ fn status(state: i32, info: &str) -> ContainerStatusResponse {
 }
 
 #[test]
-fn status_names_container_pod_and_first_process() {
+fn status_has_container_pod_and_first_process() {
     let verbose =
         r#"{"sandboxID":"s","pid":4711,"removing":false,"config":{"metadata":{"name":"app"}}}"#;
-    let (instance, pid) = status(1, verbose).into_instance().expect("a container");
+    let (container, pid) = status(1, verbose).into_container().expect("a container");
     let pod = PodName {
         namespace: "shop".to_owned(),
         name: "cart-0".to_owned(),
     };
-    let expected = Instance {
+    let expected = RuntimeContainer {
         name: "app".to_owned(),
-        attempt: Some(2),
         pod: Some(("uid".to_owned(), pod)),
-        sandbox_id: None,
         image: Some("docker.io/library/cart:1".to_owned()),
         init_pid: None,
         exit_code: None,
     };
-    assert_eq!((instance, pid), (expected, Some(4711)));
+    assert_eq!((container, pid), (expected, Some(4711)));
 }
 
 #[test]
 fn ended_container_has_an_exit_code_and_no_process() {
-    let (instance, pid) = status(CONTAINER_EXITED, r#"{"pid":0}"#)
-        .into_instance()
+    let (container, pid) = status(CONTAINER_EXITED, r#"{"pid":0}"#)
+        .into_container()
         .expect("a container");
-    assert_eq!((instance.exit_code, pid), (Some(137), None));
+    assert_eq!((container.exit_code, pid), (Some(137), None));
 }
 
 #[test]
-fn malformed_verbose_status_tells_no_process() {
+fn malformed_verbose_status_has_no_process() {
     for info in [
         "",
         "{",
@@ -77,7 +74,7 @@ fn malformed_verbose_status_tells_no_process() {
         r#"{"pid":"1"}"#,
         r#"{"pid":null}"#,
     ] {
-        let (_, pid) = status(1, info).into_instance().expect("a container");
+        let (_, pid) = status(1, info).into_container().expect("a container");
         assert_eq!(pid, None, "{info}");
     }
 }
@@ -92,7 +89,7 @@ fn container_without_the_kubelets_labels_has_no_pod() {
 }
 
 #[test]
-fn image_is_what_a_person_calls_it() {
+fn image_is_a_name_and_not_a_digest() {
     for (image, user_specified, expected) in [
         ("sha256:00", "", None),
         ("", "", None),
@@ -108,44 +105,46 @@ fn image_is_what_a_person_calls_it() {
             user_specified_image: user_specified.to_owned(),
         };
         assert_eq!(
-            name_of_image(spec).as_deref(),
+            image_name(spec).as_deref(),
             expected,
             "{image} {user_specified}"
         );
     }
 }
 
-/// A container as containerd 1.6 encodes it, with fields that are not used here.
+/// A container encoded by containerd 1.6, with fields that are not used here.
 #[test]
-fn fields_that_are_not_used_are_skipped() {
+fn unused_fields_are_skipped() {
     let bytes = b"\x0a\x02id\x12\x02sb\x1a\x05\x0a\x03app\x22\x08\x0a\x06cart:1\x2a\x03ref\x30\x01\x38\x07\x42\x06\x0a\x01a\x12\x01b\x4a\x06\x0a\x01c\x12\x01d";
-    let container = messages::Container::decode(bytes.as_slice()).expect("a container");
-    let (id, instance) = container.into_instance().expect("a container");
-    assert_eq!((id.as_str(), instance.name.as_str()), ("id", "app"));
-    assert_eq!(instance.sandbox_id.as_deref(), Some("sb"));
-    assert_eq!(instance.image.as_deref(), Some("cart:1"));
+    let decoded = messages::Container::decode(bytes.as_slice()).expect("a container");
+    let (id, container) = decoded.into_container().expect("a container");
+    assert_eq!((id.as_str(), container.name.as_str()), ("id", "app"));
+    assert_eq!(container.image.as_deref(), Some("cart:1"));
 }
 
 #[test]
-fn nobody_listens_is_an_answer() {
+fn socket_without_a_listener_is_unreachable() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("start a runtime");
     for path in ["/nonexistent", "/dev/null", "/with space"] {
-        let connected = runtime.block_on(Cri::connect(Path::new(path)));
-        assert!(connected.is_err_and(|error| error.is_no_answer()), "{path}");
+        let connected = runtime.block_on(CriClient::connect(Path::new(path)));
+        assert!(
+            connected.is_err_and(|error| error.is_unreachable()),
+            "{path}"
+        );
     }
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+    fn any_bytes_are_decoded_or_an_error(bytes: Vec<u8>) {
         if let Ok(list) = ListContainersResponse::decode(bytes.as_slice()) {
-            let _ = list.containers.into_iter().filter_map(messages::Container::into_instance).count();
+            let _ = list.containers.into_iter().filter_map(messages::Container::into_container).count();
         }
         if let Ok(status) = ContainerStatusResponse::decode(bytes.as_slice()) {
-            let _ = status.into_instance();
+            let _ = status.into_container();
         }
         if let Ok(list) = ListPodSandboxResponse::decode(bytes.as_slice()) {
             let _ = list.items.into_iter().filter_map(PodSandbox::into_sandbox).count();

@@ -1,17 +1,17 @@
-//! Who is who: what the sources tell of pods and containers, to names in a report. Pure, with the clock handed in.
+//! Everything that is known of pods and containers: what the sources report goes in, names for kills come out. Pure: the
+//! caller passes the clock.
 //!
-//! A kill finds its pod by the UID in its cgroup's path, or by the hash of a static pod's configuration, and its container
-//! by the id. Who is gone is remembered for minutes: a pod may be deleted together with the kill. Whoever was there before
-//! the start, or a little before, is remembered until the source that told of it has told who is there now.
+//! A kill's pod is found by the UID in its cgroup path, or by the configuration hash of a static pod; its container by the id.
+//! Removed objects are remembered for minutes, since a pod may be deleted together with the kill. Objects restored from the
+//! history are kept until their source has listed what exists now.
 //!
-//! What is believed: the API's word on a pod's specification, the runtime's on a process and on what it runs. An id that
-//! nobody knows is called a sandbox's only if a runtime that has this pod was asked after the kill, soon after it, and
-//! answered that it has no such container; else it is merely not known.
+//! What is trusted: the API for a pod's specification, the runtime for a process and its image. An unknown id is a pod
+//! sandbox's only if a runtime that has this pod was queried shortly after the kill and has no such container; else it stays
+//! unknown.
 
-mod find;
-mod known;
-mod limits;
-mod saved;
+mod identity;
+mod lookup;
+mod persist;
 #[cfg(test)]
 mod tests;
 
@@ -20,431 +20,401 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::known::Known;
+use self::identity::Identity;
 use crate::{
     identify::{
-        facts::{Instance, Pod, PodName},
+        objects::{ApiPod, PodName, RuntimeContainer},
+        resolution::{Arrival, Query, Resolution},
+        runtime_health::RuntimeHealth,
         ttl_cache::TtlCache,
     },
     model::{cgroup::Runtime, report::Report},
 };
 
-/// How long after a kill a runtime can still be asked whether it ever had that container: afterwards an ended one may have
+/// How long after a kill a runtime's `NotFound` proves that it never had the container: later, an ended container may have
 /// been removed.
-const FRESH: Duration = Duration::from_secs(2);
-/// How old a container's status may be that tells of a kill.
-const STATUS_KEPT: Duration = Duration::from_secs(1);
-/// How long a runtime that does not answer is left alone.
-const RETRY: Duration = Duration::from_secs(5);
+const NOT_FOUND_TTL: Duration = Duration::from_secs(2);
+/// How old the reply to a query may be when a kill arrives that it is used for.
+const REPLY_TTL: Duration = Duration::from_secs(1);
 
-/// The line to a runtime.
-#[derive(Clone, Copy, Debug, Default)]
-struct RuntimeHealth {
-    /// Whose containers it has, where it says so.
-    runtime: Option<Runtime>,
-    /// When it did not answer.
-    failed: Option<Instant>,
-}
-
-impl RuntimeHealth {
-    /// Whether it is worth asking. It is tried anew for a kill after a while, and for nothing else.
-    fn is_open(&self, now: Instant) -> bool {
-        self.failed
-            .is_none_or(|failed| now.saturating_duration_since(failed) > RETRY)
-    }
-}
-
-/// Whether the watch of the pods can tell.
+/// The state of the watch of the node's pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
-    /// It is not used.
+pub enum WatchState {
+    /// Not used.
     #[default]
     Off,
-    /// It is, and cannot be reached.
+    /// Used, and not connected.
     Down,
-    /// It answers.
+    /// Connected.
     Up,
 }
 
-/// Whether all is named that can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Pod and container are named, and whoever else was in question.
-    Complete,
-    /// More may be known soon: from the watch of the pods, or if this is asked.
-    Wait(Option<Ask>),
-    /// The pod is known, and nothing but its status will say which of its containers it is.
-    WaitForStatus,
-    /// No more will be known.
-    Unknown,
-}
-
-/// Who is to be asked of what a report has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// CRI, of the container.
-    Container,
-    /// CRI, of the pod.
-    Pod,
-    /// Docker, of the container.
-    Docker,
-}
-
-/// When a report came, and of when it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// When it came.
-    pub at: Instant,
-    /// When the kill was, on the same clock, if that is known.
-    pub killed: Option<Instant>,
-}
-
-/// Everyone who is known.
+/// All pods and containers that are known.
 #[derive(Debug, Default)]
 pub struct Directory {
-    kubernetes: Standing,
-    /// Absent if it is not to be asked.
+    watch: WatchState,
+    /// Absent if CRI is not used.
     cri: Option<RuntimeHealth>,
+    /// Absent if Docker is not used.
     docker: Option<RuntimeHealth>,
-    /// By UID.
-    pods: TtlCache<Pod>,
-    /// Of the pods' status: UID and container, by container id.
+    /// From the API, by UID.
+    pods: TtlCache<ApiPod>,
+    /// Pod UID and container name from the pods' statuses, by container id.
     statuses: TtlCache<(String, String)>,
-    /// As CRI or Docker has them, by container id.
-    instances: TtlCache<Instance>,
-    /// UID and names of the pods, by sandbox id.
+    /// From CRI or Docker, by container id.
+    runtime_containers: TtlCache<RuntimeContainer>,
+    /// Pod UID and names, by sandbox id.
     sandboxes: TtlCache<(String, PodName)>,
-    /// Names of pods by the UID of their cgroup, from anyone but the API.
+    /// Names of pods from other sources than the API, by the UID in the cgroup path.
     names: TtlCache<PodName>,
-    /// By id or UID: when a runtime was asked of it.
-    cri_asked: TtlCache<Asked>,
-    docker_asked: TtlCache<Asked>,
+    /// The last reply of each runtime about an id or UID.
+    cri_replies: TtlCache<TimedReply>,
+    docker_replies: TtlCache<TimedReply>,
 }
 
-/// What a runtime was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Asked {
-    at: Instant,
+struct TimedReply {
+    queried_at: Instant,
     reply: Reply,
 }
 
-/// What became of a question to a runtime.
+/// A runtime's reply to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It told.
+    /// The object exists; what the runtime said of it is in the directory.
     Found,
-    /// It has nobody of that id.
+    /// The runtime has no such object.
     NotFound,
-    /// It did not answer.
+    /// The query failed.
     Failed,
 }
 
 impl Directory {
-    /// Whether the watch of the pods is up.
-    pub fn set_kubernetes(&mut self, standing: Standing) {
-        self.kubernetes = standing;
+    /// Sets the state of the watch of the pods.
+    pub fn set_watch(&mut self, watch: WatchState) {
+        self.watch = watch;
     }
 
-    /// CRI may be asked.
-    pub fn use_cri(&mut self) {
+    /// Lets kills wait for CRI.
+    pub fn enable_cri(&mut self) {
         self.cri = Some(RuntimeHealth::default());
     }
 
-    /// Docker may be asked.
-    pub fn use_docker(&mut self) {
+    /// Lets kills wait for Docker.
+    pub fn enable_docker(&mut self) {
         self.docker = Some(RuntimeHealth::default());
     }
 
-    /// CRI answers, and says whose containers it has.
-    pub fn cri_answers(&mut self, runtime: Option<Runtime>) {
-        self.cri = Some(RuntimeHealth {
-            runtime,
-            failed: None,
-        });
+    /// CRI is connected; `runtime` is what it calls itself, if that is known.
+    pub fn set_cri_up(&mut self, runtime: Option<Runtime>) {
+        self.cri.get_or_insert_default().set_up(runtime);
     }
 
     /// CRI does not answer.
-    pub fn cri_failed(&mut self, now: Instant) {
+    pub fn set_cri_down(&mut self, now: Instant) {
         if let Some(cri) = &mut self.cri {
-            cri.failed = Some(now);
+            cri.set_down(now);
         }
     }
 
     /// Docker does not answer.
-    pub fn docker_failed(&mut self, now: Instant) {
+    pub fn set_docker_down(&mut self, now: Instant) {
         if let Some(docker) = &mut self.docker {
-            docker.failed = Some(now);
+            docker.set_down(now);
         }
     }
 
-    /// Whether the watch of the pods is up.
+    /// The state of the watch of the pods.
     #[must_use]
-    pub fn kubernetes(&self) -> Standing {
-        self.kubernetes
+    pub fn watch(&self) -> WatchState {
+        self.watch
     }
 
-    /// Whether a container runtime answers, as far as one was asked; absent if none is to be.
+    /// Whether a container runtime answers, as of its last query; absent if none is used.
     #[must_use]
     pub fn is_runtime_up(&self) -> Option<bool> {
-        let lines = [&self.cri, &self.docker].into_iter().flatten();
-        lines
-            .map(|line| line.failed.is_none())
+        let runtimes = [&self.cri, &self.docker].into_iter().flatten();
+        runtimes
+            .map(RuntimeHealth::is_up)
             .reduce(|one, other| one || other)
     }
 
-    /// Names of the pods that are there, as the API has them; absent if its watch is not up.
+    /// Names of the pods that the API has; absent if the watch is not up.
     #[must_use]
     pub fn pod_names(&self) -> Option<HashSet<PodName>> {
-        let names = self.pods.there().map(|(_, pod)| pod.name.clone());
-        (self.kubernetes == Standing::Up).then(|| names.collect())
+        let names = self.pods.live().map(|(_, pod)| pod.name.clone());
+        (self.watch == WatchState::Up).then(|| names.collect())
     }
 
-    /// Whether the API has a pod of this UID.
+    /// Whether the API has a pod with this UID.
     #[must_use]
     pub fn has_pod(&self, uid: &str) -> bool {
-        self.pods.is_there(uid)
+        self.pods.is_live(uid)
     }
 
-    /// Whether anyone knows the pod with this UID in its cgroup's path.
+    /// Whether any source has named the pod with this UID in its cgroup path.
     #[must_use]
     pub fn knows_pod(&self, uid: &str) -> bool {
         self.pod(uid).is_some() || self.names.get(uid).is_some()
     }
 
-    /// All pods that are there follow.
-    pub fn begin_pods(&mut self) {
+    /// Starts a listing: every pod that exists is inserted before [`Directory::end_pod_listing`].
+    pub fn begin_pod_listing(&mut self) {
         self.pods.begin_listing();
     }
 
-    /// Those were all.
-    pub fn end_pods(&mut self, now: Instant) {
-        let before: Vec<String> = self.pods.there().map(|(uid, _)| uid.to_owned()).collect();
+    /// Ends the listing; pods not seen in it are removed.
+    pub fn end_pod_listing(&mut self, now: Instant) {
+        let before: Vec<String> = self.pods.live().map(|(uid, _)| uid.to_owned()).collect();
         self.pods.end_listing(now);
-        self.statuses.forget_restored(now);
+        self.statuses.remove_restored(now);
         for uid in before {
-            if !self.pods.is_there(&uid) {
-                self.forget_ids(&uid, &[], now);
+            if !self.pods.is_live(&uid) {
+                self.remove_statuses(&uid, &[], now);
             }
         }
     }
 
-    /// A pod is there, or has changed. False if there is no room for it.
-    pub fn insert_pod(&mut self, pod: Pod, now: Instant) -> bool {
+    /// Adds or updates a pod. False if there is no room for it.
+    pub fn insert_pod(&mut self, pod: ApiPod, now: Instant) -> bool {
         let ids: Vec<&str> = pod
             .containers
             .iter()
             .flat_map(|container| container.ids.iter().map(String::as_str))
             .collect();
-        self.forget_ids(&pod.uid, &ids, now);
+        self.remove_statuses(&pod.uid, &ids, now);
         for container in &pod.containers {
             for id in &container.ids {
-                let named = (pod.uid.clone(), container.name.clone());
-                self.statuses.insert(id.clone(), named);
+                let status = (pod.uid.clone(), container.name.clone());
+                self.statuses.insert(id.clone(), status);
             }
         }
         let bytes = pod.bytes();
         self.pods.insert_sized(pod.uid.clone(), pod, bytes)
     }
 
-    /// A pod is gone.
+    /// Removes a deleted pod.
     pub fn remove_pod(&mut self, uid: &str, now: Instant) {
-        self.pods.forget(uid, now);
-        self.forget_ids(uid, &[], now);
+        self.pods.remove(uid, now);
+        self.remove_statuses(uid, &[], now);
     }
 
-    /// The containers of a pod but these are gone.
-    fn forget_ids(&mut self, uid: &str, but: &[&str], now: Instant) {
+    /// Removes the statuses of a pod's containers, except those with the ids `keep`.
+    fn remove_statuses(&mut self, uid: &str, keep: &[&str], now: Instant) {
         let old: Vec<String> = self
             .statuses
-            .there()
-            .filter(|(id, (owner, _))| owner == uid && !but.contains(id))
+            .live()
+            .filter(|(id, (owner, _))| owner == uid && !keep.contains(id))
             .map(|(id, _)| id.to_owned())
             .collect();
         for id in old {
-            self.statuses.forget(&id, now);
+            self.statuses.remove(&id, now);
         }
         self.statuses.expire(now);
     }
 
-    /// Containers whose first process only CRI can tell, and was not asked of yet: those in a PID namespace that they share.
+    /// Ids of the containers whose first process only CRI knows, because they share a PID namespace, and for which CRI was not
+    /// queried yet.
     #[must_use]
-    pub fn wants_init_pid(&self) -> Vec<String> {
+    pub fn containers_without_init_pid(&self) -> Vec<String> {
         if self.cri.is_none() {
             return Vec::new();
         }
-        let shares = |uid: &str| self.pods.get(uid).is_some_and(|pod| pod.shares_pids);
-        let untold = |id: &str| {
-            self.instances
+        let shares_pids = |uid: &str| self.pods.get(uid).is_some_and(|pod| pod.shares_pids);
+        let lacks_init_pid = |id: &str| {
+            self.runtime_containers
                 .get(id)
-                .is_none_or(|one| one.init_pid.is_none())
-                && self.cri_asked.get(id).is_none()
+                .is_none_or(|container| container.init_pid.is_none())
+                && self.cri_replies.get(id).is_none()
         };
         self.statuses
-            .there()
-            .filter(|(id, (uid, _))| shares(uid) && untold(id))
+            .live()
+            .filter(|(id, (uid, _))| shares_pids(uid) && lacks_init_pid(id))
             .map(|(id, _)| id.to_owned())
             .collect()
     }
 
-    /// All containers and sandboxes that CRI has follow.
-    pub fn begin_runtime(&mut self) {
-        self.instances.begin_listing();
+    /// Starts a listing: every container and sandbox that CRI has is inserted before [`Directory::end_runtime_listing`].
+    pub fn begin_runtime_listing(&mut self) {
+        self.runtime_containers.begin_listing();
         self.sandboxes.begin_listing();
     }
 
-    /// Those were all.
-    pub fn end_runtime(&mut self, now: Instant) {
-        self.instances.end_listing(now);
+    /// Ends the listing; containers and sandboxes not seen in it are removed.
+    pub fn end_runtime_listing(&mut self, now: Instant) {
+        self.runtime_containers.end_listing(now);
         self.sandboxes.end_listing(now);
     }
 
-    /// A runtime has this container. What was told of it before and is not now stays.
-    pub fn insert_instance(&mut self, id: String, mut instance: Instance, now: Instant) {
-        if let Some(before) = self.instances.get(&id) {
-            instance.init_pid = instance.init_pid.or(before.init_pid);
-            instance.image = instance.image.or_else(|| before.image.clone());
+    /// Adds or updates a runtime's container. A first process or image that was known and is absent now is kept.
+    pub fn insert_container(&mut self, id: String, mut container: RuntimeContainer, now: Instant) {
+        if let Some(before) = self.runtime_containers.get(&id) {
+            container.init_pid = container.init_pid.or(before.init_pid);
+            container.image = container.image.or_else(|| before.image.clone());
         }
-        if let Some((uid, name)) = &instance.pod {
+        if let Some((uid, name)) = &container.pod {
             self.insert_name(uid, name.clone(), now);
         }
-        self.instances.insert(id, instance);
+        self.runtime_containers.insert(id, container);
     }
 
-    /// A runtime has this sandbox.
+    /// Adds or updates a sandbox, with its pod's UID and names.
     pub fn insert_sandbox(&mut self, id: String, uid: String, name: PodName, now: Instant) {
         self.insert_name(&uid, name.clone(), now);
         self.sandboxes.insert(id, (uid, name));
     }
 
-    /// A pod is named by somebody who does not tell when it is gone.
+    /// Adds the names of a pod from a source that does not report its removal.
     pub fn insert_name(&mut self, uid: &str, name: PodName, now: Instant) {
         if self.names.get(uid) != Some(&name) {
             self.names.insert_expiring(uid, name, now);
         }
     }
 
-    /// CRI was asked at that time of a container or a pod.
-    pub fn cri_replied(&mut self, of: &str, at: Instant, reply: Reply) {
-        self.cri_asked.insert_expiring(of, Asked { at, reply }, at);
+    /// Records CRI's reply about a container id or a pod UID.
+    pub fn record_cri_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
+        let timed = TimedReply { queried_at, reply };
+        self.cri_replies.insert_expiring(key, timed, queried_at);
     }
 
-    /// Docker was asked at that time of a container.
-    pub fn docker_replied(&mut self, of: &str, at: Instant, reply: Reply) {
-        self.docker_asked
-            .insert_expiring(of, Asked { at, reply }, at);
+    /// Records Docker's reply about a container id. Any reply but [`Reply::Failed`] proves that it is up.
+    pub fn record_docker_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
+        let timed = TimedReply { queried_at, reply };
+        self.docker_replies.insert_expiring(key, timed, queried_at);
+        if reply != Reply::Failed
+            && let Some(docker) = &mut self.docker
+        {
+            docker.set_up(Some(Runtime::Docker));
+        }
     }
 
-    /// What CRI's list says of an id.
+    /// The reply about an id that CRI's last listing amounts to.
     #[must_use]
-    pub fn reply_of(&self, id: &str) -> Reply {
-        if self.instances.is_there(id) || self.sandboxes.is_there(id) {
+    pub fn reply_from_listing(&self, id: &str) -> Reply {
+        if self.runtime_containers.is_live(id) || self.sandboxes.is_live(id) {
             Reply::Found
         } else {
             Reply::NotFound
         }
     }
 
-    /// Names what can be named in a report, and says whether to wait for more.
-    pub fn name(&self, report: &mut Report, arrival: Arrival) -> Answer {
+    /// Fills in what is known of a kill: names, limit owner and main process. An empty directory decides by the kill's facts
+    /// alone, as for a kill in a saved log.
+    pub fn decide(&self, report: &mut Report) {
+        self.look_up(report).apply(report);
+    }
+
+    /// Fills in what is known of a kill as [`Directory::decide`] does, and says whether to wait for more. May be repeated as
+    /// more becomes known.
+    pub fn identify(&self, report: &mut Report, arrival: Arrival) -> Resolution {
+        let identity = self.look_up(report);
         if report.pod.is_none() && report.container.is_none() {
-            return Answer::Complete;
+            identity.apply(report);
+            return Resolution::Complete;
         }
-        let known = self.find(report);
-        let wait = self.lacks(report, &known, arrival);
-        let never_was = wait == Answer::Unknown && self.never_was(report, &known, arrival);
-        let is_sandbox = known.is_sandbox || never_was;
+        let resolution = self.resolution(report, &identity, arrival);
+        let is_unstarted = resolution == Resolution::Unknown
+            && self.is_unstarted_sandbox(report, &identity, arrival);
+        let is_sandbox = identity.is_sandbox || is_unstarted;
         report.sandbox |= is_sandbox;
-        known.fill(report);
+        identity.apply(report);
         if is_sandbox {
             report.container = None;
         }
-        match wait {
-            Answer::Unknown if is_sandbox && known.pod_name.is_some() => Answer::Complete,
-            wait => wait,
+        match resolution {
+            Resolution::Unknown if is_sandbox && identity.pod_name.is_some() => {
+                Resolution::Complete
+            }
+            resolution => resolution,
         }
     }
 
-    /// What there is to wait for.
-    fn lacks(&self, report: &Report, known: &Known<'_>, arrival: Arrival) -> Answer {
+    /// Whether more will be known, and from which source.
+    fn resolution(&self, report: &Report, identity: &Identity<'_>, arrival: Arrival) -> Resolution {
         let container = report.container.as_ref();
         let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
-        let is_named = known.is_named(report);
+        let is_named = identity.is_named(report);
         let runtime = container.and_then(|container| container.runtime);
         let is_cris = uid.is_some()
-            && self.cri.is_some_and(|cri| {
-                cri.is_open(arrival.at)
-                    && (runtime.is_none() || cri.runtime.is_none() || runtime == cri.runtime)
-            });
-        let wants = |asked: Option<&Asked>| {
-            let lately = |asked: &Asked| asked.at + STATUS_KEPT >= arrival.at;
-            (!is_named || known.lacks_main_process(report)) && !asked.is_some_and(lately)
-                || known.lacks_image() && asked.is_none()
+            && self
+                .cri
+                .is_some_and(|cri| cri.is_open(arrival.at) && cri.may_have(runtime));
+        let needs_query = |last: Option<&TimedReply>| {
+            let is_recent = |last: &TimedReply| last.queried_at + REPLY_TTL >= arrival.at;
+            (!is_named || identity.lacks_main_process(report)) && !last.is_some_and(is_recent)
+                || identity.lacks_image() && last.is_none()
         };
         if is_cris {
             match (container, uid) {
-                (Some(container), _) if wants(self.cri_asked.get(&container.id)) => {
-                    return Answer::Wait(Some(Ask::Container));
+                (Some(container), _) if needs_query(self.cri_replies.get(&container.id)) => {
+                    return Resolution::Wait(Some(Query::CriContainer(container.id.clone())));
                 }
                 (None, Some(uid))
-                    if known.pod_name.is_none() && self.cri_asked.get(uid).is_none() =>
+                    if identity.pod_name.is_none() && self.cri_replies.get(uid).is_none() =>
                 {
-                    return Answer::Wait(Some(Ask::Pod));
+                    return Resolution::Wait(Some(Query::CriPod(uid.to_owned())));
                 }
                 _ => {}
             }
         }
         let cri_reply = container
             .filter(|_| is_cris)
-            .and_then(|container| self.cri_asked.get(&container.id))
-            .map(|asked| asked.reply);
+            .and_then(|container| self.cri_replies.get(&container.id))
+            .map(|last| last.reply);
         if let Some(container) = container
             && self.docker.is_some_and(|docker| docker.is_open(arrival.at))
             && may_be_dockers(runtime)
             && cri_reply != Some(Reply::Found)
-            && wants(self.docker_asked.get(&container.id))
+            && needs_query(self.docker_replies.get(&container.id))
         {
-            return Answer::Wait(Some(Ask::Docker));
+            return Resolution::Wait(Some(Query::DockerContainer(container.id.clone())));
         }
-        if uid.is_some() && self.kubernetes == Standing::Up {
-            match (known.pod, cri_reply) {
-                (None, _) => return Answer::Wait(None),
+        if uid.is_some() && self.watch == WatchState::Up {
+            match (identity.pod, cri_reply) {
+                (None, _) => return Resolution::Wait(None),
                 (Some(_), None | Some(Reply::Failed)) if !is_named => {
-                    return Answer::WaitForStatus;
+                    return Resolution::WaitForStatus;
                 }
-                (Some(_), Some(Reply::Found)) if !is_named => return Answer::Wait(None),
+                (Some(_), Some(Reply::Found)) if !is_named => return Resolution::Wait(None),
                 (Some(_), _) => {}
             }
         }
-        if is_named && (uid.is_none() || known.pod_name.is_some()) {
-            Answer::Complete
+        if is_named && (uid.is_none() || identity.pod_name.is_some()) {
+            Resolution::Complete
         } else {
-            Answer::Unknown
+            Resolution::Unknown
         }
     }
 
-    /// Whether all who may have this container have said, soon after the kill, that they have not: then the pod's sandbox was
-    /// being made.
-    fn never_was(&self, report: &Report, known: &Known<'_>, arrival: Arrival) -> bool {
+    /// Whether every runtime that could have this container replied, shortly after the kill, that it does not: then the kill
+    /// happened while the pod's sandbox was being created.
+    fn is_unstarted_sandbox(
+        &self,
+        report: &Report,
+        identity: &Identity<'_>,
+        arrival: Arrival,
+    ) -> bool {
         let (Some(container), Some(killed)) = (&report.container, arrival.killed) else {
             return false;
         };
-        let has_not = |asked: Option<&Asked>| {
-            asked.is_some_and(|Asked { at, reply }| {
-                *reply == Reply::NotFound && at.saturating_duration_since(killed) <= FRESH
+        let has_not = |last: Option<&TimedReply>| {
+            last.is_some_and(|TimedReply { queried_at, reply }| {
+                *reply == Reply::NotFound
+                    && queried_at.saturating_duration_since(killed) <= NOT_FOUND_TTL
             })
         };
-        // A node has one runtime for its pods: one that does not answer is not it where another does.
-        let not_dockers = self.docker.is_none_or(|docker| docker.failed.is_some())
+        // A node has one runtime for its pods: if CRI answers, a Docker that does not is not that one.
+        let docker_has_not = self.docker.is_none_or(|docker| !docker.is_up())
             || !may_be_dockers(container.runtime)
-            || has_not(self.docker_asked.get(&container.id));
-        known.pod_name.is_some()
-            && !known.is_named(report)
-            && has_not(self.cri_asked.get(&container.id))
-            && not_dockers
+            || has_not(self.docker_replies.get(&container.id));
+        identity.pod_name.is_some()
+            && !identity.is_named(report)
+            && has_not(self.cri_replies.get(&container.id))
+            && docker_has_not
     }
 }
 
-/// Whether Docker may have it: of a bare id nobody knows.
+/// Whether Docker may have the container: the runtime of a bare id is unknown.
 fn may_be_dockers(runtime: Option<Runtime>) -> bool {
     matches!(runtime, None | Some(Runtime::Docker))
 }

@@ -1,4 +1,4 @@
-//! A container from Docker's own socket: one request for one id (`GET /containers/ID/json` of the Docker Engine API).
+//! Looks up one container over Docker's own socket (`GET /containers/ID/json` of the Docker Engine API).
 
 use std::{collections::HashMap, path::Path, pin::pin, time::Duration};
 
@@ -9,63 +9,63 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::identify::facts::{Instance, PodName};
+use crate::identify::objects::{PodName, RuntimeContainer};
 
-/// Longest answer that is taken: it has ten kilobytes or so.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How long an answer may take while a kill waits.
-const CALL: Duration = Duration::from_millis(400);
+/// Longest response that is read; a usual one has ten kilobytes.
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
+/// How long a request may take: a kill waits for it.
+const CALL_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// Name of a pod's sandbox for those who run pods on Docker.
+/// The container name that dockershim and cri-dockerd give to a pod's sandbox.
 const SANDBOX: &str = "POD";
 
-/// Why Docker did not tell.
+/// A failed request.
 #[derive(Debug, Error)]
 pub(super) enum DockerError {
-    /// It cannot be reached.
-    #[error("connect to it")]
+    /// The socket does not accept a connection.
+    #[error("failed to connect to Docker's socket")]
     Connect(#[source] std::io::Error),
-    /// It speaks no HTTP.
-    #[error("talk to it")]
+    /// The peer does not speak HTTP, or closed the connection.
+    #[error("failed to exchange HTTP with Docker")]
     Http(#[from] hyper::Error),
-    /// Its answer broke off, or is longer than any should be.
-    #[error("read its answer")]
+    /// The response was cut off, or is longer than [`RESPONSE_BYTES_MAX`].
+    #[error("failed to receive Docker's response")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It refuses.
-    #[error("it answers {0}")]
-    Refused(StatusCode),
-    /// Its answer is not what its documentation says.
-    #[error("read its answer")]
+    /// Any other status than 200 and 404.
+    #[error("Docker responded with {0}")]
+    Status(StatusCode),
+    /// The response does not have the documented form.
+    #[error("failed to parse Docker's response")]
     Malformed(#[from] serde_json::Error),
-    /// It takes too long.
-    #[error("it does not answer")]
-    Silent,
-    /// Docker has no such ids.
-    #[error("no id of Docker's")]
-    NoId,
+    /// No response in time.
+    #[error("Docker did not respond within {} ms", CALL_TIMEOUT.as_millis())]
+    Timeout,
+    /// The id is not hexadecimal, as all of Docker's are.
+    #[error("not the id of a Docker container")]
+    InvalidId,
 }
 
-/// What Docker says of an id.
+/// The object behind an id.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It is a container, whose first process has this number for Docker.
-    Container(Box<Instance>, Option<u32>),
-    /// It is the sandbox of this pod.
+pub(super) enum DockerObject {
+    /// A container, and the PID of its first process as Docker sees it.
+    Container(Box<RuntimeContainer>, Option<u32>),
+    /// The sandbox of the pod with this UID and these names.
     Sandbox(String, PodName),
-    /// It has nobody of that id.
+    /// Docker has no such container.
     NotFound,
 }
 
-/// Asks Docker for a container.
-pub(super) async fn find(socket: &Path, id: &str) -> Result<Found, DockerError> {
-    timeout(CALL, ask(socket, id))
+/// Looks up a container by its id.
+pub(super) async fn find(socket: &Path, id: &str) -> Result<DockerObject, DockerError> {
+    timeout(CALL_TIMEOUT, request(socket, id))
         .await
-        .map_err(|_| DockerError::Silent)?
+        .map_err(|_| DockerError::Timeout)?
 }
 
-async fn ask(socket: &Path, id: &str) -> Result<Found, DockerError> {
+async fn request(socket: &Path, id: &str) -> Result<DockerObject, DockerError> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(DockerError::NoId);
+        return Err(DockerError::InvalidId);
     }
     let stream = UnixStream::connect(socket)
         .await
@@ -75,29 +75,29 @@ async fn ask(socket: &Path, id: &str) -> Result<Found, DockerError> {
         .header(HOST, "docker")
         .body(Empty::<Bytes>::new())
         .map_err(|error| DockerError::Body(error.into()))?;
-    let answer = async {
-        let answer = requests.send_request(request).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+    let response = async {
+        let response = requests.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX);
         let body = body.collect().await.map_err(DockerError::Body)?;
         Ok::<_, DockerError>((status, body.to_bytes()))
     };
-    let mut answer = pin!(answer);
+    let mut response = pin!(response);
     let (status, body) = tokio::select! {
-        answer = &mut answer => answer?,
-        // It may have brought the answer before it ended.
-        _ = connection => answer.await?,
+        response = &mut response => response?,
+        // The response may have arrived before the connection ended.
+        _ = connection => response.await?,
     };
     match status {
-        StatusCode::OK => read(&body),
-        StatusCode::NOT_FOUND => Ok(Found::NotFound),
-        status => Err(DockerError::Refused(status)),
+        StatusCode::OK => parse(&body),
+        StatusCode::NOT_FOUND => Ok(DockerObject::NotFound),
+        status => Err(DockerError::Status(status)),
     }
 }
 
-/// Reads its answer.
-pub(super) fn read(body: &[u8]) -> Result<Found, DockerError> {
-    let Inspected {
+/// Parses the body of a response with status 200.
+pub(super) fn parse(body: &[u8]) -> Result<DockerObject, DockerError> {
+    let InspectResponse {
         name,
         state,
         config,
@@ -111,40 +111,38 @@ pub(super) fn read(body: &[u8]) -> Result<Found, DockerError> {
         };
         Some((label("pod.uid")?, name))
     })();
-    let container = label("container.name");
-    if container.as_deref() == Some(SANDBOX)
+    let pod_container = label("container.name");
+    if pod_container.as_deref() == Some(SANDBOX)
         && let Some((uid, name)) = pod
     {
-        return Ok(Found::Sandbox(uid, name));
+        return Ok(DockerObject::Sandbox(uid, name));
     }
     let pid = state.pid.filter(|pid| *pid > 0);
     let has_ended = matches!(state.status.as_deref(), Some("exited" | "dead"));
-    let instance = Instance {
-        name: container.unwrap_or_else(|| name.trim_start_matches('/').to_owned()),
-        attempt: label("container.attempt").and_then(|attempt| attempt.parse().ok()),
+    let found = RuntimeContainer {
+        name: pod_container.unwrap_or_else(|| name.trim_start_matches('/').to_owned()),
         pod,
-        sandbox_id: None,
         image: config
             .image
             .filter(|image| !image.is_empty() && !image.starts_with("sha256:")),
         init_pid: None,
         exit_code: state.exit_code.filter(|_| has_ended),
     };
-    Ok(Found::Container(Box::new(instance), pid))
+    Ok(DockerObject::Container(Box::new(found), pid))
 }
 
-/// The little that is used of Docker's answer.
+/// The fields that are used of the response.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Inspected {
+struct InspectResponse {
     name: String,
-    state: State,
-    config: Config,
+    state: InspectState,
+    config: InspectConfig,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct State {
+struct InspectState {
     status: Option<String>,
     pid: Option<u32>,
     exit_code: Option<i32>,
@@ -152,7 +150,7 @@ struct State {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Config {
+struct InspectConfig {
     image: Option<String>,
     labels: Option<HashMap<String, String>>,
 }

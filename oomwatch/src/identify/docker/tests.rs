@@ -24,39 +24,39 @@ fn kubernetes(name: &str) -> String {
 }
 
 #[test]
-fn plain_container_is_named_as_docker_names_it() {
-    let Ok(Found::Container(instance, pid)) = read(PLAIN.as_bytes()) else {
+fn plain_container_has_dockers_name() {
+    let Ok(DockerObject::Container(container, pid)) = parse(PLAIN.as_bytes()) else {
         panic!("no container");
     };
-    assert_eq!(instance.name, "web");
-    assert_eq!(instance.image.as_deref(), Some("nginx:1.27"));
+    assert_eq!(container.name, "web");
+    assert_eq!(container.image.as_deref(), Some("nginx:1.27"));
     assert_eq!(
-        (instance.pod, instance.exit_code, pid),
+        (container.pod, container.exit_code, pid),
         (None, None, Some(4711))
     );
 }
 
 #[test]
-fn pods_container_is_named_as_the_kubelet_names_it() {
-    let Ok(Found::Container(instance, pid)) = read(kubernetes("app").as_bytes()) else {
+fn container_of_a_pod_has_the_name_in_the_pod() {
+    let Ok(DockerObject::Container(container, pid)) = parse(kubernetes("app").as_bytes()) else {
         panic!("no container");
     };
     let pod = PodName {
         namespace: "shop".to_owned(),
         name: "cart-0".to_owned(),
     };
-    assert_eq!(instance.name, "app");
-    assert_eq!(instance.pod, Some(("uid".to_owned(), pod.clone())));
+    assert_eq!(container.name, "app");
+    assert_eq!(container.pod, Some(("uid".to_owned(), pod.clone())));
     assert_eq!(
-        (instance.image, instance.exit_code, pid),
+        (container.image, container.exit_code, pid),
         (None, Some(3), None)
     );
-    let found = read(kubernetes("POD").as_bytes()).expect("an answer");
-    assert_eq!(found, Found::Sandbox("uid".to_owned(), pod));
+    let found = parse(kubernetes("POD").as_bytes()).expect("an answer");
+    assert_eq!(found, DockerObject::Sandbox("uid".to_owned(), pod));
 }
 
 #[test]
-fn malformed_answers_are_errors() {
+fn malformed_responses_are_errors() {
     for body in [
         "",
         "null",
@@ -64,14 +64,14 @@ fn malformed_answers_are_errors() {
         r#"{"Name":7}"#,
         r#"{"Name":"/a","State":{},"Config":null}"#,
     ] {
-        assert!(read(body.as_bytes()).is_err(), "{body}");
+        assert!(parse(body.as_bytes()).is_err(), "{body}");
     }
 }
 
 proptest! {
     #[test]
-    fn any_answer_is_read_or_refused(body: Vec<u8>) {
-        let _ = read(&body);
+    fn any_response_is_parsed_or_an_error(body: Vec<u8>) {
+        let _ = parse(&body);
     }
 }
 
@@ -82,8 +82,8 @@ fn runtime() -> Runtime {
         .expect("start a runtime")
 }
 
-/// What comes of a server that answers so to whatever is asked, and what was asked.
-async fn asked(answer: Vec<u8>) -> (Result<Found, DockerError>, String) {
+/// The result of a lookup at a server that responds with `response`, and the request it received.
+async fn looked_up(response: Vec<u8>) -> (Result<DockerObject, DockerError>, String) {
     let folder = tempfile::tempdir().expect("make a folder");
     let socket = folder.path().join("docker.sock");
     let listener = UnixListener::bind(&socket).expect("listen");
@@ -92,23 +92,26 @@ async fn asked(answer: Vec<u8>) -> (Result<Found, DockerError>, String) {
         let mut request = vec![0; 4096];
         let length = stream.read(&mut request).await?;
         request.truncate(length);
-        // Whoever has enough closes.
-        let _ = stream.write_all(&answer).await;
+        // The client may close before it has read everything.
+        let _ = stream.write_all(&response).await;
         drop(stream);
         Ok::<_, io::Error>(String::from_utf8_lossy(&request).into_owned())
     };
-    let (found, request) = tokio::join!(ask(&socket, ID), server);
+    let (found, request) = tokio::join!(request(&socket, ID), server);
     (found, request.expect("a request"))
 }
 
 #[test]
-fn container_is_asked_for_by_its_id() {
-    let answer = format!(
+fn container_is_looked_up_by_its_id() {
+    let response = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{PLAIN}",
         PLAIN.len()
     );
-    let (found, request) = runtime().block_on(asked(answer.into()));
-    assert!(matches!(found, Ok(Found::Container(..))), "{found:?}");
+    let (found, request) = runtime().block_on(looked_up(response.into()));
+    assert!(
+        matches!(found, Ok(DockerObject::Container(..))),
+        "{found:?}"
+    );
     assert!(
         request.starts_with(&format!("GET /containers/{ID}/json HTTP/1.1\r\n")),
         "{request}"
@@ -116,7 +119,7 @@ fn container_is_asked_for_by_its_id() {
 }
 
 #[test]
-fn answers_of_a_server_are_told_apart() {
+fn responses_of_a_server_are_distinguished() {
     let with_body = |head: &str, body: &str| {
         format!(
             "HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -125,15 +128,18 @@ fn answers_of_a_server_are_told_apart() {
         .into_bytes()
     };
     let runtime = runtime();
-    let found = |answer| runtime.block_on(asked(answer)).0;
-    let nobody = found(with_body(
+    let found = |response| runtime.block_on(looked_up(response)).0;
+    let not_found = found(with_body(
         "404 Not Found",
         r#"{"message":"No such container"}"#,
     ));
-    assert!(matches!(nobody, Ok(Found::NotFound)), "{nobody:?}");
+    assert!(
+        matches!(not_found, Ok(DockerObject::NotFound)),
+        "{not_found:?}"
+    );
     let refused = found(with_body("500 Internal Server Error", ""));
     assert!(
-        matches!(refused, Err(DockerError::Refused(_))),
+        matches!(refused, Err(DockerError::Status(_))),
         "{refused:?}"
     );
     let garbage = found(b"what?\r\n\r\n".to_vec());
@@ -149,23 +155,29 @@ fn answers_of_a_server_are_told_apart() {
 }
 
 #[test]
-fn ids_that_docker_cannot_have_are_not_asked_for() {
+fn ids_that_docker_cannot_have_are_not_looked_up() {
     for id in ["", "a/../b", "a b", "é", "x?y"] {
-        let found = runtime().block_on(ask(Path::new("/nonexistent"), id));
-        assert!(matches!(found, Err(DockerError::NoId)), "{id:?} {found:?}");
+        let found = runtime().block_on(request(Path::new("/nonexistent"), id));
+        assert!(
+            matches!(found, Err(DockerError::InvalidId)),
+            "{id:?} {found:?}"
+        );
     }
     let absent = runtime().block_on(find(Path::new("/nonexistent"), ID));
     assert!(matches!(absent, Err(DockerError::Connect(_))), "{absent:?}");
 }
 
 #[test]
-fn server_that_never_answers_is_given_up() {
+fn server_that_never_responds_is_a_timeout() {
     let folder = tempfile::tempdir().expect("make a folder");
     let socket = folder.path().join("docker.sock");
-    let silent = runtime().block_on(async {
+    let timed_out = runtime().block_on(async {
         let _listener = UnixListener::bind(&socket).expect("listen");
         tokio::time::pause();
         find(&socket, ID).await
     });
-    assert!(matches!(silent, Err(DockerError::Silent)), "{silent:?}");
+    assert!(
+        matches!(timed_out, Err(DockerError::Timeout)),
+        "{timed_out:?}"
+    );
 }

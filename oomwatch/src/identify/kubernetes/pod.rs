@@ -1,27 +1,27 @@
-//! A pod's JSON to the little of it that names a kill: a real one has ten to twenty kilobytes, and is never held whole.
+//! Parses a pod's JSON into the fields that identify a kill. A usual pod has ten to twenty kilobytes; most of it is skipped.
 
 use serde::Deserialize;
 
 use super::quantity;
 use crate::{
-    identify::facts::{self, PodName},
+    identify::objects::{ApiContainer, ApiPod, PodName},
     model::report::ContainerKind,
 };
 
-/// Containers of a pod that are known by its specification; of the rest the runtime tells the name. The API server knows
-/// no bound but its own of a megabyte and a half for an object, and whoever may make pods may have many of those.
+/// Most containers of a pod that are kept; the runtime names the others. The API server only limits an object to a megabyte
+/// and a half, and a user who may create pods may create many of those.
 pub(super) const CONTAINERS_MAX: usize = 128;
-/// Longest image that is taken: a runtime can have none whose name is longer (255, a tag of 128, a digest).
+/// Longest image name that is kept; runtimes have none longer (a name of 255, a tag of 128, a digest).
 const IMAGE_MAX: usize = 512;
-/// Longest hash of a static pod's configuration: the kubelet's has 32 characters, and anyone may annotate his pod.
+/// Longest configuration hash that is kept: the kubelet's has 32 characters, but any pod can be given the annotation.
 const HASH_MAX: usize = 64;
 
-/// A pod, as the API writes it.
+/// A pod in the API's JSON.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Pod {
+pub(super) struct PodJson {
     metadata: Metadata,
-    spec: Spec,
-    status: Option<Status>,
+    spec: PodSpec,
+    status: Option<PodStatus>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -46,19 +46,19 @@ struct Annotations {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
+struct PodSpec {
     #[serde(rename = "hostPID")]
     host_pid: Option<bool>,
     share_process_namespace: Option<bool>,
     resources: Option<Resources>,
-    containers: Option<Vec<Container>>,
-    init_containers: Option<Vec<Container>>,
-    ephemeral_containers: Option<Vec<Container>>,
+    containers: Option<Vec<ContainerSpec>>,
+    init_containers: Option<Vec<ContainerSpec>>,
+    ephemeral_containers: Option<Vec<ContainerSpec>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Container {
+struct ContainerSpec {
     name: String,
     image: Option<String>,
     resources: Option<Resources>,
@@ -77,8 +77,8 @@ struct Limits {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the API's names")]
-struct Status {
+#[expect(clippy::struct_field_names, reason = "the names in the API")]
+struct PodStatus {
     container_statuses: Option<Vec<ContainerStatus>>,
     init_container_statuses: Option<Vec<ContainerStatus>>,
     ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
@@ -90,12 +90,12 @@ struct ContainerStatus {
     name: String,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
-    state: Option<State>,
-    last_state: Option<State>,
+    state: Option<ContainerState>,
+    last_state: Option<ContainerState>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct State {
+struct ContainerState {
     terminated: Option<Terminated>,
 }
 
@@ -105,20 +105,20 @@ struct Terminated {
     container_id: Option<String>,
 }
 
-impl Pod {
-    /// Where in the history of all pods this is.
+impl PodJson {
+    /// `metadata.resourceVersion`.
     pub(super) fn resource_version(&self) -> Option<&str> {
         self.metadata.resource_version.as_deref()
     }
 
-    /// What names a kill.
-    pub(super) fn into_facts(self) -> facts::Pod {
+    /// The fields that identify a kill.
+    pub(super) fn into_object(self) -> ApiPod {
         let Self {
             metadata,
             spec,
             status,
         } = self;
-        let statuses = status.map_or_else(Vec::new, Status::into_all);
+        let statuses = status.map_or_else(Vec::new, PodStatus::into_all);
         let annotations = metadata.annotations;
         let annotation = |of: fn(&Annotations) -> &Option<String>| {
             annotations
@@ -130,7 +130,7 @@ impl Pod {
             (spec.init_containers, ContainerKind::Init),
             (spec.ephemeral_containers, ContainerKind::Ephemeral),
         ];
-        facts::Pod {
+        ApiPod {
             name: PodName {
                 namespace: metadata.namespace,
                 name: metadata.name,
@@ -149,14 +149,14 @@ impl Pod {
                     containers.map(move |container| (container, kind))
                 })
                 .take(CONTAINERS_MAX)
-                .map(|(container, kind)| container.into_facts(kind, &statuses))
+                .map(|(container, kind)| container.into_object(kind, &statuses))
                 .collect(),
         }
     }
 }
 
-impl Container {
-    fn into_facts(self, kind: ContainerKind, statuses: &[ContainerStatus]) -> facts::Container {
+impl ContainerSpec {
+    fn into_object(self, kind: ContainerKind, statuses: &[ContainerStatus]) -> ApiContainer {
         let Self {
             name,
             image,
@@ -179,7 +179,7 @@ impl Container {
                 ids.push(id.to_owned());
             }
         }
-        facts::Container {
+        ApiContainer {
             kind,
             image: image.filter(|image| (1..=IMAGE_MAX).contains(&image.len())),
             memory_limit_bytes: memory_limit_bytes(resources.as_ref()),
@@ -193,7 +193,7 @@ fn memory_limit_bytes(resources: Option<&Resources>) -> Option<u64> {
     quantity::parse_bytes(resources?.limits.as_ref()?.memory.as_ref()?).filter(|bytes| *bytes > 0)
 }
 
-impl Status {
+impl PodStatus {
     fn into_all(self) -> Vec<ContainerStatus> {
         let Self {
             container_statuses,
@@ -213,7 +213,7 @@ impl Status {
 }
 
 impl ContainerStatus {
-    /// The ids in a status, without the `containerd://` before them: the newest, and those that ended.
+    /// The ids in a status, without the prefix such as `containerd://`: the current one and those of ended containers.
     fn ids(&self) -> impl Iterator<Item = &str> {
         let ended = [&self.state, &self.last_state]
             .into_iter()

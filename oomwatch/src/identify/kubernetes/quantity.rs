@@ -1,7 +1,7 @@
-//! A Kubernetes quantity (apimachinery `pkg/api/resource`) to bytes.
+//! Parses a Kubernetes quantity (apimachinery `pkg/api/resource`).
 
-/// How many bytes a quantity is, such as `40Mi`, `1.5G`, `129e6` or `128974848000m`, rounded up as the API server does;
-/// absent for what is none, for less than nothing, and for more than a machine can have.
+/// Parses a quantity of bytes such as `40Mi`, `1.5G`, `129e6` or `128974848000m`, and rounds it up as the API server does.
+/// Absent for malformed and negative quantities, and for more than `u64` holds.
 pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let end = text
@@ -47,7 +47,7 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
     } else if exponent >= 0 {
         scaled.checked_mul(power()?)?
     } else {
-        // Less than any part of a byte is a byte still.
+        // A fraction below any representable one is rounded up to one byte too.
         power().map_or(1, |power| scaled.div_ceil(power))
     };
     u64::try_from(bytes).ok()
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_bytes() {
+    fn quantities_are_parsed() {
         for (text, bytes) in [
             ("0", 0),
             ("41943040", 41_943_040),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_of_memory_is_absent() {
+    fn malformed_quantities_are_absent() {
         for text in [
             "",
             ".",
@@ -111,17 +111,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_an_answer(text in "\\PC*") {
+        fn any_text_is_parsed_or_absent(text in "\\PC*") {
             let _ = parse_bytes(&text);
         }
 
         #[test]
-        fn whole_numbers_are_themselves(bytes: u64) {
+        fn plain_numbers_are_bytes(bytes: u64) {
             prop_assert_eq!(parse_bytes(&bytes.to_string()), Some(bytes));
         }
 
         #[test]
-        fn any_quantity_like_text_has_an_answer(text in "[+]?[0-9]{0,40}[.]?[0-9]{0,40}([numkMGTPEei+-]{0,3}|e-?[0-9]{1,12})") {
+        fn any_quantity_like_text_is_parsed_or_absent(text in "[+]?[0-9]{0,40}[.]?[0-9]{0,40}([numkMGTPEei+-]{0,3}|e-?[0-9]{1,12})") {
             let _ = parse_bytes(&text);
         }
     }

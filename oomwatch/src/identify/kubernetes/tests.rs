@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     identify::{
-        directory::{Answer, Arrival},
-        facts,
+        objects::ApiPod,
+        resolution::{Arrival, Resolution},
     },
     model::report::{ContainerKind, Report},
     testing::{self, CONTAINER_ID, POD_UID},
@@ -10,23 +10,23 @@ use crate::{
 
 const POD: &str = include_str!("tests/pod.json");
 
-fn facts(json: &str) -> facts::Pod {
-    serde_json::from_str::<Pod>(json)
+fn parse(json: &str) -> ApiPod {
+    serde_json::from_str::<PodJson>(json)
         .expect("a pod")
-        .into_facts()
+        .into_object()
 }
 
 #[test]
-fn real_pod_is_read() {
-    let pod = facts(POD);
+fn real_pod_is_parsed() {
+    let pod = parse(POD);
     insta::assert_debug_snapshot!(pod);
     assert_eq!(pod.containers[1].kind, ContainerKind::Init);
     assert_eq!(pod.containers[2].kind, ContainerKind::Sidecar);
 }
 
 #[test]
-fn least_pod_is_read() {
-    let pod = facts(
+fn minimal_pod_is_parsed() {
+    let pod = parse(
         r#"{"metadata":{"namespace":"a","name":"b","uid":"c"},"spec":{"containers":null},"status":null}"#,
     );
     assert_eq!(pod.name.to_string(), "a/b");
@@ -34,9 +34,9 @@ fn least_pod_is_read() {
 }
 
 #[test]
-fn switches_are_read() {
+fn annotations_and_limits_are_parsed() {
     let with = |annotations: &str, spec: &str| {
-        facts(&format!(
+        parse(&format!(
             r#"{{"metadata":{{"namespace":"a","name":"b","uid":"c","annotations":{annotations}}},"spec":{spec}}}"#
         ))
     };
@@ -53,7 +53,7 @@ fn switches_are_read() {
 }
 
 #[test]
-fn malformed_pods_are_errors_and_nothing_worse() {
+fn malformed_pods_are_errors() {
     for json in [
         "",
         "null",
@@ -64,17 +64,17 @@ fn malformed_pods_are_errors_and_nothing_worse() {
         r#"{"metadata":{"namespace":"a","name":"b","uid":"c"},"spec":{"containers":{}}}"#,
         r#"{"metadata":{"namespace":"a","name":"b","uid":"c"},"spec":{"containers":[{}]}}"#,
     ] {
-        assert!(serde_json::from_str::<Pod>(json).is_err(), "{json}");
+        assert!(serde_json::from_str::<PodJson>(json).is_err(), "{json}");
     }
 }
 
-/// As large as a pod can be, made by someone who wants to fill the agent's memory.
+/// As large as a pod can be, created to exhaust the agent's memory.
 #[test]
 fn hostile_pod_is_small() {
     let large = "x".repeat(100_000);
     let container = format!(r#"{{"name":"a","image":"{large}"}},"#);
     let many = r#"{"name":"b","image":"i"},"#.repeat(20_000);
-    let pod = facts(&format!(
+    let pod = parse(&format!(
         r#"{{"metadata":{{"namespace":"a","name":"b","uid":"c","annotations":{{"kubernetes.io/config.hash":"{large}"}}}},
             "spec":{{"containers":[{container}{many}{container}{{"name":"last"}}],"initContainers":[{many}{{"name":"last"}}]}}}}"#
     ));
@@ -85,10 +85,10 @@ fn hostile_pod_is_small() {
 }
 
 #[test]
-fn pods_that_are_too_large_together_are_left_out() {
+fn pods_that_are_too_large_together_are_skipped() {
     let mut directory = Directory::default();
-    directory.set_kubernetes(Standing::Up);
-    let mut cursor = Cursor::default();
+    directory.set_watch(WatchState::Up);
+    let mut cursor = WatchCursor::default();
     cursor.begin(&mut directory);
     let image = "i".repeat(500);
     let containers = format!(r#"{{"name":"a","image":"{image}"}},"#).repeat(127);
@@ -99,12 +99,12 @@ fn pods_that_are_too_large_together_are_left_out() {
         )
     };
     for uid in 0..200 {
-        take(&mut cursor, &mut directory, &pod(uid)).expect("taken");
+        handle(&mut cursor, &mut directory, &pod(uid)).expect("handled");
     }
     let kept = directory.pod_names().map_or(0, |names| names.len());
     assert!((50..150).contains(&kept), "{kept}");
-    assert!(cursor.is_full_told);
-    // Others are gone, and so there is room.
+    assert!(cursor.is_full_logged);
+    // Others are removed, so there is room.
     let now = Instant::now();
     for uid in 0..50 {
         directory.remove_pod(&uid.to_string(), now);
@@ -112,14 +112,20 @@ fn pods_that_are_too_large_together_are_left_out() {
     let later = now + Duration::from_hours(1);
     directory.remove_pod("0", later);
     let event = serde_json::from_str(&pod(1000)).expect("an event");
-    cursor.take(event, &mut directory, later).expect("taken");
+    cursor
+        .handle(event, &mut directory, later)
+        .expect("handled");
     assert!(directory.knows_pod("1000"));
 }
 
-/// What the server sends, taken by a cursor.
-fn take(cursor: &mut Cursor, directory: &mut Directory, json: &str) -> Result<(), WatchError> {
+/// Lets a cursor handle an event in the server's JSON.
+fn handle(
+    cursor: &mut WatchCursor,
+    directory: &mut Directory,
+    json: &str,
+) -> Result<(), WatchError> {
     let event = serde_json::from_str(json).expect("an event");
-    cursor.take(event, directory, Instant::now())
+    cursor.handle(event, directory, Instant::now())
 }
 
 fn pod_event(kind: &str, uid: &str, version: u32) -> String {
@@ -136,7 +142,7 @@ fn bookmark(version: u32) -> String {
     )
 }
 
-fn name(directory: &Directory) -> (Report, Answer) {
+fn identify(directory: &Directory) -> (Report, Resolution) {
     let mut report = testing::report();
     if let Some(pod) = &mut report.pod {
         pod.name = None;
@@ -145,89 +151,92 @@ fn name(directory: &Directory) -> (Report, Answer) {
         at: Instant::now(),
         killed: None,
     };
-    let answer = directory.name(&mut report, arrival);
-    (report, answer)
+    let resolution = directory.identify(&mut report, arrival);
+    (report, resolution)
 }
 
 #[test]
-fn watch_goes_on_from_where_a_bookmark_said_that_all_was_told() {
+fn watch_resumes_only_after_a_bookmark() {
     let mut directory = Directory::default();
-    let mut cursor = Cursor::default();
+    let mut cursor = WatchCursor::default();
     cursor.begin(&mut directory);
-    take(&mut cursor, &mut directory, &pod_event("ADDED", "a", 90)).expect("taken");
-    assert_eq!(cursor.version(), "0", "others may be older");
-    take(&mut cursor, &mut directory, &bookmark(100)).expect("taken");
+    handle(&mut cursor, &mut directory, &pod_event("ADDED", "a", 90)).expect("handled");
+    assert_eq!(cursor.version(), "0", "other pods may have older versions");
+    handle(&mut cursor, &mut directory, &bookmark(100)).expect("handled");
     assert_eq!(cursor.version(), "100");
-    take(
+    handle(
         &mut cursor,
         &mut directory,
         &pod_event("MODIFIED", "a", 107),
     )
-    .expect("taken");
+    .expect("handled");
     assert_eq!(cursor.version(), "107");
 }
 
 #[test]
-fn pods_that_a_new_watch_does_not_tell_are_gone_at_its_first_bookmark() {
+fn pods_missing_in_a_new_watch_are_removed_at_its_first_bookmark() {
     let mut directory = Directory::default();
-    directory.set_kubernetes(Standing::Up);
-    let mut cursor = Cursor::default();
+    directory.set_watch(WatchState::Up);
+    let mut cursor = WatchCursor::default();
     cursor.begin(&mut directory);
-    take(
+    handle(
         &mut cursor,
         &mut directory,
         &pod_event("ADDED", POD_UID, 90),
     )
-    .expect("taken");
-    take(&mut cursor, &mut directory, &bookmark(100)).expect("taken");
+    .expect("handled");
+    handle(&mut cursor, &mut directory, &bookmark(100)).expect("handled");
 
     let gone = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version","reason":"Expired","code":410}}"#;
-    let error = take(&mut cursor, &mut directory, gone).expect_err("an error");
-    cursor.failed(&error);
+    let error = handle(&mut cursor, &mut directory, gone).expect_err("an error");
+    cursor.on_error(&error);
     assert_eq!(cursor.version(), "0");
     cursor.begin(&mut directory);
-    take(&mut cursor, &mut directory, &pod_event("ADDED", "b", 300)).expect("taken");
+    handle(&mut cursor, &mut directory, &pod_event("ADDED", "b", 300)).expect("handled");
     assert!(directory.has_pod(POD_UID));
-    take(&mut cursor, &mut directory, &bookmark(310)).expect("taken");
+    handle(&mut cursor, &mut directory, &bookmark(310)).expect("handled");
     assert!(!directory.has_pod(POD_UID) && directory.has_pod("b"));
-    // And it is still named.
-    assert_eq!(name(&directory).1, Answer::Complete);
+    // Kills in it are still named.
+    assert_eq!(identify(&directory).1, Resolution::Complete);
 }
 
 #[test]
-fn interrupted_watch_does_not_begin_anew() {
-    let mut cursor = Cursor {
+fn interrupted_watch_starts_over_only_if_its_version_expired() {
+    let mut cursor = WatchCursor {
         resume: Some("100".to_owned()),
-        ..Cursor::default()
+        ..WatchCursor::default()
     };
-    cursor.failed(&WatchError::Silent);
+    cursor.on_error(&WatchError::Timeout);
     assert_eq!(cursor.version(), "100");
     let status = |code| {
         let mut status = kube::core::Status::failure("no", "No");
         status.code = code;
         WatchError::Client(kube::Error::Api(Box::new(status)))
     };
-    assert_eq!(status(403).told(), "the server refused: 403 no");
-    cursor.failed(&status(500));
+    assert_eq!(
+        status(403).describe(),
+        "the API server responded with 403 no"
+    );
+    cursor.on_error(&status(500));
     assert_eq!(cursor.version(), "100");
-    cursor.failed(&status(410));
+    cursor.on_error(&status(410));
     assert_eq!(cursor.version(), "0");
 }
 
 #[test]
-fn deleted_pod_leaves_its_last_container() {
+fn last_status_of_a_deleted_pod_names_its_container() {
     let mut directory = Directory::default();
-    directory.set_kubernetes(Standing::Up);
-    let mut cursor = Cursor::default();
-    take(
+    directory.set_watch(WatchState::Up);
+    let mut cursor = WatchCursor::default();
+    handle(
         &mut cursor,
         &mut directory,
         &pod_event("DELETED", POD_UID, 5),
     )
-    .expect("taken");
+    .expect("handled");
     assert!(!directory.has_pod(POD_UID));
-    let (report, answer) = name(&directory);
-    assert_eq!(answer, Answer::Complete);
+    let (report, resolution) = identify(&directory);
+    assert_eq!(resolution, Resolution::Complete);
     assert_eq!(
         report.pod.and_then(|pod| pod.name).as_deref(),
         Some(POD_UID)

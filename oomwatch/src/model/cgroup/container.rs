@@ -1,13 +1,17 @@
-//! The runtime's part of a cgroup's path: one name, and at times the one above it, to a container.
+//! The container in a cgroup path: identified by one name, or by one name and its parent's.
 
-use super::{ContainerRef, Driver, Part, Runtime, ascii, unit};
+use super::{
+    owner::{ContainerRef, Driver, Runtime},
+    segment::{Segment, ascii},
+    unit,
+};
 
-/// The prefix that a runtime gives to the scopes that it asks of systemd.
+/// The prefix of the scopes that a runtime asks systemd for.
 ///
 /// containerd `internal/cri`, `getCgroupsPath`; nerdctl `pkg/cmd/container/run_cgroup_linux.go`; CRI-O
 /// `internal/config/cgmgr/systemd_linux.go`; Docker `daemon/oci_linux.go`, `WithCgroups`; Podman `getOCICgroupPath`;
-/// runc `libcontainer/cgroups/systemd/common.go`, `getUnitName`, for the scope's name. The monitors' own scopes,
-/// `crio-conmon-` and `libpod-conmon-`, are not containers.
+/// runc `libcontainer/cgroups/systemd/common.go`, `getUnitName`, for the scope's name. The scopes of the
+/// monitors, `crio-conmon-` and `libpod-conmon-`, are not containers.
 const SCOPE_PREFIXES: [(&[u8], Runtime); 5] = [
     (b"cri-containerd", Runtime::Containerd),
     (b"nerdctl", Runtime::Containerd),
@@ -16,9 +20,9 @@ const SCOPE_PREFIXES: [(&[u8], Runtime); 5] = [
     (b"libpod", Runtime::Podman),
 ];
 
-/// The prefix that a runtime gives to the directories that it makes itself; the others give none.
+/// The prefix of the directories that a runtime creates itself; other runtimes use none.
 ///
-/// CRI-O `internal/config/cgmgr/cgroupfs_linux.go`; Podman `getOCICgroupPath`, where `libpod-payload` stands inside the
+/// CRI-O `internal/config/cgmgr/cgroupfs_linux.go`; Podman `getOCICgroupPath`, where `libpod-payload` is inside the
 /// unit that runs `podman run --cgroups=split`, as Quadlet's do.
 const DIRECTORY_PREFIXES: [(&[u8], Runtime); 3] = [
     (b"crio", Runtime::CriO),
@@ -26,22 +30,22 @@ const DIRECTORY_PREFIXES: [(&[u8], Runtime); 3] = [
     (b"libpod-payload", Runtime::Podman),
 ];
 
-/// The containerd namespaces whose `/<namespace>/<id>` is taken for a container.
+/// The containerd namespaces whose `/<namespace>/<id>` is taken as a container.
 ///
-/// That path is what containerd gives where its client asks for none, as `ctr` and nerdctl without systemd do
-/// (containerd `pkg/oci/spec.go`). Any cgroup of that path looks the same, so that this is a convention and not
-/// knowledge: it is kept to the two usual namespaces and to the top of the hierarchy.
+/// containerd uses that path if its client asks for none, as `ctr` and nerdctl without systemd do (containerd
+/// `pkg/oci/spec.go`). Anyone may create a cgroup with such a path, so this is a heuristic: only the two usual
+/// namespaces, and only at the top of the hierarchy, are accepted.
 const CONTAINERD_NAMESPACES: [&[u8]; 2] = [b"default", b"k8s.io"];
 
-/// A container that stands in no pod, named by the name `at` and the one above it.
-pub(super) fn plain(parts: &[Part<'_>], at: usize) -> Option<(ContainerRef, Driver)> {
-    let name = parts.get(at)?.name;
+/// A container outside a pod, identified by the name at index `at` and its parent's.
+pub(super) fn plain(segments: &[Segment<'_>], at: usize) -> Option<(ContainerRef, Driver)> {
+    let name = segments.get(at)?.name;
     if let Some(container) = scope(name) {
         return Some((container, Driver::Systemd));
     }
     let container = directory(name).or_else(|| {
-        let above = parts.get(at.checked_sub(1)?)?.name;
-        // Docker's own parent for cgroupfs (`WithCgroups`), with no more than the id below it.
+        let above = segments.get(at.checked_sub(1)?)?.name;
+        // Docker's default parent with the cgroupfs driver (`WithCgroups`); the id is its child.
         if above == b"docker" && is_container_id(name) {
             return Some(container_ref(Some(Runtime::Docker), name));
         }
@@ -51,19 +55,19 @@ pub(super) fn plain(parts: &[Part<'_>], at: usize) -> Option<(ContainerRef, Driv
     Some((container, Driver::Cgroupfs))
 }
 
-/// A container in a pod's cgroup: there a bare id is one as well, of a runtime that the path does not tell.
+/// A container in a pod's cgroup: there a bare id is a container too, of an unknown runtime.
 pub(super) fn in_pod(name: &[u8]) -> Option<ContainerRef> {
     scope(name)
         .or_else(|| directory(name))
         .or_else(|| is_container_id(name).then(|| container_ref(None, name)))
 }
 
-/// `<prefix>-<id>.scope`, made by systemd.
+/// `<prefix>-<id>.scope`, created by systemd.
 fn scope(name: &[u8]) -> Option<ContainerRef> {
     prefixed(name.strip_suffix(b".scope")?, &SCOPE_PREFIXES)
 }
 
-/// `<prefix>-<id>`, or `slice:prefix:id` which no systemd has taken apart: made by mkdir.
+/// `<prefix>-<id>`, or a literal `slice:prefix:id`: created with mkdir.
 fn directory(name: &[u8]) -> Option<ContainerRef> {
     prefixed(name, &DIRECTORY_PREFIXES).or_else(|| Some(unexpanded(name)?.1))
 }
@@ -73,7 +77,7 @@ fn prefixed(name: &[u8], prefixes: &[(&[u8], Runtime)]) -> Option<ContainerRef> 
     named(prefix.strip_suffix(b"-")?, id, prefixes)
 }
 
-/// A runtime's request to systemd, `slice:prefix:id`, as one name: the slice, and the container.
+/// Slice and container in `slice:prefix:id`, a runtime's request to systemd that was used as a directory name.
 pub(super) fn unexpanded(name: &[u8]) -> Option<(&[u8], ContainerRef)> {
     let mut fields = name.split(|byte| *byte == b':');
     let (slice, prefix, id) = (fields.next()?, fields.next()?, fields.next()?);
@@ -93,7 +97,7 @@ fn container_ref(runtime: Option<Runtime>, id: &[u8]) -> ContainerRef {
     ContainerRef { runtime, id }
 }
 
-/// Digits in a container id: every runtime above makes 32 random bytes in hexadecimal, and never shortens it in a path.
+/// Digits of a container id: each runtime above generates 32 random bytes, and writes all of them in a path.
 const ID_LEN: usize = 64;
 
 fn is_container_id(id: &[u8]) -> bool {
@@ -101,10 +105,10 @@ fn is_container_id(id: &[u8]) -> bool {
     id.len() == ID_LEN && id.iter().all(is_digit)
 }
 
-/// Longest id that containerd lets a client give, in bytes (containerd `pkg/identifiers/validate.go`).
+/// Longest id that containerd accepts from a client, in bytes (containerd `pkg/identifiers/validate.go`).
 const CONTAINERD_ID_MAX: usize = 76;
 
-/// Words of letters and digits with one `.`, `_` or `-` between them, as the same file has it.
+/// Letters and digits with single `.`, `_` or `-` between them, as the same file requires.
 fn is_containerd_id(id: &[u8]) -> bool {
     let mut words = id.split(|byte| matches!(byte, b'.' | b'_' | b'-'));
     id.len() <= CONTAINERD_ID_MAX

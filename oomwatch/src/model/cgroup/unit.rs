@@ -1,15 +1,17 @@
-//! systemd's part of a cgroup's path: its slices and units.
+//! The systemd slices and units in a cgroup path.
 
-use super::{NAME_MAX, Part, ascii};
+use super::segment::{NAME_MAX, Segment, ascii};
 
-/// The unit that holds the last of `parts`: the first that is not a slice, and below a user's manager that user's own.
+/// The unit that contains the last of `segments`: the first name that is not a slice, and below a user's manager the
+/// unit of that user.
 ///
-/// Deeper names are the unit's to give. As systemd itself reads a path (`src/basic/cgroup-util.c`, `cg_path_get_unit`
-/// and `cg_path_get_user_unit`); a `_` in front keeps a unit's name apart from the kernel's files (`cg_escape`).
-pub(super) fn holding(parts: &[Part<'_>]) -> Option<String> {
+/// The unit chooses deeper names, so they are not read. systemd itself reads a path in the same way
+/// (`src/basic/cgroup-util.c`, `cg_path_get_unit` and `cg_path_get_user_unit`); it prefixes a unit's name with `_` where it
+/// could be taken for one of the kernel's files (`cg_escape`).
+pub(super) fn containing(segments: &[Segment<'_>]) -> Option<String> {
     let mut manager = None;
-    for part in parts {
-        let name = part.name.strip_prefix(b"_").unwrap_or(part.name);
+    for segment in segments {
+        let name = segment.name.strip_prefix(b"_").unwrap_or(segment.name);
         if is_slice(name) {
             continue;
         }
@@ -24,15 +26,15 @@ pub(super) fn holding(parts: &[Part<'_>]) -> Option<String> {
     manager
 }
 
-/// The types of unit that have processes, and so a cgroup, besides slices (systemd.unit(5), systemd.resource-control(5)).
+/// The unit types besides slices that have processes, and so a cgroup (systemd.unit(5), systemd.resource-control(5)).
 const UNIT_TYPES: [&[u8]; 5] = [b".service", b".scope", b".socket", b".mount", b".swap"];
 
-/// Whether systemd would take `name` for a slice.
+/// Whether systemd accepts `name` as a slice's.
 pub(super) fn is_slice(name: &[u8]) -> bool {
     is_unit(name, &[b".slice"])
 }
 
-/// Whether systemd would take `name` for a unit of one of `types` (`src/basic/unit-name.c`, `unit_name_is_valid`).
+/// Whether systemd accepts `name` as that of a unit of one of `types` (`src/basic/unit-name.c`, `unit_name_is_valid`).
 fn is_unit(name: &[u8], types: &[&[u8]]) -> bool {
     let stem = types.iter().find_map(|suffix| name.strip_suffix(*suffix));
     let Some(stem @ [first, ..]) = stem else {

@@ -1,35 +1,35 @@
-//! Which reports are shown: pure.
+//! Selects the reports to show.
 
 use std::str::FromStr;
 
 use crate::model::{kill::Scope, report::Report};
 
-/// What a report must have to be shown; what is absent in the report fits no filter.
+/// Conditions that a report must all meet to be shown. A report without the field in question meets none.
 #[derive(Debug, Default)]
 pub struct Filter {
     /// The pod's namespace.
     pub namespace: Option<String>,
-    /// The container's name, or the beginning of its id.
+    /// The container's name, or a prefix of its id.
     pub container: Option<String>,
-    /// The victim's cgroup or one above it.
+    /// The victim's cgroup or an ancestor of it.
     pub cgroup: Option<CgroupPath>,
     /// What ran out of memory.
     pub scope: Option<Scope>,
 }
 
-/// A cgroup by its path from the root of its hierarchy, which is empty.
+/// A cgroup path from the root of its hierarchy, without a final `/`: the root itself is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupPath(Vec<u8>);
 
-/// A path that no cgroup can have.
+/// The text is not a path from the root of a cgroup hierarchy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("give the path from the root of the hierarchy, such as /system.slice")]
+#[error("not a path from the root of the cgroup hierarchy, such as /system.slice")]
 pub struct CgroupPathError;
 
 impl FromStr for CgroupPath {
     type Err = CgroupPathError;
 
-    /// Takes neither a relative path nor the folder of the file system, which would match nothing.
+    /// Rejects relative paths and paths below `/sys/fs/cgroup`: no report contains such a path.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.starts_with('/') && !is_below(text.as_bytes(), b"/sys/fs/cgroup") {
             Ok(Self(text.trim_end_matches('/').as_bytes().to_vec()))
@@ -40,7 +40,7 @@ impl FromStr for CgroupPath {
 }
 
 impl Filter {
-    /// Whether to show it.
+    /// Whether to show a report.
     #[must_use]
     pub fn matches(&self, report: &Report) -> bool {
         let Self {

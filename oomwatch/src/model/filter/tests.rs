@@ -34,7 +34,7 @@ fn shows(filter: Filter, report: &Report) -> bool {
 }
 
 #[test]
-fn cgroup_filter_takes_whole_names() {
+fn cgroup_filter_matches_whole_names() {
     assert!(is_below(b"/a/b", b"/a"));
     assert!(is_below(b"/a", b"/a"));
     assert!(is_below(b"/a", b""));
@@ -43,7 +43,7 @@ fn cgroup_filter_takes_whole_names() {
 }
 
 #[test]
-fn cgroup_path_is_one_from_the_root_of_the_hierarchy() {
+fn cgroup_path_starts_at_the_root_of_the_hierarchy() {
     for (path, expected) in [
         ("/system.slice/", "/system.slice"),
         ("/a/b", "/a/b"),
@@ -65,13 +65,13 @@ fn cgroup_path_is_one_from_the_root_of_the_hierarchy() {
 }
 
 #[test]
-fn without_a_filter_all_is_shown() {
+fn empty_filter_shows_everything() {
     assert!(shows(Filter::default(), &testing::report()));
     assert!(shows(Filter::default(), &testing::minimal_report()));
 }
 
 #[test]
-fn each_filter_takes_what_fits_and_nothing_else() {
+fn each_condition_selects_matching_reports_only() {
     let report = testing::report();
     let leaf = format!("{}/leaf", testing::container_path());
     for args in [
@@ -104,7 +104,7 @@ fn each_filter_takes_what_fits_and_nothing_else() {
 }
 
 #[test]
-fn what_is_absent_fits_no_filter() {
+fn report_without_a_field_does_not_match_it() {
     let report = testing::minimal_report();
     for args in [
         by_namespace("shop"),
@@ -119,7 +119,7 @@ fn what_is_absent_fits_no_filter() {
 }
 
 #[test]
-fn all_filters_must_fit() {
+fn all_conditions_must_match() {
     let args = |namespace: &str, container: &str| Filter {
         cgroup: by_cgroup(POD).cgroup,
         scope: Some(Scope::Memcg),
@@ -133,7 +133,7 @@ fn all_filters_must_fit() {
 }
 
 #[test]
-fn cgroup_without_its_memory_cgroup_is_found_by_its_leaf() {
+fn victim_without_a_memory_cgroup_is_matched_by_its_leaf() {
     let mut report = testing::report();
     report.kill.victim.cgroup = None;
     assert!(shows(by_cgroup(POD), &report));

@@ -4,13 +4,13 @@ use crate::testing::{self, CONTAINER_ID, POD};
 const MIB: u64 = 1 << 20;
 const NODE: &str = "/docker/0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
-/// The owner where the level with the number `oom_level` ran out; a level is a path and its limit in MiB.
+/// The owner if the level with index `oom_level` ran out; a level is a path and its limit in MiB.
 fn owner(levels: &[(&str, Option<u64>)], oom_level: usize) -> Option<LimitOwner> {
     let limits = levels
         .iter()
         .map(|(path, mebibytes)| testing::limit(path, 1, mebibytes.map(|n| n * MIB)))
         .collect();
-    limit_owner(&Kill {
+    by_kernel(&Kill {
         scope: Scope::Memcg,
         limits,
         oom_level: Some(oom_level),
@@ -18,7 +18,7 @@ fn owner(levels: &[(&str, Option<u64>)], oom_level: usize) -> Option<LimitOwner>
     })
 }
 
-/// A victim in a container of a burstable pod, with the limits of container and pod.
+/// The levels of a container in a burstable pod, with the limits of container and pod in MiB.
 fn in_pod(container: Option<u64>, pod: Option<u64>) -> Vec<(String, Option<u64>)> {
     vec![
         (testing::container_path(), container),
@@ -53,7 +53,7 @@ fn level_of_the_tree_owns_its_limit() {
 }
 
 #[test]
-fn pods_limit_is_the_containers_where_it_is_the_same() {
+fn limit_of_a_pod_equal_to_its_containers_is_the_containers() {
     let container = Some(LimitOwner::Container);
     let pod = Some(LimitOwner::Pod);
     for (what, container_limit, pod_limit, expected) in [
@@ -61,7 +61,7 @@ fn pods_limit_is_the_containers_where_it_is_the_same() {
         ("two containers", Some(40), Some(80), pod),
         ("pod's own, below", Some(40), Some(30), pod),
         ("pod's own alone", None, Some(40), pod),
-        ("lifted since", None, None, pod),
+        ("limit removed since", None, None, pod),
     ] {
         let levels = in_pod(container_limit, pod_limit);
         assert_eq!(owner_in_pod(&levels, 1), expected, "{what}");
@@ -69,14 +69,14 @@ fn pods_limit_is_the_containers_where_it_is_the_same() {
 }
 
 #[test]
-fn pods_limit_is_the_pods_for_a_victim_beside_its_containers() {
+fn limit_of_a_pod_is_the_pods_for_a_victim_beside_its_containers() {
     let conmon = format!("{POD}/crio-conmon-{CONTAINER_ID}.scope");
     let levels = [(conmon.as_str(), Some(40)), (POD, Some(40))];
     assert_eq!(owner(&levels, 1), Some(LimitOwner::Pod));
 }
 
 #[test]
-fn victim_below_its_container_dies_of_the_containers_limit() {
+fn victim_below_its_container_hits_the_containers_limit() {
     let container = format!("{POD}/crio-{CONTAINER_ID}.scope");
     let inner = format!("{container}/container");
     let levels = [
@@ -94,7 +94,7 @@ fn victim_below_its_container_dies_of_the_containers_limit() {
 }
 
 #[test]
-fn kind_node_is_no_container_of_the_pods_on_it() {
+fn kind_node_is_not_the_container_of_a_victim_in_its_pods() {
     let pod = format!("{NODE}/kubelet{POD}");
     let container = format!("{NODE}/kubelet{}", testing::container_path());
     let levels = [
@@ -116,7 +116,7 @@ fn kind_node_is_no_container_of_the_pods_on_it() {
 }
 
 #[test]
-fn cgroupfs_tree_is_read_as_systemds_is() {
+fn cgroupfs_tree_gives_the_same_owners_as_systemds() {
     let pod = format!("/kubepods/besteffort/pod{}", testing::POD_UID);
     let container = format!("{pod}/{CONTAINER_ID}");
     let levels = [
@@ -133,7 +133,7 @@ fn cgroupfs_tree_is_read_as_systemds_is() {
 }
 
 #[test]
-fn what_is_no_pods_nor_containers_is_a_cgroup() {
+fn limit_outside_pods_and_containers_is_a_cgroups() {
     for path in [
         "/system.slice/nginx.service",
         "/user.slice",
@@ -150,24 +150,29 @@ fn what_is_no_pods_nor_containers_is_a_cgroup() {
 }
 
 #[test]
-fn system_is_the_nodes_and_what_is_unknown_is_nobodys() {
+fn system_oom_is_the_nodes_and_an_unknown_cgroup_has_no_owner() {
     let kill = |scope, oom_level| Kill {
         scope,
         oom_level,
         ..testing::kill()
     };
+    let specified = Some(SpecifiedLimits {
+        pod_bytes: Some(40 * MIB),
+        container_bytes: None,
+        is_place_known: true,
+    });
     assert_eq!(
-        limit_owner(&kill(Scope::System, None)),
-        Some(LimitOwner::Node)
+        decide(&kill(Scope::System, None), specified),
+        (Some(LimitOwner::Node), None)
     );
-    assert_eq!(limit_owner(&kill(Scope::Unknown, None)), None);
-    assert_eq!(limit_owner(&kill(Scope::Unknown, Some(0))), None);
-    assert_eq!(limit_owner(&kill(Scope::Memcg, None)), None);
-    assert_eq!(limit_owner(&kill(Scope::Memcg, Some(99))), None);
+    assert_eq!(by_kernel(&kill(Scope::Unknown, None)), None);
+    assert_eq!(by_kernel(&kill(Scope::Unknown, Some(0))), None);
+    assert_eq!(by_kernel(&kill(Scope::Memcg, None)), None);
+    assert_eq!(by_kernel(&kill(Scope::Memcg, Some(99))), None);
 }
 
 #[test]
-fn words_are_the_same_in_lines_and_in_json() {
+fn names_are_the_same_in_lines_and_in_json() {
     for owner in [
         LimitOwner::Container,
         LimitOwner::Pod,
@@ -178,5 +183,75 @@ fn words_are_the_same_in_lines_and_in_json() {
     ] {
         let json = serde_json::to_value(owner).expect("serialize");
         assert_eq!(json, owner.as_str());
+    }
+}
+
+#[test]
+fn limit_of_a_pod_is_attributed_by_its_specification() {
+    use LimitOwner::{Container, Pod};
+    use LimitSource::{ContainerLimits, PodResources};
+    let specified = |pod_bytes, container_bytes, is_place_known| SpecifiedLimits {
+        pod_bytes,
+        container_bytes,
+        is_place_known,
+    };
+    let mib = |n: u64| Some(n * MIB);
+    let nearly = Some(40 * MIB + LARGEST_PAGE_BYTES - 1);
+    let too_large = Some(40 * MIB + LARGEST_PAGE_BYTES);
+    let too_small = Some(40 * MIB - 1);
+    for (specified, owner, source) in [
+        (None, None, None),
+        (
+            Some(specified(mib(40), mib(40), true)),
+            Some(Pod),
+            Some(PodResources),
+        ),
+        (
+            Some(specified(None, mib(40), true)),
+            Some(Container),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, nearly, true)),
+            Some(Container),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, too_large, true)),
+            Some(Pod),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, too_small, true)),
+            Some(Pod),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, None, true)),
+            Some(Pod),
+            Some(ContainerLimits),
+        ),
+        (
+            Some(specified(None, None, false)),
+            None,
+            Some(ContainerLimits),
+        ),
+    ] {
+        let kill = Kill {
+            scope: Scope::Memcg,
+            attribution: Attribution::Kmsg,
+            limits: vec![
+                testing::limit(&testing::container_path(), 1, None),
+                testing::limit(POD, 2, mib(40)),
+            ],
+            oom_level: Some(1),
+            ..testing::minimal_kill()
+        };
+        assert_eq!(decide(&kill, specified), (owner, source), "{specified:?}");
+        let of_container = Kill {
+            oom_level: Some(0),
+            ..kill
+        };
+        assert_eq!(decide(&of_container, specified), (Some(Container), None));
     }
 }

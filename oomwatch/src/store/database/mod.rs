@@ -19,7 +19,7 @@ use super::{
     schema,
 };
 use crate::store::{compaction, files};
-use crate::{model::persist::Entry, store::codec, sys::error_chain::chain};
+use crate::{model::persist::Entry, store::codec, sys::error_chain::error_chain};
 
 /// How long another process may keep the file locked.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -205,7 +205,7 @@ impl Store {
         };
         read()
             .inspect_err(|error| {
-                debug!(error = chain(error), "read the journal alone");
+                debug!(error = error_chain(error), "read the journal alone");
             })
             .ok()
     }
@@ -311,7 +311,7 @@ fn set_aside(path: &Path, error: &StoreError, now: Now) -> Result<(), StoreError
     })?;
     warn!(
         journal = %path.display(),
-        error = chain(error),
+        error = error_chain(error),
         "the journal cannot be used: it is set aside as {}, and a new one begins",
         aside.display()
     );

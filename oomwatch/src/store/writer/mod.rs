@@ -2,12 +2,13 @@
 
 use std::{
     mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
@@ -19,7 +20,7 @@ use super::{
     row::nanoseconds,
 };
 use crate::store::database::{OpenMode, Store, Written};
-use crate::sys::{clock, error_chain::chain, privileges};
+use crate::sys::{clock, error_chain::error_chain, privileges};
 
 /// How often it is tried again to write.
 const RETRY: Duration = Duration::from_secs(1);
@@ -77,7 +78,7 @@ impl History {
         };
         let restored = match opened {
             Ok((mut store, restored)) => {
-                shared.lock().status.bytes = store.bytes().unwrap_or(0);
+                shared.queue.lock().status.bytes = store.bytes().unwrap_or(0);
                 writer.store = Some(store);
                 restored
             }
@@ -100,7 +101,8 @@ impl History {
                 let _ = end.send(());
             });
         if let Err(error) = spawned {
-            shared.lock().status.failure = Some(format!("start the journal's thread: {error}"));
+            shared.queue.lock().status.failure =
+                Some(format!("start the journal's thread: {error}"));
         }
         (Self { shared, ended }, Answers(receiver), restored)
     }
@@ -108,7 +110,7 @@ impl History {
     /// Hands on what is to be written, and never waits.
     #[must_use]
     pub fn write(&self, batch: &Batch) -> Ticket {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         queue.ticket += 1;
         let ticket = queue.ticket;
         let load = queue.pending.add(ticket, batch);
@@ -122,7 +124,7 @@ impl History {
     /// How it is.
     #[must_use]
     pub fn status(&self) -> Status {
-        let queue = self.shared.lock();
+        let queue = self.shared.queue.lock();
         let mut status = queue.status.clone();
         let since = queue.writing_since.map(|since| since.elapsed());
         if let Some(since) = since.filter(|since| *since > SLOW) {
@@ -157,27 +159,21 @@ impl Answers {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn end(&self) {
-        self.lock().is_closing = true;
+        self.queue.lock().is_closing = true;
         self.wake.notify_one();
     }
 
     /// Waits for something to write, for a time at most, and takes all there is. Whether it is the last.
     fn take(&self, at_most: Option<Duration>) -> (Pending, bool) {
         let is_idle = |queue: &mut Queue| !queue.has_news && !queue.is_closing;
-        let mut queue = self.lock();
-        queue = match at_most {
-            None => self.wake.wait_while(queue, is_idle),
-            Some(time) => match self.wake.wait_timeout_while(queue, time, is_idle) {
-                Ok((queue, _)) => Ok(queue),
-                Err(poisoned) => Ok(poisoned.into_inner().0),
-            },
+        let mut queue = self.queue.lock();
+        match at_most {
+            None => self.wake.wait_while(&mut queue, is_idle),
+            Some(time) => {
+                self.wake.wait_while_for(&mut queue, is_idle, time);
+            }
         }
-        .unwrap_or_else(PoisonError::into_inner);
         queue.has_news = false;
         queue.writing_since = Some(Instant::now());
         (mem::take(&mut queue.pending), queue.is_closing)
@@ -228,7 +224,7 @@ impl Writer {
                     }
                 }
             };
-            self.shared.lock().writing_since = None;
+            self.shared.queue.lock().writing_since = None;
             if is_last {
                 break;
             }
@@ -268,7 +264,7 @@ impl Writer {
     fn saved(&mut self, pending: &Pending, written: Written, is_fresh: bool) -> Option<Duration> {
         let Written { known, refused } = written;
         let bytes = self.store.as_mut().and_then(|store| store.bytes().ok());
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         let status = &mut queue.status;
         if status.failure.take().is_some() {
             info!("the journal is written again");
@@ -290,7 +286,7 @@ impl Writer {
     /// Puts back what could not be written, before what came since. How long to wait at most.
     fn keep(&mut self, mut pending: Pending) -> Duration {
         let ticket = pending.ticket();
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         let load = pending.extend(mem::take(&mut queue.pending));
         queue.pending = pending;
         queue.note(load);
@@ -313,8 +309,8 @@ impl Writer {
     }
 
     fn fail(&self, error: &StoreError) {
-        let text = chain(error);
-        let mut queue = self.shared.lock();
+        let text = error_chain(error);
+        let mut queue = self.shared.queue.lock();
         let status = &mut queue.status;
         status.errors += 1;
         if status.failure.is_none() {
@@ -342,7 +338,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                debug!(error = chain(&error), "prune the journal");
+                debug!(error = error_chain(&error), "prune the journal");
                 self.store = Some(store);
             }
         }

@@ -1,23 +1,23 @@
-//! Gives up what this process may do and needs no more: it is asked for a lot at its start, and then for next to nothing.
+//! Drops the capabilities that are needed only to start.
 //!
-//! Seeing kills takes capabilities only while it begins. What is done afterwards, and what that takes:
+//! Loading and attaching the programs needs capabilities. What a running process does, and what that needs:
 //!
-//! | done | takes |
+//! | action | needs |
 //! |---|---|
-//! | reading the ring, which is memory; waiting for it | nothing |
-//! | reading the programs' counters: `bpf(2)` on a map that is open | nothing; before Linux 5.19 `CAP_BPF` where `kernel.unprivileged_bpf_disabled` is set (`__sys_bpf` of `kernel/bpf/syscall.c`) |
-//! | closing links, removing pins of ours | nothing: they are ours by file and by owner |
-//! | reading the kernel log by an open file | nothing (`devkmsg_read` of `kernel/printk/printk.c`) |
-//! | opening the kernel log anew, `syslog(2)`: what fills a gap | `CAP_SYSLOG` where `kernel.dmesg_restrict` is 1 (`check_syslog_permissions` there) |
-//! | `/proc/PID/{cgroup,stat,status,comm,cmdline}`, `/proc/vmstat`, the cgroups' counts | nothing: anyone may read them |
-//! | runtimes' sockets, names below `/var/log`, the journal, tokens | nothing: root's own files, which user id 0 may read and write without `CAP_DAC_OVERRIDE` |
-//! | keeping the priority, also in threads made later | nothing |
-//! | connections to and from the network, on a port that is bound | nothing |
+//! | reading the ring, which is memory, and waiting for it | nothing |
+//! | reading the programs' counters: `bpf(2)` on an open map | nothing; before Linux 5.19 `CAP_BPF` where `kernel.unprivileged_bpf_disabled` is set (`__sys_bpf` of `kernel/bpf/syscall.c`) |
+//! | closing links, removing our pins | nothing: we have them open, and own them |
+//! | reading the kernel log from an open file | nothing (`devkmsg_read` of `kernel/printk/printk.c`) |
+//! | reopening the kernel log, `syslog(2)`, for the backfill of a gap | `CAP_SYSLOG` where `kernel.dmesg_restrict` is 1 (`check_syslog_permissions` there) |
+//! | `/proc/PID/{cgroup,stat,status,comm,cmdline}`, `/proc/vmstat`, the counts of cgroups | nothing: they are world-readable |
+//! | runtimes' sockets, names below `/var/log`, the history, tokens | nothing: files of root, which user id 0 can read and write without `CAP_DAC_OVERRIDE` |
+//! | keeping the priority, also in threads started later | nothing |
+//! | network connections, also to a port that is bound already | nothing |
 //!
-//! So `CAP_SYSLOG` is kept, and `CAP_BPF` where reading the counters without it was tried and refused.
+//! So `CAP_SYSLOG` is kept, and `CAP_BPF` if reading the counters fails without it.
 //!
-//! **Capabilities are a thread's.** A thread has what its maker had when it was made, and nobody can take them from another
-//! thread: whoever makes one before calls [`drop_all_capabilities`] in it.
+//! **Capabilities belong to a thread.** A new thread inherits those of its parent, and no thread can drop those of another: a
+//! thread that is started before the drop calls [`drop_all_capabilities`] itself.
 
 use std::{error::Error, fmt::Display};
 
@@ -30,95 +30,94 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use crate::sys::error_chain::chain;
+use crate::sys::error_chain::error_chain;
 
-/// To open the kernel log anew: when a gap is found, which may be at any time.
+/// Needed to reopen the kernel log when a gap is found.
 const KEPT: CapabilitySet = CapabilitySet::SYSLOG;
 
-/// What may be needed to read an open map: the least that is held. The second stands for the first, too.
+/// What reading an open map may need, the weaker one first. `CAP_SYS_ADMIN` includes `CAP_BPF`.
 const FOR_MAPS: [CapabilitySet; 2] = [CapabilitySet::BPF, CapabilitySet::SYS_ADMIN];
 
-/// Gives up, in this thread and those that it makes from now on, all but what is needed until the end. To be called once
-/// kills are seen and files that are not root's were read. `read_counters` reads the programs' counters: it is tried with
-/// less.
+/// Drops, in this thread and in those that it starts afterwards, all capabilities but those that are needed later. Call it
+/// when the backend is attached and files of other users have been read. `read_counters` reads the programs' counters, to
+/// find out whether that works without capabilities.
 ///
-/// What cannot be given up is told in the log: it is no reason to see no kills.
+/// A capability that cannot be dropped is logged; it is not an error.
 pub fn drop_capabilities<T, E>(mut read_counters: impl FnMut() -> Result<T, E>)
 where
     E: Error + 'static,
 {
-    let Some(held) = held() else { return };
+    let Some(held) = permitted() else { return };
     clear_bounding_set();
     let mut kept = held & KEPT;
-    let tried = set("try with fewer capabilities", kept, held);
-    if tried && let Err(error) = read_counters() {
+    let is_set = set("failed to try fewer capabilities", kept, held);
+    if is_set && let Err(error) = read_counters() {
         let for_maps = FOR_MAPS.into_iter().find(|&one| held.contains(one));
         kept |= for_maps.unwrap_or(CapabilitySet::empty());
         debug!(
-            error = chain(&error),
+            error = error_chain(&error),
             ?kept,
-            "read counters without capabilities"
+            "the counters cannot be read without capabilities, keeping one"
         );
     }
-    leave(kept);
+    drop_all_but(kept);
 }
 
-/// Gives up every capability, in a thread that needs none.
+/// Drops every capability of this thread.
 pub fn drop_all_capabilities() {
-    if held().is_some() {
+    if permitted().is_some() {
         clear_bounding_set();
-        leave(CapabilitySet::empty());
+        drop_all_but(CapabilitySet::empty());
     }
 }
 
-/// What this thread may have in effect; absent if that is not told, as by a seccomp profile.
-fn held() -> Option<CapabilitySet> {
+/// The permitted capabilities of this thread; absent if they cannot be read, for example under a seccomp profile.
+fn permitted() -> Option<CapabilitySet> {
     match capabilities(None) {
         Ok(sets) => Some(sets.permitted),
         Err(error) => {
-            failed("ask for the capabilities", error);
+            warn_kept("failed to read the capabilities", error);
             None
         }
     }
 }
 
-/// Whatever is executed gets nothing either. This takes `CAP_SETPCAP`, and is needed only where `no_new_privs` is refused.
+/// Clears the bounding set, so that an executed file gains nothing. Needs `CAP_SETPCAP`. It matters only if `no_new_privs`
+/// is refused.
 fn clear_bounding_set() {
     for number in 0..u64::BITS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}
-            // Past the last that this kernel knows.
+            // The kernel does not know this or any higher number.
             Err(Errno::INVAL) => return,
-            Err(error) => return debug!(%error, "empty the bounding set"),
+            Err(error) => return debug!(%error, "failed to clear the bounding set"),
         }
     }
 }
 
-fn leave(kept: CapabilitySet) {
+fn drop_all_but(kept: CapabilitySet) {
     if let Err(error) = set_no_new_privs(true) {
-        failed("give up what executing a file may give", error);
+        warn_kept("failed to set no_new_privs", error);
     }
-    if set("give up capabilities", kept, kept) {
-        debug!(
-            ?kept,
-            "capabilities that are not needed any more were given up"
-        );
+    if set("failed to drop capabilities", kept, kept) {
+        debug!(?kept, "dropped capabilities");
     }
 }
 
-/// Nothing is inherited by what is executed, so that the ambient set is empty, too. False if it was refused.
-fn set(what: &str, effective: CapabilitySet, permitted: CapabilitySet) -> bool {
+/// Sets this thread's capabilities; false if that fails. The inheritable set, and so the ambient set, is empty: an executed
+/// file inherits none.
+fn set(failure: &str, effective: CapabilitySet, permitted: CapabilitySet) -> bool {
     let sets = CapabilitySets {
         effective,
         permitted,
         inheritable: CapabilitySet::empty(),
     };
     let set = set_capabilities(None, sets);
-    set.map_err(|error| failed(what, error)).is_ok()
+    set.map_err(|error| warn_kept(failure, error)).is_ok()
 }
 
-fn failed(what: &str, error: impl Display) {
-    warn!(%error, "{what}: more is held than is needed");
+fn warn_kept(failure: &str, error: impl Display) {
+    warn!(%error, "{failure}: the process keeps more capabilities than it needs");
 }
 
 #[cfg(test)]

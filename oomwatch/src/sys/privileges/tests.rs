@@ -2,7 +2,7 @@ use std::{fs, io, thread};
 
 use super::*;
 
-/// What a thread has after `work` in it. A test that is root keeps its own.
+/// The status of a new thread after `work`. The test's own thread keeps its capabilities.
 fn after(work: impl FnOnce() + Send + 'static) -> Status {
     let thread = thread::spawn(move || {
         work();
@@ -11,7 +11,7 @@ fn after(work: impl FnOnce() + Send + 'static) -> Status {
     thread.join().expect("a thread that does not panic")
 }
 
-/// As the kernel tells it.
+/// A thread's capabilities, from `/proc/thread-self/status`.
 #[derive(Debug, PartialEq, Eq)]
 struct Status {
     inheritable: CapabilitySet,
@@ -43,7 +43,7 @@ impl Status {
         }
     }
 
-    /// With no more than that, of what these tests have.
+    /// The expected status with these capabilities, as far as the test has them.
     fn only(kept: CapabilitySet) -> Self {
         let held = capabilities(None).expect("own capabilities").permitted;
         let bounding = if held.contains(CapabilitySet::SETPCAP) {
@@ -62,7 +62,7 @@ impl Status {
     }
 }
 
-/// As a kernel that asks for one of them.
+/// Like a kernel that needs one of these capabilities.
 fn needing(any: CapabilitySet) -> impl Fn() -> io::Result<()> {
     move || {
         let sets = capabilities(None).expect("own capabilities");
@@ -75,13 +75,13 @@ fn needing(any: CapabilitySet) -> impl Fn() -> io::Result<()> {
 }
 
 #[test]
-fn only_the_log_can_be_opened_afterwards() {
+fn only_syslog_is_kept() {
     let status = after(|| drop_capabilities(|| Ok::<_, io::Error>(())));
     assert_eq!(status, Status::only(CapabilitySet::SYSLOG));
 }
 
 #[test]
-fn what_the_counters_need_stays() {
+fn capability_for_the_counters_is_kept() {
     let needs = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
     let status = after(move || drop_capabilities(needing(needs)));
     let expected = CapabilitySet::SYSLOG | CapabilitySet::BPF;
@@ -89,7 +89,7 @@ fn what_the_counters_need_stays() {
 }
 
 #[test]
-fn threads_made_later_have_no_more() {
+fn later_threads_have_no_more() {
     let status = after(|| {
         drop_capabilities(|| Ok::<_, io::Error>(()));
         let inner = after(|| {});
@@ -99,10 +99,10 @@ fn threads_made_later_have_no_more() {
 }
 
 #[test]
-fn thread_that_needs_none_has_none() {
+fn all_capabilities_are_dropped() {
     let status = after(drop_all_capabilities);
     assert_eq!(status, Status::only(CapabilitySet::empty()));
-    // Twice is as good as once.
+    // Dropping is idempotent.
     let again = after(|| {
         drop_all_capabilities();
         drop_capabilities(|| Ok::<_, io::Error>(()));
@@ -110,8 +110,8 @@ fn thread_that_needs_none_has_none() {
     assert_eq!(again, status);
 }
 
-/// What is done later, and whether it can be done.
-fn can_be_done_later() -> Vec<bool> {
+/// Whether each action of a running process works.
+fn later_actions_work() -> Vec<bool> {
     let files = [
         "/dev/kmsg",
         "/proc/1/cgroup",
@@ -123,19 +123,19 @@ fn can_be_done_later() -> Vec<bool> {
         .iter()
         .map(|path| fs::File::open(path).is_ok())
         .collect();
-    // SYSLOG_ACTION_SIZE_BUFFER takes what reading the whole log takes.
-    // SAFETY: numbers, and no memory.
+    // SYSLOG_ACTION_SIZE_BUFFER needs the same as reading the whole log.
+    // SAFETY: the call takes numbers and touches no memory.
     done.push(unsafe { libc::klogctl(10, std::ptr::null_mut(), 0) } > 0);
     done
 }
 
 #[test]
-fn what_is_done_later_can_be_done() {
-    let before = can_be_done_later();
+fn actions_of_a_running_process_still_work() {
+    let before = later_actions_work();
     let held = capabilities(None).expect("own capabilities").permitted;
     let after_all = after(move || {
         drop_capabilities(|| Ok::<_, io::Error>(()));
-        assert_eq!(can_be_done_later(), before, "with {held:?} before");
+        assert_eq!(later_actions_work(), before, "with {held:?} before");
     });
     assert_eq!(after_all, Status::only(CapabilitySet::SYSLOG));
 }

@@ -9,7 +9,7 @@ use std::{
 
 use oomwatch::capture::kmsg::{
     assemble::{LogItem, LogKill},
-    snapshot::Whole,
+    snapshot::LogSnapshot,
 };
 use rustix::process::Signal;
 
@@ -64,7 +64,7 @@ fn fast(machine: &Machine) -> Result<(), Skip> {
 }
 
 fn syslog(_: &Machine) -> Result<(), Skip> {
-    let whole = Whole::read(Path::new(NO_KMSG));
+    let whole = LogSnapshot::read(Path::new(NO_KMSG));
     whole.map(drop).map_err(|error| Skip(error.to_string()))
 }
 
@@ -217,7 +217,9 @@ fn both_ways(machine: &Machine) {
     });
     let pids: HashSet<_> = victims.iter().map(|victim| victim.pid).collect();
     let [device, call] = [KMSG, NO_KMSG].map(|path| {
-        let found = Whole::read(Path::new(path)).expect("read the log").found;
+        let found = LogSnapshot::read(Path::new(path))
+            .expect("read the log")
+            .items;
         let kills = found.into_iter().filter_map(|found| match found {
             LogItem::Kill(found) if pids.contains(&found.kill.victim.pid) => Some(found),
             _ => None,

@@ -50,7 +50,7 @@ fn full_mark() -> VictimMark {
             start_boot_time_ns: Some(8_000_000_002),
             cgroup: Some(cgroup("/a/b", 20)),
             leaf_cgroup: None,
-            main_process: MainProcess::Yes,
+            is_namespace_init: Some(true),
         },
         trigger: Trigger {
             pid: Some(777),
@@ -172,7 +172,7 @@ fn missing_fact_is_absent_and_named_and_nothing_else_changes() {
         }),
         (MISSING_NS_PID, "ns_pid", |mark| {
             mark.victim.ns_pid = None;
-            mark.victim.main_process = MainProcess::Unknown;
+            mark.victim.is_namespace_init = None;
         }),
         (MISSING_TRIGGER, "trigger", |mark| mark.trigger.comm = None),
     ];
@@ -220,7 +220,7 @@ fn unread_memory_cgroup_has_no_path_and_no_limits() {
         });
     let mut expected = full_mark();
     expected.victim.cgroup = None;
-    expected.victim.main_process = MainProcess::Unknown;
+    expected.victim.is_namespace_init = None;
     expected.limits = vec![];
     expected.levels = vec![];
     expected.missing = vec!["cgroup", "limits"];
@@ -407,24 +407,25 @@ fn stack_has_the_frames_that_were_read() {
 }
 
 #[test]
-fn main_process_is_pid_one_of_a_namespace_of_its_cgroup_alone() {
-    use MainProcess::{No, Unknown, Yes};
+fn namespace_init_is_pid_one_of_a_namespace_of_its_cgroup_alone() {
+    const YES: Option<bool> = Some(true);
+    const NO: Option<bool> = Some(false);
     /// Memory cgroup ids of the victim, of its namespace's init and of the outer namespace's init; nesting level; pid in the
     /// namespace.
-    type Case = ((u64, u64, u64), u32, u32, MainProcess, &'static str);
+    type Case = ((u64, u64, u64), u32, u32, Option<bool>, &'static str);
     let cases: &[Case] = &[
-        ((20, 20, 1), 1, 1, Yes, "container's init"),
-        ((20, 20, 0), 1, 1, Yes, "outer init not read"),
-        ((20, 20, 1), 1, 7, No, "child in a container"),
-        ((20, 20, 19), 2, 1, Yes, "container on a kind node"),
-        ((20, 20, 20), 2, 1, No, "namespace inside a container"),
-        ((20, 20, 20), 2, 5, No, "child in that namespace"),
-        ((20, 1, 0), 0, 1, Unknown, "host's namespace"),
-        ((20, 20, 0), 0, 1, Unknown, "init in the host's namespace"),
-        ((20, 19, 1), 1, 1, Unknown, "namespace shared by a pod"),
-        ((20, 19, 1), 1, 9, Unknown, "sidecar in a shared namespace"),
-        ((20, 0, 1), 1, 1, Unknown, "init not read"),
-        ((0, 0, 0), 1, 1, Unknown, "no memory cgroup read"),
+        ((20, 20, 1), 1, 1, YES, "container's init"),
+        ((20, 20, 0), 1, 1, YES, "outer init not read"),
+        ((20, 20, 1), 1, 7, NO, "child in a container"),
+        ((20, 20, 19), 2, 1, YES, "container on a kind node"),
+        ((20, 20, 20), 2, 1, NO, "namespace inside a container"),
+        ((20, 20, 20), 2, 5, NO, "child in that namespace"),
+        ((20, 1, 0), 0, 1, None, "host's namespace"),
+        ((20, 20, 0), 0, 1, None, "init in the host's namespace"),
+        ((20, 19, 1), 1, 1, None, "namespace shared by a pod"),
+        ((20, 19, 1), 1, 9, None, "sidecar in a shared namespace"),
+        ((20, 0, 1), 1, 1, None, "init not read"),
+        ((0, 0, 0), 1, 1, None, "no memory cgroup read"),
     ];
     for &((own, init, outer), ns_level, ns_pid, expected, what) in cases {
         let mark = marked(RecordBuilder::new().set(|record| {
@@ -434,6 +435,6 @@ fn main_process_is_pid_one_of_a_namespace_of_its_cgroup_alone() {
             record.ns_level = ns_level;
             record.ns_pid = ns_pid;
         }));
-        assert_eq!(mark.victim.main_process, expected, "{what}");
+        assert_eq!(mark.victim.is_namespace_init, expected, "{what}");
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         backend::Backend,
-        kill::{MainProcess, Trigger, Victim},
+        kill::{Trigger, Victim},
     },
     testing::{cgroup, limit},
 };
@@ -61,7 +61,7 @@ fn mark(pid: u32, sigkill: Sigkill) -> VictimMark {
             start_boot_time_ns: Some(u64::from(pid)),
             cgroup: Some(cgroup("/a/b", 20)),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: Trigger {
             pid: Some(TRIGGER),

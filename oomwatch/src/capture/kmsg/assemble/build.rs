@@ -1,71 +1,28 @@
-//! What was read of a kill to the facts of a report.
+//! Builds a [`Kill`] from the lines of the log.
+
+use bstr::ByteSlice as _;
 
 use super::{
-    LogKill,
-    header::{Header, is_whole},
-    incident::{Held, Incident},
+    header::{Header, is_uncut},
+    incident::LogIncident,
+    item::LogKill,
+    pending::PendingKill,
 };
 use crate::{
-    capture::kmsg::line::{Killed, Message, split_last},
+    capture::kmsg::line::{Killed, Message},
     model::{
         backend::Backend,
         kill::{
-            Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, NonKill, NonKillKind, Scope,
-            Source, Trigger, Victim,
+            Attribution, Cgroup, Constraint, Kill, Limit, NonKill, NonKillKind, Scope, Source,
+            Trigger, Victim,
         },
     },
 };
 
-/// A line of a kill that is kept.
-#[derive(Debug)]
-pub(super) struct OwnedKilled {
-    pub(super) message: Message,
-    pub(super) tid: u32,
-    pub(super) comm: Vec<u8>,
-    uid: Option<u32>,
-    pub(super) total_vm_bytes: Option<u64>,
-    anon_rss_bytes: Option<u64>,
-    file_rss_bytes: Option<u64>,
-    shmem_rss_bytes: Option<u64>,
-    pgtables_bytes: Option<u64>,
-    oom_score_adj: Option<i32>,
-}
-
-impl OwnedKilled {
-    /// Page tables are in bytes already on some kernels.
-    pub(super) fn new(killed: &Killed<'_>, pgtables_unit_bytes: u64) -> Self {
-        let Killed {
-            message,
-            tid,
-            comm,
-            uid,
-            total_vm_bytes,
-            anon_rss_bytes,
-            file_rss_bytes,
-            shmem_rss_bytes,
-            pgtables_kilobytes,
-            oom_score_adj,
-        } = *killed;
-        Self {
-            message,
-            tid,
-            comm: comm.to_vec(),
-            uid,
-            total_vm_bytes,
-            anon_rss_bytes,
-            file_rss_bytes,
-            shmem_rss_bytes,
-            pgtables_bytes: pgtables_kilobytes
-                .map(|pgtables| pgtables.saturating_mul(pgtables_unit_bytes)),
-            oom_score_adj,
-        }
-    }
-}
-
-/// The unit of `pgtables` on a kernel of this release: 5.4.0 to 5.4.12
-/// wrote bytes with the label kB (`mm/oom_kill.c`, corrected in 5.4.13).
+/// The unit of `pgtables` in the log of a kernel of this release, in bytes. 5.4.0 to 5.4.12 print bytes with the label kB
+/// (`mm/oom_kill.c`, fixed in 5.4.13).
 ///
-/// A distribution's 5.4.0-N is not 5.4.0; whether it has the correction its number does not tell, and most have.
+/// A distribution's 5.4.0-N is not 5.4.0. Its number does not show whether it has the fix; most have it.
 pub(super) fn pgtables_unit_bytes(release: &[u8]) -> u64 {
     let patch = release.strip_prefix(b"5.4.").unwrap_or_default();
     let digits = patch
@@ -83,25 +40,57 @@ pub(super) fn pgtables_unit_bytes(release: &[u8]) -> u64 {
     }
 }
 
-/// The kernel's release in `… Not tainted 5.4.7 #1 SMP`.
+/// Finds the kernel's release in `… Not tainted 5.4.7 #1 SMP`.
 pub(super) fn release(text: &[u8]) -> Option<&[u8]> {
-    let (text, _) = split_last(text, b" #")?;
-    text.split(|&byte| byte == b' ').next_back()
+    let (text, _) = text.rsplit_once_str(b" #")?;
+    text.rsplit_str(b" ").next()
 }
 
-/// Puts the facts of a kill together. `incident` is its own, `group_kill` what the log says of that.
-pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option<bool>) -> LogKill {
-    let Held {
+/// Builds the victim of a kill line, without process id and cgroup. `pgtables_unit_bytes` is the unit of its `pgtables`.
+pub(super) fn victim(killed: &Killed<'_>, pgtables_unit_bytes: u64) -> Victim {
+    Victim {
+        pid: killed.tid,
+        tid: killed.tid,
+        ns_pid: None,
+        comm: Some(killed.comm.to_vec()),
+        uid: killed.uid,
+        oom_score_adj: killed.oom_score_adj,
+        oom_points: None,
+        total_vm_bytes: killed.total_vm_bytes,
+        anon_rss_bytes: killed.anon_rss_bytes,
+        file_rss_bytes: killed.file_rss_bytes,
+        shmem_rss_bytes: killed.shmem_rss_bytes,
+        swap_bytes: None,
+        pgtables_bytes: killed
+            .pgtables_kilobytes
+            .map(|pgtables| pgtables.saturating_mul(pgtables_unit_bytes)),
+        start_boot_time_ns: None,
+        cgroup: None,
+        leaf_cgroup: None,
+        is_namespace_init: None,
+    }
+}
+
+/// Builds a kill. `incident` is the one that the kill belongs to; `group_kill` is absent if the log does not say.
+pub(super) fn kill(
+    pending: PendingKill,
+    incident: &LogIncident,
+    pid: u32,
+    group_kill: Option<bool>,
+) -> LogKill {
+    let PendingKill {
         number,
-        killed,
+        message,
+        mut victim,
         stamp,
         caller: _,
         host,
         header: _,
-    } = held;
+    } = pending;
+    let tid = victim.tid;
     let is_first = number == incident.number;
     let header = incident.header.as_ref();
-    let scope = match killed.message {
+    let scope = match message {
         Message::Memcg => Some(Scope::Memcg),
         Message::System => Some(Scope::System),
         Message::Other | Message::None => header.and_then(Header::scope),
@@ -113,13 +102,15 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
     };
     let path = header
         .filter(|_| is_first)
-        .and_then(|header| header.cgroup_of(killed.tid));
+        .and_then(|header| header.cgroup_of(tid));
     let group = incident
         .group
         .as_deref()
-        .filter(|path| group_kill == Some(true) && is_whole(path));
+        .filter(|path| group_kill == Some(true) && is_uncut(path));
     let oom = header.filter(|_| scope == Scope::Memcg).and_then(oom_limit);
     let limits = limits(path.or(group), oom);
+    victim.pid = pid;
+    victim.cgroup = path.map(cgroup);
     let mut kill = Kill {
         boot_time_ns: stamp.boot_time_ns,
         incident_boot_time_ns: incident.first.boot_time_ns,
@@ -136,25 +127,7 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
         oom_group_level: None,
         limits,
         trigger: header.and_then(trigger),
-        victim: Victim {
-            pid,
-            tid: killed.tid,
-            ns_pid: None,
-            comm: Some(killed.comm),
-            uid: killed.uid,
-            oom_score_adj: killed.oom_score_adj,
-            oom_points: None,
-            total_vm_bytes: killed.total_vm_bytes,
-            anon_rss_bytes: killed.anon_rss_bytes,
-            file_rss_bytes: killed.file_rss_bytes,
-            shmem_rss_bytes: killed.shmem_rss_bytes,
-            swap_bytes: None,
-            pgtables_bytes: killed.pgtables_bytes,
-            start_boot_time_ns: None,
-            cgroup: path.map(cgroup),
-            leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
-        },
+        victim,
         missing: Vec::new(),
     };
     kill.missing = missing(&kill, header);
@@ -169,32 +142,32 @@ pub(super) fn kill(held: Held, incident: &Incident, pid: u32, group_kill: Option
     }
 }
 
-/// A process that was killed once more.
-pub(super) fn rekill(held: &Held, pid: u32) -> NonKill {
+/// Builds the record of a process that was killed again.
+pub(super) fn rekill(pending: &PendingKill, pid: u32) -> NonKill {
     NonKill {
-        boot_time_ns: held.stamp.boot_time_ns,
+        boot_time_ns: pending.stamp.boot_time_ns,
         kind: NonKillKind::Rekill,
         pid,
-        tid: held.killed.tid,
-        comm: Some(held.killed.comm.clone()),
+        tid: pending.victim.tid,
+        comm: pending.victim.comm.clone(),
         cgroup: None,
     }
 }
 
-/// What the kernel's log tells of a kill, but this one did not. Not what it never tells: the cgroup of a group's further
-/// members, and before 5.0 cgroup and constraint when the system ran out.
+/// Names of the facts that the log usually has and lacks for this kill. Facts that the kernel never logs are not listed:
+/// the cgroup of further members of a group, and before 5.0 cgroup and constraint of a system OOM.
 fn missing(kill: &Kill, header: Option<&Header>) -> Vec<&'static str> {
-    let is_old = header.is_some_and(Header::is_old);
-    let is_untold = is_old && kill.scope == Scope::System;
+    let is_before_5_0 = header.is_some_and(Header::is_before_5_0);
+    let is_never_logged = is_before_5_0 && kill.scope == Scope::System;
     let is_member = kill.group_cgroup.is_some() && kill.victim.cgroup.is_none();
-    let lacks_cgroup = kill.victim.cgroup.is_none() && !is_untold && !is_member;
+    let lacks_cgroup = kill.victim.cgroup.is_none() && !is_never_logged && !is_member;
     [
         ("cgroup", lacks_cgroup),
         (
             "oom_cgroup",
             kill.scope == Scope::Memcg && kill.oom_level.is_none(),
         ),
-        ("constraint", kill.constraint.is_none() && !is_old),
+        ("constraint", kill.constraint.is_none() && !is_before_5_0),
         ("allocation", kill.allocation.is_none()),
         ("trigger", kill.trigger.is_none()),
     ]
@@ -203,8 +176,8 @@ fn missing(kill: &Kill, header: Option<&Header>) -> Vec<&'static str> {
     .collect()
 }
 
-/// From the victim's cgroup, or the group's, to the one that ran out; none where that is not known. What is between them
-/// the log does not say.
+/// The victim's cgroup, or the group's, and the one that ran out; empty if the latter is unknown. The log does not have
+/// the cgroups in between.
 fn limits(innermost: Option<&[u8]>, oom: Option<Limit>) -> Vec<Limit> {
     let Some(oom) = oom else { return Vec::new() };
     let innermost = innermost

@@ -1,10 +1,10 @@
-//! What the kernel writes before a kill, ten times in five seconds at most.
+//! The lines that the kernel writes before a kill, at most ten times in five seconds.
 
 use std::collections::BTreeMap;
 
 use crate::{
     capture::kmsg::{
-        fact_cache::ToldHeader,
+        fact_cache::HeaderFacts,
         join::LogFacts,
         line::{Counter, Message, OomKill},
         record::Caller,
@@ -12,51 +12,53 @@ use crate::{
     model::kill::{Allocation, Constraint, Scope},
 };
 
-/// Tasks of a table that are kept; beyond that a thread's process is not known.
+/// Rows of the task table that are kept; the process of a thread beyond that is unknown.
 const MAX_TASKS: usize = 4096;
 
-/// From this length on a path may be only the beginning of one, and so another cgroup's: `printk` cuts each piece of a line
-/// at 973 bytes or more (`LOG_LINE_MAX` of `kernel/printk/printk.c`).
-const CUT_PATH: usize = 960;
+/// A path of this length or more may be cut, and then name another cgroup: `printk` cuts each piece of a line at 973 bytes
+/// or more (`LOG_LINE_MAX` of `kernel/printk/printk.c`).
+const MIN_CUT_PATH: usize = 960;
 
-/// The lines of one report before its kill, as far as they have come.
+/// The lines before one kill, as far as they have arrived.
 #[derive(Debug, Default)]
 pub(super) struct Header {
-    pub(super) trigger: Option<Trigger>,
+    pub(super) trigger: Option<HeaderTrigger>,
     pub(super) allocation: Option<Allocation>,
-    /// Counters of the cgroup that ran out.
-    pub(super) memory: Usage,
-    pub(super) swap: Usage,
-    pub(super) tasks: Tasks,
+    /// Memory counter of the cgroup that ran out.
+    pub(super) memory: CounterUsage,
+    /// Swap counter of the cgroup that ran out.
+    pub(super) swap: CounterUsage,
+    pub(super) tasks: TaskTable,
     pub(super) task_memcg: Option<Vec<u8>>,
     pub(super) oom_memcg: Option<Vec<u8>>,
     pub(super) constraint: Option<Constraint>,
     /// The process that will be killed.
     pub(super) victim: Option<u32>,
-    /// What ran out, as `oom-kill:` says.
+    /// What ran out, from the `oom-kill:` line.
     scope: Option<Scope>,
-    /// What the line before the kill says, before 5.1.
+    /// The message of the `Kill process` line, before 5.1.
     message: Option<Message>,
 }
 
+/// The task that invoked the OOM killer.
 #[derive(Debug)]
-pub(super) struct Trigger {
+pub(super) struct HeaderTrigger {
     pub(super) comm: Vec<u8>,
     pub(super) tid: Option<u32>,
 }
 
 /// A counter of a cgroup.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Usage {
+pub(super) struct CounterUsage {
     pub(super) usage_bytes: Option<u64>,
     pub(super) limit_bytes: Option<u64>,
 }
 
-/// The processes that could have been killed, by the thread that would have been named.
+/// The candidate processes, by the thread id that a kill line would name.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(BTreeMap<u32, u32>);
+pub(super) struct TaskTable(BTreeMap<u32, u32>);
 
-impl Tasks {
+impl TaskTable {
     pub(super) fn insert(&mut self, tid: u32, pid: u32) {
         if self.0.len() < MAX_TASKS {
             self.0.insert(tid, pid);
@@ -68,23 +70,24 @@ impl Tasks {
         self.0.get(&tid).copied()
     }
 
-    /// Whether it is known of every thread that could be named that it is here.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether the table holds every candidate.
+    pub(super) fn is_complete(&self) -> bool {
         !self.0.is_empty() && self.0.len() < MAX_TASKS
     }
 }
 
-/// Whether a path cannot have been cut.
-pub(super) fn is_whole(path: &[u8]) -> bool {
-    path.len() < CUT_PATH
+/// Whether a path is short enough that it cannot have been cut.
+pub(super) fn is_uncut(path: &[u8]) -> bool {
+    path.len() < MIN_CUT_PATH
 }
 
-/// A path, if it cannot have been cut.
-pub(super) fn whole_path(path: &[u8]) -> Option<Vec<u8>> {
-    is_whole(path).then(|| path.to_vec())
+/// A copy of the path, unless it may have been cut.
+pub(super) fn uncut_path(path: &[u8]) -> Option<Vec<u8>> {
+    is_uncut(path).then(|| path.to_vec())
 }
 
 impl Header {
+    /// Adds the `invoked oom-killer` line.
     pub(super) fn invoked(
         &mut self,
         comm: &[u8],
@@ -92,7 +95,7 @@ impl Header {
         order: i32,
         caller: Option<Caller>,
     ) {
-        self.trigger = Some(Trigger {
+        self.trigger = Some(HeaderTrigger {
             comm: comm.to_vec(),
             tid: match caller {
                 Some(Caller::Thread(tid)) => Some(tid),
@@ -106,7 +109,8 @@ impl Header {
         });
     }
 
-    /// Takes the trigger's thread from the head of its stack dump; another CPU may dump its own in between.
+    /// Takes the trigger's thread id from the head of its stack dump. The name must match: another CPU may dump its stack
+    /// in between.
     pub(super) fn cpu(&mut self, tid: u32, comm_and_rest: &[u8]) {
         if let Some(trigger) = &mut self.trigger {
             let rest = comm_and_rest.strip_prefix(trigger.comm.as_slice());
@@ -116,17 +120,19 @@ impl Header {
         }
     }
 
+    /// Adds a counter of the cgroup that ran out.
     pub(super) fn usage(&mut self, counter: Counter, usage_bytes: u64, limit_bytes: Option<u64>) {
         let usage = match counter {
             Counter::Memory => &mut self.memory,
             Counter::Swap => &mut self.swap,
         };
-        *usage = Usage {
+        *usage = CounterUsage {
             usage_bytes: Some(usage_bytes),
             limit_bytes,
         };
     }
 
+    /// Adds the `oom-kill:` line.
     pub(super) fn oom_kill(&mut self, line: &OomKill<'_>) {
         let OomKill {
             constraint,
@@ -143,8 +149,8 @@ impl Header {
             b"MEMCG" => Some(Constraint::Memcg),
             _ => None,
         };
-        self.task_memcg = whole_path(task_memcg);
-        self.oom_memcg = oom_memcg.and_then(whole_path);
+        self.task_memcg = uncut_path(task_memcg);
+        self.oom_memcg = oom_memcg.and_then(uncut_path);
         self.victim = Some(*pid);
         self.scope = Some(match oom_memcg {
             Some(_) => Scope::Memcg,
@@ -152,19 +158,20 @@ impl Header {
         });
     }
 
+    /// Adds the `Kill process` line.
     pub(super) fn chosen(&mut self, message: Message, pid: u32) {
         self.message = Some(message);
         self.victim.get_or_insert(pid);
     }
 
-    /// What it tells of the kill of the process or thread that it names.
-    pub(super) fn told(&self, named: u32) -> ToldHeader {
+    /// The facts for the kill of `named`, the process or thread id in the header's last line.
+    pub(super) fn facts(&self, named: u32) -> HeaderFacts {
         let trigger = self.trigger.as_ref();
-        ToldHeader {
+        HeaderFacts {
             named,
             pid: self.pid_of(named).unwrap_or(named),
             trigger_comm: trigger.map(|trigger| trigger.comm.clone()),
-            told: LogFacts {
+            facts: LogFacts {
                 scope: self.scope().unwrap_or(Scope::Unknown),
                 constraint: self.constraint,
                 allocation: self.allocation,
@@ -179,14 +186,14 @@ impl Header {
         self.victim.is_some()
     }
 
-    /// Whether it was written before another process was chosen than this one.
+    /// Whether this header belongs to another selection than the `Kill process` line of `pid`.
     pub(super) fn names_another(&self, pid: u32) -> bool {
         self.message.is_some() || self.victim.is_some_and(|victim| victim != pid)
     }
 
     /// Whether it was written for the kill of this thread.
     pub(super) fn is_of(&self, tid: u32) -> bool {
-        // Nothing comes between `Kill process` and its kill, which may be a child's.
+        // No line comes between `Kill process` and its kill, which may be that of a child.
         self.message.is_some() || self.names(tid)
     }
 
@@ -195,13 +202,13 @@ impl Header {
         self.victim == Some(self.pid_of(tid).unwrap_or(tid))
     }
 
-    /// Whether more than the line before the kill is there, which is never held back.
-    pub(super) fn is_told(&self) -> bool {
+    /// Whether any rate-limited line is here, not only the `Kill process` line.
+    pub(super) fn has_report(&self) -> bool {
         self.trigger.is_some() || self.scope.is_some() || self.task_memcg.is_some()
     }
 
-    /// Whether the kernel is one before 5.0, which says nothing of constraints, nor of cgroups when the system runs out.
-    pub(super) fn is_old(&self) -> bool {
+    /// Whether the kernel is older than 5.0: it logs no constraint, and no cgroup if the system runs out.
+    pub(super) fn is_before_5_0(&self) -> bool {
         self.message.is_some() && self.scope.is_none()
     }
 
@@ -210,7 +217,7 @@ impl Header {
         self.tasks.pid_of(tid)
     }
 
-    /// Cgroup of a victim; unknown of a child that was killed in the place of the process that is named.
+    /// Cgroup of a victim; unknown for a child that was killed instead of the process that is named.
     pub(super) fn cgroup_of(&self, tid: u32) -> Option<&[u8]> {
         self.task_memcg.as_deref().filter(|_| self.names(tid))
     }

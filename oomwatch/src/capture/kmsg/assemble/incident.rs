@@ -4,45 +4,29 @@ use std::collections::VecDeque;
 
 use jiff::SignedDuration;
 
-use super::{HOLD, REMEMBERED, build::OwnedKilled, header::Header};
+use super::{
+    header::Header,
+    item::{GROUP_LINE_WAIT, MAX_VICTIMS},
+    pending::PendingKill,
+};
 use crate::capture::kmsg::{
     line::Message,
     record::{Caller, Stamp},
 };
 
-/// A process that dies slowly may be killed again by a later call; one that gets its number may look like it, but hardly
-/// so soon.
+/// A slowly dying process may be killed again by a later call of the OOM killer within this time. A new process with the
+/// same pid, name and size this soon is unlikely.
 const SAME_PROCESS: SignedDuration = SignedDuration::from_secs(10);
 
-/// How far apart the lines of one call may be, where a console or the machine is slow.
+/// Largest distance between two lines of one call, on a slow console or machine.
 pub(super) const SLOW_CONSOLE: SignedDuration = SignedDuration::from_secs(5);
-
-/// A kill that was read, but not told yet.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// Which kill of the log it is.
-    pub(super) number: u64,
-    pub(super) killed: OwnedKilled,
-    pub(super) stamp: Stamp,
-    pub(super) caller: Option<Caller>,
-    pub(super) host: Option<String>,
-    /// Its own header.
-    pub(super) header: Option<Header>,
-}
-
-impl Held {
-    /// Whether a header came with it.
-    pub(super) fn has_header(&self) -> bool {
-        self.header.as_ref().is_some_and(Header::is_told)
-    }
-}
 
 /// The call of the OOM killer that the last kill belongs to.
 #[derive(Debug)]
-pub(super) struct Incident {
-    /// Which kill of the log was its first.
+pub(super) struct LogIncident {
+    /// Number of its first kill.
     pub(super) number: u64,
-    /// The thread that was named in it.
+    /// Thread id in the line of its first kill.
     pub(super) tid: u32,
     pub(super) first: Stamp,
     pub(super) last: Stamp,
@@ -50,126 +34,131 @@ pub(super) struct Incident {
     message: Message,
     /// The header of the first kill.
     pub(super) header: Option<Header>,
-    /// The cgroup that is killed as a whole.
+    /// The cgroup whose processes are all killed.
     pub(super) group: Option<Vec<u8>>,
-    /// Whether its kill may have been one of a group that was told before.
-    may_be_members: bool,
+    /// Whether its kill may have been a member of the group before it.
+    may_be_member: bool,
 }
 
-/// Whether a kill is one of a group that was told before.
+/// Whether a kill belongs to the group of the incident before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Membership {
-    /// It is.
     Yes,
-    /// It is not.
     No,
-    /// The log does not tell.
+    /// The log does not say.
     Unknown,
 }
 
-impl Incident {
-    /// Begins with a kill, whose header it takes.
-    pub(super) fn new(held: &mut Held, group: Option<&[u8]>, member: Membership) -> Self {
+impl LogIncident {
+    /// Begins with a kill and takes its header.
+    pub(super) fn new(pending: &mut PendingKill, group: Option<&[u8]>, member: Membership) -> Self {
         Self {
-            number: held.number,
-            tid: held.killed.tid,
-            first: held.stamp,
-            last: held.stamp,
-            caller: held.caller,
-            message: held.killed.message,
-            header: held.header.take(),
+            number: pending.number,
+            tid: pending.victim.tid,
+            first: pending.stamp,
+            last: pending.stamp,
+            caller: pending.caller,
+            message: pending.message,
+            header: pending.header.take(),
             group: group.map(<[u8]>::to_vec),
-            may_be_members: member == Membership::Unknown,
+            may_be_member: member == Membership::Unknown,
         }
     }
 
-    /// Whether a kill is one of the group.
+    /// Whether a kill is a member of the group.
     ///
-    /// It has no header and is of the same call's making as far as the log tells. Its thread is in the table of tasks, where
-    /// there is one: all of a group are killed, and so that is enough, however slowly the lines follow each other. Without a
-    /// table only one that follows at once is. All others may be of a later call, whose header was held back.
-    pub(super) fn membership(&self, held: &Held) -> Membership {
-        let is_alike = held.header.is_none()
-            && held.killed.message == self.message
-            && held.caller == self.caller
-            && self.is_within(SLOW_CONSOLE, held.stamp);
+    /// A member has no header, the same message and the same caller. If the incident has a complete task table, the thread
+    /// must be in it; that suffices however slowly the lines follow, since all processes of a group are killed. Without a
+    /// table, only a kill that follows at once is a member. Any other kill may be of a later call whose header was withheld.
+    pub(super) fn membership(&self, pending: &PendingKill) -> Membership {
+        let is_similar = pending.header.is_none()
+            && pending.message == self.message
+            && pending.caller == self.caller
+            && self.is_within(SLOW_CONSOLE, pending.stamp);
         let is_listed = self
             .header
             .as_ref()
-            .filter(|header| header.tasks.is_whole())
-            .map(|header| header.pid_of(held.killed.tid).is_some());
+            .filter(|header| header.tasks.is_complete())
+            .map(|header| header.pid_of(pending.victim.tid).is_some());
         match (&self.group, is_listed) {
-            _ if !is_alike => Membership::No,
-            (None, _) if self.may_be_members => Membership::Unknown,
+            _ if !is_similar => Membership::No,
+            (None, _) if self.may_be_member => Membership::Unknown,
             (None, _) => Membership::No,
             (Some(_), Some(true)) => Membership::Yes,
-            (Some(_), None) if self.is_within(HOLD, held.stamp) => Membership::Yes,
+            (Some(_), None) if self.is_within(GROUP_LINE_WAIT, pending.stamp) => Membership::Yes,
             (Some(_), _) => Membership::Unknown,
         }
     }
 
-    /// Whether this is so soon before or after its last line.
+    /// Whether a stamp is at most this far from the incident's last line, before or after it.
     fn is_within(&self, time: SignedDuration, stamp: Stamp) -> bool {
         stamp.since(&self.last).is_none_or(|age| age.abs() <= time)
     }
 
-    /// The line came after its first kill had been told.
+    /// The group line came after the first kill was yielded.
     pub(super) fn becomes_group(&mut self, group: &[u8], stamp: Stamp) {
-        let is_its = stamp
+        let is_own = stamp
             .since(&self.last)
             .is_none_or(|age| age <= SLOW_CONSOLE);
-        if self.group.is_none() && is_its {
+        if self.group.is_none() && is_own {
             self.group = Some(group.to_vec());
             self.last = stamp;
         }
     }
 
-    /// The process of a victim.
+    /// The process of a victim; its thread id if the log does not say.
     pub(super) fn pid_of(&self, tid: u32) -> u32 {
         let known = self.header.as_ref().and_then(|header| header.pid_of(tid));
         known.unwrap_or(tid)
     }
 }
 
-/// The last victims.
+/// The last [`MAX_VICTIMS`] victims.
 #[derive(Debug, Default)]
-pub(super) struct Victims(VecDeque<Victim>);
+pub(super) struct RecentVictims(VecDeque<RecentVictim>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Victim {
+struct RecentVictim {
     pid: u32,
-    /// With these the same process is the same in a later call too.
-    comm: Vec<u8>,
+    /// Name and size identify the same process in a later call.
+    comm: Option<Vec<u8>>,
     total_vm_bytes: Option<u64>,
     stamp: Stamp,
-    /// First kill of its incident.
+    /// Number of the first kill of its incident.
     incident: u64,
 }
 
-impl Victims {
-    /// Remembers a victim; false if it had been killed already.
-    pub(super) fn insert(&mut self, incident: &Incident, held: &Held, pid: u32) -> bool {
-        let Held { killed, stamp, .. } = held;
-        let is_first = held.number == incident.number;
-        let is_it = |earlier: &Victim| {
+impl RecentVictims {
+    /// Adds a victim; false if it had been killed already.
+    pub(super) fn insert(
+        &mut self,
+        incident: &LogIncident,
+        pending: &PendingKill,
+        pid: u32,
+    ) -> bool {
+        let PendingKill { victim, stamp, .. } = pending;
+        let is_same = |earlier: &RecentVictim| {
+            if earlier.pid != pid {
+                return false;
+            }
             let is_recent = stamp
                 .since(&earlier.stamp)
                 .is_none_or(|age| age <= SAME_PROCESS);
-            let is_alike =
-                earlier.comm == killed.comm && earlier.total_vm_bytes == killed.total_vm_bytes;
+            let is_similar =
+                earlier.comm == victim.comm && earlier.total_vm_bytes == victim.total_vm_bytes;
             let is_in_group = incident.group.is_some() && earlier.incident == incident.number;
-            earlier.pid == pid && (is_in_group && !is_first || is_recent && is_alike)
+            is_in_group || is_recent && is_similar
         };
-        if self.0.iter().any(is_it) {
+        if self.0.iter().any(is_same) {
             return false;
         }
-        if self.0.len() == REMEMBERED {
+        if self.0.len() == MAX_VICTIMS {
             self.0.pop_front();
         }
-        self.0.push_back(Victim {
+        self.0.push_back(RecentVictim {
             pid,
-            comm: killed.comm.clone(),
-            total_vm_bytes: killed.total_vm_bytes,
+            comm: victim.comm.clone(),
+            total_vm_bytes: victim.total_vm_bytes,
             stamp: *stamp,
             incident: incident.number,
         });

@@ -1,216 +1,133 @@
-//! Lines of the kernel log to kills, one for each `Killed process` line, which the kernel never holds back.
+//! Assembles the lines of the kernel log into kills, one for each `Killed process` line, which the kernel never withholds.
 //!
-//! What stands before it (the header: trigger, allocation, cgroups, table of tasks) comes for 10 kills in 5 s only. A
-//! header counts for a kill only if it names the same process: by its own number, or by the thread's in the table of
-//! tasks. All else is left out rather than taken from another kill's header.
+//! The lines before it (the header: trigger, allocation, cgroups, task table) are rate-limited to 10 kills in 5 s. A header
+//! is used for a kill only if it names the same process: by its pid, or by the thread id in the task table. A fact that is
+//! not certain to belong to a kill is left absent.
 //!
-//! **The number of the process.** The line has that of a *thread*, the one that still had the process's memory. It is
-//! the process's own in all but rare cases: where the first thread is gone. Header and table then tell the process; with
-//! neither, [`Victim::pid`] is the thread's number.
+//! **Process id.** The kill line has the id of a *thread*, one that still had the process's memory. It differs from the
+//! process id only if the main thread is gone. Header and table then give the process; without both, [`Victim::pid`] is
+//! the thread id.
 //!
-//! **Group kills** (`memory.oom.group`). The line that says so follows the first kill, so that a kill is held back until
-//! the next line of the OOM killer's, a later line by [`HOLD`], or [`Assembler::flush`]. The first victim is killed once
-//! more with its group: a re-kill, as is any process that is killed twice.
+//! **Group kills** (`memory.oom.group`). The line that announces them follows the first kill. So a kill is pending until
+//! the next line of the OOM killer, a line later by [`GROUP_LINE_WAIT`], or [`Assembler::flush`]. The first victim is
+//! killed again with its group: a re-kill, as is any process that is killed twice.
 //!
-//! Bounded: whatever comes, what is kept is one header, one kill, and the last [`REMEMBERED`] victims.
+//! Memory is bounded: one header, one pending kill, and the last [`MAX_VICTIMS`] victims.
 
 mod build;
 mod continuation;
 mod header;
 mod incident;
+mod item;
+mod pending;
 
 use jiff::SignedDuration;
 
+pub use self::item::{GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, MAX_VICTIMS};
 use self::{
-    build::OwnedKilled,
     continuation::OpenLine,
-    header::{Header, whole_path},
-    incident::{Held, Incident, Membership, SLOW_CONSOLE, Victims},
+    header::{Header, uncut_path},
+    incident::{LogIncident, Membership, RecentVictims, SLOW_CONSOLE},
+    pending::PendingKill,
 };
 use super::{
     line::{self, Killed, Line},
-    record::{Origin, Record, Stamp},
+    record::{Record, RecordOrigin, Stamp},
 };
+use crate::capture::kmsg::fact_cache::{KilledFacts, LineFacts};
 #[cfg(doc)]
 use crate::model::kill::Victim;
-use crate::model::kill::{Kill, NonKill};
-use crate::{
-    capture::kmsg::fact_cache::{News, ToldKill},
-    model::kill::LogKey,
-};
 
-/// How long after a kill the line may come that makes it a group's. The two are written microseconds apart, but a slow
-/// console may stand between them.
-pub const HOLD: SignedDuration = SignedDuration::from_millis(200);
-
-/// Victims that are remembered, to tell a re-kill.
-pub const REMEMBERED: usize = 4096;
-
-/// Time that goes back this far is that of another boot; records of several CPUs may be out of order by less.
+/// A time this far before the last one is of another boot; records of several CPUs may be out of order by less.
 const REBOOT: SignedDuration = SignedDuration::from_secs(-1);
 
-/// Whose records are believed.
+/// Which records are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The kernel alone
     Kernel,
-    /// What a process wrote to /dev/kmsg too, as the kubelet does: whoever can write there can then forge kills
+    /// Also what processes write to /dev/kmsg: any process that may write there can then forge kills
     Everyone,
 }
 
-/// What the log told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogItem {
-    /// A process was killed.
-    Kill(Box<LogKill>),
-    /// A process was killed that had been killed already.
-    Rekill {
-        /// Which.
-        aside: NonKill,
-        /// When.
-        stamp: Stamp,
-    },
-}
-
-/// A kill, and what only a log has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogKill {
-    /// The facts.
-    pub kill: Kill,
-    /// When its line was written, by the clocks that the log has.
-    pub stamp: Stamp,
-    /// The same for the first victim of its incident.
-    pub incident: Stamp,
-    /// The thread that was named as the first victim of its incident: with the time it names an incident.
-    pub incident_tid: u32,
-    /// Counts the kills of the log, re-kills included, from 1.
-    pub number: u64,
-    /// The same of the first victim of its incident.
-    pub incident_number: u64,
-    /// Name of the machine, where the log has it.
-    pub host: Option<String>,
-}
-
-impl LogKill {
-    /// The kill, with what identifies it in the log.
-    #[must_use]
-    pub fn into_kill(self) -> Kill {
-        let Self {
-            mut kill,
-            stamp,
-            incident,
-            incident_tid,
-            number,
-            incident_number,
-            host,
-        } = self;
-        kill.log_key = Some(LogKey {
-            kill: stamp.key().unwrap_or(number),
-            incident: incident.key().unwrap_or(incident_number),
-            incident_tid,
-            time: stamp.calendar,
-            host,
-        });
-        kill
-    }
-}
-
-/// What was seen, and what was not told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Processes killed.
-    pub kills: u64,
-    /// Processes killed once more.
-    pub rekills: u64,
-    /// Kills whose header is not in the log: held back by the kernel, or cut off.
-    pub kills_without_header: u64,
-    /// Headers without their kill, where the log does not say why.
-    pub headers_without_kill: u64,
-    /// Headers that the kernel says it held back.
-    pub suppressed_headers: u64,
-    /// Lines of the OOM killer's that cannot be read.
-    pub unreadable: u64,
-    /// Kills that a process wrote into the log, and that were not believed.
-    pub untrusted: u64,
-}
-
-/// Puts lines together.
+/// Assembles records into kills.
 #[derive(Debug)]
 pub struct Assembler {
     trust: Trust,
-    counts: Counts,
-    /// A line whose end has not come.
+    counts: LogCounts,
+    /// A line whose end has not arrived.
     open: Option<OpenLine>,
-    /// Of the report that the kernel is writing.
+    /// Header of the kill that the kernel is about to log.
     header: Option<Header>,
     /// The last kill, until it is known whether it begins a group kill.
-    held: Option<Held>,
-    /// What the last kill that was told belongs to.
-    incident: Option<Incident>,
-    victims: Victims,
+    pending: Option<PendingKill>,
+    /// The incident of the last kill that was yielded.
+    incident: Option<LogIncident>,
+    victims: RecentVictims,
+    /// Stamp of the last record.
     last: Stamp,
-    /// Whether lines of level info have been seen, so that the absence of one means something.
+    /// Whether the log has lines of level info: only then does the absence of a group line mean that there was none.
     has_info: bool,
-    /// What the kernel means by kB in `pgtables`.
+    /// Unit of `pgtables`.
     pgtables_unit_bytes: u64,
-    /// Kills that were read.
-    read: u64,
-    /// What the last line says at once, before it is known what comes of it.
-    news: Option<News>,
+    /// Kill lines so far.
+    kill_lines: u64,
+    /// Facts of the last line, available before the kill itself is.
+    facts: Option<LineFacts>,
 }
 
 impl Assembler {
-    /// Nothing has been seen.
+    /// An assembler at the start of a log.
     #[must_use]
     pub fn new(trust: Trust) -> Self {
         Self {
             trust,
-            counts: Counts::default(),
+            counts: LogCounts::default(),
             open: None,
             header: None,
-            held: None,
+            pending: None,
             incident: None,
-            victims: Victims::default(),
+            victims: RecentVictims::default(),
             last: Stamp::default(),
             has_info: false,
             pgtables_unit_bytes: build::pgtables_unit_bytes(b""),
-            read: 0,
-            news: None,
+            kill_lines: 0,
+            facts: None,
         }
     }
 
-    /// What has been seen.
+    /// The counters so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LogCounts {
         self.counts
     }
 
-    /// When the kill was written that is held back, if one is: [`Assembler::flush`] is due [`HOLD`] later.
+    /// Stamp of the pending kill, if there is one: [`Assembler::flush`] is due [`GROUP_LINE_WAIT`] later.
     #[must_use]
-    pub fn held_since(&self) -> Option<Stamp> {
-        self.held.as_ref().map(|held| held.stamp)
+    pub fn pending_since(&self) -> Option<Stamp> {
+        self.pending.as_ref().map(|pending| pending.stamp)
     }
 
-    /// Which kill of the log is held back.
-    pub(super) fn held_number(&self) -> Option<u64> {
-        self.held.as_ref().map(|held| held.number)
+    /// Number of the pending kill.
+    pub(super) fn pending_number(&self) -> Option<u64> {
+        self.pending.as_ref().map(|pending| pending.number)
     }
 
-    /// What the last record said at once; once.
-    pub(super) fn take_news(&mut self) -> Option<News> {
-        self.news.take()
+    /// Takes the facts of the last record.
+    pub(super) fn take_facts(&mut self) -> Option<LineFacts> {
+        self.facts.take()
     }
 
-    /// Takes the next record; gives the kill that it settles, if it does.
+    /// Adds the next record. Returns the pending kill if this record completes it.
     pub fn push(&mut self, record: &Record<'_>) -> Option<LogItem> {
-        let found = self.follow_clock(record);
-        if record.origin == Origin::User && self.trust == Trust::Kernel {
+        let item = self.follow_clock(record);
+        if record.origin == RecordOrigin::User && self.trust == Trust::Kernel {
             let is_kill = matches!(line::parse(&record.text), Some(Line::Killed(_)));
             self.counts.untrusted += u64::from(is_kill);
-            return found;
+            return item;
         }
-        let taken = match self.open.take() {
-            Some(open) if open.goes_on_with(record) => {
+        let completed = match self.open.take() {
+            Some(open) if open.is_continued_by(record) => {
                 let OpenLine {
                     text,
                     stamp,
@@ -222,49 +139,49 @@ impl Assembler {
                     text: text.into(),
                     ..record.clone()
                 };
-                self.take(&whole)
+                self.add_line(&whole)
             }
             open => {
-                let taken = self.take(record);
+                let completed = self.add_line(record);
                 match (self.open.is_some(), open) {
                     (true, Some(_)) => self.counts.unreadable += 1,
                     (false, open) => self.open = open,
                     (true, None) => {}
                 }
-                taken
+                completed
             }
         };
-        // A record that settles a kill by its time has no kill left to settle by what it says.
-        found.or(taken)
+        // If the time of a record completes the pending kill, its text has none left to complete.
+        item.or(completed)
     }
 
-    /// Tells the kill that is held back: nothing more is expected to follow it at once. But what has not come within a time
-    /// may come yet, on a machine that stands still: that it is no group's is not said.
+    /// Returns the pending kill after its wait. The group line may still come on a stalled machine, so `group_kill` stays
+    /// unknown.
     pub fn flush(&mut self) -> Option<LogItem> {
         let has_info = std::mem::replace(&mut self.has_info, false);
-        let found = self.settle(None);
+        let item = self.complete(None);
         self.has_info = has_info;
-        found
+        item
     }
 
-    /// The records that come next have been lost: tells the kill that is held back.
+    /// The records that follow have been lost. Returns the pending kill.
     pub fn interrupt(&mut self) -> Option<LogItem> {
-        // Among them could be the line that tells of a group, of this kill or of one that was lost too.
+        // A group line may be among them, of this kill or of another that was lost.
         self.has_info = false;
-        let found = self.flush();
+        let item = self.flush();
         self.drop_header();
         self.incident = None;
         self.counts.unreadable += u64::from(self.open.take().is_some());
-        found
+        item
     }
 
-    /// The log has ended.
+    /// Ends the log. Returns the pending kill and the counters.
     #[must_use]
-    pub fn finish(mut self) -> (Option<LogItem>, Counts) {
+    pub fn finish(mut self) -> (Option<LogItem>, LogCounts) {
         (self.interrupt(), self.counts)
     }
 
-    /// Time that passes settles the last kill; time that goes back is another boot.
+    /// Completes the pending kill if enough time has passed. A time that goes back begins another boot.
     fn follow_clock(&mut self, record: &Record<'_>) -> Option<LogItem> {
         let stamp = record.stamp;
         if stamp == Stamp::default() {
@@ -274,22 +191,24 @@ impl Assembler {
         let is_reboot =
             stamp.boot_time_ns.is_some() && age(self.last).is_some_and(|age| age < REBOOT);
         self.last = stamp;
-        // The line that makes it a group's may be late itself, on a machine that stands still.
+        // On a stalled machine the group line itself may be late.
         let is_late = self
-            .held_since()
+            .pending_since()
             .and_then(age)
-            .is_some_and(|age| age > HOLD && !(age <= SLOW_CONSOLE && is_group(record)));
-        let found = (is_late || is_reboot).then(|| self.settle(None)).flatten();
+            .is_some_and(|age| age > GROUP_LINE_WAIT && !(age <= SLOW_CONSOLE && is_group(record)));
+        let item = (is_late || is_reboot)
+            .then(|| self.complete(None))
+            .flatten();
         if is_reboot {
             self.drop_header();
             self.incident = None;
-            self.victims = Victims::default();
+            self.victims = RecentVictims::default();
         }
-        found
+        item
     }
 
-    /// Takes a line.
-    fn take(&mut self, record: &Record<'_>) -> Option<LogItem> {
+    /// Adds a complete line. Returns the pending kill if this line completes it.
+    fn add_line(&mut self, record: &Record<'_>) -> Option<LogItem> {
         match line::parse(&record.text)? {
             Line::Invoked {
                 comm,
@@ -299,7 +218,7 @@ impl Assembler {
                 self.drop_header();
                 let header = self.header.get_or_insert_default();
                 header.invoked(comm, gfp_mask, order, record.caller);
-                self.settle(None)
+                self.complete(None)
             }
             Line::OomKill(oom_kill) => {
                 self.has_info = true;
@@ -308,8 +227,8 @@ impl Assembler {
                 }
                 let header = self.header.get_or_insert_default();
                 header.oom_kill(&oom_kill);
-                self.news = Some(News::Header(header.told(oom_kill.pid)));
-                self.settle(None)
+                self.facts = Some(LineFacts::Header(header.facts(oom_kill.pid)));
+                self.complete(None)
             }
             Line::Chosen { message, pid } => {
                 let names_another = |header: &Header| header.names_another(pid);
@@ -317,24 +236,24 @@ impl Assembler {
                     self.drop_header();
                 }
                 let header = self.header.get_or_insert_default();
-                let is_news = !header.has_victim();
+                let is_first = !header.has_victim();
                 header.chosen(message, pid);
-                self.news = is_news.then(|| News::Header(header.told(pid)));
-                self.settle(None)
+                self.facts = is_first.then(|| LineFacts::Header(header.facts(pid)));
+                self.complete(None)
             }
             Line::Killed(killed) => {
-                let found = self.settle(None);
-                self.news = Some(News::Killed(ToldKill::new(&killed)));
-                self.hold(&killed, record);
-                found
+                let item = self.complete(None);
+                self.facts = Some(LineFacts::Killed(KilledFacts::new(&killed)));
+                self.set_pending(&killed, record);
+                item
             }
             Line::Group { cgroup } => {
-                // Without its first kill no member of it can be told.
-                self.has_info |= self.held.is_some() || self.incident.is_some();
-                if self.held.is_some() {
-                    return self.settle(Some(cgroup));
+                // Without the first kill of the group its members cannot be recognised.
+                self.has_info |= self.pending.is_some() || self.incident.is_some();
+                if self.pending.is_some() {
+                    return self.complete(Some(cgroup));
                 }
-                // It came late.
+                // The line came late.
                 if let Some(incident) = &mut self.incident {
                     incident.becomes_group(cgroup, record.stamp);
                 }
@@ -343,8 +262,8 @@ impl Assembler {
             Line::Exiting | Line::NoneKillable => {
                 // The log says why there is no kill.
                 let named = self.header.take().and_then(|header| header.victim);
-                self.news = named.map(|named| News::NoKill { named });
-                self.settle(None)
+                self.facts = named.map(|named| LineFacts::NoKill { named });
+                self.complete(None)
             }
             Line::Incomplete => {
                 self.open = Some(OpenLine {
@@ -355,14 +274,14 @@ impl Assembler {
                 None
             }
             line => {
-                self.note(&line);
+                self.add_detail(&line);
                 None
             }
         }
     }
 
-    /// Takes a line that tells nothing by itself.
-    fn note(&mut self, line: &Line<'_>) {
+    /// Adds a line that completes no kill.
+    fn add_detail(&mut self, line: &Line<'_>) {
         match *line {
             Line::Cpu { tid, comm_and_rest } => {
                 if let Some(release) = build::release(comm_and_rest) {
@@ -393,11 +312,11 @@ impl Assembler {
                 oom_memcg,
             } => {
                 let header = self.header.get_or_insert_default();
-                header.task_memcg = whole_path(task_memcg);
-                header.oom_memcg = whole_path(oom_memcg);
+                header.task_memcg = uncut_path(task_memcg);
+                header.oom_memcg = uncut_path(oom_memcg);
             }
             Line::LimitReached { oom_memcg } => {
-                self.header.get_or_insert_default().oom_memcg = whole_path(oom_memcg);
+                self.header.get_or_insert_default().oom_memcg = uncut_path(oom_memcg);
             }
             Line::Suppressed { headers } => {
                 self.counts.suppressed_headers =
@@ -415,72 +334,73 @@ impl Assembler {
         }
     }
 
-    /// Holds a kill back, with its header if what has come is its.
-    fn hold(&mut self, killed: &Killed<'_>, record: &Record<'_>) {
+    /// Makes a kill the pending one, with the header if it was written for this kill.
+    fn set_pending(&mut self, killed: &Killed<'_>, record: &Record<'_>) {
         let header = self.header.take();
-        let is_its = header
+        let is_own = header
             .as_ref()
             .is_some_and(|header| header.is_of(killed.tid));
-        if header.is_some() && !is_its {
+        if header.is_some() && !is_own {
             self.counts.headers_without_kill += 1;
         }
-        self.read += 1;
-        self.held = Some(Held {
-            number: self.read,
-            killed: OwnedKilled::new(killed, self.pgtables_unit_bytes),
+        self.kill_lines += 1;
+        self.pending = Some(PendingKill {
+            number: self.kill_lines,
+            message: killed.message,
+            victim: build::victim(killed, self.pgtables_unit_bytes),
             stamp: record.stamp,
             caller: record.caller,
             host: record.host.map(str::to_owned),
-            header: header.filter(|_| is_its),
+            header: header.filter(|_| is_own),
         });
     }
 
-    /// Forgets a header whose kill has not come.
+    /// Drops a header whose kill did not follow.
     fn drop_header(&mut self) {
         self.counts.headers_without_kill += u64::from(self.header.take().is_some());
     }
 
-    /// Tells the kill that is held back, as the first of the processes in `group` where there is one.
-    fn settle(&mut self, group: Option<&[u8]>) -> Option<LogItem> {
-        let mut held = self.held.take()?;
+    /// Returns the pending kill, as the first victim of `group` if that is given.
+    fn complete(&mut self, group: Option<&[u8]>) -> Option<LogItem> {
+        let mut pending = self.pending.take()?;
         let earlier = self.incident.take().map(|incident| {
             let membership = match group {
                 Some(_) => Membership::No,
-                None => incident.membership(&held),
+                None => incident.membership(&pending),
             };
             (incident, membership)
         });
         let (mut incident, group_kill) = match earlier {
             Some((incident, Membership::Yes)) => (incident, Some(true)),
             earlier => {
-                self.counts.kills_without_header += u64::from(!held.has_header());
+                self.counts.kills_without_header += u64::from(!pending.has_header());
                 let member = earlier.map_or(Membership::No, |(_, membership)| membership);
-                let is_told = self.has_info && member == Membership::No;
+                let is_known = self.has_info && member == Membership::No;
                 let group_kill = match group {
                     Some(_) => Some(true),
-                    None => is_told.then_some(false),
+                    None => is_known.then_some(false),
                 };
-                (Incident::new(&mut held, group, member), group_kill)
+                (LogIncident::new(&mut pending, group, member), group_kill)
             }
         };
-        incident.last = held.stamp;
-        let pid = incident.pid_of(held.killed.tid);
-        let found = if self.victims.insert(&incident, &held, pid) {
+        incident.last = pending.stamp;
+        let pid = incident.pid_of(pending.victim.tid);
+        let item = if self.victims.insert(&incident, &pending, pid) {
             self.counts.kills += 1;
-            LogItem::Kill(Box::new(build::kill(held, &incident, pid, group_kill)))
+            LogItem::Kill(Box::new(build::kill(pending, &incident, pid, group_kill)))
         } else {
             self.counts.rekills += 1;
             LogItem::Rekill {
-                aside: build::rekill(&held, pid),
-                stamp: held.stamp,
+                non_kill: build::rekill(&pending, pid),
+                stamp: pending.stamp,
             }
         };
         self.incident = Some(incident);
-        Some(found)
+        Some(item)
     }
 }
 
-/// Whether it says that a whole cgroup is killed.
+/// Whether the record says that all processes of a cgroup are killed.
 fn is_group(record: &Record<'_>) -> bool {
     matches!(line::parse(&record.text), Some(Line::Group { .. }))
 }

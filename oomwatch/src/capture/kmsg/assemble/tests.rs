@@ -1,35 +1,37 @@
+mod groups;
+mod properties;
+
 use jiff::tz::Offset;
-use proptest::prelude::*;
 
 use super::*;
 use crate::{
     capture::kmsg::{
-        log_file::Saved,
+        log_file::LogFileParser,
         testing::{at, group, invoked, killed, oom_kill, row},
     },
-    model::kill::{Constraint, Scope},
+    model::kill::{Constraint, Kill, Scope},
 };
 
-/// What comes of a log, and the counts.
-fn assemble(log: &str) -> (Vec<LogItem>, Counts) {
+/// The kills of a log, and the counters.
+fn assemble(log: &str) -> (Vec<LogItem>, LogCounts) {
     assemble_bytes(log.as_bytes())
 }
 
-fn assemble_bytes(log: &[u8]) -> (Vec<LogItem>, Counts) {
-    let mut saved = Saved::new(Offset::UTC, "2026-11-24T00:00:00Z".parse().expect("time"));
+fn assemble_bytes(log: &[u8]) -> (Vec<LogItem>, LogCounts) {
+    let mut parser = LogFileParser::new(Offset::UTC, "2026-11-24T00:00:00Z".parse().expect("time"));
     let mut assembler = Assembler::new(Trust::Kernel);
-    let mut found: Vec<LogItem> = log
+    let mut items: Vec<LogItem> = log
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| assembler.push(&saved.parse(line)))
+        .filter_map(|line| assembler.push(&parser.parse(line)))
         .collect();
     let (last, counts) = assembler.finish();
-    found.extend(last);
-    (found, counts)
+    items.extend(last);
+    (items, counts)
 }
 
 fn kills(log: &str) -> Vec<Kill> {
-    let kill = |found| match found {
-        LogItem::Kill(found) => Some(found.kill),
+    let kill = |item| match item {
+        LogItem::Kill(kill) => Some(kill.kill),
         LogItem::Rekill { .. } => None,
     };
     assemble(log).0.into_iter().filter_map(kill).collect()
@@ -41,7 +43,7 @@ fn path(kill: &Kill) -> Option<&str> {
 }
 
 #[test]
-fn header_counts_for_the_kill_that_it_names() {
+fn header_is_used_for_the_kill_that_it_names() {
     let log = [invoked("t"), oom_kill("/a", "v", 7), killed(7, "v")].concat();
     let kills = kills(&log);
     assert_eq!(path(&kills[0]), Some("/a"));
@@ -52,8 +54,8 @@ fn header_counts_for_the_kill_that_it_names() {
 }
 
 #[test]
-fn header_of_another_kill_is_left_out() {
-    let (found, counts) = assemble(
+fn header_of_another_kill_is_not_used() {
+    let (items, counts) = assemble(
         &[
             invoked("t"),
             row(7, 7),
@@ -64,16 +66,16 @@ fn header_of_another_kill_is_left_out() {
         ]
         .concat(),
     );
-    assert_eq!(found.len(), 2);
-    for found in &found {
-        let LogItem::Kill(found) = found else {
-            panic!("{found:?}")
+    assert_eq!(items.len(), 2);
+    for item in &items {
+        let LogItem::Kill(kill) = item else {
+            panic!("{item:?}")
         };
-        assert_eq!(path(&found.kill), None);
-        assert_eq!(found.kill.trigger, None);
+        assert_eq!(path(&kill.kill), None);
+        assert_eq!(kill.kill.trigger, None);
         let missing = ["cgroup", "oom_cgroup", "allocation", "trigger"];
-        assert_eq!(found.kill.missing, missing);
-        assert_eq!(found.kill.constraint, Some(Constraint::Memcg));
+        assert_eq!(kill.kill.missing, missing);
+        assert_eq!(kill.kill.constraint, Some(Constraint::Memcg));
     }
     assert_eq!(
         (counts.headers_without_kill, counts.kills_without_header),
@@ -95,13 +97,13 @@ fn header_is_used_once() {
 }
 
 #[test]
-fn header_without_the_line_that_names_the_victim_says_nothing() {
+fn header_without_the_line_that_names_the_victim_is_not_used() {
     let kills = kills(&[invoked("t"), killed(7, "v")].concat());
     assert_eq!(kills[0].trigger, None);
 }
 
 #[test]
-fn thread_is_told_from_its_process_by_the_table() {
+fn table_gives_the_process_of_a_thread() {
     let log = [
         invoked("worker"),
         "CPU: 1 UID: 0 PID: 128 Comm: worker Not tainted 7.3.4 #1\n".to_owned(),
@@ -117,7 +119,7 @@ fn thread_is_told_from_its_process_by_the_table() {
 }
 
 #[test]
-fn trigger_is_the_task_whose_stack_is_dumped_and_not_another() {
+fn trigger_is_the_task_with_its_name_whose_stack_is_dumped() {
     let log = [
         invoked("t"),
         "CPU: 1 UID: 0 PID: 3 Comm: tt Not tainted 7.3.4 #1\n".to_owned(),
@@ -142,21 +144,21 @@ fn group_is_one_incident_and_its_first_victim_is_killed_twice() {
         at(1004, &group("/g")),
         at(1005, &killed(8, "w")),
         at(1006, &killed(7, "v")),
-        // Of another call, whose header was held back: it is not in the table.
+        // Of another call, whose header was withheld: it is not in the table.
         at(1007, &killed(9, "other")),
     ];
-    let (found, counts) = assemble(&log.concat());
+    let (items, counts) = assemble(&log.concat());
     assert_eq!((counts.kills, counts.rekills), (3, 1));
     let [
         LogItem::Kill(first),
         LogItem::Kill(member),
-        LogItem::Rekill { aside, .. },
+        LogItem::Rekill { non_kill, .. },
         LogItem::Kill(other),
-    ] = found.as_slice()
+    ] = items.as_slice()
     else {
-        panic!("{found:?}")
+        panic!("{items:?}")
     };
-    assert_eq!(aside.pid, 7);
+    assert_eq!(non_kill.pid, 7);
     assert_eq!(first.kill.group_kill, Some(true));
     assert_eq!(path(&first.kill), Some("/g/a"));
     assert_eq!(member.kill.group_kill, Some(true));
@@ -171,7 +173,7 @@ fn group_is_one_incident_and_its_first_victim_is_killed_twice() {
 }
 
 #[test]
-fn each_group_has_its_own_members_though_headers_are_held_back() {
+fn each_group_has_its_own_members_without_headers() {
     let log = [
         at(1000, &killed(7, "v")),
         at(1000, &group("/g")),
@@ -196,7 +198,7 @@ fn each_group_has_its_own_members_though_headers_are_held_back() {
 }
 
 #[test]
-fn members_in_the_table_may_be_slow() {
+fn late_members_in_the_table_belong_to_the_group() {
     let log = [
         at(1000, &invoked("t")),
         at(1001, &row(7, 7)),
@@ -218,7 +220,7 @@ fn members_in_the_table_may_be_slow() {
 }
 
 #[test]
-fn kill_some_time_after_a_group_without_a_table_may_be_of_it() {
+fn group_kill_is_unknown_some_time_after_a_group_without_a_table() {
     let group_kills = |times: &[u64]| {
         let mut log = at(1000, &killed(7, "v")) + &at(1000, &group("/g"));
         for (tid, &time) in (8..).zip(times) {
@@ -237,8 +239,8 @@ fn kill_some_time_after_a_group_without_a_table_may_be_of_it() {
 }
 
 #[test]
-fn kill_is_held_until_it_cannot_be_a_groups() {
-    let mut saved = Saved::new(Offset::UTC, "2026-11-24T00:00:00Z".parse().expect("time"));
+fn kill_is_pending_until_no_group_line_can_follow() {
+    let mut parser = LogFileParser::new(Offset::UTC, "2026-11-24T00:00:00Z".parse().expect("time"));
     let mut assembler = Assembler::new(Trust::Kernel);
     for line in [
         at(1000, &oom_kill("/a", "v", 7)),
@@ -246,25 +248,27 @@ fn kill_is_held_until_it_cannot_be_a_groups() {
         at(1199, "eth0: link up"),
     ] {
         assert_eq!(
-            assembler.push(&saved.parse(line.trim_end().as_bytes())),
+            assembler.push(&parser.parse(line.trim_end().as_bytes())),
             None
         );
     }
-    let held = assembler.held_since().and_then(|stamp| stamp.boot_time_ns);
-    assert_eq!(held, Some(1_000_000_000));
-    let mut timed = assembler.push(&saved.parse(at(1201, "eth0: link down").as_bytes()));
+    let pending = assembler
+        .pending_since()
+        .and_then(|stamp| stamp.boot_time_ns);
+    assert_eq!(pending, Some(1_000_000_000));
+    let mut timed = assembler.push(&parser.parse(at(1201, "eth0: link down").as_bytes()));
     let Some(LogItem::Kill(kill)) = timed.take() else {
-        panic!("not told")
+        panic!("no kill")
     };
     assert_eq!(kill.kill.group_kill, Some(false));
-    assert_eq!(assembler.held_since(), None);
-    let _ = assembler.push(&saved.parse(at(1300, &killed(8, "w")).trim_end().as_bytes()));
+    assert_eq!(assembler.pending_since(), None);
+    let _ = assembler.push(&parser.parse(at(1300, &killed(8, "w")).trim_end().as_bytes()));
     assert!(matches!(assembler.flush(), Some(LogItem::Kill(_))));
     assert_eq!(assembler.flush(), None);
 }
 
 #[test]
-fn group_is_unknown_where_its_line_could_not_be_seen() {
+fn group_kill_is_unknown_in_a_log_without_info_lines() {
     // `dmesg --level err`, and the end of a log.
     let log = [at(1000, &killed(7, "v")), at(9000, &killed(8, "v"))].concat();
     let kills = kills(&log);
@@ -273,7 +277,7 @@ fn group_is_unknown_where_its_line_could_not_be_seen() {
 }
 
 #[test]
-fn process_that_is_killed_again_soon_is_one_kill() {
+fn process_that_is_killed_again_soon_is_a_rekill() {
     let log = |later| [at(1000, &killed(7, "v")), at(later, &killed(7, "v"))].concat();
     assert_eq!(assemble(&log(9000)).1.rekills, 1);
     assert_eq!(assemble(&log(19000)).1.kills, 2);
@@ -282,32 +286,32 @@ fn process_that_is_killed_again_soon_is_one_kill() {
 }
 
 #[test]
-fn another_boot_begins_anew() {
+fn another_boot_starts_without_state() {
     let log = [
         at(5000, &invoked("t")),
         at(5000, &killed(7, "v")),
         at(1000, &oom_kill("/a", "v", 7)),
         at(1000, &killed(7, "v")),
     ];
-    let (found, counts) = assemble(&log.concat());
-    assert_eq!((found.len(), counts.kills), (2, 2));
+    let (items, counts) = assemble(&log.concat());
+    assert_eq!((items.len(), counts.kills), (2, 2));
 }
 
 #[test]
 fn message_of_a_bpf_program_takes_its_scope_from_the_header() {
     let kill = killed(7, "v").replace("Memory cgroup out of memory", "used up");
-    let told = kills(&[oom_kill("/a", "v", 7), kill.clone()].concat());
-    assert_eq!(told[0].scope, Scope::Memcg);
-    let untold = kills(&kill);
-    assert_eq!(untold[0].scope, Scope::Unknown);
+    let with_header = kills(&[oom_kill("/a", "v", 7), kill.clone()].concat());
+    assert_eq!(with_header[0].scope, Scope::Memcg);
+    let without_header = kills(&kill);
+    assert_eq!(without_header[0].scope, Scope::Unknown);
     assert_eq!(
-        untold[0].missing,
+        without_header[0].missing,
         ["cgroup", "constraint", "allocation", "trigger"]
     );
 }
 
 #[test]
-fn line_goes_on_where_the_kernel_broke_it() {
+fn pieces_of_a_line_are_joined() {
     let whole = [oom_kill("/a b/c", "v", 7), killed(7, "v")].concat();
     let expected = kills(&whole);
     for cut in [
@@ -318,13 +322,13 @@ fn line_goes_on_where_the_kernel_broke_it() {
         ",task_memcg",
         ",task=",
     ] {
-        // In text a piece is known by how it begins.
+        // In a text log a piece is recognised by its beginning.
         let place = whole.find(cut).expect(cut);
         let (head, tail) = whole.split_at(place);
         let broken = format!("{head}\neth0: link up\n{tail}");
         assert_eq!(kills(&broken), expected, "{cut}");
     }
-    // The device flags it, wherever it is.
+    // The device flags every piece.
     let record = |flag, text: &str| format!("6,1,1,{flag};{text}\n");
     let (line, kill) = whole.split_once('\n').expect("two lines");
     for cut in 21..line.len() {
@@ -339,21 +343,21 @@ fn line_goes_on_where_the_kernel_broke_it() {
     }
 }
 
-/// The kernel cuts a piece of a line that is too long, and what is left may be another cgroup's path.
+/// The kernel cuts a piece that is too long; the rest may be the path of another cgroup.
 #[test]
-fn path_that_may_have_been_cut_is_left_out() {
+fn path_that_may_have_been_cut_is_absent() {
     let path_of = |length: usize| format!("/{}", "a".repeat(length - 1));
-    for (length, is_told) in [(959, true), (960, false), (1021, false)] {
+    for (length, is_present) in [(959, true), (960, false), (1021, false)] {
         let cgroup = path_of(length);
         let log = [oom_kill(&cgroup, "v", 7), killed(7, "v"), group(&cgroup)];
         let kill = &kills(&log.concat())[0];
         assert_eq!(kill.scope, Scope::Memcg);
         assert_eq!(kill.constraint, Some(Constraint::Memcg));
         assert_eq!(kill.group_kill, Some(true));
-        assert_eq!(path(kill).is_some(), is_told, "{length}");
-        assert_eq!(kill.oom_level.is_some(), is_told, "{length}");
-        assert_eq!(kill.group_cgroup.is_some(), is_told, "{length}");
-        assert_eq!(kill.missing.contains(&"cgroup"), !is_told, "{length}");
+        assert_eq!(path(kill).is_some(), is_present, "{length}");
+        assert_eq!(kill.oom_level.is_some(), is_present, "{length}");
+        assert_eq!(kill.group_cgroup.is_some(), is_present, "{length}");
+        assert_eq!(kill.missing.contains(&"cgroup"), !is_present, "{length}");
     }
 }
 
@@ -365,20 +369,20 @@ fn newline_in_a_name_does_not_hide_a_kill() {
 }
 
 #[test]
-fn what_is_cut_off_is_counted() {
-    let (found, counts) = assemble(
+fn incomplete_end_of_a_log_is_counted() {
+    let (items, counts) = assemble(
         &[
             invoked("t"),
             "Out of memory: Killed process 7 (x".to_owned(),
         ]
         .concat(),
     );
-    assert_eq!(found, []);
+    assert_eq!(items, []);
     assert_eq!((counts.unreadable, counts.headers_without_kill), (1, 1));
 }
 
 #[test]
-fn no_kill_is_told_where_the_kernel_gave_up() {
+fn header_of_a_cancelled_kill_is_not_used() {
     for end in [
         "Out of memory: OOM victim 7 (v) is already exiting. Skip killing the task\n",
         "Out of memory and no killable processes...\n",
@@ -389,13 +393,13 @@ fn no_kill_is_told_where_the_kernel_gave_up() {
             end.to_owned(),
             killed(8, "w"),
         ];
-        let (found, counts) = assemble(&log.concat());
-        assert_eq!((found.len(), counts.headers_without_kill), (1, 0));
+        let (items, counts) = assemble(&log.concat());
+        assert_eq!((items.len(), counts.headers_without_kill), (1, 0));
     }
 }
 
 #[test]
-fn page_tables_are_bytes_on_the_kernels_that_label_them_wrongly() {
+fn page_tables_are_bytes_on_early_5_4_kernels() {
     let log = |release| {
         let cpu = format!("CPU: 0 PID: 4 Comm: a #1 Not tainted {release} #1 SMP\n");
         kills(&[cpu, killed(7, "v")].concat())[0]
@@ -414,86 +418,5 @@ fn page_tables_are_bytes_on_the_kernels_that_label_them_wrongly() {
         "6.1.0",
     ] {
         assert_eq!(log(release), Some(4096), "{release}");
-    }
-}
-
-/// Lines as they come, in any order, with any number, whole or not.
-fn any_line() -> impl Strategy<Value = Vec<u8>> {
-    let number = 0_u32..12;
-    let line =
-        (0..11_u8, number.clone(), number, any::<Vec<u8>>()).prop_map(|(kind, a, b, bytes)| {
-            let text = match kind {
-                0 => invoked("t"),
-                1 => oom_kill("/a", "v", a),
-                2 | 3 => killed(a, "v"),
-                4 => row(a, b),
-                5 => group("/g"),
-                6 => format!("Out of memory: Kill process {a} (x) score 1 or sacrifice child\n"),
-                7 => "Task in /a killed as a result of limit of /b\n".to_owned(),
-                8 => "CPU: 0 PID: 4 Comm: t Not tainted 5.4.1 #1\n".to_owned(),
-                9 => ",cpuset=/,mems_allowed=0,global_oom".to_owned(),
-                _ => return bytes,
-            };
-            text.trim_end().as_bytes().to_vec()
-        });
-    let cut = any::<prop::sample::Index>();
-    (line, 0..4_u8, 0..3000_u64, cut).prop_map(|(line, form, milliseconds, cut)| {
-        let line = if form == 3 {
-            line[..cut.index(line.len() + 1)].to_vec()
-        } else {
-            line
-        };
-        let prefix = match form {
-            0 => String::new(),
-            1 => at(milliseconds, ""),
-            _ => format!(
-                "6,1,{milliseconds}000,{};",
-                if form == 2 { '-' } else { 'c' }
-            ),
-        };
-        [prefix.into_bytes(), line].concat()
-    })
-}
-
-proptest! {
-    #[test]
-    fn any_bytes_are_answered(bytes: Vec<u8>) {
-        let _ = assemble_bytes(&bytes);
-    }
-
-    #[test]
-    fn every_line_of_a_kill_is_told_once(lines in proptest::collection::vec(any_line(), 0..40)) {
-        let log = lines.join(&b'\n');
-        let (found, counts) = assemble_bytes(&log);
-        let rekills = found.iter().filter(|found| matches!(found, LogItem::Rekill { .. })).count();
-        prop_assert_eq!(rekills as u64, counts.rekills);
-        prop_assert_eq!(found.len() as u64, counts.kills + counts.rekills);
-        for found in &found {
-            if let LogItem::Kill(found) = found {
-                let kill = &found.kill;
-                prop_assert!(kill.oom_level.is_none_or(|level| level < kill.limits.len()));
-                prop_assert!(found.incident_number <= found.number);
-            }
-        }
-    }
-
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
-
-    /// However much comes, little is kept, and of kills so many victims.
-    #[test]
-    fn memory_is_bounded(start in any_line(), repeats in 5000..6000_usize) {
-        let mut saved = Saved::new(Offset::UTC, "2026-11-24T00:00:00Z".parse().expect("time"));
-        let mut assembler = Assembler::new(Trust::Kernel);
-        for number in 0..repeats {
-            for line in [&start, row(u32::try_from(number).expect("few"), 1).trim_end().as_bytes()] {
-                let _ = assembler.push(&saved.parse(line));
-            }
-        }
-        let victims = usize::try_from(assembler.counts().kills).expect("few").min(REMEMBERED);
-        let kept = format!("{assembler:?}").len();
-        prop_assert!(kept < (1 << 20) + victims * 2048, "{kept} with {victims} victims");
     }
 }

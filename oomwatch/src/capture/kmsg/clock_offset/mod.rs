@@ -1,51 +1,50 @@
-//! Stamps of the kernel log to time since boot, as everything else is told in. Pure.
+//! Converts the stamps of the live kernel log to time since boot, the clock of all other records. Pure.
 //!
-//! A record is stamped with `local_clock` (`kernel/sched/clock.c`), which has a beginning of its own, runs free, where
-//! `CLOCK_BOOTTIME` is slewed by NTP, and stands still in suspend on most machines. What is known is when the record was
-//! *read*: at once or, on a machine that is out of memory, after a while. So the stamp is first placed on
-//! `CLOCK_MONOTONIC_RAW`, which runs free too: between the two there is a difference that hardly changes, and the smallest
-//! that was seen is the nearest to it, since reading can only be late. How long ago that was then counts back from now.
+//! A record is stamped with `local_clock` (`kernel/sched/clock.c`). That clock has its own zero, is not slewed by NTP as
+//! `CLOCK_BOOTTIME` is, and on most machines stops in suspend. Known is when the record was *read*: at once or, on a
+//! machine that is out of memory, later. So the stamp is first converted to `CLOCK_MONOTONIC_RAW`, which is not slewed
+//! either: the difference between the two hardly changes, and the smallest one measured is the best estimate, because a
+//! read can only be late. The age of the record on that clock is then subtracted from the current time since boot.
 //!
-//! A record from before a suspend that is read after it is told as after it.
+//! A record from before a suspend that is read after it is dated after the suspend.
 
 use crate::sys::clock::Moment;
 
-/// How fast the difference may grow, one part in this many: crystals, and the two clocks' ideas of their frequency, are
-/// apart by less.
+/// Largest drift between the two clocks, one part in this many. Real clocks drift less.
 const DRIFT: u64 = 1000;
 
-/// What is known of the log's clock.
+/// The estimated offset of the log's clock.
 #[derive(Debug, Default)]
-pub(super) struct Times {
-    last: Option<Difference>,
+pub(super) struct ClockOffset {
+    last: Option<MeasuredOffset>,
 }
 
-/// How much later than a record's stamp `CLOCK_MONOTONIC_RAW` is.
+/// `CLOCK_MONOTONIC_RAW` minus the log's clock.
 #[derive(Clone, Copy, Debug)]
-struct Difference {
+struct MeasuredOffset {
     nanoseconds: i128,
-    /// When this was so.
+    /// When it was measured.
     raw_ns: u64,
 }
 
-impl Times {
-    /// Learns from a record that was read now.
-    pub(super) fn see(&mut self, stamp_ns: u64, now: &Moment) {
-        let seen = i128::from(now.raw_ns) - i128::from(stamp_ns);
+impl ClockOffset {
+    /// Measures the offset on a record that was read now.
+    pub(super) fn measure(&mut self, stamp_ns: u64, now: &Moment) {
+        let measured = i128::from(now.raw_ns) - i128::from(stamp_ns);
         let nanoseconds = match self.last {
             Some(last) => {
                 let passed = now.raw_ns.saturating_sub(last.raw_ns);
-                seen.min(last.nanoseconds + i128::from(passed / DRIFT))
+                measured.min(last.nanoseconds + i128::from(passed / DRIFT))
             }
-            None => seen,
+            None => measured,
         };
-        self.last = Some(Difference {
+        self.last = Some(MeasuredOffset {
             nanoseconds,
             raw_ns: now.raw_ns,
         });
     }
 
-    /// When a record was written, never later than now; absent before any was seen.
+    /// When a record was written, in nanoseconds since boot, never later than now; absent before the first measurement.
     pub(super) fn boot_time_ns(&self, stamp_ns: u64, now: &Moment) -> Option<u64> {
         let written_raw_ns = i128::from(stamp_ns) + self.last?.nanoseconds;
         let age = (i128::from(now.raw_ns) - written_raw_ns).max(0);

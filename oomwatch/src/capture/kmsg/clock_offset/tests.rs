@@ -7,15 +7,15 @@ use super::*;
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
-/// A machine's clocks, which start apart and run apart.
+/// The clocks of a machine, which differ in zero and speed.
 #[derive(Clone, Copy)]
 struct Machine {
     raw_ns: u64,
     boot_time_ns: u64,
     stamp_ns: u64,
-    /// By how much the log's clock is faster than `CLOCK_MONOTONIC_RAW`: parts in a million.
+    /// Drift of the log's clock against `CLOCK_MONOTONIC_RAW`, parts per million.
     drift: i64,
-    /// By how much `CLOCK_BOOTTIME` is slewed.
+    /// Slew of `CLOCK_BOOTTIME`, parts per million.
     slew: i64,
 }
 
@@ -33,7 +33,7 @@ impl Machine {
     fn run(&mut self, nanoseconds: u64) {
         let with = |parts: i64| {
             let more = i128::from(nanoseconds) * i128::from(parts) / 1_000_000;
-            u64::try_from(i128::from(nanoseconds) + more).expect("clocks go on")
+            u64::try_from(i128::from(nanoseconds) + more).expect("clocks go forward")
         };
         self.raw_ns += nanoseconds;
         self.boot_time_ns += with(self.slew);
@@ -48,14 +48,14 @@ impl Machine {
         }
     }
 
-    /// Writes a record and reads it so much later; gives by how much it is told too late.
-    fn record(&mut self, times: &mut Times, delay: u64) -> i128 {
+    /// Writes a record and reads it after `delay`. Returns the error of its time.
+    fn record(&mut self, offset: &mut ClockOffset, delay: u64) -> i128 {
         let (stamp, written) = (self.stamp_ns, self.boot_time_ns);
         self.run(delay);
-        times.see(stamp, &self.now());
-        let told = times.boot_time_ns(stamp, &self.now()).expect("a time");
-        assert!(told <= self.boot_time_ns, "in the future");
-        i128::from(told) - i128::from(written)
+        offset.measure(stamp, &self.now());
+        let dated = offset.boot_time_ns(stamp, &self.now()).expect("a time");
+        assert!(dated <= self.boot_time_ns, "in the future");
+        i128::from(dated) - i128::from(written)
     }
 }
 
@@ -67,50 +67,50 @@ fn within(error: i128, least: u64, most: u64) {
 }
 
 #[test]
-fn nothing_is_known_before_a_record() {
+fn without_a_record_there_is_no_time() {
     let machine = Machine::new();
-    assert_eq!(Times::default().boot_time_ns(5, &machine.now()), None);
+    assert_eq!(ClockOffset::default().boot_time_ns(5, &machine.now()), None);
 }
 
 #[test]
-fn record_that_is_read_late_has_the_time_of_its_writing() {
-    let (mut machine, mut times) = (Machine::new(), Times::default());
-    within(machine.record(&mut times, 50_000), 0, 50_000);
+fn record_that_is_read_late_has_the_time_when_it_was_written() {
+    let (mut machine, mut offset) = (Machine::new(), ClockOffset::default());
+    within(machine.record(&mut offset, 50_000), 0, 50_000);
     let started = machine.raw_ns;
     for delay in [3 * SECOND, 200 * MILLISECOND, 7 * SECOND] {
-        let error = machine.record(&mut times, delay);
+        let error = machine.record(&mut offset, delay);
         let allowed_for_drift = (machine.raw_ns - started) / DRIFT + 3;
         within(error, 0, 50_000 + allowed_for_drift);
         machine.run(MILLISECOND);
     }
-    within(machine.record(&mut times, 1000), 0, 1000);
+    within(machine.record(&mut offset, 1000), 0, 1000);
 }
 
 #[test]
-fn first_record_is_told_when_it_was_read_until_one_is_read_sooner() {
-    let (mut machine, mut times) = (Machine::new(), Times::default());
+fn first_record_is_dated_when_it_was_read_until_one_is_read_sooner() {
+    let (mut machine, mut offset) = (Machine::new(), ClockOffset::default());
     within(
-        machine.record(&mut times, 2 * SECOND),
+        machine.record(&mut offset, 2 * SECOND),
         2 * SECOND,
         2 * SECOND,
     );
     let (stamp, written) = (machine.stamp_ns, machine.boot_time_ns);
-    within(machine.record(&mut times, 1000), 0, 1000);
-    // The earlier of two is told better, too, once the later is known.
+    within(machine.record(&mut offset, 1000), 0, 1000);
+    // The earlier record is dated better, too, once the later one is measured.
     machine.run(SECOND);
-    let told = times.boot_time_ns(stamp, &machine.now()).expect("a time");
-    within(i128::from(told) - i128::from(written), 0, 1000);
+    let dated = offset.boot_time_ns(stamp, &machine.now()).expect("a time");
+    within(i128::from(dated) - i128::from(written), 0, 1000);
 }
 
 #[test]
 fn clocks_that_drift_apart_are_followed() {
     for drift in [-500, -20, 20, 500] {
         for pause in [10 * MILLISECOND, 10 * SECOND, 3600 * SECOND] {
-            let (mut machine, mut times) = (Machine::new(), Times::default());
+            let (mut machine, mut offset) = (Machine::new(), ClockOffset::default());
             machine.drift = drift;
             for _ in 0..1000 {
                 within(
-                    machine.record(&mut times, MILLISECOND),
+                    machine.record(&mut offset, MILLISECOND),
                     1000,
                     MILLISECOND + 1000,
                 );
@@ -121,41 +121,41 @@ fn clocks_that_drift_apart_are_followed() {
 }
 
 #[test]
-fn slewing_does_no_harm() {
+fn slewing_causes_no_error() {
     for slew in [-80_000, 80_000] {
-        let (mut machine, mut times) = (Machine::new(), Times::default());
+        let (mut machine, mut offset) = (Machine::new(), ClockOffset::default());
         machine.slew = slew;
         for _ in 0..1000 {
-            within(machine.record(&mut times, MILLISECOND), 0, 2 * MILLISECOND);
+            within(machine.record(&mut offset, MILLISECOND), 0, 2 * MILLISECOND);
             machine.run(SECOND / 10);
         }
     }
 }
 
 #[test]
-fn suspend_is_followed_whether_the_logs_clock_counts_it_or_not() {
+fn suspend_is_followed_whether_or_not_the_logs_clock_counts_it() {
     const SUSPENDED: u64 = 8 * 3600 * SECOND;
     for counted in [0, SUSPENDED] {
-        let (mut machine, mut times) = (Machine::new(), Times::default());
+        let (mut machine, mut offset) = (Machine::new(), ClockOffset::default());
         for _ in 0..3 {
-            within(machine.record(&mut times, MILLISECOND), 0, MILLISECOND);
+            within(machine.record(&mut offset, MILLISECOND), 0, MILLISECOND);
             machine.run(SECOND);
             machine.boot_time_ns += SUSPENDED;
             machine.stamp_ns += counted;
-            within(machine.record(&mut times, MILLISECOND), 0, MILLISECOND);
+            within(machine.record(&mut offset, MILLISECOND), 0, MILLISECOND);
         }
     }
 }
 
 #[test]
-fn stamps_that_make_no_sense_give_a_time_that_can_be() {
+fn absurd_stamps_give_a_time_in_the_past() {
     let machine = Machine::new();
-    let mut times = Times::default();
+    let mut offset = ClockOffset::default();
     for stamp in [0, u64::MAX, 5, u64::MAX] {
-        times.see(stamp, &machine.now());
+        offset.measure(stamp, &machine.now());
         for stamp in [0, u64::MAX] {
-            let told = times.boot_time_ns(stamp, &machine.now()).expect("a time");
-            assert!(told <= machine.boot_time_ns);
+            let dated = offset.boot_time_ns(stamp, &machine.now()).expect("a time");
+            assert!(dated <= machine.boot_time_ns);
         }
     }
 }
@@ -166,16 +166,16 @@ proptest! {
         records in proptest::collection::vec((0..10 * SECOND, 0..3 * SECOND), 1..50),
         drift in -500_i64..=500,
     ) {
-        let (mut machine, mut times) = (Machine::new(), Times::default());
+        let (mut machine, mut offset) = (Machine::new(), ClockOffset::default());
         machine.drift = drift;
         let mut soonest = u64::MAX;
         let started = machine.raw_ns;
         for (pause, delay) in records {
             machine.run(pause);
             soonest = soonest.min(delay);
-            let error = machine.record(&mut times, delay);
+            let error = machine.record(&mut offset, delay);
             let passed = machine.raw_ns - started;
-            // Both what was allowed for drift and the drift itself.
+            // The allowance for drift and the drift itself.
             let late = soonest + passed / 500 + 100;
             prop_assert!(error <= i128::from(late), "{error} > {late}");
             let early = 3 * SECOND / 1000 + 100;

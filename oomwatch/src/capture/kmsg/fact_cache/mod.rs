@@ -1,7 +1,7 @@
-//! What the log says of a kill at once, kept until somebody who saw the kill itself asks for it. Pure and bounded.
+//! Keeps the facts of log lines until a BPF program reports the same kill. Pure and bounded.
 //!
-//! The kernel writes the header of a kill *before* it signals and marks the victim, and the line of the kill right
-//! *after*: whoever has seen the mark can read the header already, and the line within microseconds.
+//! The kernel writes the header of a kill *before* it signals and marks the victim, and the kill line right *after*. So
+//! when a `mark_victim` event arrives the header can be read already, and the kill line within microseconds.
 
 use std::{
     collections::VecDeque,
@@ -14,64 +14,64 @@ use super::{
 };
 use crate::model::kill::{Kill, Scope, Victim};
 
-/// How long a line waits for its kill, from when it was read: the number of a process means another process later.
+/// How long facts are kept after they were read: later, the same pid may be another process.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// Headers that wait; the kernel writes ten in five seconds at most.
+/// Headers that are kept; the kernel writes at most ten in five seconds.
 const MAX_HEADERS: usize = 64;
 
-/// Lines of kills that wait.
+/// Kill lines that are kept.
 const MAX_KILLS: usize = 4096;
 
-/// What one line brought.
+/// The facts of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// The header of a kill, as far as it comes before the kill.
-    Header(ToldHeader),
-    /// A kill.
-    Killed(ToldKill),
-    /// What the last header names is not killed after all.
+pub(super) enum LineFacts {
+    /// The last line of a header.
+    Header(HeaderFacts),
+    /// A kill line.
+    Killed(KilledFacts),
+    /// The process that the last header names is not killed.
     NoKill {
-        /// The process or thread.
+        /// The process or thread id.
         named: u32,
     },
 }
 
-/// A header that is whole.
+/// The facts of a complete header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ToldHeader {
-    /// The process or thread that it names.
+pub(super) struct HeaderFacts {
+    /// The process or thread id that it names.
     pub(super) named: u32,
-    /// The process, as far as the header tells it from the thread.
+    /// The process id, if the header allows to derive it from the thread id; else the same as `named`.
     pub(super) pid: u32,
     pub(super) trigger_comm: Option<Vec<u8>>,
-    pub(super) told: LogFacts,
+    pub(super) facts: LogFacts,
 }
 
-/// A line of a kill.
+/// The facts of a kill line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ToldKill {
+pub(super) struct KilledFacts {
     tid: u32,
     /// Name of the thread.
     comm: Vec<u8>,
     scope: Scope,
 }
 
-impl ToldHeader {
-    /// Whether it was written for this kill: it names its process, and its trigger is the kill's.
+impl HeaderFacts {
+    /// Whether it was written for this kill: it names the same process and has the same trigger.
     fn is_of(&self, kill: &Kill) -> bool {
         let Some(trigger) = &kill.trigger else {
             return false;
         };
         let victim = &kill.victim;
-        // `oom_kill_allocating_task` names the trigger, a thread that need not be the one that is marked.
+        // With `oom_kill_allocating_task` it names the triggering thread, which may differ from the marked one.
         let is_own_trigger = trigger.tid == Some(self.named) && trigger.pid == Some(victim.pid);
         let names_it = self.pid == victim.pid || self.named == victim.tid || is_own_trigger;
         let is_other_thread = self
-            .told
+            .facts
             .trigger_tid
             .zip(trigger.tid)
-            .is_some_and(|(told, known)| told != known);
+            .is_some_and(|(logged, recorded)| logged != recorded);
         names_it
             && !is_other_thread
             && self.trigger_comm.is_some()
@@ -79,7 +79,7 @@ impl ToldHeader {
     }
 }
 
-impl ToldKill {
+impl KilledFacts {
     pub(super) fn new(killed: &Killed<'_>) -> Self {
         Self {
             tid: killed.tid,
@@ -92,56 +92,56 @@ impl ToldKill {
         }
     }
 
-    /// Whether it was written of this victim. The line has the name of the thread, the victim that of the process.
+    /// Whether it is the kill line of this victim. The line has the name of the thread, the victim that of the process.
     fn is_of(&self, victim: &Victim) -> bool {
-        let has_its_name =
+        let has_same_name =
             victim.tid != victim.pid || victim.comm.as_ref().is_none_or(|comm| *comm == self.comm);
-        self.tid == victim.tid && has_its_name
+        self.tid == victim.tid && has_same_name
     }
 }
 
-/// Lines that wait for their kills.
+/// The facts of recent lines, each returned once.
 #[derive(Debug, Default)]
 pub(super) struct FactCache {
-    headers: VecDeque<(Instant, ToldHeader)>,
-    kills: VecDeque<(Instant, ToldKill)>,
+    headers: VecDeque<(Instant, HeaderFacts)>,
+    kills: VecDeque<(Instant, KilledFacts)>,
 }
 
 impl FactCache {
-    /// Takes what a line brought that was read now.
-    pub(super) fn put(&mut self, news: News, now: Instant) {
-        self.forget(now);
-        match news {
-            News::Header(header) => push(&mut self.headers, (now, header), MAX_HEADERS),
-            News::Killed(kill) => push(&mut self.kills, (now, kill), MAX_KILLS),
-            News::NoKill { named } => {
+    /// Adds the facts of a line that was read now.
+    pub(super) fn insert(&mut self, facts: LineFacts, now: Instant) {
+        self.expire(now);
+        match facts {
+            LineFacts::Header(header) => push(&mut self.headers, (now, header), MAX_HEADERS),
+            LineFacts::Killed(kill) => push(&mut self.kills, (now, kill), MAX_KILLS),
+            LineFacts::NoKill { named } => {
                 self.headers
                     .pop_back_if(|(_, header)| header.named == named);
             }
         }
     }
 
-    /// What the header of this kill told; once.
+    /// Takes the facts of the header of this kill.
     pub(super) fn take_header(&mut self, kill: &Kill, now: Instant) -> Option<LogFacts> {
-        self.forget(now);
-        let place = self
+        self.expire(now);
+        let index = self
             .headers
             .iter()
             .position(|(_, header)| header.is_of(kill))?;
-        self.headers.remove(place).map(|(_, header)| header.told)
+        self.headers.remove(index).map(|(_, header)| header.facts)
     }
 
-    /// What the line of this victim's kill told; once.
+    /// Takes the facts of the kill line of this victim.
     pub(super) fn take_killed(&mut self, victim: &Victim, now: Instant) -> Option<LogFacts> {
-        self.forget(now);
-        let place = self.kills.iter().position(|(_, kill)| kill.is_of(victim))?;
+        self.expire(now);
+        let index = self.kills.iter().position(|(_, kill)| kill.is_of(victim))?;
         self.kills
-            .remove(place)
+            .remove(index)
             .map(|(_, kill)| LogFacts::scope(kill.scope))
     }
 
-    /// Forgets what is too old.
-    fn forget(&mut self, now: Instant) {
+    /// Drops what is older than [`KEPT`].
+    fn expire(&mut self, now: Instant) {
         let is_old = |read: Instant| now.duration_since(read) > KEPT;
         while self
             .headers

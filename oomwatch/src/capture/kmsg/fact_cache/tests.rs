@@ -4,21 +4,21 @@ use crate::{
     testing,
 };
 
-/// A header that names a process, and whose trigger is thread 5 of the name `t`.
-fn header(named: u32) -> ToldHeader {
-    ToldHeader {
+/// A header that names a process; its trigger is thread 5, named `t`.
+fn header(named: u32) -> HeaderFacts {
+    HeaderFacts {
         named,
         pid: named,
         trigger_comm: Some(b"t".to_vec()),
-        told: LogFacts {
+        facts: LogFacts {
             trigger_tid: Some(5),
             ..LogFacts::scope(Scope::Memcg)
         },
     }
 }
 
-fn told_kill(tid: u32, comm: &str) -> ToldKill {
-    ToldKill {
+fn killed_facts(tid: u32, comm: &str) -> KilledFacts {
+    KilledFacts {
         tid,
         comm: comm.as_bytes().to_vec(),
         scope: Scope::System,
@@ -38,12 +38,12 @@ fn kill() -> Kill {
     kill
 }
 
-fn board(headers: impl IntoIterator<Item = ToldHeader>, now: Instant) -> FactCache {
-    let mut board = FactCache::default();
+fn cache(headers: impl IntoIterator<Item = HeaderFacts>, now: Instant) -> FactCache {
+    let mut cache = FactCache::default();
     for header in headers {
-        board.put(News::Header(header), now);
+        cache.insert(LineFacts::Header(header), now);
     }
-    board
+    cache
 }
 
 #[test]
@@ -69,22 +69,22 @@ fn header_is_of_the_process_that_it_names_and_of_its_trigger() {
         trigger: None,
         ..kill()
     };
-    let no_thread = ToldHeader {
-        told: LogFacts::scope(Scope::Memcg),
+    let no_thread = HeaderFacts {
+        facts: LogFacts::scope(Scope::Memcg),
         ..header(7)
     };
-    let no_trigger = ToldHeader {
+    let no_trigger = HeaderFacts {
         trigger_comm: None,
         ..header(7)
     };
-    let process_of_a_thread = ToldHeader {
+    let process_of_a_thread = HeaderFacts {
         named: 9,
         ..header(7)
     };
-    for (header, kill, is_its) in [
+    for (header, kill, is_own) in [
         (header(7), kill(), true),
         (header(8), kill(), false),
-        // The table of tasks tells the process.
+        // The task table gives the process.
         (process_of_a_thread, kill(), true),
         // Its first thread is gone.
         (header(7), thread_of_the_victim(7, 8), true),
@@ -103,8 +103,8 @@ fn header_is_of_the_process_that_it_names_and_of_its_trigger() {
         (no_trigger, triggered(Some(4), Some(5), None), false),
     ] {
         let now = Instant::now();
-        let taken = board([header.clone()], now).take_header(&kill, now);
-        let expected = is_its.then(|| header.told.clone());
+        let taken = cache([header.clone()], now).take_header(&kill, now);
+        let expected = is_own.then(|| header.facts.clone());
         assert_eq!(taken, expected, "{header:?} {:?}", kill.trigger);
     }
 }
@@ -112,52 +112,52 @@ fn header_is_of_the_process_that_it_names_and_of_its_trigger() {
 #[test]
 fn header_is_used_once_and_the_oldest_first() {
     let now = Instant::now();
-    let other = ToldHeader {
-        told: LogFacts {
+    let other = HeaderFacts {
+        facts: LogFacts {
             trigger_tid: None,
             ..LogFacts::scope(Scope::System)
         },
         ..header(7)
     };
-    let mut board = board([header(3), header(7), other], now);
-    let mut take = || board.take_header(&kill(), now).map(|told| told.scope);
+    let mut cache = cache([header(3), header(7), other], now);
+    let mut take = || cache.take_header(&kill(), now).map(|facts| facts.scope);
     assert_eq!(take(), Some(Scope::Memcg));
     assert_eq!(take(), Some(Scope::System));
     assert_eq!(take(), None);
 }
 
 #[test]
-fn old_lines_are_forgotten() {
+fn old_lines_are_dropped() {
     let read = Instant::now();
-    for (age, is_there) in [(KEPT, true), (KEPT + Duration::from_millis(1), false)] {
-        let mut board = board([header(7)], read);
-        board.put(News::Killed(told_kill(7, "v")), read);
-        let told = board.take_header(&kill(), read + age);
-        assert_eq!(told.is_some(), is_there);
-        let told = board.take_killed(&kill().victim, read + age);
-        assert_eq!(told.is_some(), is_there);
+    for (age, is_kept) in [(KEPT, true), (KEPT + Duration::from_millis(1), false)] {
+        let mut cache = cache([header(7)], read);
+        cache.insert(LineFacts::Killed(killed_facts(7, "v")), read);
+        let facts = cache.take_header(&kill(), read + age);
+        assert_eq!(facts.is_some(), is_kept);
+        let facts = cache.take_killed(&kill().victim, read + age);
+        assert_eq!(facts.is_some(), is_kept);
     }
 }
 
 #[test]
-fn header_of_a_process_that_was_not_killed_is_forgotten() {
+fn header_of_a_process_that_was_not_killed_is_dropped() {
     let now = Instant::now();
-    let mut board = board([header(7), header(8)], now);
-    board.put(News::NoKill { named: 8 }, now);
-    // Taken meanwhile.
-    board.put(News::NoKill { named: 8 }, now);
-    assert!(board.take_header(&kill(), now).is_some());
+    let mut cache = cache([header(7), header(8)], now);
+    cache.insert(LineFacts::NoKill { named: 8 }, now);
+    // That header is gone already; the other one stays.
+    cache.insert(LineFacts::NoKill { named: 8 }, now);
+    assert!(cache.take_header(&kill(), now).is_some());
 }
 
 #[test]
-fn line_of_a_kill_is_of_the_thread_that_was_marked() {
+fn kill_line_belongs_to_the_thread_that_was_marked() {
     let victim = |pid, tid, comm: Option<&str>| Victim {
         pid,
         tid,
         comm: comm.map(|comm| comm.as_bytes().to_vec()),
         ..kill().victim
     };
-    for (victim, is_its) in [
+    for (victim, is_own) in [
         (victim(7, 7, Some("v")), true),
         (victim(7, 7, None), true),
         (victim(7, 7, Some("w")), false),
@@ -167,27 +167,27 @@ fn line_of_a_kill_is_of_the_thread_that_was_marked() {
         (victim(7, 8, Some("v")), false),
     ] {
         let now = Instant::now();
-        let mut board = FactCache::default();
-        board.put(News::Killed(told_kill(7, "v")), now);
-        let told = board.take_killed(&victim, now);
-        let expected = is_its.then(|| LogFacts::scope(Scope::System));
-        assert_eq!(told, expected, "{victim:?}");
-        assert_eq!(board.take_killed(&victim, now), None, "only once");
+        let mut cache = FactCache::default();
+        cache.insert(LineFacts::Killed(killed_facts(7, "v")), now);
+        let facts = cache.take_killed(&victim, now);
+        let expected = is_own.then(|| LogFacts::scope(Scope::System));
+        assert_eq!(facts, expected, "{victim:?}");
+        assert_eq!(cache.take_killed(&victim, now), None, "only once");
     }
 }
 
 #[test]
-fn little_is_kept_however_much_is_read() {
+fn cache_is_bounded() {
     let now = Instant::now();
-    let mut board = FactCache::default();
+    let mut cache = FactCache::default();
     for number in 0..10_000 {
-        board.put(News::Header(header(number)), now);
-        board.put(News::Killed(told_kill(number, "v")), now);
+        cache.insert(LineFacts::Header(header(number)), now);
+        cache.insert(LineFacts::Killed(killed_facts(number, "v")), now);
     }
-    assert_eq!(board.headers.len(), MAX_HEADERS);
-    assert_eq!(board.kills.len(), MAX_KILLS);
+    assert_eq!(cache.headers.len(), MAX_HEADERS);
+    assert_eq!(cache.kills.len(), MAX_KILLS);
     let mut last = kill();
     (last.victim.pid, last.victim.tid) = (9_999, 9_999);
-    assert!(board.take_header(&last, now).is_some());
-    assert!(board.take_killed(&last.victim, now).is_some());
+    assert!(cache.take_header(&last, now).is_some());
+    assert!(cache.take_killed(&last.victim, now).is_some());
 }

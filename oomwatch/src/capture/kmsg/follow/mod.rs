@@ -1,16 +1,16 @@
-//! Records as they come, to kills in the time of all others. Pure.
+//! Turns the records of the live log into kills with their time since boot. Pure.
 //!
-//! Two things are had of each line: the kills that the log tells ([`Assembler`]), for where the log is all there is; and
-//! what it says at once of a kill that somebody else has seen ([`Follower::take_header`], [`Follower::take_killed`]).
+//! Two things come out of the records: kills ([`Assembler`]), for the backend that has only the log; and facts about a kill
+//! that a BPF program recorded ([`Follower::take_header`], [`Follower::take_killed`]), available before the kill itself is.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    assemble::{Assembler, Counts, HOLD, LogItem, LogKill, Trust},
+    assemble::{Assembler, GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, Trust},
     join::LogFacts,
     record::{Record, Stamp},
 };
-use crate::capture::kmsg::{clock_offset::Times, fact_cache::FactCache};
+use crate::capture::kmsg::{clock_offset::ClockOffset, fact_cache::FactCache};
 use crate::{
     model::kill::{Kill, Victim},
     sys::clock::Moment,
@@ -20,112 +20,115 @@ use crate::{
 #[derive(Debug)]
 pub struct Follower {
     assembler: Assembler,
-    board: FactCache,
-    times: Times,
-    /// Which kill is held back, and when it was read.
-    held: Option<(u64, Instant)>,
-    /// The incident of the last kill, by its first kill's number, and when it began.
+    facts: FactCache,
+    clock_offset: ClockOffset,
+    /// Number of the pending kill, and when it was read.
+    pending: Option<(u64, Instant)>,
+    /// The incident of the last kill: number of its first kill, and its time in nanoseconds since boot.
     incident: Option<(u64, u64)>,
 }
 
 impl Follower {
-    /// Nothing has been seen.
+    /// A follower before the first record.
     #[must_use]
     pub fn new() -> Self {
         Self {
             assembler: Assembler::new(Trust::Kernel),
-            board: FactCache::default(),
-            times: Times::default(),
-            held: None,
+            facts: FactCache::default(),
+            clock_offset: ClockOffset::default(),
+            pending: None,
             incident: None,
         }
     }
 
-    /// Takes the next record, which was read now; gives the kill that it settles, if it does.
+    /// Adds the next record, which was read now. Returns the pending kill if this record completes it.
     pub fn push(&mut self, record: &Record<'_>, now: &Moment) -> Option<LogItem> {
         if let Some(stamp) = record.stamp.boot_time_ns {
-            self.times.see(stamp, now);
+            self.clock_offset.measure(stamp, now);
         }
-        let found = self.assembler.push(record);
-        if let Some(news) = self.assembler.take_news() {
-            self.board.put(news, now.instant);
+        let item = self.assembler.push(record);
+        if let Some(facts) = self.assembler.take_facts() {
+            self.facts.insert(facts, now.instant);
         }
-        self.settled(found, now)
+        self.dated(item, now)
     }
 
-    /// The records that come next have been lost: gives the kill that is held back, if one is.
+    /// The records that follow have been lost. Returns the pending kill.
     pub fn interrupt(&mut self, now: &Moment) -> Option<LogItem> {
-        let found = self.assembler.interrupt();
-        self.settled(found, now)
+        let item = self.assembler.interrupt();
+        self.dated(item, now)
     }
 
-    /// When to [`Follower::flush`]; absent if no kill is held back.
+    /// When to call [`Follower::flush`]; absent if no kill is pending.
     #[must_use]
     pub fn flush_due(&self) -> Option<Instant> {
-        let (_, read) = self.held?;
-        Some(read + Duration::try_from(HOLD).unwrap_or_default())
+        let (_, read) = self.pending?;
+        Some(read + Duration::try_from(GROUP_LINE_WAIT).unwrap_or_default())
     }
 
-    /// Gives the kill that is held back, if it is due: nothing that belongs to it is expected any more.
+    /// Returns the pending kill if its wait is over.
     pub fn flush(&mut self, now: &Moment) -> Option<LogItem> {
         self.flush_due().filter(|due| *due <= now.instant)?;
-        let found = self.assembler.flush();
-        self.settled(found, now)
+        let item = self.assembler.flush();
+        self.dated(item, now)
     }
 
-    /// What the header of a kill told that somebody else saw; once. Its header is written before the victim is marked, so
-    /// that it is here once all records have been taken; unless the kernel withheld it.
+    /// Takes the facts of the header of a kill that a BPF program recorded. The header is written before the victim is
+    /// marked, so it is here once all records have been read, unless the kernel withheld it.
     pub fn take_header(&mut self, kill: &Kill, now: Instant) -> Option<LogFacts> {
-        self.board.take_header(kill, now)
+        self.facts.take_header(kill, now)
     }
 
-    /// What the line of a victim's kill told; once. It is written right after the victim is marked, and never withheld.
+    /// Takes the facts of a victim's kill line. It is written right after the victim is marked, and never withheld.
     pub fn take_killed(&mut self, victim: &Victim, now: Instant) -> Option<LogFacts> {
-        self.board.take_killed(victim, now)
+        self.facts.take_killed(victim, now)
     }
 
-    /// What has been seen.
+    /// The counters so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LogCounts {
         self.assembler.counts()
     }
 
-    /// Notes what is held back now, and puts what is not any more into its time.
-    fn settled(&mut self, found: Option<LogItem>, now: &Moment) -> Option<LogItem> {
-        let read = |number| match self.held {
-            Some((held, read)) if held == number => (number, read),
+    /// Updates the pending kill, and dates the one that is complete.
+    fn dated(&mut self, item: Option<LogItem>, now: &Moment) -> Option<LogItem> {
+        let read = |number| match self.pending {
+            Some((pending, read)) if pending == number => (number, read),
             _ => (number, now.instant),
         };
-        self.held = self.assembler.held_number().map(read);
-        Some(match found? {
-            LogItem::Kill(mut found) => {
-                self.date(&mut found, now);
-                LogItem::Kill(found)
+        self.pending = self.assembler.pending_number().map(read);
+        Some(match item? {
+            LogItem::Kill(mut kill) => {
+                self.date(&mut kill, now);
+                LogItem::Kill(kill)
             }
-            LogItem::Rekill { mut aside, stamp } => {
-                aside.boot_time_ns = self.boot_time_ns(stamp, now);
-                LogItem::Rekill { aside, stamp }
+            LogItem::Rekill {
+                mut non_kill,
+                stamp,
+            } => {
+                non_kill.boot_time_ns = self.boot_time_ns(stamp, now);
+                LogItem::Rekill { non_kill, stamp }
             }
         })
     }
 
-    /// All kills of an incident have its one time, and none is from before it.
-    fn date(&mut self, found: &mut LogKill, now: &Moment) {
+    /// Sets the times of a kill. All kills of an incident have the same incident time, and none is earlier.
+    fn date(&mut self, kill: &mut LogKill, now: &Moment) {
         let incident = match self.incident {
-            Some((number, time)) if number == found.incident_number => Some(time),
-            _ => self.boot_time_ns(found.incident, now),
+            Some((number, time)) if number == kill.incident_number => Some(time),
+            _ => self.boot_time_ns(kill.incident, now),
         };
-        self.incident = incident.map(|time| (found.incident_number, time));
-        found.kill.incident_boot_time_ns = incident;
-        found.kill.boot_time_ns = if found.number == found.incident_number {
+        self.incident = incident.map(|time| (kill.incident_number, time));
+        kill.kill.incident_boot_time_ns = incident;
+        kill.kill.boot_time_ns = if kill.number == kill.incident_number {
             incident
         } else {
-            self.boot_time_ns(found.stamp, now).max(incident)
+            self.boot_time_ns(kill.stamp, now).max(incident)
         };
     }
 
     fn boot_time_ns(&self, stamp: Stamp, now: &Moment) -> Option<u64> {
-        self.times.boot_time_ns(stamp.boot_time_ns?, now)
+        self.clock_offset.boot_time_ns(stamp.boot_time_ns?, now)
     }
 }
 

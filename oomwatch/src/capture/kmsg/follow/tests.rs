@@ -6,15 +6,15 @@ use crate::{
 };
 
 const MILLISECOND: u64 = 1_000_000;
-/// By how much the time since boot is ahead of the log's.
+/// Time since boot minus the log's clock.
 const AHEAD: u64 = 1_000_000_000;
 
-/// A log that is read as it is written, each line a millisecond after the one before.
+/// A live log. Each line is written a millisecond after the one before.
 struct Log {
     follower: Follower,
     started: Instant,
     stamp_ns: u64,
-    /// How much later each record is read.
+    /// Time from writing to reading a record.
     delay_ns: u64,
 }
 
@@ -53,20 +53,20 @@ impl Log {
     }
 
     fn lines<'a>(&mut self, lines: impl IntoIterator<Item = &'a String>) -> Vec<LogItem> {
-        let mut found = Vec::new();
+        let mut items = Vec::new();
         for line in lines {
-            found.extend(self.line(line));
+            items.extend(self.line(line));
         }
-        found
+        items
     }
 
-    /// Time passes until the kill is told that is held back.
+    /// Waits until the pending kill is due, and returns it.
     fn flush(&mut self) -> Option<LogKill> {
         let due = self.follower.flush_due()?;
         let wait = due.duration_since(self.now().instant);
         self.stamp_ns += u64::try_from(wait.as_nanos()).expect("soon");
         match self.follower.flush(&self.now()) {
-            Some(LogItem::Kill(found)) => Some(*found),
+            Some(LogItem::Kill(kill)) => Some(*kill),
             _ => None,
         }
     }
@@ -81,8 +81,8 @@ fn header_lines() -> [String; 4] {
     ]
 }
 
-/// The kill of process 7 as a program saw it.
-fn seen() -> Kill {
+/// The kill of process 7 as a BPF program recorded it.
+fn recorded() -> Kill {
     let mut kill = testing::minimal_kill();
     kill.victim.comm = Some(b"v".to_vec());
     kill.trigger = Some(Trigger {
@@ -95,12 +95,12 @@ fn seen() -> Kill {
 }
 
 #[test]
-fn kill_is_held_for_as_long_after_it_was_read_as_a_group_may_take() {
+fn kill_is_pending_for_the_group_line_wait_after_it_was_read() {
     let mut log = Log::new();
     assert_eq!(log.follower.flush_due(), None);
     log.lines(&header_lines());
     assert_eq!(log.follower.flush_due(), None);
-    // It was written long ago.
+    // Written half a second before it is read.
     log.delay_ns = 500 * MILLISECOND;
     assert_eq!(log.line(&killed(7, "v")), None);
     let read = log.now();
@@ -110,20 +110,20 @@ fn kill_is_held_for_as_long_after_it_was_read_as_a_group_may_take() {
     assert_eq!(log.follower.flush_due(), due);
     assert_eq!(log.follower.flush(&log.now()), None, "too early");
 
-    let found = log.flush().expect("a kill");
-    assert_eq!(found.kill.group_kill, None, "its line may be late");
+    let kill = log.flush().expect("a kill");
+    assert_eq!(kill.kill.group_kill, None, "its line may be late");
     assert_eq!(log.follower.flush_due(), None);
     assert_eq!(log.follower.flush(&log.now()), None);
     assert_eq!(log.follower.counts().kills, 1);
 }
 
 #[test]
-fn next_kill_is_held_anew() {
+fn next_kill_waits_for_its_own_time() {
     let mut log = Log::new();
     log.line(&killed(7, "v"));
-    let first = log.follower.flush_due().expect("held");
+    let first = log.follower.flush_due().expect("pending");
     assert!(log.line(&killed(8, "w")).is_some());
-    let second = log.follower.flush_due().expect("held");
+    let second = log.follower.flush_due().expect("pending");
     assert_eq!(second, first + Duration::from_millis(1));
 }
 
@@ -134,66 +134,66 @@ fn kill_has_the_time_since_boot_at_which_it_was_written() {
     log.delay_ns = 40 * MILLISECOND;
     log.line(&killed(7, "v"));
     let written = log.stamp_ns;
-    let found = log.flush().expect("a kill");
-    let told = found.kill.boot_time_ns.expect("a time");
-    // And what is allowed for drift.
+    let kill = log.flush().expect("a kill");
+    let time = kill.kill.boot_time_ns.expect("a time");
+    // Plus the allowance for drift.
     let expected = AHEAD + written;
-    assert!((expected..expected + MILLISECOND).contains(&told), "{told}");
-    assert_eq!(found.stamp.boot_time_ns, Some(written));
+    assert!((expected..expected + MILLISECOND).contains(&time), "{time}");
+    assert_eq!(kill.stamp.boot_time_ns, Some(written));
 }
 
 #[test]
 fn group_is_one_incident_with_one_time() {
     let mut log = Log::new();
     log.delay_ns = 70 * MILLISECOND;
-    let mut found = log.lines(&[row(8, 8), row(9, 9)]);
-    found.extend(log.lines(&header_lines()[2..]));
-    found.extend(log.lines(&[killed(7, "v"), group("/a")]));
-    // Read sooner, so that all times are known better.
+    let mut items = log.lines(&[row(8, 8), row(9, 9)]);
+    items.extend(log.lines(&header_lines()[2..]));
+    items.extend(log.lines(&[killed(7, "v"), group("/a")]));
+    // Read sooner, which improves the estimate of the offset.
     log.delay_ns = 0;
-    found.extend(log.lines(&[killed(7, "v"), killed(8, "w"), killed(9, "x")]));
-    found.extend(log.flush().map(|found| LogItem::Kill(Box::new(found))));
-    let times: Vec<_> = found
+    items.extend(log.lines(&[killed(7, "v"), killed(8, "w"), killed(9, "x")]));
+    items.extend(log.flush().map(|kill| LogItem::Kill(Box::new(kill))));
+    let times: Vec<_> = items
         .iter()
-        .map(|found| match found {
-            LogItem::Kill(found) => {
-                let kill = &found.kill;
+        .map(|item| match item {
+            LogItem::Kill(kill) => {
+                let kill = &kill.kill;
                 assert_eq!(kill.group_kill, Some(true));
                 (kill.boot_time_ns, kill.incident_boot_time_ns)
             }
-            LogItem::Rekill { aside, .. } => (aside.boot_time_ns, None),
+            LogItem::Rekill { non_kill, .. } => (non_kill.boot_time_ns, None),
         })
         .collect();
     let [first, rekill, second, third] = times[..] else {
-        panic!("{found:?}")
+        panic!("{items:?}")
     };
     assert_eq!(first.0, first.1);
     assert_eq!((second.1, third.1), (first.0, first.0));
-    // The first was told before that, and nothing of its incident is from before it.
+    // The first was dated before that, and no kill of its incident is earlier.
     let at = |milliseconds| Some(AHEAD + milliseconds * MILLISECOND);
     assert_eq!(first.0, at(75));
     assert_eq!((rekill.0, second.0, third.0), (at(7), at(75), at(75)));
 }
 
 #[test]
-fn kills_of_an_incident_whose_first_was_told_before_share_its_time() {
+fn kills_of_an_incident_that_begins_with_a_rekill_share_its_time() {
     let mut log = Log::new();
     log.line(&killed(7, "v"));
     log.flush().expect("a kill");
     // A process that dies slowly is the first of a group.
     log.lines(&[killed(7, "v"), group("/a"), killed(8, "w"), killed(9, "x")]);
-    let found = log.flush().expect("a kill");
-    let begun = found.incident.boot_time_ns.expect("a stamp");
-    let incident = found.kill.incident_boot_time_ns;
+    let kill = log.flush().expect("a kill");
+    let begun = kill.incident.boot_time_ns.expect("a stamp");
+    let incident = kill.kill.incident_boot_time_ns;
     assert_eq!(incident, Some(AHEAD + begun));
     assert_eq!(
-        found.kill.boot_time_ns,
-        Some(AHEAD + found.stamp.boot_time_ns.expect("a stamp"))
+        kill.kill.boot_time_ns,
+        Some(AHEAD + kill.stamp.boot_time_ns.expect("a stamp"))
     );
 }
 
 #[test]
-fn nothing_is_believed_that_a_process_wrote() {
+fn records_of_processes_are_ignored() {
     let mut log = Log::new();
     for line in header_lines().iter().chain([&killed(7, "v")]) {
         assert_eq!(log.line_of(12, line), None);
@@ -201,44 +201,44 @@ fn nothing_is_believed_that_a_process_wrote() {
     assert_eq!(log.follower.flush_due(), None);
     assert_eq!(log.follower.counts().untrusted, 1);
     let now = log.now().instant;
-    assert_eq!(log.follower.take_header(&seen(), now), None);
-    assert_eq!(log.follower.take_killed(&seen().victim, now), None);
+    assert_eq!(log.follower.take_header(&recorded(), now), None);
+    assert_eq!(log.follower.take_killed(&recorded().victim, now), None);
 }
 
 #[test]
-fn header_is_there_before_its_kill_and_told_once() {
+fn header_is_available_before_its_kill_and_once() {
     let mut log = Log::new();
     log.lines(&header_lines());
     let now = log.now().instant;
-    let told = log.follower.take_header(&seen(), now).expect("told");
-    assert_eq!(told.scope, Scope::Memcg);
-    assert_eq!(told.constraint, Some(Constraint::Memcg));
-    assert_eq!(told.oom_path.as_deref(), Some(&b"/a"[..]));
-    assert_eq!(told.victim_path.as_deref(), Some(&b"/a"[..]));
-    assert_eq!(told.trigger_tid, Some(5));
-    let allocation = told.allocation.expect("told");
+    let facts = log.follower.take_header(&recorded(), now).expect("facts");
+    assert_eq!(facts.scope, Scope::Memcg);
+    assert_eq!(facts.constraint, Some(Constraint::Memcg));
+    assert_eq!(facts.oom_path.as_deref(), Some(&b"/a"[..]));
+    assert_eq!(facts.victim_path.as_deref(), Some(&b"/a"[..]));
+    assert_eq!(facts.trigger_tid, Some(5));
+    let allocation = facts.allocation.expect("facts");
     assert_eq!((allocation.order, allocation.gfp_mask), (0, 0xcc0));
-    assert_eq!(log.follower.take_header(&seen(), now), None);
+    assert_eq!(log.follower.take_header(&recorded(), now), None);
 
-    // What is taken from the header is not missing in the log's own kill.
+    // The kill of the log still has the header.
     log.line(&killed(7, "v"));
     assert_eq!(log.flush().expect("a kill").kill.missing, [""; 0]);
-    assert!(log.follower.take_killed(&seen().victim, now).is_some());
+    assert!(log.follower.take_killed(&recorded().victim, now).is_some());
 }
 
 #[test]
-fn header_of_a_process_that_was_dying_already_is_told_to_nobody() {
+fn header_of_a_process_that_was_exiting_already_is_dropped() {
     let mut log = Log::new();
     log.lines(&header_lines());
     log.line(
         "Memory cgroup out of memory: OOM victim 7 (v) is already exiting. Skip killing the task",
     );
     let now = log.now().instant;
-    assert_eq!(log.follower.take_header(&seen(), now), None);
+    assert_eq!(log.follower.take_header(&recorded(), now), None);
 }
 
 #[test]
-fn header_of_a_kernel_before_5_1_is_told_once() {
+fn header_of_a_kernel_before_5_1_is_available_once() {
     let chosen = "Out of memory: Kill process 7 (v) score 1 or sacrifice child".to_owned();
     let task_in = "Task in /a/b killed as a result of limit of /a".to_owned();
     for lines in [
@@ -252,45 +252,45 @@ fn header_of_a_kernel_before_5_1_is_told_once() {
         let mut log = Log::new();
         log.lines(&lines);
         let now = log.now().instant;
-        let told = log.follower.take_header(&seen(), now).expect("told");
-        assert_eq!(told.scope, Scope::Memcg);
-        assert_eq!(told.oom_path.as_deref(), Some(&b"/a"[..]));
-        assert_eq!(log.follower.take_header(&seen(), now), None);
+        let facts = log.follower.take_header(&recorded(), now).expect("facts");
+        assert_eq!(facts.scope, Scope::Memcg);
+        assert_eq!(facts.oom_path.as_deref(), Some(&b"/a"[..]));
+        assert_eq!(log.follower.take_header(&recorded(), now), None);
     }
 }
 
 #[test]
-fn group_behind_a_loss_is_not_that_of_the_kill_before_it() {
+fn group_line_after_a_loss_does_not_belong_to_the_kill_before_it() {
     let mut log = Log::new();
     log.line(&killed(7, "v"));
     log.follower.interrupt(&log.now());
     log.lines(&[group("/g"), killed(8, "w")]);
-    let found = log.flush().expect("a kill");
-    assert_eq!(found.kill.group_cgroup, None);
-    assert_eq!(found.incident, found.stamp);
+    let kill = log.flush().expect("a kill");
+    assert_eq!(kill.kill.group_cgroup, None);
+    assert_eq!(kill.incident, kill.stamp);
 }
 
 #[test]
-fn groups_line_may_itself_be_late() {
+fn group_line_may_be_late() {
     let mut log = Log::new();
     log.lines(&header_lines());
     assert_eq!(log.line(&killed(7, "v")), None);
     log.stamp_ns += 500 * MILLISECOND;
-    let Some(LogItem::Kill(found)) = log.line(&group("/g")) else {
-        panic!("not told")
+    let Some(LogItem::Kill(kill)) = log.line(&group("/g")) else {
+        panic!("no kill")
     };
-    assert_eq!(found.kill.group_kill, Some(true));
+    assert_eq!(kill.kill.group_kill, Some(true));
 }
 
 #[test]
-fn what_was_lost_belongs_to_nothing_that_comes_after_it() {
+fn lines_before_and_after_a_loss_are_not_combined() {
     let mut log = Log::new();
     log.lines(&header_lines());
     log.line(&killed(7, "v"));
-    let Some(LogItem::Kill(found)) = log.follower.interrupt(&log.now()) else {
-        panic!("not told")
+    let Some(LogItem::Kill(kill)) = log.follower.interrupt(&log.now()) else {
+        panic!("no kill")
     };
-    assert_eq!(found.kill.group_kill, None, "the line could have been lost");
+    assert_eq!(kill.kill.group_kill, None, "the line could have been lost");
     assert_eq!(log.follower.flush_due(), None);
 
     // Of a group whose first kill was lost.
@@ -300,7 +300,7 @@ fn what_was_lost_belongs_to_nothing_that_comes_after_it() {
     assert_eq!(member.kill.group_cgroup, None);
     assert_eq!(member.incident, member.stamp);
 
-    // A header says that a new incident begins.
+    // A header begins a new incident.
     log.lines(&header_lines());
     log.follower.interrupt(&log.now());
     assert_eq!(log.follower.counts().headers_without_kill, 1);

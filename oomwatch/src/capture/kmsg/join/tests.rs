@@ -12,8 +12,8 @@ const ALLOCATION: Allocation = Allocation {
     total_pages: None,
 };
 
-/// A kill in `/pod/app`, of which the tracepoints alone have told.
-fn untold() -> Kill {
+/// A kill in `/pod/app` as the tracepoint backend records it.
+fn recorded() -> Kill {
     let mut kill = testing::minimal_kill();
     kill.victim.cgroup = Some(testing::cgroup("/pod/app", 3));
     kill.trigger = testing::kill().trigger;
@@ -24,8 +24,8 @@ fn untold() -> Kill {
     kill
 }
 
-/// The header of its kill, `/pod` having run out.
-fn told() -> LogFacts {
+/// The facts of its header: `/pod` ran out.
+fn facts() -> LogFacts {
     LogFacts {
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
@@ -37,35 +37,35 @@ fn told() -> LogFacts {
 }
 
 #[test]
-fn all_that_is_absent_is_filled_in() {
-    let mut kill = untold();
-    assert!(join(&mut kill, &told(), OomGroup::At(1)));
+fn absent_facts_are_filled_in() {
+    let mut kill = recorded();
+    assert!(join(&mut kill, &facts(), OomGroup::At(1)));
     let expected = Kill {
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
         allocation: Some(ALLOCATION),
         oom_level: Some(1),
         group_kill: Some(true),
-        ..untold()
+        ..recorded()
     };
     assert_eq!(kill, expected);
 }
 
 #[test]
-fn systems_kill_has_its_constraint_and_no_cgroup() {
+fn system_oom_has_its_constraint_and_no_cgroup() {
     for constraint in [
         Constraint::None,
         Constraint::Cpuset,
         Constraint::MemoryPolicy,
     ] {
-        let mut kill = untold();
-        let told = LogFacts {
+        let mut kill = recorded();
+        let facts = LogFacts {
             scope: Scope::System,
             constraint: Some(constraint),
             oom_path: None,
-            ..told()
+            ..facts()
         };
-        assert!(join(&mut kill, &told, OomGroup::Unset));
+        assert!(join(&mut kill, &facts, OomGroup::Unset));
         assert_eq!(kill.scope, Scope::System);
         assert_eq!(kill.constraint, Some(constraint));
         assert_eq!(kill.oom_level, None);
@@ -74,77 +74,77 @@ fn systems_kill_has_its_constraint_and_no_cgroup() {
 }
 
 #[test]
-fn line_of_the_kill_tells_the_scope_alone() {
+fn kill_line_gives_only_the_scope() {
     for (scope, constraint) in [
         (Scope::Memcg, Some(Constraint::Memcg)),
         (Scope::System, None),
         (Scope::Unknown, None),
     ] {
-        let mut kill = untold();
+        let mut kill = recorded();
         assert!(join(&mut kill, &LogFacts::scope(scope), OomGroup::Unknown));
         let expected = Kill {
             scope,
             constraint,
-            ..untold()
+            ..recorded()
         };
         assert_eq!(kill, expected);
     }
 }
 
 #[test]
-fn cgroup_that_is_none_of_the_victims_is_left_out() {
-    let mut kill = untold();
-    let told = LogFacts {
+fn cgroup_that_is_not_an_ancestor_is_ignored() {
+    let mut kill = recorded();
+    let facts = LogFacts {
         oom_path: Some(b"/po".to_vec()),
-        ..told()
+        ..facts()
     };
-    assert!(join(&mut kill, &told, OomGroup::At(0)));
+    assert!(join(&mut kill, &facts, OomGroup::At(0)));
     assert_eq!(kill.oom_level, None);
     assert_eq!(kill.group_kill, None);
 }
 
 #[test]
-fn what_contradicts_the_record_is_left_out_as_a_whole() {
+fn facts_that_contradict_the_record_are_all_ignored() {
     let other_scope = Kill {
         scope: Scope::System,
-        ..untold()
+        ..recorded()
     };
-    let mut other_cgroup = untold();
+    let mut other_cgroup = recorded();
     other_cgroup.victim.cgroup = Some(testing::cgroup("/pod/other", 4));
     for before in [other_scope, other_cgroup] {
         let mut kill = before.clone();
-        assert!(!join(&mut kill, &told(), OomGroup::At(0)));
+        assert!(!join(&mut kill, &facts(), OomGroup::At(0)));
         assert_eq!(kill, before);
     }
 }
 
 #[test]
-fn cgroup_that_was_inferred_gives_way_to_the_logs() {
-    let mut kill = untold();
+fn logged_cgroup_replaces_the_inferred_one() {
+    let mut kill = recorded();
     kill.scope = Scope::Memcg;
     kill.oom_level = Some(0);
     kill.group_kill = Some(false);
-    assert!(join(&mut kill, &told(), OomGroup::At(1)));
+    assert!(join(&mut kill, &facts(), OomGroup::At(1)));
     assert_eq!(kill.oom_level, Some(1));
     assert_eq!(kill.group_kill, Some(true));
     assert_eq!(kill.allocation, Some(ALLOCATION));
 }
 
 #[test]
-fn cgroup_that_was_inferred_stands_where_the_log_names_none_of_the_victims() {
-    let mut kill = untold();
+fn inferred_cgroup_is_kept_if_the_log_names_no_ancestor() {
+    let mut kill = recorded();
     kill.oom_level = Some(0);
-    let told = LogFacts {
+    let facts = LogFacts {
         oom_path: Some(b"/po".to_vec()),
-        ..told()
+        ..facts()
     };
-    assert!(join(&mut kill, &told, OomGroup::At(1)));
+    assert!(join(&mut kill, &facts, OomGroup::At(1)));
     assert_eq!(kill.oom_level, Some(0));
     assert_eq!(kill.group_kill, Some(false));
 }
 
 #[test]
-fn group_is_killed_where_its_flag_is_not_above_what_ran_out() {
+fn group_is_killed_if_its_flag_is_at_or_below_the_cgroup_that_ran_out() {
     use OomGroup::{At, Unknown, Unset};
     for (oom_group, scope, oom_level, expected) in [
         (At(0), Scope::Memcg, Some(0), Some(true)),
@@ -160,22 +160,22 @@ fn group_is_killed_where_its_flag_is_not_above_what_ran_out() {
         (Unknown, Scope::Memcg, Some(0), None),
         (Unknown, Scope::System, None, None),
     ] {
-        let found = group_kill(oom_group, scope, oom_level);
-        assert_eq!(found, expected, "{oom_group:?} {scope:?} {oom_level:?}");
+        let fields = group_kill(oom_group, scope, oom_level);
+        assert_eq!(fields, expected, "{oom_group:?} {scope:?} {oom_level:?}");
     }
 }
 
 #[test]
-fn members_of_a_group_share_what_was_told_of_the_first() {
+fn members_of_a_group_get_the_facts_of_the_first() {
     let mut joiner = Joiner::default();
     let at = |incident, path: &str| {
-        let mut kill = untold();
+        let mut kill = recorded();
         kill.incident_boot_time_ns = Some(incident);
         kill.victim.cgroup = Some(testing::cgroup(path, 9));
         kill
     };
     let mut first = at(5, "/pod/app");
-    joiner.join(&mut first, Some(told()), OomGroup::At(1));
+    joiner.join(&mut first, Some(facts()), OomGroup::At(1));
     let mut member = at(5, "/pod/other");
     joiner.join(&mut member, None, OomGroup::At(1));
     assert_eq!(member.allocation, Some(ALLOCATION));
@@ -187,15 +187,15 @@ fn members_of_a_group_share_what_was_told_of_the_first() {
 }
 
 #[test]
-fn what_was_left_out_of_the_first_is_not_taken_for_its_members() {
+fn facts_ignored_for_the_first_are_not_used_for_its_members() {
     let mut joiner = Joiner::default();
     let member = || {
-        let mut kill = untold();
+        let mut kill = recorded();
         kill.scope = Scope::System;
         kill
     };
     let mut first = member();
-    joiner.join(&mut first, Some(told()), OomGroup::Unknown);
+    joiner.join(&mut first, Some(facts()), OomGroup::Unknown);
     let mut second = Kill {
         scope: Scope::Unknown,
         ..member()
@@ -223,8 +223,8 @@ fn any_constraint() -> impl Strategy<Value = Option<Constraint>> {
 }
 
 fn any_allocation() -> impl Strategy<Value = Option<Allocation>> {
-    proptest::option::of((-1..4, any::<u64>(), any::<Option<u64>>())).prop_map(|found| {
-        found.map(|(order, gfp_mask, total_pages)| Allocation {
+    proptest::option::of((-1..4, any::<u64>(), any::<Option<u64>>())).prop_map(|fields| {
+        fields.map(|(order, gfp_mask, total_pages)| Allocation {
             order,
             gfp_mask,
             total_pages,
@@ -270,7 +270,7 @@ fn any_kill() -> impl Strategy<Value = Kill> {
         )
 }
 
-fn any_told() -> impl Strategy<Value = LogFacts> {
+fn any_facts() -> impl Strategy<Value = LogFacts> {
     (
         any_scope(),
         any_constraint(),
@@ -298,8 +298,8 @@ fn any_oom_group() -> impl Strategy<Value = OomGroup> {
     ]
 }
 
-/// The kill with all that was absent in `before` made absent, and all as it was that the log knows better.
-fn without_what_was_told(mut kill: Kill, before: &Kill, told: &LogFacts) -> Kill {
+/// The kill without the facts that were absent in `before`, and with the inferred ones as before.
+fn without_added_facts(mut kill: Kill, before: &Kill, facts: &LogFacts) -> Kill {
     if before.scope == Scope::Unknown {
         kill.scope = Scope::Unknown;
     }
@@ -308,7 +308,7 @@ fn without_what_was_told(mut kill: Kill, before: &Kill, told: &LogFacts) -> Kill
     if before
         .limits
         .iter()
-        .any(|limit| Some(&limit.cgroup.path) == told.oom_path.as_ref())
+        .any(|limit| Some(&limit.cgroup.path) == facts.oom_path.as_ref())
     {
         kill.oom_level = before.oom_level;
         kill.group_kill = before.group_kill;
@@ -320,19 +320,19 @@ fn without_what_was_told(mut kill: Kill, before: &Kill, told: &LogFacts) -> Kill
 
 proptest! {
     #[test]
-    fn what_the_record_knows_never_changes(before in any_kill(), told in any_told(), oom_group in any_oom_group()) {
+    fn recorded_facts_never_change(before in any_kill(), facts in any_facts(), oom_group in any_oom_group()) {
         let mut kill = before.clone();
-        let is_joined = join(&mut kill, &told, oom_group);
-        prop_assert_eq!(&without_what_was_told(kill.clone(), &before, &told), &before);
+        let is_joined = join(&mut kill, &facts, oom_group);
+        prop_assert_eq!(&without_added_facts(kill.clone(), &before, &facts), &before);
         prop_assert!(is_joined || kill == before);
         prop_assert!(kill.oom_level.is_none_or(|level| level < kill.limits.len()));
     }
 
     #[test]
-    fn what_was_joined_once_stays(
+    fn joined_facts_never_change(
         before in any_kill(),
-        first in any_told(),
-        second in any_told(),
+        first in any_facts(),
+        second in any_facts(),
         oom_group in any_oom_group(),
     ) {
         let mut kill = before;
@@ -341,6 +341,6 @@ proptest! {
         join(&mut kill, &first, oom_group);
         prop_assert_eq!(&kill, &joined);
         join(&mut kill, &second, oom_group);
-        prop_assert_eq!(&without_what_was_told(kill, &joined, &second), &joined);
+        prop_assert_eq!(&without_added_facts(kill, &joined, &second), &joined);
     }
 }

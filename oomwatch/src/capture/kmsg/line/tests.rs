@@ -12,7 +12,7 @@ fn killed(text: &str) -> Killed<'_> {
 const SIZES: &str = "total-vm:1460016kB, anon-rss:1414008kB, file-rss:4kB";
 
 #[test]
-fn kill_is_read_in_every_shape_that_kernels_had() {
+fn kill_line_is_parsed_in_every_format() {
     let bare = Killed {
         message: Message::None,
         tid: 19667,
@@ -98,7 +98,7 @@ fn kill_is_read_in_every_shape_that_kernels_had() {
 }
 
 #[test]
-fn name_of_a_victim_may_be_anything() {
+fn name_of_a_victim_may_have_any_bytes() {
     for name in [
         "foo",
         "Plex Media Server",
@@ -126,9 +126,9 @@ fn name_of_a_victim_may_be_anything() {
 }
 
 #[test]
-fn kill_that_is_no_whole_line_is_not_believed() {
+fn incomplete_or_quoted_kill_line_is_no_kill() {
     for text in [
-        // The beginning of the kernel's own: more may come, or it has been cut.
+        // The beginning of a kill line: its rest may follow, or is cut off.
         "Out of memory: Killed process",
         "Out of memory: Killed process 7 (x",
         "Out of memory: Killed process 7 (x) total-vm:1k",
@@ -195,7 +195,7 @@ fn paths_and_names_are_split_from_the_right() {
 }
 
 #[test]
-fn trigger_and_its_allocation_are_read_in_old_and_new_form() {
+fn trigger_and_allocation_are_parsed_in_old_and_new_format() {
     for (text, comm, gfp_mask, order) in [
         (
             "ruby invoked oom-killer: gfp_mask=0x201da, order=0, oom_score_adj=0",
@@ -252,7 +252,7 @@ fn trigger_and_its_allocation_are_read_in_old_and_new_form() {
 }
 
 #[test]
-fn counters_of_a_cgroup_are_read_and_no_limit_is_none() {
+fn counters_of_a_cgroup_are_parsed_and_no_limit_is_absent() {
     let usage = |counter, limit_bytes| {
         Some(Line::Usage {
             counter,
@@ -292,7 +292,7 @@ fn counters_of_a_cgroup_are_read_and_no_limit_is_none() {
 }
 
 #[test]
-fn other_lines_of_a_report_are_read() {
+fn other_lines_are_parsed() {
     let task = |tid, pid| Some(Line::Task { tid, pid });
     for (text, expected) in [
         (
@@ -381,11 +381,11 @@ fn other_lines_of_a_report_are_read() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered(bytes: Vec<u8>) {
+    fn any_bytes_are_accepted(bytes: Vec<u8>) {
         let _ = parse(&bytes);
     }
 
-    /// Whatever stands between the words of a report, each is found where it was put.
+    /// Fields of any content are parsed back.
     #[test]
     fn kill_reads_back(tid: u32, comm in proptest::collection::vec(any::<u8>(), 0..16), uid: u32, size in 0..1_u64 << 50) {
         let mut text = format!("Memory cgroup out of memory: Killed process {tid} (").into_bytes();

@@ -1,38 +1,42 @@
-//! One line of a saved log to a record. The format is told from each line by itself, so that a file may hold several:
+//! Parses a line of a saved log into a record. Each line's format is recognised on its own, so a file may mix them:
 //!
 //! | line | format |
 //! |---|---|
-//! | `6,2092,3507827524,-;text` | `/dev/kmsg`: the only one that is escaped |
-//! | `[ 3507.827524] text` | `dmesg`, also with `<6>` (`-r`) or `kern  :info  : ` (`-x`) before it, `[ T123]` or `[ C0]` behind it |
+//! | `6,2092,3507827524,-;text` | `/dev/kmsg`: the only escaped one |
+//! | `[ 3507.827524] text` | `dmesg`, also with `<6>` (`-r`) or `kern  :info  : ` (`-x`) before it, `[ T123]` or `[ C0]` after it |
 //! | `[Mon Nov 23 18:54:33 2026] text` | `dmesg -T` |
 //! | `2026-11-23T18:54:33,827545+00:00 text` | `dmesg --time-format iso` |
 //! | `Nov 23 18:54:33 host kernel: text` | `journalctl -k` and syslog, also `short-precise`, `short-iso`, `short-full`, `short-unix` and RFC 3339 |
 //! | `[ 3507.827524] host kernel: text` | `journalctl -k -o short-monotonic` |
-//! | `text` | `dmesg -t`: no time at all |
+//! | `text` | `dmesg -t`: no time |
 //!
-//! Anything is text, if nothing else, and most text says nothing of an OOM kill. Lines that syslog has from another
-//! program than the kernel are a user's, whatever they quote. Where a format leaves out the zone or the year, [`Saved`]
-//! has been told what to take for it.
+//! A line in no known format is text of the kernel. A syslog line of another program than the kernel is of
+//! [`RecordRecordOrigin::User`], whatever it quotes. For formats without time zone or year, [`LogFileParser::new`] takes
+//! defaults.
 
 mod time;
 
+use bstr::ByteSlice as _;
 use jiff::{Timestamp, tz::Offset};
 
 use self::time::Calendar;
 pub use self::time::parse_offset;
-use super::record::{Caller, Origin, Record, number, origin};
+use super::{
+    number::parse_number,
+    record::{Caller, Record, RecordOrigin, origin},
+};
 
 /// `LOG_LOCAL7 | LOG_DEBUG`.
 const MAX_PRIORITY: u32 = 23 << 3 | 7;
 
-/// Reads lines of saved logs.
+/// Parses lines of saved logs.
 #[derive(Debug)]
-pub struct Saved {
+pub struct LogFileParser {
     calendar: Calendar,
 }
 
-impl Saved {
-    /// `offset` is for times without a zone; a time without a year is the last such one up to `latest`.
+impl LogFileParser {
+    /// `offset` applies to times without a zone. A time without a year is taken as the last such time up to `latest`.
     #[must_use]
     pub fn new(offset: Offset, latest: Timestamp) -> Self {
         Self {
@@ -40,13 +44,13 @@ impl Saved {
         }
     }
 
-    /// Whether a time came without a zone.
+    /// Whether any time so far had no zone.
     #[must_use]
     pub fn has_assumed_zone(&self) -> bool {
         self.calendar.has_assumed_zone
     }
 
-    /// Reads a line.
+    /// Parses a line.
     pub fn parse<'a>(&mut self, line: &'a [u8]) -> Record<'a> {
         Record::parse(line).unwrap_or_else(|_| self.text_line(line))
     }
@@ -54,8 +58,8 @@ impl Saved {
     fn text_line<'a>(&mut self, line: &'a [u8]) -> Record<'a> {
         let mut record = Record::bare(line);
         let mut rest = line;
-        if let Some((writer, text)) = priority(rest).or_else(|| decoded_priority(rest)) {
-            record.origin = writer;
+        if let Some((origin, text)) = priority(rest).or_else(|| decoded_priority(rest)) {
+            record.origin = origin;
             rest = text;
         }
         let mut is_syslog = false;
@@ -66,12 +70,12 @@ impl Saved {
         }
         if is_syslog {
             match identifier(rest) {
-                Some((host, Origin::Kernel, text)) => {
+                Some((host, RecordOrigin::Kernel, text)) => {
                     record.host = Some(host);
                     rest = text;
                 }
-                // What another program says of the kernel is not the kernel's word.
-                _ => record.origin = Origin::User,
+                // Another program may quote the kernel; its lines are not the kernel's.
+                _ => record.origin = RecordOrigin::User,
             }
         }
         if let Some((stamp, text)) = self.calendar.bracketed(rest) {
@@ -82,8 +86,10 @@ impl Saved {
                 record.caller = Some(caller);
                 rest = text;
             }
-            // The kernel's own texts look like `host program:` too.
-            if let Some((host, Origin::Kernel, text)) = identifier(rest).filter(|_| !is_syslog) {
+            // Only `host kernel:` is split off here: texts of the kernel look like `host program:` too.
+            if let Some((host, RecordOrigin::Kernel, text)) =
+                identifier(rest).filter(|_| !is_syslog)
+            {
                 record.host = Some(host);
                 rest = text;
             }
@@ -93,30 +99,30 @@ impl Saved {
     }
 }
 
-/// `<6>`: who wrote, and what follows.
-fn priority(text: &[u8]) -> Option<(Origin, &[u8])> {
+/// Splits off `<6>`: the origin, and the rest.
+fn priority(text: &[u8]) -> Option<(RecordOrigin, &[u8])> {
     let text = text.strip_prefix(b"<")?;
     let end = text.iter().take(5).position(|&byte| byte == b'>')?;
-    let priority = number(&text[..end]).filter(|priority| *priority <= MAX_PRIORITY)?;
+    let priority = parse_number(&text[..end]).filter(|priority| *priority <= MAX_PRIORITY)?;
     Some((origin(priority), &text[end + 1..]))
 }
 
-/// `kern  :info  : `: who wrote, and what follows.
-fn decoded_priority(text: &[u8]) -> Option<(Origin, &[u8])> {
+/// Splits off `kern  :info  : `: the origin, and the rest.
+fn decoded_priority(text: &[u8]) -> Option<(RecordOrigin, &[u8])> {
     const FACILITIES: &str = "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp \
         local0 local1 local2 local3 local4 local5 local6 local7";
     const LEVELS: &str = "emerg alert crit err warn notice info debug";
     let (facility, text) = padded_word(text, FACILITIES)?;
     let (_, text) = padded_word(text, LEVELS)?;
     let origin = if facility == "kern" {
-        Origin::Kernel
+        RecordOrigin::Kernel
     } else {
-        Origin::User
+        RecordOrigin::User
     };
     Some((origin, text.strip_prefix(b" ")?))
 }
 
-/// One of some words, padded up to a colon.
+/// Splits off one of `words`, padded with spaces up to a colon.
 fn padded_word<'a>(text: &'a [u8], words: &str) -> Option<(&'a str, &'a [u8])> {
     let colon = text.iter().take(16).position(|&byte| byte == b':')?;
     let word = str::from_utf8(&text[..colon]).ok()?.trim_end_matches(' ');
@@ -126,12 +132,12 @@ fn padded_word<'a>(text: &'a [u8], words: &str) -> Option<(&'a str, &'a [u8])> {
         .then_some((word, &text[colon + 1..]))
 }
 
-/// `host kernel: ` or `host program[42]: `: the machine, who wrote, and what follows.
+/// Splits off `host kernel: ` or `host program[42]: `: the host name, the origin, and the rest.
 ///
-/// A host's name has no colon, comma or slash. The kernel's lines that begin with what a user chose have one before they
-/// could be taken for this.
-fn identifier(text: &[u8]) -> Option<(&str, Origin, &[u8])> {
-    let (host, text) = word(text)?;
+/// A host name has no colon, comma or slash. The kernel's lines that begin with text chosen by a user contain one of these
+/// before they could be taken for this format.
+fn identifier(text: &[u8]) -> Option<(&str, RecordOrigin, &[u8])> {
+    let (host, text) = text.split_once_str(b" ")?;
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if host.is_empty() || !host.iter().copied().all(is_host) {
         return None;
@@ -140,23 +146,17 @@ fn identifier(text: &[u8]) -> Option<(&str, Origin, &[u8])> {
     if let Some(text) = text.strip_prefix(b"kernel:") {
         return Some((
             host,
-            Origin::Kernel,
+            RecordOrigin::Kernel,
             text.strip_prefix(b" ").unwrap_or(text),
         ));
     }
-    let (program, text) = word(text)?;
+    let (program, text) = text.split_once_str(b" ")?;
     program
         .ends_with(b":")
-        .then_some((host, Origin::User, text))
+        .then_some((host, RecordOrigin::User, text))
 }
 
-/// What stands before the next space, and what behind it.
-fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = text.iter().position(|&byte| byte == b' ')?;
-    Some((&text[..end], &text[end + 1..]))
-}
-
-/// `[ T123] ` or `[    C0] `, directly behind the time or a space further.
+/// Splits off `[ T123] ` or `[    C0] `, which follows the time with or without a space.
 fn bracketed_caller(text: &[u8]) -> Option<(Caller, &[u8])> {
     let inner = text.strip_prefix(b"[")?;
     let end = inner.iter().take(16).position(|&byte| byte == b']')?;

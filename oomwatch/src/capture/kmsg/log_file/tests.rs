@@ -3,16 +3,16 @@ use std::borrow::Cow;
 use super::*;
 use crate::capture::kmsg::record::Part;
 
-fn saved() -> Saved {
+fn parser() -> LogFileParser {
     let latest = "2026-11-24T00:00:00Z".parse().expect("time");
-    Saved::new(Offset::UTC, latest)
+    LogFileParser::new(Offset::UTC, latest)
 }
 
-/// What a line says besides its text: time since boot, calendar time, host.
+/// The parts of a line: time since boot, wall-clock time, host, text.
 fn parts(line: &str) -> (Option<u64>, Option<String>, Option<String>, String) {
-    let mut saved = saved();
-    let record = saved.parse(line.as_bytes());
-    assert_eq!(record.origin, Origin::Kernel, "{line}");
+    let mut parser = parser();
+    let record = parser.parse(line.as_bytes());
+    assert_eq!(record.origin, RecordOrigin::Kernel, "{line}");
     (
         record.stamp.boot_time_ns,
         record.stamp.calendar.map(|time| time.to_string()),
@@ -136,7 +136,7 @@ fn every_format_of_journal_and_syslog_gives_time_and_host() {
 }
 
 #[test]
-fn time_without_a_year_is_the_last_one_there_was() {
+fn time_without_a_year_is_the_last_before_the_latest_time() {
     for (line, time) in [
         ("Nov 24 00:00:00 h kernel: x", "2026-11-24T00:00:00Z"),
         ("Nov 24 00:00:01 h kernel: x", "2025-11-24T00:00:01Z"),
@@ -148,8 +148,8 @@ fn time_without_a_year_is_the_last_one_there_was() {
 }
 
 #[test]
-fn time_without_a_zone_takes_the_one_that_was_told() {
-    let mut saved = Saved::new(
+fn time_without_a_zone_takes_the_given_one() {
+    let mut parser = LogFileParser::new(
         Offset::constant(2),
         "2026-11-24T00:00:00Z".parse().expect("time"),
     );
@@ -159,19 +159,19 @@ fn time_without_a_zone_takes_the_one_that_was_told() {
         "Mon 2026-11-23 18:54:33 CET h kernel: x",
         "2026-11-23T18:54:33 h kernel: x",
     ] {
-        saved.calendar.has_assumed_zone = false;
-        let time = saved.parse(line.as_bytes()).stamp.calendar;
+        parser.calendar.has_assumed_zone = false;
+        let time = parser.parse(line.as_bytes()).stamp.calendar;
         let time = time.map(|time| time.to_string());
         assert_eq!(time.as_deref(), Some("2026-11-23T16:54:33Z"), "{line}");
-        assert!(saved.has_assumed_zone(), "{line}");
+        assert!(parser.has_assumed_zone(), "{line}");
     }
-    saved.calendar.has_assumed_zone = false;
-    let _ = saved.parse(b"2026-11-23T18:54:33Z h kernel: x");
-    assert!(!saved.has_assumed_zone());
+    parser.calendar.has_assumed_zone = false;
+    let _ = parser.parse(b"2026-11-23T18:54:33Z h kernel: x");
+    assert!(!parser.has_assumed_zone());
 }
 
 #[test]
-fn user_is_told_from_the_kernel_where_the_format_tells() {
+fn lines_of_processes_have_the_origin_user() {
     for line in [
         "<12>[ 3507.827545] Out of memory: Killed process 7 (a)",
         "user  :warn  : [ 3507.827545] Out of memory: Killed process 7 (a)",
@@ -182,15 +182,15 @@ fn user_is_told_from_the_kernel_where_the_format_tells() {
         "2026-11-23T18:54:33Z stdout F host kernel: Out of memory: Killed process 7 (a)",
     ] {
         assert_eq!(
-            saved().parse(line.as_bytes()).origin,
-            Origin::User,
+            parser().parse(line.as_bytes()).origin,
+            RecordOrigin::User,
             "{line}"
         );
     }
 }
 
 #[test]
-fn name_chosen_by_a_user_is_not_taken_for_a_host() {
+fn name_chosen_by_a_user_is_not_parsed_as_a_host() {
     for text in [
         "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=x kernel: Out of memory: Killed process 7 (a)",
         "Task in /x kernel: Killed process 7 (a) killed as a result of limit of /x",
@@ -198,7 +198,7 @@ fn name_chosen_by_a_user_is_not_taken_for_a_host() {
     ] {
         for stamp in ["[ 3507.827545] ", ""] {
             let line = format!("{stamp}{text}");
-            let record = saved().parse(line.as_bytes()).text.into_owned();
+            let record = parser().parse(line.as_bytes()).text.into_owned();
             assert_eq!(String::from_utf8_lossy(&record), text);
         }
     }
@@ -236,7 +236,7 @@ fn malformed_lines_are_text() {
         "2026-11-23T18:54Z h kernel: x",
         " SUBSYSTEM=acpi",
     ] {
-        let record = saved().parse(line.as_bytes()).text.into_owned();
+        let record = parser().parse(line.as_bytes()).text.into_owned();
         let text = String::from_utf8_lossy(&record);
         assert_eq!(text, line);
     }
@@ -245,17 +245,17 @@ fn malformed_lines_are_text() {
 #[test]
 fn only_the_format_of_the_device_is_escaped() {
     let escaped = r"6,1,1,-;\x5cx2d";
-    assert_eq!(&*saved().parse(escaped.as_bytes()).text, br"\x2d");
+    assert_eq!(&*parser().parse(escaped.as_bytes()).text, br"\x2d");
     let plain = r"[    0.000001] \x2d";
     assert_eq!(
-        saved().parse(plain.as_bytes()),
+        parser().parse(plain.as_bytes()),
         Record {
             sequence: None,
             stamp: crate::capture::kmsg::record::Stamp {
                 boot_time_ns: Some(1000),
                 calendar: None
             },
-            origin: Origin::Kernel,
+            origin: RecordOrigin::Kernel,
             caller: None,
             host: None,
             part: Part::Line,

@@ -1,14 +1,15 @@
-//! The times that stand before the lines of saved logs.
+//! Parses the times at the start of the lines of saved logs.
 
+use bstr::ByteSlice as _;
 use jiff::{
     Timestamp,
     civil::{Date, DateTime, Time},
     tz::Offset,
 };
 
-use crate::capture::kmsg::record::{Stamp, number};
+use crate::capture::kmsg::{number::parse_number, record::Stamp};
 
-/// What the formats leave out of a time.
+/// Completes times without zone or year.
 #[derive(Debug)]
 pub(super) struct Calendar {
     offset: Offset,
@@ -31,8 +32,7 @@ impl Calendar {
         }
     }
 
-    /// A time of dmesg in brackets, and what follows them: since boot, by the calendar, or (`dmesg -H`, `-e` and a
-    /// difference alone) none.
+    /// Splits off a time of dmesg in brackets: since boot, wall-clock, or (`dmesg -H`, `-e` and a bare difference) none.
     pub(super) fn bracketed<'a>(&mut self, text: &'a [u8]) -> Option<(Stamp, &'a [u8])> {
         let inner = text.strip_prefix(b"[")?;
         let end = inner.iter().take(64).position(|&byte| byte == b']')?;
@@ -49,8 +49,8 @@ impl Calendar {
         if let Some(nanoseconds) = seconds(text) {
             return Some(boot_time_ns(nanoseconds));
         }
-        // `dmesg -d` adds how much later than the line before it was.
-        if let Some((time, _)) = split_once(text, b" <").filter(|_| text.ends_with(b">")) {
+        // `dmesg -d` adds the difference to the line before.
+        if let Some((time, _)) = text.split_once_str(b" <").filter(|_| text.ends_with(b">")) {
             return seconds(time).map(boot_time_ns);
         }
         if let Some(difference) = text.strip_prefix(b"+") {
@@ -70,8 +70,9 @@ impl Calendar {
             b'0'..=b'9',
         ] = text
         {
-            return (month(&[*m1, *m2, *m3]).is_some() && number::<u8>(&[*d1, *d2]).is_some())
-                .then(Stamp::default);
+            return (month(&[*m1, *m2, *m3]).is_some()
+                && parse_number::<u8>(&[*d1, *d2]).is_some())
+            .then(Stamp::default);
         }
         self.ctime(text).map(|calendar| Stamp {
             boot_time_ns: None,
@@ -79,14 +80,14 @@ impl Calendar {
         })
     }
 
-    /// `Mon Nov 23 18:54:33 2026`.
+    /// Parses `Mon Nov 23 18:54:33 2026`.
     fn ctime(&mut self, text: &[u8]) -> Option<Timestamp> {
         let mut words = words(text);
         weekday(words.next()?)?;
         let month = month(words.next()?)?;
-        let day = number(words.next()?)?;
+        let day = parse_number(words.next()?)?;
         let time = clock(words.next()?)?;
-        let year = number(words.next()?)?;
+        let year = parse_number(words.next()?)?;
         let date = Date::new(year, month, day).ok()?;
         words
             .next()
@@ -94,33 +95,38 @@ impl Calendar {
             .then(|| self.zoneless(date.to_datetime(time)))?
     }
 
-    /// A time of syslog or the journal, and what follows its space.
+    /// Splits off a time of syslog or the systemd journal and the space after it.
     pub(super) fn syslog_time<'a>(&mut self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
-        let (first, rest) = split_once(text, b" ")?;
+        let (first, rest) = text.split_once_str(b" ")?;
         if let Some(time) = self.iso(first).or_else(|| unix(first)) {
             return Some((time, rest));
         }
         if weekday(first).is_some() {
             // short-full: `Mon 2026-11-23 18:54:33 UTC`
-            let (date, rest) = split_once(rest, b" ")?;
-            let (time, rest) = split_once(rest, b" ")?;
-            let (zone, rest) = split_once(rest, b" ")?;
+            let (date, rest) = rest.split_once_str(b" ")?;
+            let (time, rest) = rest.split_once_str(b" ")?;
+            let (zone, rest) = rest.split_once_str(b" ")?;
             let time = date_of(date)?.to_datetime(clock(time)?);
             return Some((self.with_zone(time, zone)?, rest));
         }
         let month = month(first)?;
         // The day is padded to two places.
-        let (day, rest) = split_once(rest.strip_prefix(b" ").unwrap_or(rest), b" ")?;
-        let (time, rest) = split_once(rest, b" ")?;
-        Some((self.yearless(month, number(day)?, clock(time)?)?, rest))
+        let (day, rest) = rest
+            .strip_prefix(b" ")
+            .unwrap_or(rest)
+            .split_once_str(b" ")?;
+        let (time, rest) = rest.split_once_str(b" ")?;
+        Some((
+            self.yearless(month, parse_number(day)?, clock(time)?)?,
+            rest,
+        ))
     }
 
-    /// `2026-11-23T18:54:33[.fraction|,fraction]ZONE`.
+    /// Parses `2026-11-23T18:54:33[.fraction|,fraction]ZONE`.
     fn iso(&mut self, text: &[u8]) -> Option<Timestamp> {
-        let (date, time) = split_once(text, b"T")?;
+        let (date, time) = text.split_once_str(b"T")?;
         let end = time
-            .iter()
-            .position(|byte| !byte.is_ascii_digit() && !b":.,".contains(byte))
+            .find_not_byteset(b"0123456789:.,")
             .unwrap_or(time.len());
         let (time, zone) = time.split_at(end);
         self.with_zone(date_of(date)?.to_datetime(clock(time)?), zone)
@@ -150,45 +156,45 @@ impl Calendar {
     }
 }
 
-/// Whether a line begins with dmesg's own ISO form, which alone has a comma in its seconds.
+/// Whether a line begins with the ISO format of dmesg, the only one with a comma in its seconds.
 pub(super) fn is_dmesg_iso(text: &[u8]) -> bool {
     text.get(19) == Some(&b',')
 }
 
-/// `3507.827545`, not negative: nanoseconds.
+/// Parses `3507.827545`, not negative, to nanoseconds.
 fn seconds(text: &[u8]) -> Option<u64> {
-    let (seconds, fraction) = split_once(text, b".")?;
-    number::<u64>(seconds)?
+    let (seconds, fraction) = text.split_once_str(b".")?;
+    parse_number::<u64>(seconds)?
         .checked_mul(1_000_000_000)?
         .checked_add(u64::from(nanoseconds(fraction)?))
 }
 
-/// `1795460073.827545`; ten digits or more, lest any number be a time.
+/// Parses `1795460073.827545`. At least ten digits are required, so that smaller numbers are not taken for times.
 fn unix(text: &[u8]) -> Option<Timestamp> {
-    let (seconds, fraction) = split_once(text, b".")?;
+    let (seconds, fraction) = text.split_once_str(b".")?;
     let fraction = i32::try_from(nanoseconds(fraction)?).ok()?;
-    (seconds.len() >= 10).then(|| Timestamp::new(number(seconds)?, fraction).ok())?
+    (seconds.len() >= 10).then(|| Timestamp::new(parse_number(seconds)?, fraction).ok())?
 }
 
-/// Digits behind a decimal point: nine at most count.
+/// Parses the digits after a decimal point to nanoseconds; digits after the ninth are ignored.
 fn nanoseconds(fraction: &[u8]) -> Option<u32> {
     let digits = fraction.get(..9).unwrap_or(fraction);
     let places = u32::try_from(9 - digits.len()).ok()?;
-    number::<u64>(fraction.get(..18).unwrap_or(fraction))?;
-    Some(number::<u32>(digits)? * 10_u32.pow(places))
+    parse_number::<u64>(fraction.get(..18).unwrap_or(fraction))?;
+    Some(parse_number::<u32>(digits)? * 10_u32.pow(places))
 }
 
-/// `18:54:33`, with a fraction or without.
+/// Parses `18:54:33`, with or without a fraction.
 fn clock(text: &[u8]) -> Option<Time> {
-    let (time, fraction) = match text.iter().position(|byte| b".,".contains(byte)) {
+    let (time, fraction) = match text.find_byteset(b".,") {
         Some(point) => (&text[..point], nanoseconds(&text[point + 1..])?),
         None => (text, 0),
     };
     let mut parts = time.split(|&byte| byte == b':');
-    let hour = number(parts.next()?)?;
-    let minute = number(parts.next()?)?;
-    // A leap second has no place in a timestamp.
-    let second = number::<i8>(parts.next()?)?;
+    let hour = parse_number(parts.next()?)?;
+    let minute = parse_number(parts.next()?)?;
+    // A timestamp cannot represent a leap second.
+    let second = parse_number::<i8>(parts.next()?)?;
     let second = if second == 60 { 59 } else { second };
     let fraction = i32::try_from(fraction).ok()?;
     parts
@@ -197,19 +203,19 @@ fn clock(text: &[u8]) -> Option<Time> {
         .then(|| Time::new(hour, minute, second, fraction).ok())?
 }
 
-/// `2026-11-23`.
+/// Parses `2026-11-23`.
 fn date_of(text: &[u8]) -> Option<Date> {
     let mut parts = text.split(|&byte| byte == b'-');
-    let year = number(parts.next()?)?;
-    let month = number(parts.next()?)?;
-    let day = number(parts.next()?)?;
+    let year = parse_number(parts.next()?)?;
+    let month = parse_number(parts.next()?)?;
+    let day = parse_number(parts.next()?)?;
     parts
         .next()
         .is_none()
         .then(|| Date::new(year, month, day).ok())?
 }
 
-/// An offset from UTC: `Z`, `UTC`, `+0200` or `+02:00`; other names mean different things in different places.
+/// Parses an offset from UTC: `Z`, `UTC`, `GMT`, `+0200` or `+02:00`. Other names of zones are ambiguous and not accepted.
 #[must_use]
 pub fn parse_offset(zone: &[u8]) -> Option<Offset> {
     if matches!(zone, b"Z" | b"UTC" | b"GMT") {
@@ -224,7 +230,7 @@ pub fn parse_offset(zone: &[u8]) -> Option<Offset> {
         [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => ([*h1, *h2], [*m1, *m2]),
         _ => return None,
     };
-    let seconds = 3600 * number::<i32>(&hours)? + 60 * number::<i32>(&minutes)?;
+    let seconds = 3600 * parse_number::<i32>(&hours)? + 60 * parse_number::<i32>(&minutes)?;
     Offset::from_seconds(sign * seconds).ok()
 }
 
@@ -240,9 +246,4 @@ fn weekday(text: &[u8]) -> Option<()> {
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b' ')
         .filter(|word| !word.is_empty())
-}
-
-fn split_once<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let place = crate::capture::kmsg::record::find(text, at)?;
-    Some((&text[..place], &text[place + at.len()..]))
 }

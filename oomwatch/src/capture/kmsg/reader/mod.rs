@@ -1,8 +1,6 @@
-//! `/dev/kmsg` as it is written: one record a read, never blocking, with the records counted that were overwritten before
-//! they could be read.
+//! Reads `/dev/kmsg`: one record per read, non-blocking. Counts the records that were overwritten before they were read.
 //!
-//! The device is a character device of the host: its own reader, a place in the log of its own. Reading takes
-//! `CAP_SYSLOG` where `kernel.dmesg_restrict` is set.
+//! Each open file has its own position in the log. If `kernel.dmesg_restrict` is set, opening it needs `CAP_SYSLOG`.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,12 +14,12 @@ use std::{
 
 use super::{MAX_LINE, record::Record};
 
-/// A read with less room than its record has fails, and the record is lost: the dictionary comes on top of the text.
+/// A record that does not fit is lost, so the buffer has room for the text and the dictionary.
 const BUFFER_BYTES: usize = 2 * MAX_LINE;
 
 /// The kernel log cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} {}", .path.display())]
+#[error("failed to {action} {}{}", .path.display(), self.remedy())]
 pub struct ReadError {
     action: &'static str,
     path: PathBuf,
@@ -30,36 +28,44 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// Whether the log is not to be had here at all, or not by its device: a container may be without, or not be allowed it.
+    /// Whether the device is absent or access is denied, as in many containers; `syslog(2)` may work then.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let kinds = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
         kinds.contains(&self.source.kind())
     }
+
+    fn remedy(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied => " (run as root or grant CAP_SYSLOG)",
+            io::ErrorKind::NotFound => " (mount the host's /dev/kmsg, or name it with --kmsg)",
+            _ => "",
+        }
+    }
 }
 
-/// Where to begin.
+/// Where to start reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest record that is still there.
+    /// At the oldest record in the log.
     Oldest,
-    /// With the next that is written.
+    /// After the newest record.
     End,
-    /// With this one, or the oldest after it; those between the two are counted as lost. A sequence number means
-    /// nothing after a reboot: keep the boot's id with it.
+    /// At this sequence number, or the oldest after it; the records in between are counted as lost. Sequence numbers
+    /// restart at boot, so store the boot id with them.
     Sequence(u64),
 }
 
-/// What was not read.
+/// Records that could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Times that the log overtook this reader.
+pub struct LogLosses {
+    /// How often unread records were overwritten.
     pub overruns: u64,
-    /// Records that the sequence numbers leave out: overwritten, or not to be read.
+    /// Records missing in the sequence: overwritten, too long, or malformed.
     pub records: u64,
 }
 
-/// Reads records. For an event loop: readable when a record is there, and then to be read until there is none.
+/// Reads records. The file descriptor is readable if a record is available; read until there is none.
 #[derive(Debug)]
 pub struct Reader {
     file: File,
@@ -67,11 +73,11 @@ pub struct Reader {
     buffer: Box<[u8]>,
     /// The sequence number that the next record should have.
     next: Option<u64>,
-    losses: Losses,
+    losses: LogLosses,
 }
 
 impl Reader {
-    /// Opens the log, usually `/dev/kmsg`.
+    /// Opens `path`, usually `/dev/kmsg`.
     pub fn open(path: &Path, start: Start) -> Result<Self, ReadError> {
         let failed = |action| {
             move |source| ReadError {
@@ -85,10 +91,10 @@ impl Reader {
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .map_err(failed("open"))?;
-        // A new reader stands at the oldest record.
+        // A new file starts at the oldest record.
         if start == Start::End {
             file.seek(SeekFrom::End(0))
-                .map_err(failed("find the end of"))?;
+                .map_err(failed("seek to the end of"))?;
         }
         Ok(Self {
             file,
@@ -98,18 +104,18 @@ impl Reader {
                 Start::Oldest | Start::End => None,
                 Start::Sequence(sequence) => Some(sequence),
             },
-            losses: Losses::default(),
+            losses: LogLosses::default(),
         })
     }
 
-    /// The next record; absent if there is none yet.
+    /// Reads the next record; absent if there is none yet.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         let next = self.next_after_losses()?;
         Ok(next.map(|(record, _)| record))
     }
 
-    /// The next record, and what had not been read before it.
-    pub fn next_after_losses(&mut self) -> Result<Option<(Record<'_>, Losses)>, ReadError> {
+    /// Reads the next record, with the losses up to it.
+    pub fn next_after_losses(&mut self) -> Result<Option<(Record<'_>, LogLosses)>, ReadError> {
         loop {
             let length = match self.file.read(&mut self.buffer) {
                 Ok(0) => return Ok(None),
@@ -117,9 +123,9 @@ impl Reader {
                 Err(error) => {
                     match error.raw_os_error() {
                         Some(libc::EAGAIN) => return Ok(None),
-                        // Longer than the buffer: the next read gives the one after it, and the gap is counted.
+                        // EINVAL: the record is longer than the buffer. The next read returns the one after it.
                         Some(libc::EINTR | libc::EINVAL) => {}
-                        // The next read gives the oldest that is left.
+                        // Overwritten: the next read returns the oldest record that is left.
                         Some(libc::EPIPE) => self.losses.overruns += 1,
                         _ => {
                             return Err(ReadError {
@@ -132,30 +138,30 @@ impl Reader {
                     continue;
                 }
             };
-            // One that is malformed is counted by the gap that it leaves.
+            // A malformed record is counted by the gap that it leaves in the sequence.
             let parsed = Record::parse(&self.buffer[..length]).ok();
             let sequence = parsed.and_then(|record| record.sequence);
             if sequence.is_some_and(|sequence| self.is_new(sequence)) {
-                // Parsed once more: the first, if it could be returned, would hold the buffer for the next round.
+                // Parsed again: returning the first result would borrow the buffer across the loop.
                 let record = Record::parse(&self.buffer[..length]).ok();
                 return Ok(record.map(|record| (record, self.losses)));
             }
         }
     }
 
-    /// What was not read so far.
+    /// The losses so far.
     #[must_use]
-    pub fn losses(&self) -> Losses {
+    pub fn losses(&self) -> LogLosses {
         self.losses
     }
 
-    /// The sequence number to go on with, by [`Start::Sequence`]; absent before the first record.
+    /// The sequence number to resume at ([`Start::Sequence`]); absent before the first record.
     #[must_use]
     pub fn next_sequence(&self) -> Option<u64> {
         self.next
     }
 
-    /// Takes a sequence number; false if it is one from before the start.
+    /// Counts the records skipped before this one; false if it is from before the start.
     fn is_new(&mut self, sequence: u64) -> bool {
         let lost = match self.next {
             Some(next) if sequence < next => return false,

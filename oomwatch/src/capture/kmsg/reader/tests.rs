@@ -1,7 +1,7 @@
 use std::{fs, process};
 
 use super::*;
-use crate::capture::kmsg::record::Origin;
+use crate::capture::kmsg::record::RecordOrigin;
 
 const KMSG: &str = "/dev/kmsg";
 
@@ -14,7 +14,7 @@ fn reader(next: Option<u64>) -> Reader {
 }
 
 #[test]
-fn gap_in_the_sequence_is_what_was_lost() {
+fn gap_in_the_sequence_counts_as_lost() {
     let mut reader = reader(None);
     for (sequence, is_new, lost) in [
         (100, true, 0),
@@ -29,7 +29,7 @@ fn gap_in_the_sequence_is_what_was_lost() {
 }
 
 #[test]
-fn records_from_before_the_start_are_left_out_and_those_after_it_are_counted() {
+fn records_before_the_start_are_skipped_and_missing_ones_after_it_counted() {
     let mut reader = reader(Some(50));
     assert!(!reader.is_new(49));
     assert!(reader.is_new(60));
@@ -38,13 +38,16 @@ fn records_from_before_the_start_are_left_out_and_those_after_it_are_counted() {
 }
 
 #[test]
-fn error_names_the_file_and_what_was_done() {
+fn error_names_the_action_the_file_and_the_remedy() {
     let error = Reader::open(Path::new("/nonexistent/kmsg"), Start::End).expect_err("no such file");
-    assert_eq!(error.to_string(), "open /nonexistent/kmsg");
+    assert_eq!(
+        error.to_string(),
+        "failed to open /nonexistent/kmsg (mount the host's /dev/kmsg, or name it with --kmsg)"
+    );
 }
 
-/// Reads what is there, up to the record with a text: a write has put it there when it returns.
-fn find(reader: &mut Reader, text: &str) -> Option<(u64, Origin)> {
+/// Reads up to the record with this text. A record is available when the write returns.
+fn find(reader: &mut Reader, text: &str) -> Option<(u64, RecordOrigin)> {
     while let Some(record) = reader.next_record().expect("read the log") {
         if record.text == text.as_bytes() {
             return Some((record.sequence?, record.origin));
@@ -54,26 +57,28 @@ fn find(reader: &mut Reader, text: &str) -> Option<(u64, Origin)> {
 }
 
 #[test]
-fn kernel_log_is_read_from_its_end_and_from_a_saved_place() {
+fn kernel_log_is_read_from_its_end_and_from_a_sequence_number() {
     let text = format!("oomwatch-test {}", process::id());
     let Ok(mut reader) = Reader::open(Path::new(KMSG), Start::End) else {
         println!("skipped: {KMSG} cannot be read");
         return;
     };
-    // Without its newline it is there only once the next record is.
+    // Without a newline the record becomes available only with the next one.
     if fs::write(KMSG, format!("{text}\n")).is_err() {
         println!("skipped: {KMSG} cannot be written");
         return;
     }
     let Some((sequence, origin)) = find(&mut reader, &text) else {
-        println!("skipped: what is written to {KMSG} does not arrive (printk.devkmsg)");
+        println!(
+            "skipped: what is written to {KMSG} does not arrive (see the sysctl printk.devkmsg)"
+        );
         return;
     };
-    assert_eq!(origin, Origin::User);
+    assert_eq!(origin, RecordOrigin::User);
     let mut again = Reader::open(Path::new(KMSG), Start::Sequence(sequence)).expect("open again");
     let record = again.next_record().expect("read").expect("still there");
     assert_eq!(record.sequence, Some(sequence));
-    assert_eq!(again.losses(), Losses::default());
+    assert_eq!(again.losses(), LogLosses::default());
     let mut oldest = Reader::open(Path::new(KMSG), Start::Oldest).expect("open again");
     let first = oldest.next_record().expect("read").expect("a record");
     assert!(first.sequence <= Some(sequence));

@@ -1,7 +1,7 @@
-//! All of the kernel log that there is, read at once: for kills that nobody saw as they happened.
+//! Reads the whole kernel log at once, to find kills that were missed as they happened.
 //!
-//! From `/dev/kmsg` or, where that is absent or refused, by `syslog(2)`. What the log has forgotten already is no loss of
-//! this reader's: it does not speak of it.
+//! The source is `/dev/kmsg` or, if that is absent or refused, `syslog(2)`. Records that the log had overwritten before
+//! are not reported as losses.
 
 use std::{
     collections::VecDeque,
@@ -12,109 +12,112 @@ use std::{
 use jiff::{Timestamp, tz::Offset};
 
 use super::{
-    assemble::{Assembler, LogItem, REMEMBERED, Trust},
-    reader::{Losses, ReadError, Reader, Start},
+    assemble::{Assembler, LogItem, MAX_VICTIMS, Trust},
+    reader::{LogLosses, ReadError, Reader, Start},
     record::Record,
 };
-use crate::capture::kmsg::{log_file::Saved, snapshot_clock::Past};
+use crate::capture::kmsg::{log_file::LogFileParser, snapshot_clock::SnapshotClock};
 use crate::sys::{clock::Moment, syslog};
 
-/// Kills that are kept, the newest.
-const MOST_FOUND: usize = REMEMBERED;
+/// Kills that are kept; the oldest are dropped.
+const MAX_ITEMS: usize = MAX_VICTIMS;
 
-/// Records that are read, so that it ends whatever is written meanwhile: more than any log holds.
-const MOST_RECORDS: u32 = 1 << 20;
+/// Records that are read at most, so that it ends while more are written. No log holds as many.
+const MAX_RECORDS: u32 = 1 << 20;
 
-/// Text that is taken from `syslog(2)`, the newest: a log is rarely larger. What is not used of it takes no memory.
+/// Buffer for the newest text of `syslog(2)`. A log is rarely larger. Unused pages take no memory.
 const TEXT_BYTES: usize = 1 << 20;
 
-/// The log cannot be read.
+/// The kernel log cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum WholeError {
-    /// From its device.
+pub enum SnapshotError {
+    /// The device failed.
     #[error(transparent)]
     Device(#[from] ReadError),
-    /// Nor otherwise.
-    #[error("read the kernel log by syslog(2), since {} cannot be opened", .path.display())]
-    OomKillCall {
+    /// The device is absent or refused, and `syslog(2)` failed.
+    #[error(
+        "failed to read the kernel log with syslog(2), {} cannot be opened (run as root or grant CAP_SYSLOG)",
+        .path.display()
+    )]
+    Syslog {
         /// The device.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error of the system call.
         #[source]
         source: io::Error,
     },
 }
 
-/// The log.
+/// The kills of the log.
 #[derive(Debug)]
-pub struct Whole {
-    /// Its kills in its order, with the times of its own clock.
-    pub found: VecDeque<LogItem>,
-    /// What these times mean.
-    pub past: Past,
+pub struct LogSnapshot {
+    /// Kills and re-kills in the order of the log, with stamps of its clock.
+    pub items: VecDeque<LogItem>,
+    /// Converts the stamps.
+    pub clock: SnapshotClock,
 }
 
-impl Whole {
-    /// Reads it; `path` is usually `/dev/kmsg`.
-    pub fn read(path: &Path) -> Result<Self, WholeError> {
+impl LogSnapshot {
+    /// Reads the log; `path` is usually `/dev/kmsg`.
+    pub fn read(path: &Path) -> Result<Self, SnapshotError> {
         match Reader::open(path, Start::Oldest) {
-            Ok(reader) => Ok(Self::of_device(reader)?),
-            Err(error) if error.is_refusal() => Self::of_call(path),
+            Ok(reader) => Ok(Self::from_device(reader)?),
+            Err(error) if error.is_refusal() => Self::from_syslog(path),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn of_device(mut reader: Reader) -> Result<Self, ReadError> {
-        let mut gathered = Gathered::new();
-        let mut known = Losses::default();
-        for _ in 0..MOST_RECORDS {
+    fn from_device(mut reader: Reader) -> Result<Self, ReadError> {
+        let mut builder = SnapshotBuilder::new();
+        let mut known = LogLosses::default();
+        for _ in 0..MAX_RECORDS {
             let Some((record, losses)) = reader.next_after_losses()? else {
                 break;
             };
             if known != losses {
                 known = losses;
-                gathered.interrupt();
+                builder.interrupt();
             }
-            gathered.push(&record);
+            builder.push(&record);
         }
-        Ok(gathered.finish(Moment::now()))
+        Ok(builder.finish(Moment::now()))
     }
 
-    fn of_call(path: &Path) -> Result<Self, WholeError> {
+    fn from_syslog(path: &Path) -> Result<Self, SnapshotError> {
         let mut text = vec![0; TEXT_BYTES];
-        let length = syslog::read_all(&mut text).map_err(|source| WholeError::OomKillCall {
+        let length = syslog::read_all(&mut text).map_err(|source| SnapshotError::Syslog {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self::of_text(&text[..length], Moment::now()))
+        Ok(Self::from_text(&text[..length], Moment::now()))
     }
 
-    /// What `syslog(2)` gave, read now.
+    /// Parses the text that `syslog(2)` returned now.
     #[must_use]
-    pub fn of_text(text: &[u8], now: Moment) -> Self {
-        let mut gathered = Gathered::new();
-        let mut saved = Saved::new(Offset::UTC, Timestamp::UNIX_EPOCH);
-        // Every line begins with who wrote it: what does not is none.
+    pub fn from_text(text: &[u8], now: Moment) -> Self {
+        let mut builder = SnapshotBuilder::new();
+        let mut parser = LogFileParser::new(Offset::UTC, Timestamp::UNIX_EPOCH);
+        // Every line begins with its priority; a line without one is not a record.
         let lines = text.split(|&byte| byte == b'\n');
         for line in lines.filter(|line| line.starts_with(b"<")) {
-            gathered.push(&saved.parse(line));
+            builder.push(&parser.parse(line));
         }
-        gathered.finish(now)
+        builder.finish(now)
     }
 }
 
-/// What has been read.
-struct Gathered {
+/// Collects the kills of a log.
+struct SnapshotBuilder {
     assembler: Assembler,
-    found: VecDeque<LogItem>,
+    items: VecDeque<LogItem>,
     newest_ns: u64,
 }
 
-impl Gathered {
+impl SnapshotBuilder {
     fn new() -> Self {
         Self {
             assembler: Assembler::new(Trust::Kernel),
-            found: VecDeque::new(),
+            items: VecDeque::new(),
             newest_ns: 0,
         }
     }
@@ -122,27 +125,27 @@ impl Gathered {
     fn push(&mut self, record: &Record<'_>) {
         let stamp = record.stamp.boot_time_ns.unwrap_or(0);
         self.newest_ns = self.newest_ns.max(stamp);
-        let found = self.assembler.push(record);
-        self.keep(found);
+        let item = self.assembler.push(record);
+        self.keep(item);
     }
 
     fn interrupt(&mut self) {
-        let found = self.assembler.interrupt();
-        self.keep(found);
+        let item = self.assembler.interrupt();
+        self.keep(item);
     }
 
-    fn keep(&mut self, found: Option<LogItem>) {
-        if found.is_some() && self.found.len() == MOST_FOUND {
-            self.found.pop_front();
+    fn keep(&mut self, item: Option<LogItem>) {
+        if item.is_some() && self.items.len() == MAX_ITEMS {
+            self.items.pop_front();
         }
-        self.found.extend(found);
+        self.items.extend(item);
     }
 
-    fn finish(mut self, now: Moment) -> Whole {
+    fn finish(mut self, now: Moment) -> LogSnapshot {
         self.interrupt();
-        Whole {
-            found: self.found,
-            past: Past::new(self.newest_ns, now),
+        LogSnapshot {
+            items: self.items,
+            clock: SnapshotClock::new(self.newest_ns, now),
         }
     }
 }

@@ -13,7 +13,7 @@ fn now() -> Moment {
     }
 }
 
-/// As `syslog(2)` gives them: the kernel's, each line of a record with its time.
+/// Records of the kernel as `syslog(2)` returns them: each line of a record has its time.
 fn text(records: &[(u64, String)]) -> String {
     let line = |milliseconds: &u64, line| format!("<6>{}", at(*milliseconds, line));
     records
@@ -26,16 +26,16 @@ fn text(records: &[(u64, String)]) -> String {
 }
 
 /// Stamp in milliseconds, process, name.
-fn told(whole: &Whole) -> Vec<(Option<u64>, u32, Vec<u8>)> {
-    let told = |found: &LogItem| match found {
-        LogItem::Kill(found) => (
-            found.stamp.boot_time_ns.map(|stamp| stamp / 1_000_000),
-            found.kill.victim.pid,
-            found.kill.victim.comm.clone().unwrap_or_default(),
+fn kills(snapshot: &LogSnapshot) -> Vec<(Option<u64>, u32, Vec<u8>)> {
+    let kill = |item: &LogItem| match item {
+        LogItem::Kill(kill) => (
+            kill.stamp.boot_time_ns.map(|stamp| stamp / 1_000_000),
+            kill.kill.victim.pid,
+            kill.kill.victim.comm.clone().unwrap_or_default(),
         ),
-        LogItem::Rekill { .. } => panic!("{found:?}"),
+        LogItem::Rekill { .. } => panic!("{item:?}"),
     };
-    whole.found.iter().map(told).collect()
+    snapshot.items.iter().map(kill).collect()
 }
 
 #[test]
@@ -47,79 +47,79 @@ fn kills_come_with_their_stamps_and_headers() {
         (2500, killed(8, "w")),
         (3500, "eth0: link up\n".to_owned()),
     ]);
-    let whole = Whole::of_text(log.as_bytes(), now());
+    let snapshot = LogSnapshot::from_text(log.as_bytes(), now());
     assert_eq!(
-        told(&whole),
+        kills(&snapshot),
         [
             (Some(1000), 7, b"v".to_vec()),
             (Some(2500), 8, b"w".to_vec())
         ]
     );
-    let Some(LogItem::Kill(first)) = whole.found.front() else {
+    let Some(LogItem::Kill(first)) = snapshot.items.front() else {
         panic!("no kill");
     };
     let cgroup = first.kill.victim.cgroup.as_ref();
     assert_eq!(cgroup.map(|cgroup| &cgroup.path[..]), Some(&b"/a"[..]));
-    assert_eq!(whole.past.offset_ns(None), 0);
+    assert_eq!(snapshot.clock.offset_ns(None), 0);
 }
 
 #[test]
-fn newline_in_a_name_does_not_hide_a_kill_though_each_line_has_its_time() {
+fn newline_in_a_name_does_not_hide_a_kill() {
     let log = text(&[(1000, killed(7, "a\nb")), (1000, killed(8, "\n"))]);
-    let whole = Whole::of_text(log.as_bytes(), now());
+    let snapshot = LogSnapshot::from_text(log.as_bytes(), now());
     let expected = [
         (Some(1000), 7, b"a\nb".to_vec()),
         (Some(1000), 8, b"\n".to_vec()),
     ];
-    assert_eq!(told(&whole), expected);
+    assert_eq!(kills(&snapshot), expected);
 }
 
 #[test]
-fn what_a_process_wrote_is_not_believed() {
+fn records_of_processes_are_ignored() {
     let forged = at(1000, &killed(7, "v"));
     for log in [
         format!("<12>{forged}"),
         forged.clone(),
         format!("<12>[    1.000000] x\n{forged}"),
     ] {
-        let whole = Whole::of_text(log.as_bytes(), now());
-        assert!(whole.found.is_empty(), "{log}");
+        let snapshot = LogSnapshot::from_text(log.as_bytes(), now());
+        assert!(snapshot.items.is_empty(), "{log}");
     }
 }
 
 #[test]
 fn newest_kills_are_kept() {
     let number = |kill: usize| u32::try_from(kill).expect("a small number");
-    let log: String = (0..MOST_FOUND + 10)
+    let log: String = (0..MAX_ITEMS + 10)
         .map(|kill| text(&[(kill as u64, killed(number(kill), "v"))]))
         .collect();
-    let whole = Whole::of_text(log.as_bytes(), now());
-    assert_eq!(whole.found.len(), MOST_FOUND);
-    assert_eq!(told(&whole)[0].1, 10);
+    let snapshot = LogSnapshot::from_text(log.as_bytes(), now());
+    assert_eq!(snapshot.items.len(), MAX_ITEMS);
+    assert_eq!(kills(&snapshot)[0].1, 10);
 }
 
-/// The device and the call give the same kills, as far as both have them.
+/// The device and the system call give the same kills, as far as both have them.
 #[test]
-fn kernel_log_is_the_same_by_either_way() {
-    // Something newer than any kill, so that none is held back in one and not in the other.
+fn device_and_syslog_give_the_same_kills() {
+    // Write a record newer than any kill, so that none is pending in only one of the two.
     let _ = fs::write(KMSG, format!("oomwatch-test {}\n", process::id()));
     let (Ok(device), Ok(call)) = (
-        Whole::read(Path::new(KMSG)),
-        Whole::read(Path::new("/nonexistent/kmsg")),
+        LogSnapshot::read(Path::new(KMSG)),
+        LogSnapshot::read(Path::new("/nonexistent/kmsg")),
     ) else {
-        println!("skipped: the kernel log cannot be read in both ways");
+        println!("skipped: the kernel log cannot be read both ways");
         return;
     };
-    let keys = |whole: &Whole| -> Vec<_> {
-        let key = |found: &LogItem| match found {
-            LogItem::Kill(found) => (found.stamp.boot_time_ns, found.kill.victim.tid),
-            LogItem::Rekill { aside, stamp } => (stamp.boot_time_ns, aside.tid),
+    let keys = |snapshot: &LogSnapshot| -> Vec<_> {
+        let key = |item: &LogItem| match item {
+            LogItem::Kill(kill) => (kill.stamp.boot_time_ns, kill.kill.victim.tid),
+            LogItem::Rekill { non_kill, stamp } => (stamp.boot_time_ns, non_kill.tid),
         };
-        whole.found.iter().map(key).collect()
+        snapshot.items.iter().map(key).collect()
     };
     let (device, call) = (keys(&device), keys(&call));
     println!("{} and {} kills", device.len(), call.len());
-    // Others may kill between the two, and the older has more of the beginning.
+    // A process may be killed between the two reads, and the earlier one has more of the beginning.
     let common = device.iter().filter(|key| call.contains(key)).count();
     let first = device.iter().position(|key| call.first() == Some(key));
     let expected = first.map_or(0, |first| device.len() - first);
@@ -127,7 +127,7 @@ fn kernel_log_is_the_same_by_either_way() {
 }
 
 #[test]
-fn log_that_cannot_be_read_is_an_error_with_its_path() {
-    let error = Whole::read(Path::new("/")).expect_err("a folder");
-    assert_eq!(error.to_string(), "read /");
+fn error_names_the_path() {
+    let error = LogSnapshot::read(Path::new("/")).expect_err("a folder");
+    assert_eq!(error.to_string(), "failed to read /");
 }

@@ -1,7 +1,7 @@
-//! The kernel log as it is written: for an event loop.
+//! Follows the kernel log in an event loop.
 //!
-//! Readable when records are there; then [`Live::drain`] until it says that nothing is left. With a kill held back,
-//! [`Live::flush`] when [`Live::flush_due`] says.
+//! The file descriptor is readable if records are available; call [`LogTail::drain`] until it returns [`Drained::Empty`].
+//! With a pending kill, call [`LogTail::flush`] at [`LogTail::flush_due`].
 
 use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -10,121 +10,123 @@ use std::{
 };
 
 use super::{
-    assemble::{Counts, LogItem},
+    assemble::{LogCounts, LogItem},
     follow::Follower,
     join::LogFacts,
-    reader::{Losses, ReadError, Reader, Start},
+    reader::{LogLosses, ReadError, Reader, Start},
 };
 use crate::{
     model::kill::{Kill, Victim},
     sys::clock::Moment,
 };
 
-/// Records that are read in one go, so that a flood of them holds nobody up: more than any log holds that is not asked to
-/// be larger (`log_buf_len=`).
-const AT_ONCE: u32 = 1 << 16;
+/// Records read per call, so that a flood of them does not block the event loop. A log of default size holds fewer
+/// (`log_buf_len=` enlarges it).
+const MAX_RECORDS: u32 = 1 << 16;
 
-/// Whether all records have been read.
+/// Whether all available records have been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// There are none: wait for the next.
+    /// All have been read: wait for the next.
     Empty,
-    /// They come faster than they can be read.
+    /// More are available.
     More,
 }
 
-/// Reads the log from its end on.
+/// Reads the log from its end onwards.
 #[derive(Debug)]
-pub struct Live {
+pub struct LogTail {
     reader: Reader,
     follower: Follower,
-    losses: Losses,
+    losses: LogLosses,
 }
 
-impl Live {
-    /// Opens the log, usually `/dev/kmsg`.
+impl LogTail {
+    /// Opens `path`, usually `/dev/kmsg`, at its end.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         Ok(Self {
             reader: Reader::open(path, Start::End)?,
             follower: Follower::new(),
-            losses: Losses::default(),
+            losses: LogLosses::default(),
         })
     }
 
-    /// Reads what is there, and hands over the kills that it settles.
-    pub fn drain(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
-        for _ in 0..AT_ONCE {
+    /// Reads the available records, and passes completed kills to `handle`.
+    pub fn drain(&mut self, mut handle: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
+        for _ in 0..MAX_RECORDS {
             let Some((record, losses)) = self.reader.next_after_losses()? else {
                 return Ok(Drained::Empty);
             };
             let now = Moment::now();
             if self.losses != losses {
                 self.losses = losses;
-                self.follower.interrupt(&now).map(&mut take);
+                self.follower.interrupt(&now).map(&mut handle);
             }
-            self.follower.push(&record, &now).map(&mut take);
+            self.follower.push(&record, &now).map(&mut handle);
         }
         Ok(Drained::More)
     }
 
-    /// When to call [`Live::flush`]; absent if no kill is held back.
+    /// When to call [`LogTail::flush`]; absent if no kill is pending.
     #[must_use]
     pub fn flush_due(&self) -> Option<Instant> {
         self.follower.flush_due()
     }
 
-    /// Reads what is there, and hands over the kill that is held back too, if it is due.
-    pub fn flush(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
-        let drained = self.drain(&mut take)?;
-        self.follower.flush(&Moment::now()).map(take);
+    /// Like [`LogTail::drain`], and passes on the pending kill if its wait is over.
+    pub fn flush(&mut self, mut handle: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
+        let drained = self.drain(&mut handle)?;
+        self.follower.flush(&Moment::now()).map(handle);
         Ok(drained)
     }
 
-    /// Reads what is there, and hands over the kill that is held back too, due or not: nobody waits for its group.
-    pub fn settle(&mut self, mut take: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
-        let drained = self.drain(&mut take)?;
-        self.follower.interrupt(&Moment::now()).map(take);
+    /// Like [`LogTail::drain`], and passes on the pending kill without waiting for a group line.
+    pub fn drain_all(&mut self, mut handle: impl FnMut(LogItem)) -> Result<Drained, ReadError> {
+        let drained = self.drain(&mut handle)?;
+        self.follower.interrupt(&Moment::now()).map(handle);
         Ok(drained)
     }
 
-    /// Reads what is there for the last time, and hands over the kill that is held back too. Gives what has been seen.
-    pub fn finish(mut self, mut take: impl FnMut(LogItem)) -> Result<(Counts, Losses), ReadError> {
-        self.drain(&mut take)?;
-        self.follower.interrupt(&Moment::now()).map(take);
+    /// [`LogTail::drain_all`] for the last time. Returns the counters.
+    pub fn finish(
+        mut self,
+        handle: impl FnMut(LogItem),
+    ) -> Result<(LogCounts, LogLosses), ReadError> {
+        self.drain_all(handle)?;
         Ok((self.follower.counts(), self.reader.losses()))
     }
 
-    /// What the header of a kill told that somebody else saw; once. Drain before: it is written before the victim is
-    /// marked. Absent if the kernel withheld it.
+    /// Takes the facts of the header of a kill that a BPF program recorded; absent if the kernel withheld it. Drain first:
+    /// the header is written before the victim is marked.
     pub fn take_header(&mut self, kill: &Kill) -> Option<LogFacts> {
         self.follower.take_header(kill, Instant::now())
     }
 
-    /// What the line of a victim's kill told; once. It is written right after the victim is marked, and never withheld.
+    /// Takes the facts of a victim's kill line. It is written right after the victim is marked, and never withheld.
     pub fn take_killed(&mut self, victim: &Victim) -> Option<LogFacts> {
         self.follower.take_killed(victim, Instant::now())
     }
 
-    /// What was not read so far.
+    /// The losses so far.
     #[must_use]
-    pub fn losses(&self) -> Losses {
+    pub fn losses(&self) -> LogLosses {
         self.reader.losses()
     }
 
-    /// What has been seen.
+    /// The counters so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LogCounts {
         self.follower.counts()
     }
 }
 
-impl AsFd for Live {
+impl AsFd for LogTail {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 }
 
-impl AsRawFd for Live {
+impl AsRawFd for LogTail {
     fn as_raw_fd(&self) -> RawFd {
         self.reader.as_raw_fd()
     }

@@ -1,19 +1,27 @@
 use super::*;
 
 #[test]
-fn log_that_cannot_be_opened_is_named() {
-    let error = Live::open(Path::new("/nonexistent/kmsg")).expect_err("no such file");
-    assert_eq!(error.to_string(), "open /nonexistent/kmsg");
+fn error_names_the_path() {
+    let error = LogTail::open(Path::new("/nonexistent/kmsg")).expect_err("no such file");
+    assert!(
+        error
+            .to_string()
+            .starts_with("failed to open /nonexistent/kmsg"),
+        "{error}"
+    );
 }
 
 #[test]
-fn log_without_a_record_has_nothing_to_tell() {
-    let mut live = Live::open(Path::new("/dev/null")).expect("open /dev/null");
-    let mut found = Vec::new();
-    let drained = live.drain(|kill| found.push(kill)).expect("read /dev/null");
-    assert_eq!((drained, found.len()), (Drained::Empty, 0));
-    assert_eq!(live.flush_due(), None);
-    let (counts, losses) = live.finish(|kill| found.push(kill)).expect("read");
-    assert_eq!((counts, losses), (Counts::default(), Losses::default()));
-    assert!(found.is_empty());
+fn log_without_records_gives_nothing() {
+    let mut tail = LogTail::open(Path::new("/dev/null")).expect("open /dev/null");
+    let mut kills = Vec::new();
+    let drained = tail.drain(|kill| kills.push(kill)).expect("read /dev/null");
+    assert_eq!((drained, kills.len()), (Drained::Empty, 0));
+    assert_eq!(tail.flush_due(), None);
+    let (counts, losses) = tail.finish(|kill| kills.push(kill)).expect("read");
+    assert_eq!(
+        (counts, losses),
+        (LogCounts::default(), LogLosses::default())
+    );
+    assert!(kills.is_empty());
 }

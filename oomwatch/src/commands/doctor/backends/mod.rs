@@ -1,4 +1,4 @@
-//! What the doctor says of each backend.
+//! What each backend needs, and which facts it does not know.
 
 use crate::model::backend::Backend;
 
@@ -14,7 +14,7 @@ impl Backend {
         }
     }
 
-    /// Whether `watch` may take it if it was started with this choice.
+    /// Whether `watch` may select it with this `--backend`.
     pub(super) fn is_allowed_by(self, choice: Option<Self>) -> bool {
         choice.is_none_or(|choice| choice == self)
     }
@@ -24,12 +24,12 @@ impl Backend {
         !self.is_bpf()
     }
 
-    /// Whether it takes the kernel's symbols to tell what ran out.
+    /// Whether it needs the kernel's symbols to know the scope of a kill.
     pub(super) const fn needs_symbols(self) -> bool {
         matches!(self, Self::RawTracepoint)
     }
 
-    /// What it does not know of any kill, by the names in a report; `docs/compatibility.md` has all of it.
+    /// The facts that it does not know of any kill; `docs/compatibility.md` has the whole table.
     pub(super) const fn unavailable(self) -> Unavailable {
         match self {
             Self::Fentry | Self::Kprobe => Unavailable {
@@ -60,12 +60,12 @@ impl Backend {
     }
 }
 
-/// Facts of a report that a way does not have of itself.
+/// Fields of a report that a backend cannot read itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unavailable {
-    /// Nothing tells them.
+    /// They are unknown.
     pub(super) never: &'static [&'static str],
-    /// The kernel log does, where its lines of the kill are there.
+    /// The kernel log has them, if it has the lines of the kill.
     pub(super) by_log: &'static [&'static str],
 }
 

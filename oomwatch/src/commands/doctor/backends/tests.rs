@@ -6,15 +6,15 @@ use super::*;
 #[path = "../../../../tests/document/mod.rs"]
 mod document;
 
-/// Programs know the cgroup of each victim, which is better than that of its group.
+/// Absent with programs because they know more: the cgroup of each victim.
 const BETTER_KNOWN: &str = "group_cgroup";
 
 #[test]
 fn unavailable_facts_are_those_of_the_document() {
     let table = Table::below(COMPATIBILITY, "### Facts");
     let named = |title: &str, cell: &str| -> Vec<_> {
-        let is_so = |row: &Row<'_>| row.cell(title) == cell && row.word("fact") != BETTER_KNOWN;
-        let rows = table.rows().filter(is_so);
+        let is_named = |row: &Row<'_>| row.cell(title) == cell && row.word("fact") != BETTER_KNOWN;
+        let rows = table.rows().filter(is_named);
         rows.map(|row| row.word("fact")).collect()
     };
     for backend in Backend::ALL
@@ -28,7 +28,7 @@ fn unavailable_facts_are_those_of_the_document() {
             .expect("a column");
         let Unavailable { never, by_log } = backend.unavailable();
         assert_eq!(never, named(title, "absent"), "{title}");
-        // The log is no help to itself.
+        // The log is the source itself.
         if backend != Backend::Kmsg {
             assert_eq!(by_log, named(title, "header"), "{title}");
         }

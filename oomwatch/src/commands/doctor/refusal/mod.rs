@@ -1,30 +1,32 @@
-//! Why a backend could not be attached, in plain words, and what to do about it: pure.
+//! Why a BPF backend cannot be loaded or attached, and the remedy. Pure.
 
 use std::{error::Error as _, io};
 
 use super::check;
-use crate::capture::bpf::{ProbeError, kernel_answer};
-use crate::model::backend::Backend;
+use crate::{
+    capture::bpf::{ProbeError, kernel_answer},
+    model::backend::Backend,
+};
 
-/// A step that was refused.
+/// A failed step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     step: Step,
     errno: Option<i32>,
-    /// What was refused and the kernel's answer; then the verifier's last lines.
+    /// What failed and the kernel's error; then the last lines of the verifier's log.
     text: String,
 }
 
-/// What was being done.
+/// The step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Looking at the own capabilities, or making maps.
+    /// Checking the own capabilities, or creating maps.
     Permission,
-    /// Reading the kernel's types.
+    /// Reading the kernel's BTF.
     Types,
-    /// Finding what the programs need in the kernel's types.
+    /// Finding what the programs need in the BTF.
     Needs,
-    /// Making maps, and whatever else comes before the programs.
+    /// Creating maps, and everything else before the programs.
     Object,
     /// Loading a program.
     Load,
@@ -47,14 +49,15 @@ impl From<ProbeError> for Refusal {
             ProbeError::Attach { .. } => Step::Attach,
         };
         let message = error.to_string();
-        let (what, verifier) = message.split_once('\n').unwrap_or((&message, ""));
-        // The sources repeat the whole verifier log: the errno is what is new in them.
+        let (failure, verifier) = message.split_once('\n').unwrap_or((&message, ""));
+        // Only the errno is taken from the sources: they repeat the whole log of the verifier.
         let answer = kernel_answer(&error);
-        let reason = answer.map(check::answer).or_else(|| {
+        let cause = answer.map(check::os_error).or_else(|| {
             let source = error.source()?;
-            Some(check::chain(source))
+            Some(check::error_chain(source))
         });
-        let mut text = reason.map_or_else(|| what.to_owned(), |reason| format!("{what}: {reason}"));
+        let mut text =
+            cause.map_or_else(|| failure.to_owned(), |cause| format!("{failure}: {cause}"));
         for line in verifier.lines() {
             text.push('\n');
             text.push_str(line.trim());
@@ -67,26 +70,26 @@ impl From<ProbeError> for Refusal {
     }
 }
 
-/// What of this machine explains a refusal.
+/// Conditions of this machine that explain a refusal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conditions<'a> {
     /// Whether this process has the capabilities to load programs.
     pub(super) may_load: bool,
-    /// Whether the kernel is locked down to confidentiality.
+    /// Whether the kernel's lockdown is in its `confidentiality` mode.
     pub(super) is_confidential: bool,
-    /// Whether the kernel has kprobes for perf events.
+    /// Whether the kernel has kprobes through perf events.
     pub(super) has_kprobes: bool,
     /// `kernel.perf_event_paranoid`.
     pub(super) perf_event_paranoid: Option<&'a str>,
 }
 
 impl Refusal {
-    /// Whether this process may not load programs at all.
+    /// Whether this process lacks the privileges to load any program.
     pub(super) fn is_without_permission(&self) -> bool {
         self.step == Step::Permission
     }
 
-    /// Whether maps could be made; nothing if it did not come to that.
+    /// Whether maps can be created; absent if that was not tried.
     pub(super) fn has_maps(&self) -> Option<bool> {
         match self.step {
             Step::Load | Step::Attach => Some(true),
@@ -95,26 +98,26 @@ impl Refusal {
         }
     }
 
-    /// What was found, and the remedy.
+    /// The finding and the remedy.
     pub(super) fn explain(
         &self,
         backend: Backend,
         conditions: &Conditions<'_>,
     ) -> (String, String) {
         let reason = self.reason(backend, conditions);
-        let (words, remedy) = reason.told();
+        let (finding, remedy) = reason.finding_and_remedy();
         let setting = match (reason, conditions.perf_event_paranoid) {
             (Reason::PerfEvents, Some(setting)) => {
                 format!(", with kernel.perf_event_paranoid {setting}")
             }
             _ => String::new(),
         };
-        let detail = if reason.is_told_elsewhere() {
+        let detail = if reason.is_complete() {
             String::new()
         } else {
             format!("\n{}", self.text)
         };
-        (format!("{words}{setting}{detail}"), remedy.to_owned())
+        (format!("{finding}{setting}{detail}"), remedy.to_owned())
     }
 
     fn reason(&self, backend: Backend, conditions: &Conditions<'_>) -> Reason {
@@ -134,24 +137,24 @@ impl Refusal {
         }
     }
 
-    /// Whether the verifier does not give a helper away, in the words of older ones and of 7.3: it is always the one that
-    /// reads the kernel's memory.
+    /// Whether the verifier denies a helper, as worded by older kernels and by 7.3: it is always the one that reads the
+    /// kernel's memory.
     fn lacks_helper(&self) -> bool {
         ["unknown func", "Use a helper allowed for this program type"]
             .iter()
             .any(|words| self.text.contains(words))
     }
 
-    /// As opposed to what is not there, and to what the verifier finds fault with.
+    /// Whether the kernel forbids the step, as opposed to a missing feature or a program that the verifier rejects.
     fn is_forbidden(&self) -> bool {
-        /// `include/linux/errno.h`: the kernel's own, which leaves it all the same.
+        /// `include/linux/errno.h`. An error of the kernel's own that some calls return to user space.
         const ENOTSUPP: i32 = 524;
         let forbidden = [libc::EPERM, libc::EACCES, libc::EOPNOTSUPP, ENOTSUPP];
         self.errno.is_some_and(|errno| forbidden.contains(&errno))
     }
 }
 
-/// What is behind a refusal.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     Capabilities,
@@ -167,12 +170,11 @@ enum Reason {
 }
 
 impl Reason {
-    /// In plain words, with the remedy.
-    const fn told(self) -> (&'static str, &'static str) {
+    const fn finding_and_remedy(self) -> (&'static str, &'static str) {
         match self {
             Self::Capabilities => (
                 "not permitted",
-                "see CAP_BPF and CAP_PERFMON, under Privileges; CAP_SYS_ADMIN stands for both",
+                "see CAP_BPF and CAP_PERFMON, under Privileges; CAP_SYS_ADMIN includes both",
             ),
             Self::Maps => (
                 "not permitted, although the capabilities are held",
@@ -180,44 +182,43 @@ impl Reason {
                  locked memory: run with `ulimit -l unlimited` or CAP_SYS_RESOURCE",
             ),
             Self::Types => (
-                "without the kernel's types its structures cannot be read",
+                "the kernel's structures cannot be read without BTF",
                 "see BTF, under Kernel",
             ),
             Self::Needs => (
-                "what the programs need is not there",
-                "leave --btf out; if it is, report this kernel as a bug together with the line above",
+                "the BTF lacks what the programs need",
+                "omit --btf; if it is omitted, report this as a bug, with the kernel's version and the line above",
             ),
             Self::KernelMemory => (
-                "programs may not read the kernel's memory",
+                "BPF programs cannot read the kernel's memory",
                 "use Linux 5.8 or later, not locked down to confidentiality (see lockdown, under Kernel)",
             ),
             Self::Lockdown => (
-                "the kernel is locked down to confidentiality",
+                "lockdown is in its confidentiality mode",
                 "see lockdown, under Kernel",
             ),
             Self::NoKprobes => (
-                "no kprobes in this kernel",
+                "the kernel has no kprobes",
                 "use a kernel with CONFIG_KPROBE_EVENTS and CONFIG_PERF_EVENTS",
             ),
             Self::PerfEvents => (
-                "perf events are refused",
-                "give CAP_SYS_ADMIN, or: sysctl kernel.perf_event_paranoid=2",
+                "perf events are not permitted",
+                "grant CAP_SYS_ADMIN, or: sysctl kernel.perf_event_paranoid=2",
             ),
             Self::Trampolines => (
-                "this kernel refuses trampolines",
-                "use one that allows them: CONFIG_BPF_JIT and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, on arm64 Linux 6.4 \
-                 or later",
+                "the kernel does not permit trampolines",
+                "use a kernel with CONFIG_BPF_JIT and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, on arm64 Linux 6.4 or later",
             ),
             Self::Other => (
                 "refused",
-                "use Linux 5.8 or later with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS; if it is, report this as a bug \
-                 together with the lines above",
+                "use Linux 5.8 or later with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS; if this is one, report a bug with the \
+                 lines above",
             ),
         }
     }
 
-    /// Whether the step and the kernel's answer add nothing.
-    const fn is_told_elsewhere(self) -> bool {
+    /// Whether the failed step and the kernel's error add nothing to the finding.
+    const fn is_complete(self) -> bool {
         matches!(self, Self::Capabilities | Self::Types)
     }
 }

@@ -1,4 +1,4 @@
-//! Each reason in its words, with its remedy.
+//! Each reason with its finding and its remedy.
 
 use aya::{programs::ProgramError, sys::SyscallError};
 use rustix::io::Errno;
@@ -54,19 +54,19 @@ fn explains(
     error: ProbeError,
     backend: Backend,
     conditions: Conditions<'_>,
-    words: &str,
+    wanted_finding: &str,
     wanted_remedy: &str,
 ) {
     let refusal = Refusal::from(error);
     let (finding, remedy) = refusal.explain(backend, &conditions);
-    assert!(finding.contains(words), "{finding}: {refusal:?}");
+    assert!(finding.contains(wanted_finding), "{finding}: {refusal:?}");
     assert!(remedy.contains(wanted_remedy), "{remedy}: {refusal:?}");
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_features_are_named() {
     let no_types = ProbeError::NoTypes("none".to_owned());
-    explains(no_types, Backend::Kprobe, HEALTHY, "types", "see BTF");
+    explains(no_types, Backend::Kprobe, HEALTHY, "BTF", "see BTF");
     let lacks = ProbeError::Lacks("x");
     explains(lacks, Backend::Kprobe, HEALTHY, "has no x", "--btf");
     let absent = || attach(libc::ENOENT);
@@ -108,7 +108,7 @@ fn missing_privileges_are_named() {
 }
 
 #[test]
-fn trampolines_are_refused_by_the_kernel_not_by_privileges() {
+fn refused_trampolines_are_no_matter_of_privileges() {
     let refused = || load("", Errno::PERM);
     explains(refused(), Backend::Fentry, HEALTHY, "trampolines", "FTRACE");
     explains(
@@ -130,7 +130,7 @@ fn trampolines_are_refused_by_the_kernel_not_by_privileges() {
 }
 
 #[test]
-fn lockdown_is_told_by_itself_or_by_the_verifier() {
+fn lockdown_is_recognized_by_its_mode_or_by_the_verifier() {
     for log in [
         "\n  unknown func bpf_probe_read_kernel#113",
         "\n  call bpf_probe_read#4\n  Use a helper allowed for this program type, or move",
@@ -140,14 +140,14 @@ fn lockdown_is_told_by_itself_or_by_the_verifier() {
             refused(),
             Backend::Fentry,
             HEALTHY,
-            "may not read",
+            "cannot read",
             "confidentiality",
         );
         explains(
             refused(),
             Backend::Fentry,
             LOCKED,
-            "locked down",
+            "confidentiality mode",
             "lockdown",
         );
     }
@@ -155,13 +155,13 @@ fn lockdown_is_told_by_itself_or_by_the_verifier() {
         attach(libc::EPERM),
         Backend::Kprobe,
         LOCKED,
-        "locked down",
+        "confidentiality mode",
         "lockdown",
     );
 }
 
 #[test]
-fn refusal_says_the_step_the_answer_and_what_the_verifier_did_not_like() {
+fn refusal_has_the_step_the_error_and_the_log_of_the_verifier() {
     let refusal = Refusal::from(load("\n  R1 invalid\n  processed 7 insns", Errno::ACCESS));
     let (finding, _) = refusal.explain(Backend::RawTracepoint, &HEALTHY);
     assert_eq!(
@@ -176,7 +176,7 @@ fn refusal_says_the_step_the_answer_and_what_the_verifier_did_not_like() {
 }
 
 #[test]
-fn maps_were_made_where_it_came_to_programs() {
+fn maps_exist_if_programs_were_loaded() {
     for (error, expected) in [
         (permission(), Some(false)),
         (load("", Errno::INVAL), Some(true)),

@@ -1,23 +1,23 @@
-//! Checks to lines, or to JSON: pure.
+//! Renders a diagnosis as text or JSON. Pure.
 //!
 //! The JSON is one object:
 //!
 //! | key | value |
 //! |---|---|
-//! | `schema` | `oomwatch-doctor/v1`; keys may be added to it, never renamed |
-//! | `version` | of the command |
+//! | `schema` | `oomwatch-doctor/v1`; keys may be added, never renamed |
+//! | `version` | the version of oomwatch |
 //! | `works` | whether `oomwatch watch` works here |
-//! | `backend` | the backend that it would use: `fentry`, `kprobe`, `raw_tracepoint`, `kmsg`, `counters`; left out if it does not work |
-//! | `verdict` | the same as a sentence |
-//! | `checks` | a list of objects: `group` (`kernel`, `backends`, `cgroups`, `privileges`, `sources`, `runtimes`), `name`, `status` (`ok`, `info`, `warn`, `fail`), `finding` and, where there is something to do, `remedy`. Each backend is one of the group `backends`, with its own name, and `ok` where it can be taken |
+//! | `backend` | the backend that it selects: `fentry`, `kprobe`, `raw_tracepoint`, `kmsg`, `counters`; absent if it does not work |
+//! | `summary` | the same as a sentence |
+//! | `checks` | a list of objects: `group` (`kernel`, `backends`, `cgroups`, `privileges`, `sources`, `runtimes`), `name`, `status` (`ok`, `info`, `warn`, `fail`), `finding` and, if there is something to do, `remedy`. The group `backends` has one check per backend, with the backend's name, and status `ok` if it works |
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::{
-    Diagnosis,
     check::{Check, Group, Status},
+    diagnosis::Diagnosis,
 };
 use crate::{
     deliver::color::Color,
@@ -41,8 +41,8 @@ const YELLOW: &str = "\x1b[33m";
 const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
 
-/// Lines by topic and a verdict, with a newline at the end.
-pub(super) fn text(diagnosis: &Diagnosis, colour: Color) -> String {
+/// The checks by topic and a summary, with a newline at the end.
+pub(super) fn text(diagnosis: &Diagnosis, color: Color) -> String {
     let checks = &diagnosis.checks;
     let width = checks
         .iter()
@@ -56,23 +56,23 @@ pub(super) fn text(diagnosis: &Diagnosis, colour: Color) -> String {
             .filter(|check| check.group == group)
             .peekable();
         if checks.peek().is_some() {
-            text += &painted(title, BOLD, colour);
+            text += &styled(title, BOLD, color);
             text.push('\n');
             let mut last = None;
             for check in checks {
-                push(&mut text, check, last, width, colour);
+                push_check(&mut text, check, last, width, color);
                 last = check.remedy.as_deref().or(last);
             }
             text.push('\n');
         }
     }
     let style = if diagnosis.works() { GREEN } else { RED };
-    text += &painted(&verdict(diagnosis), style, colour);
+    text += &styled(&summary(diagnosis), style, color);
     text.push('\n');
     text
 }
 
-/// One line of JSON with its newline, printable on a terminal.
+/// One line of JSON with its newline, safe to print on a terminal.
 pub(super) fn json(diagnosis: &Diagnosis) -> Result<String, serde_json::Error> {
     let works = diagnosis.works();
     let backend = diagnosis.backend.filter(|_| works);
@@ -81,7 +81,7 @@ pub(super) fn json(diagnosis: &Diagnosis) -> Result<String, serde_json::Error> {
         version: env!("CARGO_PKG_VERSION"),
         works,
         backend,
-        verdict: verdict(diagnosis),
+        summary: summary(diagnosis),
         checks: &diagnosis.checks,
     })?;
     Ok(escape_json(&json) + "\n")
@@ -94,12 +94,12 @@ struct Doctor<'a> {
     works: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<Backend>,
-    verdict: String,
+    summary: String,
     checks: &'a [Check],
 }
 
-/// The whole in one sentence.
-fn verdict(diagnosis: &Diagnosis) -> String {
+/// The result in one sentence.
+fn summary(diagnosis: &Diagnosis) -> String {
     let named = |status| {
         let checks = diagnosis.checks.iter();
         checks
@@ -114,13 +114,13 @@ fn verdict(diagnosis: &Diagnosis) -> String {
         _ => return format!("oomwatch watch does not work here: see {failed}"),
     };
     match named(Status::Warn) {
-        warned if warned.is_empty() => format!("oomwatch watch works here, on {backend}"),
-        warned => format!("oomwatch watch works here, on {backend}; see {warned}"),
+        warned if warned.is_empty() => format!("oomwatch watch works here, with {backend}"),
+        warned => format!("oomwatch watch works here, with {backend}; see {warned}"),
     }
 }
 
-/// `last` is the topic's last remedy, which is not said twice.
-fn push(text: &mut String, check: &Check, last: Option<&str>, width: usize, colour: Color) {
+/// Appends a check. `last` is the last remedy of the topic, which is not repeated.
+fn push_check(text: &mut String, check: &Check, last: Option<&str>, width: usize, color: Color) {
     let Check {
         group: _,
         name,
@@ -134,8 +134,8 @@ fn push(text: &mut String, check: &Check, last: Option<&str>, width: usize, colo
         Status::Warn => ("warn", YELLOW),
         Status::Fail => ("FAIL", RED),
     };
-    let word = painted(&format!("{word:4}"), style, colour);
-    // A file's name may hold anything.
+    let word = styled(&format!("{word:4}"), style, color);
+    // A file name may contain any byte.
     let mut lines = finding.lines().map(|line| escape(line.as_bytes()));
     let first = lines.next().unwrap_or_default();
     // Writing to a String cannot fail.
@@ -152,8 +152,8 @@ fn push(text: &mut String, check: &Check, last: Option<&str>, width: usize, colo
     }
 }
 
-fn painted(text: &str, style: &str, colour: Color) -> String {
-    match colour {
+fn styled(text: &str, style: &str, color: Color) -> String {
+    match color {
         Color::Never => text.to_owned(),
         Color::Always => format!("{style}{text}{RESET}"),
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::backend::Backend;
 
-fn found(checks: Vec<Check>, backend: Option<Backend>) -> Diagnosis {
+fn diagnosis(checks: Vec<Check>, backend: Option<Backend>) -> Diagnosis {
     Diagnosis { checks, backend }
 }
 
@@ -14,7 +14,7 @@ fn healthy() -> Diagnosis {
             Group::Kernel,
             "lockdown",
             Status::Info,
-            "not told: no lockdown in this kernel",
+            "unknown: the kernel has no lockdown",
         ),
         Check::new(
             Group::Backends,
@@ -24,7 +24,7 @@ fn healthy() -> Diagnosis {
         ),
         Check::new(Group::Runtimes, "absent", Status::Info, "k3s, Docker"),
     ];
-    found(checks, Some(Backend::RawTracepoint))
+    diagnosis(checks, Some(Backend::RawTracepoint))
 }
 
 fn sick() -> Diagnosis {
@@ -45,9 +45,9 @@ fn sick() -> Diagnosis {
         .remedy("report this"),
         Check::new(Group::Backends, "other", Status::Fail, "no").remedy("report this"),
         Check::new(Group::Sources, "kernel symbols", Status::Warn, "hidden")
-            .remedy("give CAP_SYSLOG"),
+            .remedy("grant CAP_SYSLOG"),
     ];
-    found(checks, None)
+    diagnosis(checks, None)
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn healthy_machine() {
     insta::assert_snapshot!(text(&healthy(), Color::Never), @r##"
     Kernel
       ok    release      Linux 6.12.0
-      info  lockdown     not told: no lockdown in this kernel
+      info  lockdown     unknown: the kernel has no lockdown
 
     Backends
       ok    mark_victim  loads and attaches
@@ -63,12 +63,12 @@ fn healthy_machine() {
     Container runtimes
       info  absent       k3s, Docker
 
-    oomwatch watch works here, on raw tracepoints
+    oomwatch watch works here, with raw tracepoints
     "##);
 }
 
 #[test]
-fn sick_machine_has_remedies_and_no_control_bytes() {
+fn failed_checks_have_remedies_and_no_control_bytes() {
     insta::assert_snapshot!(text(&sick(), Color::Never), @r##"
     Kernel
       FAIL  BTF             there is no /x\x1b[2J\\
@@ -84,44 +84,44 @@ fn sick_machine_has_remedies_and_no_control_bytes() {
 
     Sources
       warn  kernel symbols  hidden
-                            remedy: give CAP_SYSLOG
+                            remedy: grant CAP_SYSLOG
 
     oomwatch watch does not work here: see BTF, mark_victim, other
     "##);
 }
 
 #[test]
-fn warning_stands_in_the_verdict() {
-    let warned = found(sick().checks.split_off(3), Some(Backend::Kmsg));
-    insta::assert_snapshot!(verdict(&warned), @r##"oomwatch watch works here, on the kernel log; see kernel symbols"##);
+fn warnings_are_named_in_the_summary() {
+    let warned = diagnosis(sick().checks.split_off(3), Some(Backend::Kmsg));
+    insta::assert_snapshot!(summary(&warned), @r##"oomwatch watch works here, with the kernel log; see kernel symbols"##);
 }
 
 #[test]
 fn backend_has_its_name_in_the_json() {
     for backend in Backend::ALL {
-        let json = json_of(&found(Vec::new(), Some(backend)));
+        let json = json_of(&diagnosis(Vec::new(), Some(backend)));
         let word = backend.as_str();
         assert!(json.contains(&format!(r#""backend":"{word}""#)), "{json}");
     }
 }
 
 #[test]
-fn backend_is_left_out_where_something_else_fails() {
+fn backend_is_absent_if_another_check_fails() {
     let checks = vec![Check::new(Group::Sources, "boot id", Status::Fail, "none").remedy("look")];
-    let json = json_of(&found(checks, Some(Backend::Fentry)));
-    assert!(json.contains(r#""works":false,"verdict""#), "{json}");
+    let json = json_of(&diagnosis(checks, Some(Backend::Fentry)));
+    assert!(json.contains(r#""works":false,"summary""#), "{json}");
 }
 
 #[test]
-fn colour_is_around_words_and_changes_no_column() {
-    let coloured = text(&sick(), Color::Always);
+fn color_does_not_change_columns() {
+    let colored = text(&sick(), Color::Always);
     let plain = [BOLD, RED, GREEN, YELLOW, DIM, RESET]
         .iter()
-        .fold(coloured.clone(), |text, style| text.replace(style, ""));
+        .fold(colored.clone(), |text, style| text.replace(style, ""));
     assert_eq!(plain, text(&sick(), Color::Never));
     assert!(
-        coloured.contains("\x1b[1;31mFAIL\x1b[0m  BTF"),
-        "{coloured:?}"
+        colored.contains("\x1b[1;31mFAIL\x1b[0m  BTF"),
+        "{colored:?}"
     );
 }
 
@@ -133,10 +133,10 @@ fn json_of(diagnosis: &Diagnosis) -> String {
 
 #[test]
 fn json_of_a_healthy_machine() {
-    insta::assert_snapshot!(json_of(&healthy()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":true,"backend":"raw_tracepoint","verdict":"oomwatch watch works here, on raw tracepoints","checks":[{"group":"kernel","name":"release","status":"ok","finding":"Linux 6.12.0"},{"group":"kernel","name":"lockdown","status":"info","finding":"not told: no lockdown in this kernel"},{"group":"backends","name":"mark_victim","status":"ok","finding":"loads and attaches"},{"group":"runtimes","name":"absent","status":"info","finding":"k3s, Docker"}]}"##);
+    insta::assert_snapshot!(json_of(&healthy()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":true,"backend":"raw_tracepoint","summary":"oomwatch watch works here, with raw tracepoints","checks":[{"group":"kernel","name":"release","status":"ok","finding":"Linux 6.12.0"},{"group":"kernel","name":"lockdown","status":"info","finding":"unknown: the kernel has no lockdown"},{"group":"backends","name":"mark_victim","status":"ok","finding":"loads and attaches"},{"group":"runtimes","name":"absent","status":"info","finding":"k3s, Docker"}]}"##);
 }
 
 #[test]
 fn json_of_a_sick_machine() {
-    insta::assert_snapshot!(json_of(&sick()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":false,"verdict":"oomwatch watch does not work here: see BTF, mark_victim, other","checks":[{"group":"kernel","name":"BTF","status":"fail","finding":"there is no /x\u001b[2J\\","remedy":"use a kernel with it"},{"group":"backends","name":"mark_victim","status":"fail","finding":"load program: permission denied\nR1 invalid mem access\nprocessed 7 insns","remedy":"report this"},{"group":"backends","name":"other","status":"fail","finding":"no","remedy":"report this"},{"group":"sources","name":"kernel symbols","status":"warn","finding":"hidden","remedy":"give CAP_SYSLOG"}]}"##);
+    insta::assert_snapshot!(json_of(&sick()), @r##"{"schema":"oomwatch-doctor/v1","version":"VERSION","works":false,"summary":"oomwatch watch does not work here: see BTF, mark_victim, other","checks":[{"group":"kernel","name":"BTF","status":"fail","finding":"there is no /x\u001b[2J\\","remedy":"use a kernel with it"},{"group":"backends","name":"mark_victim","status":"fail","finding":"load program: permission denied\nR1 invalid mem access\nprocessed 7 insns","remedy":"report this"},{"group":"backends","name":"other","status":"fail","finding":"no","remedy":"report this"},{"group":"sources","name":"kernel symbols","status":"warn","finding":"hidden","remedy":"grant CAP_SYSLOG"}]}"##);
 }

@@ -11,8 +11,8 @@ use crate::{
         printer::{OutputConfig, OutputFormat},
     },
     identify::{
-        names::Sources,
-        runtimes::{Listing, Runtimes},
+        resolver::NameSources,
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
     model::{
@@ -79,9 +79,9 @@ fn screen(out: &Out, filter: Filter, count: Option<u64>) -> Screen<Out> {
 }
 
 /// Names without any source: every kill leaves at once.
-fn names() -> Names {
-    Names::new(Sources {
-        runtimes: Runtimes {
+fn names() -> Resolver {
+    Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: SocketChoice::Off,
             docker: SocketChoice::Off,
             proc_root: Path::new("/nonexistent").into(),

@@ -1,7 +1,7 @@
-//! What becomes of one more Event on the node: an object of its own, one more of the same, or one of many alike.
+//! Decides for an Event on the Node whether it is a new object, one more count of an equal Event, or one of an aggregate.
 //!
-//! This is client-go's `EventCorrelator` (`tools/record/events_cache.go`) with two differences: what the bucket holds back is
-//! written later, as a count; and so no count is lost.
+//! This is client-go's `EventCorrelator` (`tools/record/events_cache.go`) with two differences: an Event that the spam bucket
+//! holds back is written later, as a count; and therefore no count is lost.
 
 use std::collections::VecDeque;
 
@@ -9,114 +9,97 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::{Bucket, Rate},
-    object::{Event, Metadata},
-};
-use crate::deliver::events::{
-    event_counter::{ConflictResolution, EventCounter, Ownership},
+    event_counter::{ConflictResolution, CountedEvent, EventCounter, Ownership, WriteDecision},
     lru_table::LruTable,
+    object::{Event, Metadata},
 };
 use crate::model::persist::{Change, Entry};
 
-/// `maxLruCacheEntries`, of each of three caches.
+/// `maxLruCacheEntries`, for each of the three tables.
 const CAPACITY: usize = 4096;
-/// `defaultAggregateMaxEvents`: from so many different messages on they share one object.
-const ALIKE: usize = 10;
-/// `defaultAggregateIntervalInSeconds`: longer than this after the last one the count of messages begins anew.
-const ALIKE_WITHIN_NS: u64 = 600_000_000_000;
+/// `defaultAggregateMaxEvents`: from this many different messages on, Events share one object.
+const AGGREGATE_MAX_EVENTS: usize = 10;
+/// `defaultAggregateIntervalInSeconds`: a longer pause restarts the count of messages.
+const AGGREGATE_INTERVAL_NS: u64 = 600_000_000_000;
 /// `defaultSpamQPS` and `defaultSpamBurst`.
 const SPAM: Rate = Rate {
     per_second: 1.0 / 300.0,
     burst: 25.0,
 };
-const COMBINED: &str = "(combined from similar events): ";
+const AGGREGATE_PREFIX: &str = "(combined from similar events): ";
 
-/// What was recorded before.
+/// The state of client-go's aggregator, logger and spam filter.
 #[derive(Clone, Debug)]
-pub struct Correlator {
-    alike: LruTable<Alike>,
-    counted: LruTable<EventCounter>,
+pub(super) struct Correlator {
+    aggregates: LruTable<Aggregate>,
+    counters: LruTable<EventCounter>,
     buckets: LruTable<Bucket>,
-    /// Objects with a count that is yet to be written, longest first.
-    held: VecDeque<Held>,
+    /// Objects whose count is not written yet, the first one held for the longest time.
+    held: VecDeque<HeldObject>,
 }
 
-/// Events that differ in nothing but their message.
+/// The latest different messages of Events that are otherwise equal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Alike {
+struct Aggregate {
     messages: VecDeque<String>,
     last_ns: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Held {
+struct HeldObject {
     bucket: String,
     object: Metadata,
 }
 
-/// An Event as it is to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Correlated {
-    /// With the name, the first time and the count of its object: with a count of 1 it is new.
-    pub event: Event,
-    /// Whether the API server can have the object from before.
-    pub origin: Ownership,
-    /// Whether it may be written now.
-    pub verdict: Verdict,
-}
-
-/// Whether an Event may be written now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may.
-    Write,
-    /// When [`Correlator::release`] names its object.
-    Hold,
-}
-
 impl Correlator {
-    /// What was saved of it; but for [`Correlator::hold`].
-    #[must_use]
-    pub fn restore(saved: &[Entry]) -> Self {
+    /// Restores the saved rows. Objects that are held back are not among them: the caller passes them to [`Correlator::hold`].
+    pub(super) fn restore(saved: &[Entry]) -> Self {
         Self {
-            alike: LruTable::restore("alike", CAPACITY, saved),
-            counted: LruTable::restore("counted", CAPACITY, saved),
+            aggregates: LruTable::restore("aggregates", CAPACITY, saved),
+            counters: LruTable::restore("counters", CAPACITY, saved),
             buckets: LruTable::restore("buckets", CAPACITY, saved),
             held: VecDeque::new(),
         }
     }
 
-    /// Takes an Event with a name of its own, of a kill at `time_ns`. It is the kill's own time that decides, so that the same
-    /// kills make the same objects whenever they are taken.
-    pub fn take(&mut self, event: Event, origin: Ownership, time_ns: u64) -> Correlated {
+    /// Correlates the Event of a kill at `time_ns`. Only the times of kills count, so that the same kills lead to the same objects
+    /// whenever they are correlated.
+    pub(super) fn correlate(
+        &mut self,
+        event: Event,
+        ownership: Ownership,
+        time_ns: u64,
+    ) -> CountedEvent {
         let bucket_key = bucket_key(&event);
-        let (key, event) = self.combine(event, time_ns);
-        let tally = self
-            .counted
-            .entry(&key, || EventCounter::of(&event, origin));
-        let event = tally.add(event, origin);
-        let origin = tally.origin();
+        let (key, event) = self.aggregate(event, time_ns);
+        let counter = self
+            .counters
+            .entry(&key, || EventCounter::new(&event, ownership));
+        let event = counter.add(event, ownership);
+        let ownership = counter.ownership();
         let bucket = self
             .buckets
             .entry(&bucket_key, || Bucket::full(SPAM, time_ns));
-        let verdict = if bucket.take(SPAM, time_ns) {
-            self.written(&event.metadata);
-            Verdict::Write
+        let decision = if bucket.try_take(SPAM, time_ns) {
+            self.mark_written(&event.metadata);
+            WriteDecision::Write
         } else {
             self.hold(&event);
-            Verdict::Hold
+            WriteDecision::Hold
         };
-        Correlated {
+        CountedEvent {
             event,
-            origin,
-            verdict,
+            ownership,
+            decision,
+            pace_ns: 0,
         }
     }
 
-    /// The count of this Event's object is not to be written until [`Correlator::release`] names it.
-    pub fn hold(&mut self, event: &Event) {
+    /// Holds the Event's object back until [`Correlator::release`] returns its name.
+    pub(super) fn hold(&mut self, event: &Event) {
         let object = &event.metadata;
         if !self.held.iter().any(|held| held.object == *object) {
-            self.held.push_back(Held {
+            self.held.push_back(HeldObject {
                 bucket: bucket_key(event),
                 object: object.clone(),
             });
@@ -124,21 +107,20 @@ impl Correlator {
         }
     }
 
-    /// The object whose count may be written now, if there is one.
-    pub fn release(&mut self, now_ns: u64) -> Option<Metadata> {
+    /// Releases and returns an object that may be written now, if there is one.
+    pub(super) fn release(&mut self, now_ns: u64) -> Option<Metadata> {
         let Self { held, buckets, .. } = self;
         let free = held.iter().position(|held| {
             buckets
                 .entry(&held.bucket, || Bucket::full(SPAM, now_ns))
-                .take(SPAM, now_ns)
+                .try_take(SPAM, now_ns)
         })?;
         held.remove(free).map(|held| held.object)
     }
 
-    /// When the next object may be written, if one is held back.
-    #[must_use]
-    pub fn next_release_ns(&self, now_ns: u64) -> Option<u64> {
-        let ready = |held: &Held| {
+    /// When the next object can be released, if one is held back.
+    pub(super) fn next_release_ns(&self, now_ns: u64) -> Option<u64> {
+        let ready = |held: &HeldObject| {
             self.buckets
                 .peek(&held.bucket)
                 .map_or(now_ns, |bucket| bucket.ready_ns(SPAM, now_ns))
@@ -146,62 +128,62 @@ impl Correlator {
         self.held.iter().map(ready).min()
     }
 
-    /// The object was written with all that is held back.
-    pub fn written(&mut self, object: &Metadata) {
+    /// Notes that the object was written with its full count, and need not be released.
+    pub(super) fn mark_written(&mut self, object: &Metadata) {
         self.held.retain(|held| held.object != *object);
     }
 
-    /// Takes what was learnt of an object.
-    pub(super) fn learn(&mut self, about: &Metadata, lesson: &ConflictResolution) {
-        if let Some(tally) = self.counted.find_mut(|tally| tally.is_of(about)) {
-            tally.learn(lesson);
+    /// Applies what the API server's response says about an object.
+    pub(super) fn resolve_conflict(&mut self, name: &Metadata, resolution: &ConflictResolution) {
+        if let Some(counter) = self.counters.find_mut(|counter| counter.has_name(name)) {
+            counter.resolve_conflict(resolution);
         }
     }
 
     /// What has changed since the last call.
-    pub fn changes(&mut self) -> Vec<Change> {
+    pub(super) fn changes(&mut self) -> Vec<Change> {
         let Self {
-            alike,
-            counted,
+            aggregates,
+            counters,
             buckets,
             held: _,
         } = self;
-        [alike.changes(), counted.changes(), buckets.changes()].concat()
+        [aggregates.changes(), counters.changes(), buckets.changes()].concat()
     }
 
-    /// All of it is to be saved anew.
-    pub fn mark_all_dirty(&mut self) {
-        self.alike.mark_all_dirty();
-        self.counted.mark_all_dirty();
+    /// Makes every row a change, because the saved rows are lost.
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.aggregates.mark_all_dirty();
+        self.counters.mark_all_dirty();
         self.buckets.mark_all_dirty();
     }
 
-    /// `EventAggregate`: the key of the object to be counted, and the Event for it.
-    fn combine(&mut self, event: Event, time_ns: u64) -> (String, Event) {
-        let key = alike_key(&event);
-        let fresh = || Alike {
+    /// `EventAggregate`: the key of the object that counts the Event, and the Event for it.
+    fn aggregate(&mut self, event: Event, time_ns: u64) -> (String, Event) {
+        let key = aggregate_key(&event);
+        let fresh = || Aggregate {
             messages: VecDeque::new(),
             last_ns: time_ns,
         };
-        let alike = self.alike.entry(&key, fresh);
-        if time_ns.saturating_sub(alike.last_ns) > ALIKE_WITHIN_NS {
-            *alike = fresh();
+        let aggregate = self.aggregates.entry(&key, fresh);
+        if time_ns.saturating_sub(aggregate.last_ns) > AGGREGATE_INTERVAL_NS {
+            *aggregate = fresh();
         }
-        alike.last_ns = alike.last_ns.max(time_ns);
-        if !alike.messages.contains(&event.message) {
-            alike.messages.push_back(event.message.clone());
+        aggregate.last_ns = aggregate.last_ns.max(time_ns);
+        if !aggregate.messages.contains(&event.message) {
+            aggregate.messages.push_back(event.message.clone());
         }
-        if alike.messages.len() < ALIKE {
+        if aggregate.messages.len() < AGGREGATE_MAX_EVENTS {
             return (event_key(&event), event);
         }
-        alike.messages.pop_front();
-        let combined = Event {
-            message: format!("{COMBINED}{}", event.message),
+        aggregate.messages.pop_front();
+        let aggregated = Event {
+            message: format!("{AGGREGATE_PREFIX}{}", event.message),
             reporting_component: String::new(),
             reporting_instance: String::new(),
             ..event
         };
-        (key, combined)
+        (key, aggregated)
     }
 }
 
@@ -213,7 +195,7 @@ fn event_key(event: &Event) -> String {
 }
 
 /// `EventAggregatorByReasonFunc`.
-fn alike_key(event: &Event) -> String {
+fn aggregate_key(event: &Event) -> String {
     let Event {
         reason,
         reporting_component,
@@ -228,7 +210,7 @@ fn bucket_key(event: &Event) -> String {
     join(event, &[])
 }
 
-/// What all keys begin with, and more. A line break is in none of it.
+/// The common beginning of all keys, and `more`. None of the parts contains a line break.
 fn join(event: &Event, more: &[&str]) -> String {
     let about = &event.involved_object;
     let common = [

@@ -1,4 +1,4 @@
-//! A system OOM as an Event on the node: what the kubelet's watcher records (`pkg/kubelet/oom`), to the letter.
+//! The Event on the node for a system OOM, equal to that of the kubelet's watcher (`pkg/kubelet/oom`).
 
 use std::fmt::Write as _;
 
@@ -13,16 +13,16 @@ use crate::model::{
 const REASON: &str = "SystemOOM";
 const MESSAGE: &str = "System OOM encountered";
 
-/// The Event of a kill that happened at `time`, if the system ran out of memory. An incident has one: the first victim's.
+/// The Event for a kill at `time`; absent unless the system ran out of memory. The caller records only the first victim of an
+/// incident.
 ///
-/// It is without the node's UID, which is looked up when the Event is sent.
-#[must_use]
-pub fn node_event(report: &Report, reporter: &Reporter, time: Timestamp) -> Option<Event> {
+/// The node's UID is absent; it is added when the Event is sent.
+pub(super) fn node_event(report: &Report, reporter: &Reporter, time: Timestamp) -> Option<Event> {
     match report.kill.scope {
         Scope::System => {}
         Scope::Memcg | Scope::Unknown => return None,
     }
-    let about = ObjectReference {
+    let involved_object = ObjectReference {
         api_version: "v1".to_owned(),
         kind: "Node".to_owned(),
         namespace: None,
@@ -31,16 +31,16 @@ pub fn node_event(report: &Report, reporter: &Reporter, time: Timestamp) -> Opti
         field_path: None,
     };
     let draft = Draft {
-        about,
+        involved_object,
         reason: REASON,
         message: message(&report.kill.victim),
         time,
-        kill: &report.id,
+        kill_id: &report.id,
     };
     Some(Event::new(draft, reporter))
 }
 
-/// The kubelet reads the kernel log, which has the thread's number.
+/// The kubelet's message. It reads the kernel log, which contains the thread id (`tid`) as the pid.
 fn message(victim: &Victim) -> String {
     let Victim { tid, comm, .. } = victim;
     match comm.as_deref() {
@@ -53,7 +53,7 @@ fn message(victim: &Victim) -> String {
     }
 }
 
-/// As `/dev/kmsg` gives a name to its readers (`msg_add_ext_text` of `kernel/printk/printk.c`): ASCII, and lossless.
+/// Escapes bytes as `/dev/kmsg` does (`msg_add_ext_text` in `kernel/printk/printk.c`): printable ASCII, lossless.
 pub(super) fn escape_as_log(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, &byte| {
         if matches!(byte, b' '..=b'~') && byte != b'\\' {

@@ -36,9 +36,9 @@ fn message_of(report: &Report) -> String {
     event(report).expect("a system OOM").message
 }
 
-// C01, C02, C03, C18, C21, C22, C24, C25, C26, C27, C28, C29, C30, C31: the whole object, so that nothing else is set.
+// C01, C02, C03, C18, C21, C22, C24, C25, C26, C27, C28, C29, C30, C31: the whole object, so that no other field is set.
 #[test]
-fn system_oom_is_what_the_kubelet_would_record() {
+fn system_oom_event_equals_the_kubelets() {
     let event = event(&system_kill(b"stress", 16713)).expect("a system OOM");
     let body: Value = serde_json::from_slice(&event.to_create()).expect("JSON");
     assert_eq!(
@@ -61,14 +61,14 @@ fn system_oom_is_what_the_kubelet_would_record() {
     );
 }
 
-/// Hexadecimal digits of the id that [`testing::report`] has.
+/// The hexadecimal hash of the id of [`testing::report`].
 fn hex() -> String {
-    format!("{:x}", super::super::name::digits(&testing::report().id))
+    format!("{:x}", super::super::name::name_hash(&testing::report().id))
 }
 
-// C03, C66, W3 of the reference.
+// C03, C66, W3 of the checklist.
 #[test]
-fn message_is_the_kubelets_to_the_letter() {
+fn message_equals_the_kubelets() {
     assert_eq!(
         message_of(&system_kill(b"fakeProcess", 1000)),
         "System OOM encountered, victim process: fakeProcess, pid: 1000"
@@ -77,11 +77,11 @@ fn message_is_the_kubelets_to_the_letter() {
 
 // C04.
 #[test]
-fn without_a_name_or_a_pid_the_message_is_bare() {
-    let mut nameless = system_kill(b"", 1000);
-    assert_eq!(message_of(&nameless), "System OOM encountered");
-    nameless.kill.victim.comm = None;
-    assert_eq!(message_of(&nameless), "System OOM encountered");
+fn message_without_a_name_or_a_pid_has_no_victim() {
+    let mut unnamed = system_kill(b"", 1000);
+    assert_eq!(message_of(&unnamed), "System OOM encountered");
+    unnamed.kill.victim.comm = None;
+    assert_eq!(message_of(&unnamed), "System OOM encountered");
     assert_eq!(
         message_of(&system_kill(b"stress", 0)),
         "System OOM encountered"
@@ -90,7 +90,7 @@ fn without_a_name_or_a_pid_the_message_is_bare() {
 
 // C05, C06, C07.
 #[test]
-fn memory_cgroups_at_their_limits_are_not_the_systems() {
+fn memory_cgroup_oom_has_no_event_on_the_node() {
     for owner in [
         LimitOwner::Container,
         LimitOwner::Pod,
@@ -105,7 +105,7 @@ fn memory_cgroups_at_their_limits_are_not_the_systems() {
 }
 
 #[test]
-fn unknown_scope_is_not_taken_for_the_system() {
+fn unknown_scope_has_no_event_on_the_node() {
     let mut report = system_kill(b"stress", 1000);
     report.kill.scope = Scope::Unknown;
     assert_eq!(event(&report), None);
@@ -113,15 +113,15 @@ fn unknown_scope_is_not_taken_for_the_system() {
 
 // C08: the report's victim is in a container.
 #[test]
-fn system_oom_whose_victim_is_in_a_container_is_the_nodes() {
+fn system_oom_with_a_victim_in_a_container_has_an_event_on_the_node() {
     let report = system_kill(b"stress", 1000);
-    assert!(report.container.is_some() && report.kill.victim.main_process == MainProcess::Yes);
+    assert!(report.container.is_some() && report.main_process == MainProcess::Yes);
     assert!(event(&report).is_some());
 }
 
-// C09, C10: whatever the allocation was bound to, and whoever was chosen.
+// C09, C10: for any constraint of the allocation and any victim.
 #[test]
-fn every_constraint_without_a_memory_cgroup_is_the_systems() {
+fn every_constraint_of_a_system_oom_has_an_event_on_the_node() {
     for constraint in [
         None,
         Some(Constraint::None),
@@ -136,8 +136,8 @@ fn every_constraint_without_a_memory_cgroup_is_the_systems() {
 
 // C11, C12, C13.
 #[test]
-fn names_are_as_the_kernel_log_has_them() {
-    for (comm, told) in [
+fn comm_is_escaped_as_in_the_kernel_log() {
+    for (comm, escaped) in [
         (&b"foo"[..], "foo"),
         (b"python3.4", "python3.4"),
         (b"foo-bar", "foo-bar"),
@@ -158,14 +158,14 @@ fn names_are_as_the_kernel_log_has_them() {
     ] {
         assert_eq!(
             message_of(&system_kill(comm, 42)),
-            format!("System OOM encountered, victim process: {told}, pid: 42")
+            format!("System OOM encountered, victim process: {escaped}, pid: 42")
         );
     }
 }
 
 // C14.
 #[test]
-fn number_is_that_of_the_marked_thread_as_in_the_log() {
+fn pid_is_the_thread_id_as_in_the_kernel_log() {
     let mut report = system_kill(b"stress", 4242);
     report.kill.victim.tid = 4243;
     assert!(message_of(&report).ends_with(", pid: 4243"));

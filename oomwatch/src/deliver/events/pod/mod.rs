@@ -1,6 +1,6 @@
-//! A kill as an Event on its pod, which nobody else records.
+//! The Event on the pod for a kill. Kubernetes itself records none.
 //!
-//! The message reads on from what kubectl puts before it: `spec.containers{app}: Out of memory: killed tail …`.
+//! The message continues the field path that kubectl prints before it: `spec.containers{app}: Out of memory: killed tail …`.
 
 use jiff::Timestamp;
 
@@ -19,29 +19,32 @@ use crate::{
     sys::escape::escape,
 };
 
-/// The container's main process was killed, or all of it.
+/// Reason if the container's main process or the whole container was killed.
 const CONTAINER: &str = "ContainerOOMKilled";
-/// Another process was killed, or it is not known which.
+/// Reason if another process was killed, or it is not known which.
 const PROCESS: &str = "ProcessOOMKilled";
 
 /// Why a kill has no Event on a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithoutEvent {
-    /// It was in no pod.
+pub enum SkipReason {
+    /// The victim is not in a pod.
     NoPod,
-    /// Nobody told the pod's namespace and name.
+    /// The pod's namespace or name is not known.
     Unnamed,
-    /// The pod asks for none.
+    /// The pod's annotation opts out of Events.
     OptedOut,
 }
 
-/// The Event of a kill that happened at `time`.
+/// The Event for a kill at `time`.
+///
+/// # Errors
+/// The reason why there is none.
 pub fn pod_event(
     report: &Report,
     reporter: &Reporter,
     time: Timestamp,
-) -> Result<Event, WithoutEvent> {
-    let pod = report.pod.as_ref().ok_or(WithoutEvent::NoPod)?;
+) -> Result<Event, SkipReason> {
+    let pod = report.pod.as_ref().ok_or(SkipReason::NoPod)?;
     let Pod {
         namespace,
         name,
@@ -50,12 +53,12 @@ pub fn pod_event(
         events_off,
     } = pod;
     let (Some(namespace), Some(name)) = (namespace, name) else {
-        return Err(WithoutEvent::Unnamed);
+        return Err(SkipReason::Unnamed);
     };
     if *events_off {
-        return Err(WithoutEvent::OptedOut);
+        return Err(SkipReason::OptedOut);
     }
-    let about = ObjectReference {
+    let involved_object = ObjectReference {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
         namespace: Some(namespace.clone()),
@@ -64,16 +67,17 @@ pub fn pod_event(
         field_path: report.container.as_ref().and_then(field_path),
     };
     let draft = Draft {
-        about,
+        involved_object,
         reason: reason(report),
         message: message(report, *qos),
         time,
-        kill: &report.id,
+        kill_id: &report.id,
     };
     Ok(Event::new(draft, reporter))
 }
 
-/// As the kubelet names a container (`pkg/kubelet/container/ref.go`); absent if it is not known what the container is.
+/// The field path of a container as in the kubelet (`pkg/kubelet/container/ref.go`); absent if the container's kind or name is not
+/// known.
 fn field_path(container: &Container) -> Option<String> {
     let list = match container.kind? {
         ContainerKind::Main => "containers",
@@ -84,81 +88,81 @@ fn field_path(container: &Container) -> Option<String> {
 }
 
 fn reason(report: &Report) -> &'static str {
-    let whole = match group(&report.kill) {
-        Group::None | Group::BelowContainer => false,
-        Group::Container | Group::Other => true,
+    let is_group = match group_kill(&report.kill) {
+        GroupKill::None | GroupKill::BelowContainer => false,
+        GroupKill::Container | GroupKill::Other => true,
     };
-    match report.kill.victim.main_process {
-        _ if whole || report.sandbox => CONTAINER,
+    match report.main_process {
+        _ if is_group || report.sandbox => CONTAINER,
         MainProcess::Yes => CONTAINER,
         MainProcess::No | MainProcess::Unknown => PROCESS,
     }
 }
 
-/// What `memory.oom.group` made the killer take.
+/// What a group kill (`memory.oom.group`) killed besides the victim.
 #[derive(Clone, Copy)]
-enum Group {
-    /// Nothing but the victim, as far as is known.
+enum GroupKill {
+    /// Nothing, as far as is known.
     None,
-    /// A cgroup that the container's processes made in it.
+    /// The rest of a cgroup that the container's processes created inside the container.
     BelowContainer,
-    /// At least the container.
+    /// At least the rest of the container.
     Container,
-    /// It is not known how much.
+    /// An unknown set of processes.
     Other,
 }
 
-fn group(kill: &Kill) -> Group {
+fn group_kill(kill: &Kill) -> GroupKill {
     if kill.group_kill != Some(true) {
-        return Group::None;
+        return GroupKill::None;
     }
-    // The kernel takes the topmost group: above the innermost one there may be another.
+    // The kernel kills the topmost group, which may be above the innermost one.
     let innermost = kill
         .oom_group_level
         .and_then(|index| kill.limits.get(index));
     let known = kill.group_cgroup.as_ref();
     let Some(cgroup) = known.or(innermost.map(|limit| &limit.cgroup)) else {
-        return Group::Other;
+        return GroupKill::Other;
     };
     match cgroup::level(&cgroup.path) {
         Level::Container | Level::Pod | Level::Qos | Level::Kubepods | Level::Root => {
-            Group::Container
+            GroupKill::Container
         }
-        // crun puts all of a container into a cgroup of this name.
+        // crun puts all processes of a container into a cgroup of this name.
         Level::BelowContainer if known.is_some() && !cgroup.path.ends_with(b"/container") => {
-            Group::BelowContainer
+            GroupKill::BelowContainer
         }
-        Level::BelowContainer | Level::Other => Group::Other,
+        Level::BelowContainer | Level::Other => GroupKill::Other,
     }
 }
 
 fn message(report: &Report, qos: Qos) -> String {
-    let held = report.kill.victim.held_bytes();
+    let held_bytes = report.kill.victim.held_bytes();
     let mut killed = victim(&report.kill.victim);
-    if let Some(held) = held {
-        killed = format!("{killed}, which held {}", size(Some(held)));
+    if held_bytes.is_some() {
+        killed = format!("{killed}, which held {}", size(held_bytes));
     }
-    if let Some(place) = place(report) {
-        let comma = if held.is_some() { "," } else { "" };
-        killed = format!("{killed}{comma} {place}");
+    if let Some(location) = location(report) {
+        let comma = if held_bytes.is_some() { "," } else { "" };
+        killed = format!("{killed}{comma} {location}");
     }
-    let others = match group(&report.kill) {
-        Group::None => "",
-        Group::BelowContainer => ", and all other processes of its cgroup in the container",
-        Group::Container => ", and all other processes of the container",
-        Group::Other => ", and all other processes of its group",
+    let others = match group_kill(&report.kill) {
+        GroupKill::None => "",
+        GroupKill::BelowContainer => ", and all other processes of its cgroup in the container",
+        GroupKill::Container => ", and all other processes of the container",
+        GroupKill::Other => ", and all other processes of its group",
     };
     let killed = format!("Out of memory: killed {killed}{others}");
-    let in_use = usage_of_others(report, held).map(|usage| {
+    let in_use = usage_outside_victim(report, held_bytes).map(|usage| {
         let usage = size(Some(usage));
         format!("{usage} were in use, mostly not by it but by other processes, the kernel, or files in memory-backed volumes")
     });
-    let clauses = [Some(killed), what_ran_out(report, qos), in_use];
+    let clauses = [Some(killed), exhausted(report, qos), in_use];
     clauses.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Where it was, if `fieldPath` does not say it.
-fn place(report: &Report) -> Option<String> {
+/// Where the victim was, if `fieldPath` does not say it.
+fn location(report: &Report) -> Option<String> {
     if report.sandbox {
         return Some("while the pod's sandbox was being made".to_owned());
     }
@@ -178,7 +182,8 @@ fn victim(victim: &Victim) -> String {
     }
 }
 
-fn what_ran_out(report: &Report, qos: Qos) -> Option<String> {
+/// What ran out of memory: a limit, the node, or part of its memory; absent if it is not known.
+fn exhausted(report: &Report, qos: Qos) -> Option<String> {
     let Kill {
         scope, constraint, ..
     } = &report.kill;
@@ -209,7 +214,7 @@ fn what_ran_out(report: &Report, qos: Qos) -> Option<String> {
             Some(oom) => (false, format!("the cgroup {}", escape(&oom.cgroup.path))),
             None => (false, "a cgroup".to_owned()),
         },
-        // The node has no limit that could be reached: its memory ran out, which is another scope.
+        // The node has no memory limit: it ran out of memory.
         LimitOwner::Node => return Some("the node ran out of memory".to_owned()),
     };
     let limit = oom.and_then(|oom| oom.limit_bytes);
@@ -222,12 +227,12 @@ fn what_ran_out(report: &Report, qos: Qos) -> Option<String> {
         };
         format!(", {}{sum},", size(Some(limit)))
     });
-    let verdict = if report.sandbox && is_own {
+    let outcome = if report.sandbox && is_own {
         "is too small to start the pod"
     } else {
         "was reached"
     };
-    Some(format!("memory limit of {whose}{limit} {verdict}"))
+    Some(format!("memory limit of {whose}{limit} {outcome}"))
 }
 
 fn qos_word(qos: Qos) -> &'static str {
@@ -238,9 +243,9 @@ fn qos_word(qos: Qos) -> &'static str {
     }
 }
 
-/// What was used of a limit that was not used up by the victim, for most of it: by other processes of the container or the
-/// pod, or by files in a memory-backed volume, which no process holds.
-fn usage_of_others(report: &Report, held: Option<u64>) -> Option<u64> {
+/// The usage of the cgroup that ran out, in bytes, if the victim held less than half of it. The rest was used by other processes of
+/// the container or the pod, or by files in a memory-backed volume.
+fn usage_outside_victim(report: &Report, held_bytes: Option<u64>) -> Option<u64> {
     if report.sandbox {
         return None;
     }
@@ -249,7 +254,7 @@ fn usage_of_others(report: &Report, held: Option<u64>) -> Option<u64> {
         LimitOwner::Qos | LimitOwner::Kubepods | LimitOwner::Node => return None,
     }
     let usage = report.oom_limit()?.usage_bytes?;
-    (held?.checked_mul(2)? < usage).then_some(usage)
+    (held_bytes?.checked_mul(2)? < usage).then_some(usage)
 }
 
 #[cfg(test)]

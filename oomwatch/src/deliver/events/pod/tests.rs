@@ -14,7 +14,7 @@ fn reporter() -> Reporter {
     }
 }
 
-/// The main process of container `app`, killed alone at the container's limit of 40 MiB.
+/// A kill of the main process of container `app` alone, at the container's limit of 40 MiB.
 fn report() -> Report {
     let mut report = testing::report();
     report.kill.group_kill = Some(false);
@@ -31,22 +31,22 @@ fn message_of(report: &Report) -> String {
     event(report).message
 }
 
-/// What the cgroup that ran out used and was allowed.
+/// The usage and limit of the cgroup that ran out.
 fn oom(report: &mut Report) -> &mut Limit {
     let level = report.kill.oom_level.expect("a cgroup that ran out");
     &mut report.kill.limits[level]
 }
 
 #[test]
-fn whole_object_is_told() {
+fn event_has_exactly_these_fields() {
     let body: Value = serde_json::from_slice(&event(&report()).to_create()).expect("JSON");
-    let digits = super::super::name::digits(&report().id);
+    let hash = super::super::name::name_hash(&report().id);
     assert_eq!(
         body,
         json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": format!("cart-0.{digits:x}"), "namespace": "shop"},
+            "metadata": {"name": format!("cart-0.{hash:x}"), "namespace": "shop"},
             "involvedObject": {
                 "apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "cart-0",
                 "uid": testing::POD_UID, "fieldPath": "spec.containers{app}",
@@ -66,7 +66,7 @@ fn whole_object_is_told() {
 }
 
 #[test]
-fn patch_has_three_fields_and_no_other() {
+fn patch_has_exactly_three_fields() {
     let mut event = event(&report());
     event.count = 7;
     let body: Value = serde_json::from_slice(&event.to_patch()).expect("JSON");
@@ -77,7 +77,7 @@ fn patch_has_three_fields_and_no_other() {
 }
 
 #[test]
-fn event_reads_back_as_it_was() {
+fn event_survives_serialization() {
     let event = event(&report());
     let text = serde_json::to_string(&event).expect("JSON");
     assert_eq!(
@@ -87,10 +87,10 @@ fn event_reads_back_as_it_was() {
 }
 
 #[test]
-fn only_the_main_process_or_all_of_it_is_the_container() {
+fn reason_is_the_container_for_its_main_process_or_a_group_kill() {
     let reason_of = |main, group| {
         let mut report = report();
-        report.kill.victim.main_process = main;
+        report.main_process = main;
         report.kill.group_kill = group;
         event(&report).reason
     };
@@ -105,10 +105,10 @@ fn only_the_main_process_or_all_of_it_is_the_container() {
 }
 
 #[test]
-fn group_below_the_container_is_not_the_container() {
+fn group_kill_below_the_container_is_a_process_kill() {
     let mut report = report();
     report.kill.group_kill = Some(true);
-    report.kill.victim.main_process = MainProcess::No;
+    report.main_process = MainProcess::No;
     let below = format!("{}/worker", container_path());
     report.kill.group_cgroup = Some(testing::cgroup(below, 7));
     assert_eq!(event(&report).reason, "ProcessOOMKilled");
@@ -120,7 +120,7 @@ fn group_below_the_container_is_not_the_container() {
 }
 
 #[test]
-fn group_is_told() {
+fn message_names_the_killed_group() {
     let mut report = report();
     report.kill.group_kill = Some(true);
     assert_snapshot!(message_of(&report), @"Out of memory: killed tail (pid 14665), which held 39.5MiB, and all other processes of its group; memory limit of the container, 40MiB, was reached");
@@ -129,7 +129,7 @@ fn group_is_told() {
 }
 
 #[test]
-fn whose_limit_it_was_is_told() {
+fn message_names_the_limit_owner() {
     let message = |owner, source| {
         let mut report = report();
         report.limit_owner = owner;
@@ -145,7 +145,7 @@ fn whose_limit_it_was_is_told() {
 }
 
 #[test]
-fn cgroup_that_the_container_made_is_told_by_its_path() {
+fn message_has_the_path_of_a_cgroup_below_the_container() {
     let mut report = report();
     report.limit_owner = Some(LimitOwner::Cgroup);
     oom(&mut report).cgroup.path = b"/kubepods/a\x1b[31m".to_vec();
@@ -153,7 +153,7 @@ fn cgroup_that_the_container_made_is_told_by_its_path() {
 }
 
 #[test]
-fn system_oom_in_a_pod_has_no_limit() {
+fn message_of_a_system_oom_has_no_limit() {
     let message = |constraint| {
         let mut report = report();
         report.kill.scope = Scope::System;
@@ -169,7 +169,7 @@ fn system_oom_in_a_pod_has_no_limit() {
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn message_leaves_out_unknown_values() {
     let mut report = report();
     oom(&mut report).limit_bytes = None;
     assert_snapshot!(message_of(&report), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the container was reached");
@@ -182,30 +182,30 @@ fn what_is_not_known_is_left_out() {
 }
 
 #[test]
-fn memory_that_was_not_the_victims_is_told() {
+fn message_has_the_usage_if_the_victim_held_less_than_half_of_it() {
     let mut report = report();
     report.kill.victim.anon_rss_bytes = Some(1 << 20);
     assert_snapshot!(message_of(&report), @"Out of memory: killed tail (pid 14665), which held 1MiB; memory limit of the container, 40MiB, was reached; 40MiB were in use, mostly not by it but by other processes, the kernel, or files in memory-backed volumes");
-    // Half of it is enough to be what the limit was used up by.
+    // With half of the usage the victim counts as its cause.
     report.kill.victim.anon_rss_bytes = Some(20 << 20);
     assert_snapshot!(message_of(&report), @"Out of memory: killed tail (pid 14665), which held 20MiB; memory limit of the container, 40MiB, was reached");
     report.kill.victim.anon_rss_bytes = Some(1 << 20);
     oom(&mut report).usage_bytes = None;
     assert!(!message_of(&report).contains("in use"));
-    // Of all pods together others' memory is no news.
+    // For the limit of all pods together the usage is left out.
     oom(&mut report).usage_bytes = Some(40 << 20);
     report.limit_owner = Some(LimitOwner::Kubepods);
     assert!(!message_of(&report).contains("in use"));
 }
 
 #[test]
-fn sandbox_kill_says_that_the_limit_is_too_small() {
+fn message_of_a_sandbox_kill_says_that_the_limit_is_too_small() {
     let mut report = report();
     report.sandbox = true;
     report.container = None;
     report.limit_owner = Some(LimitOwner::Pod);
     report.kill.victim.comm = Some(b"runc:[2:INIT]".to_vec());
-    report.kill.victim.main_process = MainProcess::Unknown;
+    report.main_process = MainProcess::Unknown;
     report.kill.victim.anon_rss_bytes = Some(500 << 10);
     oom(&mut report).limit_bytes = Some(1 << 20);
     let event = event(&report);
@@ -218,7 +218,7 @@ fn sandbox_kill_says_that_the_limit_is_too_small() {
 }
 
 #[test]
-fn field_path_is_the_kubelets() {
+fn field_path_equals_the_kubelets() {
     let path = |kind, name: Option<&str>| {
         let mut report = report();
         let container = report.container.as_mut().expect("a container");
@@ -249,7 +249,7 @@ fn field_path_is_the_kubelets() {
 }
 
 #[test]
-fn container_without_a_field_path_is_named_in_the_message() {
+fn message_names_a_container_without_a_field_path() {
     let mut report = report();
     let container = report.container.as_mut().expect("a container");
     container.kind = None;
@@ -266,7 +266,7 @@ fn container_without_a_field_path_is_named_in_the_message() {
 }
 
 #[test]
-fn static_pod_is_known_by_its_configurations_hash() {
+fn static_pod_has_its_configuration_hash_as_uid() {
     let mut report = report();
     let pod = report.pod.as_mut().expect("a pod");
     pod.uid = "0123456789abcdef0123456789abcdef".to_owned();
@@ -281,30 +281,30 @@ fn pod(report: &mut Report) -> &mut Pod {
 }
 
 #[test]
-fn pod_without_a_name_or_without_consent_has_no_event() {
-    let refused = |change: fn(&mut Report)| {
+fn unnamed_pod_and_opted_out_pod_have_no_event() {
+    let reason = |change: fn(&mut Report)| {
         let mut report = report();
         change(&mut report);
         let time = report.time.expect("a time");
         pod_event(&report, &reporter(), time).expect_err("no Event")
     };
-    assert_eq!(refused(|report| report.pod = None), WithoutEvent::NoPod);
+    assert_eq!(reason(|report| report.pod = None), SkipReason::NoPod);
     assert_eq!(
-        refused(|report| pod(report).name = None),
-        WithoutEvent::Unnamed
+        reason(|report| pod(report).name = None),
+        SkipReason::Unnamed
     );
     assert_eq!(
-        refused(|report| pod(report).namespace = None),
-        WithoutEvent::Unnamed
+        reason(|report| pod(report).namespace = None),
+        SkipReason::Unnamed
     );
     assert_eq!(
-        refused(|report| pod(report).events_off = true),
-        WithoutEvent::OptedOut
+        reason(|report| pod(report).events_off = true),
+        SkipReason::OptedOut
     );
 }
 
 #[test]
-fn nothing_that_a_process_chose_reaches_the_message_unescaped() {
+fn untrusted_bytes_are_escaped_in_the_message() {
     for bytes in HOSTILE {
         let mut report = report();
         report.kill.victim.comm = Some(bytes.to_vec());

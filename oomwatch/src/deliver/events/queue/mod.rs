@@ -1,226 +1,204 @@
-//! When which Event is sent to the API server, and what comes of its answer.
+//! The event queue: decides when each Event is sent to the API server, and what a response leads to.
 //!
-//! Each object has at most one request under way, and waits for nobody but itself; what happens meanwhile is one more count
-//! of its next request. What is saved of it goes on where it was; a request under way at that time counts as not sent, as its
-//! answer is not known.
+//! Each object has at most one request in flight and waits for no other object. Incidents that arrive meanwhile are added to the
+//! count of its next request. A request that was in flight when the queue was saved counts as not sent after a restore, because
+//! its response is not known.
 
-mod answered;
+mod responses;
 
 use super::{
-    answer::Method,
     bucket::{Bucket, Rate},
-    correlate::Verdict,
-    notice::{DeliveryStat, Object, Outcome},
+    event_counter::{CountedEvent, WriteDecision},
     object::{Event, Metadata},
-    waiting::{Run, Waiting},
+    pending_event::{PendingEvent, Request, Undelivered},
+    stats::{DeliveryStat, Object, Outcome},
+    unsent::{IncidentRun, UnsentIncidents},
 };
-use crate::deliver::events::{event_counter::Ownership, pending_event::PendingEvent};
 use crate::model::persist::{self, Change, Entry, table::Table};
 
-pub(super) use self::answered::Answered;
+pub(super) use self::responses::ResponseEffect;
 
-/// Of the journal.
-const PART: &str = "outbox";
+/// The part of the history that the rows are saved as.
+const PART: &str = "event_queue";
 
-/// Objects with something to be told, or told a moment ago.
+/// Maximum number of objects that have unsent incidents or were sent a moment ago.
 pub(super) const CAPACITY: usize = 1024;
-/// Requests under way at once, and those of them that may be for what failed before: a server that lets one object's
-/// requests wait must not let the others' wait too.
+/// Maximum number of requests in flight, and of retries among them: if the server does not answer the requests for some objects,
+/// those for the others go on.
 const MAX_REQUESTS: usize = 8;
 const MAX_RETRIES: usize = 4;
-/// Requests to the API server.
+/// Maximum rate of requests to the API server.
 const BUDGET: Rate = Rate {
     per_second: 5.0,
     burst: 25.0,
 };
 
-/// A request to the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// What it is about.
-    pub object: Object,
-    /// What is asked.
-    pub method: Method,
-    /// The Event as it is now.
-    pub event: Event,
-}
-
-/// What to do next.
+/// What the sender does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Send this.
+    /// It sends this request.
     Send(Box<Request>),
-    /// Wait for an answer or a kill, or until then.
+    /// It waits for a response, a kill, or this time of the persistent clock.
     Wait(Option<u64>),
 }
 
-/// One more incident to be told.
-pub(super) struct Incident {
+/// An incident to be delivered.
+pub(super) struct QueuedIncident {
     pub(super) object: Object,
-    /// With the count of all so far.
-    pub(super) event: Event,
-    pub(super) origin: Ownership,
-    pub(super) verdict: Verdict,
-    /// When it happened.
+    /// The state of its object, with the count of all incidents so far.
+    pub(super) counted: CountedEvent,
+    /// Time of the kill.
     pub(super) time_ns: u64,
-    /// Not to be sent before.
+    /// Earliest time of the request.
     pub(super) not_before_ns: u64,
-    /// The time between two writes of its object.
-    pub(super) pace_ns: u64,
 }
 
-/// What becomes of what cannot be delivered before the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undelivered {
-    /// It is given up.
-    Abandoned,
-    /// It waits for the next start, as it is saved.
-    Kept,
-}
-
-/// All that is to be told.
+/// The Event objects with incidents that the API server does not have yet.
 #[derive(Clone, Debug)]
-pub(super) struct Outbox {
+pub(super) struct EventQueue {
     max_age_ns: u64,
     /// By namespace and name of the Event.
-    letters: Table<PendingEvent>,
+    events: Table<PendingEvent>,
     budget: Bucket,
-    /// Each gets one more try.
+    /// Set at shutdown, when each object gets one more request.
     closing: Option<Undelivered>,
-    notices: Vec<DeliveryStat>,
+    stats: Vec<DeliveryStat>,
 }
 
-impl Outbox {
-    /// What was saved of it, nothing of which is sent before `not_before_ns`.
+impl EventQueue {
+    /// Restores the saved rows; none of them is sent before `not_before_ns`.
     pub(super) fn restore(
         saved: &[Entry],
         max_age_ns: u64,
         now_ns: u64,
         not_before_ns: u64,
     ) -> Self {
-        let letters: Table<PendingEvent> = Table::restore(persist::read(saved, PART, ""));
-        let mut outbox = Self {
+        let mut queue = Self {
             max_age_ns,
-            letters,
+            events: Table::restore(persist::read(saved, PART, "")),
             budget: Bucket::full(BUDGET, now_ns),
             closing: None,
-            notices: Vec::new(),
+            stats: Vec::new(),
         };
-        for letter in outbox.letters.values_unsaved_mut() {
-            letter.make_due(not_before_ns, outbox.closing);
+        for pending in queue.events.values_unsaved_mut() {
+            pending.make_due(not_before_ns, queue.closing);
         }
-        outbox
+        queue
     }
 
-    /// Takes one more incident.
-    pub(super) fn put(&mut self, incident: Incident, now_ns: u64) {
-        let Incident {
+    /// Adds an incident.
+    pub(super) fn push(&mut self, incident: QueuedIncident, now_ns: u64) {
+        let QueuedIncident {
             object,
-            event,
-            origin,
-            verdict,
+            counted,
             time_ns,
             not_before_ns,
-            pace_ns,
         } = incident;
+        let CountedEvent {
+            event,
+            ownership,
+            decision,
+            pace_ns,
+        } = counted;
         let key = event.metadata.key();
         let age_ns = now_ns.saturating_sub(time_ns);
         if age_ns > self.max_age_ns {
-            // It is part of what is told of others.
-            if let Some(letter) = self.letters.get_mut(&key) {
-                letter.event = event;
+            // It is part of the count that other incidents of its object are sent with.
+            if let Some(pending) = self.events.get_mut(&key) {
+                pending.event = event;
             }
             self.settle(object, Outcome::Expired, 1, age_ns);
             return;
         }
-        if self.letters.get(&key).is_none() && !self.has_room() {
+        if self.events.get(&key).is_none() && !self.make_room() {
             self.settle(object, Outcome::Overflow, 1, age_ns);
             return;
         }
-        let new = || PendingEvent::new(object, event.clone(), origin);
-        let letter = self.letters.entry(&key, new);
-        letter.event = event;
-        letter.origin = origin;
-        letter.pace_ns = pace_ns;
-        letter.held = verdict == Verdict::Hold && (letter.held || letter.waiting.is_empty());
-        letter.waiting.add(time_ns);
-        letter.make_due(now_ns.max(not_before_ns), self.closing);
+        let new = || PendingEvent::new(object, event.clone(), ownership);
+        let pending = self.events.entry(&key, new);
+        pending.event = event;
+        pending.ownership = ownership;
+        pending.pace_ns = pace_ns;
+        pending.held =
+            decision == WriteDecision::Hold && (pending.held || pending.unsent.is_empty());
+        pending.unsent.add(time_ns);
+        pending.make_due(now_ns.max(not_before_ns), self.closing);
     }
 
-    /// The correlator no longer holds this back.
+    /// Schedules an object that the correlator no longer holds back.
     pub(super) fn release(&mut self, name: &Metadata, now_ns: u64) {
-        if let Some(letter) = self.letters.get_mut(&name.key()) {
-            letter.held = false;
-            letter.make_due(now_ns, self.closing);
+        if let Some(pending) = self.events.get_mut(&name.key()) {
+            pending.held = false;
+            pending.make_due(now_ns, self.closing);
         }
     }
 
-    /// What to do now.
+    /// The request to send now, or the time to wait for.
     pub(super) fn next(&mut self, now_ns: u64) -> Next {
         self.expire(now_ns);
-        self.letters.retain(|letter| !letter.is_over(now_ns));
-        let sent = || self.letters.values().filter(|letter| letter.sent.is_some());
-        if sent().count() >= MAX_REQUESTS {
+        self.events.retain(|pending| !pending.is_done(now_ns));
+        let all = || self.events.values();
+        let in_flight = || all().filter(|pending| pending.in_flight.is_some());
+        if in_flight().count() >= MAX_REQUESTS {
             return Next::Wait(None);
         }
-        let may_retry = sent().filter(|letter| letter.failures > 0).count() < MAX_RETRIES;
-        let may_go = |letter: &PendingEvent| may_retry || letter.failures == 0;
-        let due = self.letters.iter().filter(|(_, letter)| may_go(letter));
-        let due = due.filter(|(_, letter)| letter.due_ns.is_some_and(|due| due <= now_ns));
-        let first = due.min_by_key(|(_, letter)| letter.precedence_ns());
+        let retries = in_flight().filter(|pending| pending.failures > 0);
+        let may_retry = retries.count() < MAX_RETRIES;
+        let may_send = |pending: &PendingEvent| may_retry || pending.failures == 0;
+        let due = self.events.iter().filter(|(_, pending)| may_send(pending));
+        let due = due.filter(|(_, pending)| pending.due_ns.is_some_and(|due| due <= now_ns));
+        let first = due.min_by_key(|(_, pending)| pending.precedence_ns());
         let Some(key) = first.map(|(key, _)| key.to_owned()) else {
-            let letters = || self.letters.values();
-            let expires = letters().filter_map(|letter| letter.waiting.expires_ns(self.max_age_ns));
-            let due = letters().filter(|letter| may_go(letter));
-            let due = due.filter_map(|letter| letter.due_ns);
+            let expires = all().filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns));
+            let due = all().filter(|pending| may_send(pending));
+            let due = due.filter_map(|pending| pending.due_ns);
             return Next::Wait(due.chain(expires).min());
         };
-        if !self.budget.take(BUDGET, now_ns) {
+        if !self.budget.try_take(BUDGET, now_ns) {
             return Next::Wait(Some(self.budget.ready_ns(BUDGET, now_ns)));
         }
-        match self.letters.get_mut(&key) {
-            Some(letter) => Next::Send(Box::new(letter.send(now_ns))),
+        match self.events.get_mut(&key) {
+            Some(pending) => Next::Send(Box::new(pending.send(now_ns))),
             None => Next::Wait(None),
         }
     }
 
-    /// From now on each has one more try, at once.
+    /// Starts the shutdown: each object gets one more request, at once.
     pub(super) fn close(&mut self, undelivered: Undelivered, now_ns: u64) {
         self.closing = Some(undelivered);
-        for letter in self.letters.values_mut() {
-            letter.held = false;
-            letter.due_ns = None;
-            letter.make_due(now_ns, self.closing);
+        for pending in self.events.values_mut() {
+            pending.held = false;
+            pending.due_ns = None;
+            pending.make_due(now_ns, self.closing);
         }
     }
 
-    /// Whether anything is under way, or is to be sent at a time.
-    pub(super) fn is_trying(&self) -> bool {
-        let mut letters = self.letters.values();
-        letters.any(|letter| letter.sent.is_some() || letter.due_ns.is_some())
+    /// Whether a request is due or in flight.
+    pub(super) fn has_requests_left(&self) -> bool {
+        let mut events = self.events.values();
+        events.any(|pending| pending.in_flight.is_some() || pending.due_ns.is_some())
     }
 
-    /// Gives up what is left.
+    /// Drops and counts the incidents that are not delivered.
     pub(super) fn abandon(&mut self, now_ns: u64) {
-        let keys: Vec<String> = self.letters.iter().map(|(key, _)| key.to_owned()).collect();
-        let letters = keys.iter().filter_map(|key| self.letters.remove(key));
-        for letter in letters.collect::<Vec<_>>() {
-            let sent = letter.sent.map(|sent| sent.waiting);
-            let runs = sent.into_iter().chain([letter.waiting]);
-            let runs = runs.flat_map(Waiting::into_runs);
-            self.settle_runs(letter.object, Outcome::Abandoned, runs, now_ns);
+        let keys: Vec<String> = self.events.iter().map(|(key, _)| key.to_owned()).collect();
+        let events = keys.iter().filter_map(|key| self.events.remove(key));
+        for pending in events.collect::<Vec<_>>() {
+            let in_flight = pending.in_flight.map(|in_flight| in_flight.incidents);
+            let runs = in_flight.into_iter().chain([pending.unsent]);
+            let runs = runs.flat_map(UnsentIncidents::into_runs);
+            self.settle_runs(pending.object, Outcome::Abandoned, runs, now_ns);
         }
     }
 
-    /// Incidents that are yet to be told.
+    /// Number of incidents that are not delivered yet.
     pub(super) fn pending(&self) -> u64 {
-        let pending = self.letters.values().map(PendingEvent::pending);
-        pending.sum()
+        self.events.values().map(PendingEvent::undelivered).sum()
     }
 
-    /// Counts an incident that is not told.
+    /// Counts incidents that have an outcome. `age_ns` is the age of the first one.
     pub(super) fn settle(&mut self, object: Object, outcome: Outcome, incidents: u32, age_ns: u64) {
-        self.notices.push(DeliveryStat::Settled {
+        self.stats.push(DeliveryStat::Settled {
             object,
             outcome,
             incidents,
@@ -228,48 +206,48 @@ impl Outbox {
         });
     }
 
-    /// What is held back until the correlator releases it.
+    /// The Events of objects that are held back until the correlator releases them.
     pub(super) fn held(&self) -> impl Iterator<Item = &Event> {
-        let held = self.letters.values().filter(|letter| letter.held);
-        held.map(|letter| &letter.event)
+        let held = self.events.values().filter(|pending| pending.held);
+        held.map(|pending| &pending.event)
     }
 
-    /// Forgets what is not `wanted` any more.
-    pub(super) fn keep(&mut self, is_wanted: impl Fn(Object, &Event) -> bool, now_ns: u64) {
-        let all = self.letters.iter();
-        let unwanted = all.filter(|(_, letter)| !is_wanted(letter.object, &letter.event));
+    /// Drops and counts the Events that are not wanted.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(Object, &Event) -> bool, now_ns: u64) {
+        let all = self.events.iter();
+        let unwanted = all.filter(|(_, pending)| !is_wanted(pending.object, &pending.event));
         let unwanted: Vec<String> = unwanted.map(|(key, _)| key.to_owned()).collect();
         for key in unwanted {
-            if let Some(letter) = self.letters.remove(&key) {
-                let runs = letter.waiting.into_runs();
-                self.settle_runs(letter.object, Outcome::Excluded, runs, now_ns);
+            if let Some(pending) = self.events.remove(&key) {
+                let runs = pending.unsent.into_runs();
+                self.settle_runs(pending.object, Outcome::Excluded, runs, now_ns);
             }
         }
     }
 
-    /// What has changed since the last call.
+    /// The rows that changed since the last call.
     pub(super) fn changes(&mut self) -> Vec<Change> {
-        self.letters.changes(usize::MAX, |key, letter| {
-            let saved = letter.map(PendingEvent::to_saved);
+        self.events.changes(usize::MAX, |key, pending| {
+            let saved = pending.map(PendingEvent::to_saved);
             Change::new(PART, key.to_owned(), saved.as_ref())
         })
     }
 
-    /// All of it is to be saved anew.
+    /// Makes every row a change, because the saved rows are lost.
     pub(super) fn mark_all_dirty(&mut self) {
-        self.letters.mark_all_dirty();
+        self.events.mark_all_dirty();
     }
 
-    /// What happened since the last call.
-    pub(super) fn notices(&mut self) -> Vec<DeliveryStat> {
-        std::mem::take(&mut self.notices)
+    /// The outcomes and delays since the last call.
+    pub(super) fn take_stats(&mut self) -> Vec<DeliveryStat> {
+        std::mem::take(&mut self.stats)
     }
 
     fn settle_runs(
         &mut self,
         object: Object,
         outcome: Outcome,
-        runs: impl Iterator<Item = Run>,
+        runs: impl Iterator<Item = IncidentRun>,
         now_ns: u64,
     ) {
         for run in runs {
@@ -278,40 +256,41 @@ impl Outbox {
         }
     }
 
+    /// Drops and counts the incidents that are too old.
     fn expire(&mut self, now_ns: u64) {
         let age_ns = self.max_age_ns;
-        let is_old = |letter: &PendingEvent| {
-            let expires = letter.waiting.expires_ns(age_ns);
+        let is_old = |pending: &PendingEvent| {
+            let expires = pending.unsent.expires_ns(age_ns);
             expires.is_some_and(|expires| expires <= now_ns)
         };
-        let old = self.letters.iter().filter(|(_, letter)| is_old(letter));
+        let old = self.events.iter().filter(|(_, pending)| is_old(pending));
         let old: Vec<String> = old.map(|(key, _)| key.to_owned()).collect();
         for key in old {
-            let Some(letter) = self.letters.get_mut(&key) else {
+            let Some(pending) = self.events.get_mut(&key) else {
                 continue;
             };
-            let object = letter.object;
-            let runs = letter.waiting.expire(age_ns, now_ns);
-            if letter.waiting.is_empty() {
-                letter.due_ns = None;
+            let object = pending.object;
+            let runs = pending.unsent.expire(age_ns, now_ns);
+            if pending.unsent.is_empty() {
+                pending.due_ns = None;
             }
             self.settle_runs(object, Outcome::Expired, runs.into_iter(), now_ns);
         }
     }
 
-    /// Room for one more object, for which one that has nothing to tell is forgotten.
-    fn has_room(&mut self) -> bool {
-        if self.letters.len() < CAPACITY {
+    /// Whether there is room for one more object, for which an idle one may be dropped.
+    fn make_room(&mut self) -> bool {
+        if self.events.len() < CAPACITY {
             return true;
         }
         let idle = self
-            .letters
+            .events
             .iter()
-            .find(|(_, letter)| letter.pending() == 0);
+            .find(|(_, pending)| pending.undelivered() == 0);
         let Some(name) = idle.map(|(name, _)| name.to_owned()) else {
             return false;
         };
-        self.letters.remove(&name).is_some()
+        self.events.remove(&name).is_some()
     }
 }
 

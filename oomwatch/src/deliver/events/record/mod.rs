@@ -1,110 +1,109 @@
-//! From reports to requests: which Events a kill has, how often it has happened, and when which of it is sent.
+//! Turns reports into requests: which Events a kill has, with which counts, and when each of them is sent.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
-    answer::Answer,
-    correlate::{Correlated, Correlator, Verdict},
+    correlate::Correlator,
+    event_counter::{CountedEvent, Ownership},
+    lru_table::LruTable,
     node::node_event,
-    notice::{DeliveryStat, Object, Outcome},
     object::{Event, Metadata, Reporter},
-    pod::{WithoutEvent, pod_event},
-    series::{Counted, Incidents, Series},
-};
-use crate::deliver::events::{
-    event_counter::Ownership,
-    queue::{Answered, Incident, Next, Outbox, Undelivered},
+    pending_event::Undelivered,
+    pod::{SkipReason, pod_event},
+    queue::{EventQueue, Next, QueuedIncident, ResponseEffect},
+    response::Response,
+    series::{RecentIncidents, Series},
+    stats::{DeliveryStat, Object, Outcome},
 };
 use crate::model::{
-    persist::{self, Change, Entry, table::Table},
+    persist::{Change, Entry},
     report::Report,
 };
 
-/// Of the journal; and the only key of one.
+/// Parts of the history that rows are saved as.
 const INCIDENTS: &str = "incidents";
-const BORN: &str = "born";
-/// Incidents that are each told once, by their first victim: system OOMs, and those without an Event.
+const EPOCH: &str = "epoch";
+/// Keys of the incidents that are counted once, by their first victim: system OOMs, and those without an Event.
 const SYSTEM: &str = "system";
-const WITHOUT: &str = "without";
+const SKIPPED: &str = "skipped";
 
-/// What is wanted.
+/// Which Events are recorded, and how.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// In whose name.
+    /// The component and node that Events are reported as.
     pub reporter: Reporter,
     /// Whether system OOMs are recorded on the node.
     pub node_events: bool,
-    /// What an Event on the node has for the node's UID.
+    /// The node's UID in an Event on the node.
     pub node_uid: NodeUid,
     /// Whether kills are recorded on their pods.
     pub pod_events: bool,
-    /// Whose pods have no Events.
+    /// Namespaces whose pods get no Events.
     pub excluded_namespaces: BTreeSet<String>,
-    /// What is older has no Event; the API server itself forgets Events after an hour.
+    /// Older kills get no Event. The API server itself deletes Events after an hour.
     pub max_age: Duration,
-    /// How long kills from before the start wait, so that the agents of many nodes do not all tell theirs at once.
+    /// Delay of Events for kills from before the start, so that the agents of many nodes do not send theirs all at once.
     pub start_delay: Duration,
 }
 
-/// What stands for a node's UID.
+/// The value that is used as the node's UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeUid {
-    /// Its UID; nothing where it cannot be had. `kubectl describe node` of 1.20 does not look for it, that of 1.36 does.
+    /// The UID of the Node object; absent if it cannot be read. `kubectl describe node` 1.36 looks for it, 1.20 does not.
     Real,
-    /// Its name, as kubelets up to 1.34 have it. Every `kubectl describe node` looks for it.
+    /// The node's name, as in kubelets up to 1.34. Every version of `kubectl describe node` looks for it.
     Name,
 }
 
-/// When a report is taken.
+/// The times at which a kill happened and is recorded.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// By the journal's clock, which never goes back.
-    pub clock_ns: u64,
-    /// When the kill was, by the same.
+pub struct RecordTimes {
+    /// Now, by the persistent clock, which never goes back.
+    pub now_ns: u64,
+    /// Time of the kill, by the same clock.
     pub kill_ns: u64,
-    /// By the calendar.
-    pub time: Timestamp,
+    /// Wall-clock time, for a report that has none.
+    pub wall_time: Timestamp,
 }
 
-/// Reports become requests here.
+/// Turns reports into requests, and responses into outcomes.
 ///
-/// Names and counts of Events follow from the reports and their order alone. So a recorder that is restored as it was at some
-/// time, and is handed again what it was handed after that, before it sends anything, asks for nothing that would make an
-/// Event twice or a count less.
+/// Names and counts of Events depend on the reports and their order alone. Therefore a recorder that is restored from a save, and
+/// records again what was recorded after that save before it sends anything, never creates an Event twice or decreases a count.
 #[derive(Debug)]
 pub struct Recorder {
     policy: Policy,
     started_ns: u64,
-    /// Kills before that may have been told by an agent that is not remembered.
-    born_ns: u64,
-    state: State,
+    /// Start of the history. Earlier kills may have been recorded by an agent whose history is lost.
+    epoch_ns: u64,
+    state: RecorderState,
 }
 
-/// All that is to be remembered.
+/// The state that is saved.
 #[derive(Debug)]
-struct State {
+struct RecorderState {
     correlator: Correlator,
     series: Series,
-    outbox: Outbox,
-    incidents: Table<Incidents>,
-    born: Table<u64>,
+    queue: EventQueue,
+    incidents: LruTable<RecentIncidents>,
+    epoch: LruTable<u64>,
 }
 
 impl Recorder {
-    /// What was saved, if anything was, at a start at `now_ns` of the journal's clock. What cannot be read, or is not wanted any
-    /// more, is left out.
+    /// Restores the saved rows at a start at `now_ns` of the persistent clock. Rows that cannot be read, and Events that the policy
+    /// does not want any more, are left out.
     #[must_use]
     pub fn restore(policy: Policy, saved: &[Entry], now_ns: u64) -> Self {
         let not_before_ns = now_ns.saturating_add(nanoseconds(policy.start_delay));
         let max_age_ns = nanoseconds(policy.max_age);
-        let mut born = Table::restore(persist::read(saved, BORN, BORN));
-        let born_ns = match born.get("") {
-            Some(born_ns) => *born_ns,
-            None => *born.entry("", || now_ns),
+        let mut epoch = LruTable::restore(EPOCH, 1, saved);
+        let epoch_ns = match epoch.peek(EPOCH) {
+            Some(epoch_ns) => *epoch_ns,
+            None => *epoch.entry(EPOCH, || now_ns),
         };
-        let mut outbox = Outbox::restore(saved, max_age_ns, now_ns, not_before_ns);
+        let mut queue = EventQueue::restore(saved, max_age_ns, now_ns, not_before_ns);
         let is_wanted = |object, event: &Event| match object {
             Object::Node => policy.node_events,
             Object::Pod => {
@@ -112,217 +111,210 @@ impl Recorder {
                 policy.pod_events && !policy.excluded_namespaces.contains(namespace)
             }
         };
-        outbox.keep(is_wanted, now_ns);
+        queue.retain(is_wanted, now_ns);
         let mut correlator = Correlator::restore(saved);
-        for event in outbox.held() {
+        for event in queue.held() {
             correlator.hold(event);
         }
         Self {
             policy,
             started_ns: now_ns,
-            born_ns,
-            state: State {
+            epoch_ns,
+            state: RecorderState {
                 correlator,
                 series: Series::restore(saved),
-                outbox,
-                incidents: Table::restore(persist::read(saved, INCIDENTS, "")),
-                born,
+                queue,
+                incidents: LruTable::restore(INCIDENTS, 2, saved),
+                epoch,
             },
         }
     }
 
-    /// What is wanted.
+    /// The policy that it was restored with.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Takes a kill.
-    pub fn take(&mut self, report: &Report, now: Now) {
+    /// Records a kill: queues its Events.
+    pub fn record(&mut self, report: &Report, times: RecordTimes) {
         if self.policy.node_events {
-            self.take_for_node(report, now);
+            self.record_on_node(report, times);
         }
         if self.policy.pod_events {
-            self.take_for_pod(report, now);
+            self.record_on_pod(report, times);
         }
     }
 
-    /// What to do now.
+    /// The request to send now, or the time to wait for.
     pub fn next(&mut self, now_ns: u64) -> Next {
-        let State {
-            correlator, outbox, ..
+        let RecorderState {
+            correlator, queue, ..
         } = &mut self.state;
         while let Some(object) = correlator.release(now_ns) {
-            outbox.release(&object, now_ns);
+            queue.release(&object, now_ns);
         }
-        match (outbox.next(now_ns), correlator.next_release_ns(now_ns)) {
+        match (queue.next(now_ns), correlator.next_release_ns(now_ns)) {
             (Next::Wait(Some(wake)), Some(release)) => Next::Wait(Some(wake.min(release))),
             (Next::Wait(None), release) => Next::Wait(release),
             (next, _) => next,
         }
     }
 
-    /// Takes the answer to the request for an Event. `random` is at least 0 and less than 1.
-    pub fn answered(&mut self, name: &Metadata, answer: &Answer, now_ns: u64, random: f64) {
-        let State {
+    /// Applies the response to the request for an Event. `random` is at least 0 and less than 1.
+    pub fn handle_response(
+        &mut self,
+        name: &Metadata,
+        response: &Response,
+        now_ns: u64,
+        random: f64,
+    ) {
+        let RecorderState {
             correlator,
             series,
-            outbox,
+            queue,
             ..
         } = &mut self.state;
-        let Answered { is_done, lesson } = outbox.answered(name, answer, now_ns, random);
-        if is_done {
-            correlator.written(name);
+        let ResponseEffect {
+            is_complete,
+            resolution,
+        } = queue.handle_response(name, response, now_ns, random);
+        if is_complete {
+            correlator.mark_written(name);
         }
-        if let Some(lesson) = lesson {
-            correlator.learn(name, &lesson);
-            series.learn(name, &lesson);
+        if let Some(resolution) = resolution {
+            correlator.resolve_conflict(name, &resolution);
+            series.resolve_conflict(name, &resolution);
         }
     }
 
-    /// From now on each object has one more try, at once.
+    /// Starts the shutdown: each object gets one more request, at once.
     pub fn close(&mut self, undelivered: Undelivered, now_ns: u64) {
-        self.state.outbox.close(undelivered, now_ns);
+        self.state.queue.close(undelivered, now_ns);
     }
 
-    /// Whether there is more to come of what is to be told: nothing is, at the end, when each had its try.
+    /// Whether a request is due or in flight. At shutdown there is none left after each object had its last request.
     #[must_use]
-    pub fn is_trying(&self) -> bool {
-        self.state.outbox.is_trying()
+    pub fn has_requests_left(&self) -> bool {
+        self.state.queue.has_requests_left()
     }
 
-    /// Gives up what is left.
+    /// Drops and counts the incidents that are not delivered.
     pub fn abandon(&mut self, now_ns: u64) {
-        self.state.outbox.abandon(now_ns);
+        self.state.queue.abandon(now_ns);
     }
 
-    /// Incidents that are yet to be told.
+    /// Number of incidents that are not delivered yet.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.state.outbox.pending()
+        self.state.queue.pending()
     }
 
-    /// What happened since the last call.
-    pub fn notices(&mut self) -> Vec<DeliveryStat> {
-        self.state.outbox.notices()
+    /// The outcomes and delays since the last call.
+    pub fn take_stats(&mut self) -> Vec<DeliveryStat> {
+        self.state.queue.take_stats()
     }
 
-    /// What differs from what was told by the last call, or restored: to be saved, all at once.
+    /// The rows that changed since the last call or since they were restored; to be saved in one transaction.
     pub fn changes(&mut self) -> Vec<Change> {
-        let State {
+        let RecorderState {
             correlator,
             series,
-            outbox,
+            queue,
             incidents,
-            born,
+            epoch,
         } = &mut self.state;
-        let incidents = incidents.changes(usize::MAX, |key, last| {
-            Change::new(INCIDENTS, key.to_owned(), last)
-        });
-        let born = born.changes(usize::MAX, |_, born| {
-            Change::new(BORN, BORN.to_owned(), born)
-        });
-        let (correlator, series) = (correlator.changes(), series.changes());
-        [correlator, series, outbox.changes(), incidents, born].concat()
+        [
+            correlator.changes(),
+            series.changes(),
+            queue.changes(),
+            incidents.changes(),
+            epoch.changes(),
+        ]
+        .concat()
     }
 
-    /// What was saved is lost: all of it is a change again.
+    /// Makes every row a change, because the saved rows are lost.
     pub fn mark_all_dirty(&mut self) {
-        let State {
+        let RecorderState {
             correlator,
             series,
-            outbox,
+            queue,
             incidents,
-            born,
+            epoch,
         } = &mut self.state;
         correlator.mark_all_dirty();
         series.mark_all_dirty();
-        outbox.mark_all_dirty();
+        queue.mark_all_dirty();
         incidents.mark_all_dirty();
-        born.mark_all_dirty();
+        epoch.mark_all_dirty();
     }
 
-    fn take_for_node(&mut self, report: &Report, now: Now) {
-        let time = report.time.unwrap_or(now.time);
+    fn record_on_node(&mut self, report: &Report, times: RecordTimes) {
+        let time = report.time.unwrap_or(times.wall_time);
         let Some(event) = node_event(report, &self.policy.reporter, time) else {
             return;
         };
         if !self.is_new(SYSTEM, &report.incident) {
             return;
         }
-        let origin = self.origin(now);
-        let Correlated {
-            event,
-            origin,
-            verdict,
-        } = self.state.correlator.take(event, origin, now.kill_ns);
-        let incident = Incident {
-            object: Object::Node,
-            event,
-            origin,
-            verdict,
-            time_ns: now.kill_ns,
-            not_before_ns: self.not_before_ns(now),
-            pace_ns: 0,
-        };
-        self.state.outbox.put(incident, now.clock_ns);
+        let ownership = self.ownership(times);
+        let correlator = &mut self.state.correlator;
+        let counted = correlator.correlate(event, ownership, times.kill_ns);
+        self.push(Object::Node, counted, times);
     }
 
-    fn take_for_pod(&mut self, report: &Report, now: Now) {
-        let time = report.time.unwrap_or(now.time);
+    fn record_on_pod(&mut self, report: &Report, times: RecordTimes) {
+        let time = report.time.unwrap_or(times.wall_time);
         let excluded = &self.policy.excluded_namespaces;
         let outcome = match pod_event(report, &self.policy.reporter, time) {
             Ok(event) if excluded.contains(&event.metadata.namespace) => Outcome::Excluded,
-            Ok(event) => return self.put_for_pod(event, &report.incident, now),
-            Err(WithoutEvent::NoPod) => return,
-            Err(WithoutEvent::Unnamed) => Outcome::Unnamed,
-            Err(WithoutEvent::OptedOut) => Outcome::OptedOut,
+            Ok(event) => return self.count_on_pod(event, &report.incident, times),
+            Err(SkipReason::NoPod) => return,
+            Err(SkipReason::Unnamed) => Outcome::Unnamed,
+            Err(SkipReason::OptedOut) => Outcome::OptedOut,
         };
-        if self.is_new(WITHOUT, &report.incident) {
-            let age_ns = now.clock_ns.saturating_sub(now.kill_ns);
-            self.state.outbox.settle(Object::Pod, outcome, 1, age_ns);
+        if self.is_new(SKIPPED, &report.incident) {
+            let age_ns = times.now_ns.saturating_sub(times.kill_ns);
+            self.state.queue.settle(Object::Pod, outcome, 1, age_ns);
         }
     }
 
-    fn put_for_pod(&mut self, event: Event, incident: &str, now: Now) {
-        let origin = self.origin(now);
-        let counted = self.state.series.take(event, incident, origin, now.kill_ns);
-        let Some(counted) = counted else {
-            return;
+    fn count_on_pod(&mut self, event: Event, incident: &str, times: RecordTimes) {
+        let ownership = self.ownership(times);
+        let series = &mut self.state.series;
+        if let Some(counted) = series.count(event, incident, ownership, times.kill_ns) {
+            self.push(Object::Pod, counted, times);
+        }
+    }
+
+    fn push(&mut self, object: Object, counted: CountedEvent, times: RecordTimes) {
+        let incident = QueuedIncident {
+            object,
+            counted,
+            time_ns: times.kill_ns,
+            not_before_ns: self.not_before_ns(times),
         };
-        let Counted {
-            event,
-            origin,
-            pace_ns,
-        } = counted;
-        let incident = Incident {
-            object: Object::Pod,
-            event,
-            origin,
-            verdict: Verdict::Write,
-            time_ns: now.kill_ns,
-            not_before_ns: self.not_before_ns(now),
-            pace_ns,
-        };
-        self.state.outbox.put(incident, now.clock_ns);
+        self.state.queue.push(incident, times.now_ns);
     }
 
     fn is_new(&mut self, kind: &str, incident: &str) -> bool {
-        let last = self.state.incidents.entry(kind, Incidents::default);
+        let last = self.state.incidents.entry(kind, RecentIncidents::default);
         last.is_new(incident)
     }
 
-    /// Of an object that a kill names.
-    fn origin(&self, now: Now) -> Ownership {
-        if now.kill_ns < self.born_ns {
+    /// The ownership of an object that is named after a kill.
+    fn ownership(&self, times: RecordTimes) -> Ownership {
+        if times.kill_ns < self.epoch_ns {
             Ownership::Unknown
         } else {
             Ownership::Ours
         }
     }
 
-    fn not_before_ns(&self, now: Now) -> u64 {
-        if now.kill_ns < self.started_ns {
+    /// The earliest time of a request for a kill.
+    fn not_before_ns(&self, times: RecordTimes) -> u64 {
+        if times.kill_ns < self.started_ns {
             let delay_ns = nanoseconds(self.policy.start_delay);
             self.started_ns.saturating_add(delay_ns)
         } else {

@@ -1,7 +1,6 @@
-//! What becomes of one more Event on a pod: one object for each pod, container and reason.
+//! Counts the incidents of a pod: one Event object for each pod, container and reason, with the newest message.
 //!
-//! client-go would call them similar, since no two messages are alike, and combine them across containers. Here the object
-//! counts the incidents and has the newest message.
+//! client-go's correlator would aggregate these Events across containers, because no two messages are equal.
 
 use std::collections::VecDeque;
 
@@ -9,76 +8,64 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::SECOND_NS,
-    object::{Event, Metadata},
-};
-use crate::deliver::events::{
-    event_counter::{ConflictResolution, EventCounter, Ownership},
+    event_counter::{ConflictResolution, CountedEvent, EventCounter, Ownership, WriteDecision},
     lru_table::LruTable,
+    object::{Event, Metadata},
 };
 use crate::model::persist::{Change, Entry};
 
-/// Of the journal.
+/// The part of the history that the rows are saved as.
 const PART: &str = "series";
 
-/// Objects that are remembered: several for each pod of the largest nodes.
+/// Maximum number of objects: several for each pod of the largest nodes.
 const CAPACITY: usize = 1024;
-/// Incidents of an object that are remembered: their victims come one after another, but for what waits for the kernel log.
+/// Incidents that are remembered for an object. The victims of an incident arrive one after another, except those that wait for
+/// the kernel log.
 const INCIDENTS: usize = 8;
 
-/// Between two writes of an object.
+/// Minimum time between two requests for an object.
 const PACE_NS: u64 = 10 * SECOND_NS;
-/// The same, when it goes on for long.
+/// The same for an object whose incidents continue for longer than `LONG_NS`.
 const SLOW_PACE_NS: u64 = 60 * SECOND_NS;
-/// How long that is.
 const LONG_NS: u64 = 300 * SECOND_NS;
-/// After so long without an incident it goes on no more.
+/// A pause this long starts a new stretch of incidents.
 const PAUSE_NS: u64 = 120 * SECOND_NS;
 
-/// What was recorded before.
+/// The objects of all pods.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
-    pods: LruTable<One>,
+    objects: LruTable<PodSeries>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct One {
-    tally: EventCounter,
-    incidents: Incidents,
-    /// When this stretch of incidents began, and its last one.
+struct PodSeries {
+    counter: EventCounter,
+    incidents: RecentIncidents,
+    /// Start of the current stretch of incidents.
     since_ns: u64,
+    /// Time of the latest incident.
     last_ns: u64,
 }
 
-/// One more incident of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
-    /// With the name, the first time and the count of its object.
-    pub(super) event: Event,
-    /// Whether the API server can have the object from before.
-    pub(super) origin: Ownership,
-    /// The time between two writes of it.
-    pub(super) pace_ns: u64,
-}
-
 impl Series {
-    /// What was saved of it.
+    /// Restores the saved rows.
     pub(super) fn restore(saved: &[Entry]) -> Self {
         Self {
-            pods: LruTable::restore(PART, CAPACITY, saved),
+            objects: LruTable::restore(PART, CAPACITY, saved),
         }
     }
 
-    /// Takes an Event with a name of its own, of a kill at `time_ns`; absent if it is of one more victim of the same incident.
-    pub(super) fn take(
+    /// Counts the Event of a kill at `time_ns`. Returns nothing for a further victim of an incident that is counted already.
+    pub(super) fn count(
         &mut self,
         event: Event,
         incident: &str,
-        origin: Ownership,
+        ownership: Ownership,
         time_ns: u64,
-    ) -> Option<Counted> {
-        let object = self.pods.entry(&key(&event), || One {
-            tally: EventCounter::of(&event, origin),
-            incidents: Incidents::default(),
+    ) -> Option<CountedEvent> {
+        let object = self.objects.entry(&key(&event), || PodSeries {
+            counter: EventCounter::new(&event, ownership),
+            incidents: RecentIncidents::default(),
             since_ns: time_ns,
             last_ns: time_ns,
         });
@@ -95,29 +82,30 @@ impl Series {
         } else {
             PACE_NS
         };
-        Some(Counted {
-            event: object.tally.add(event, origin),
-            origin: object.tally.origin(),
+        Some(CountedEvent {
+            event: object.counter.add(event, ownership),
+            ownership: object.counter.ownership(),
+            decision: WriteDecision::Write,
             pace_ns,
         })
     }
 
-    /// Takes what was learnt of an object.
-    pub(super) fn learn(&mut self, about: &Metadata, lesson: &ConflictResolution) {
-        let object = self.pods.find_mut(|object| object.tally.is_of(about));
-        if let Some(object) = object {
-            object.tally.learn(lesson);
+    /// Applies what the API server's response says about an object.
+    pub(super) fn resolve_conflict(&mut self, name: &Metadata, resolution: &ConflictResolution) {
+        let objects = &mut self.objects;
+        if let Some(object) = objects.find_mut(|object| object.counter.has_name(name)) {
+            object.counter.resolve_conflict(resolution);
         }
     }
 
     /// What has changed since the last call.
     pub(super) fn changes(&mut self) -> Vec<Change> {
-        self.pods.changes()
+        self.objects.changes()
     }
 
-    /// All of it is to be saved anew.
+    /// Makes every row a change, because the saved rows are lost.
     pub(super) fn mark_all_dirty(&mut self) {
-        self.pods.mark_all_dirty();
+        self.objects.mark_all_dirty();
     }
 }
 
@@ -133,13 +121,13 @@ fn key(event: &Event) -> String {
     .join("\n")
 }
 
-/// The last incidents, so that each is told once, by its first victim.
+/// The ids of the latest incidents, so that each is counted once, by its first victim.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Incidents {
+pub(super) struct RecentIncidents {
     last: VecDeque<String>,
 }
 
-impl Incidents {
+impl RecentIncidents {
     pub(super) fn is_new(&mut self, incident: &str) -> bool {
         let is_new = !self.last.iter().any(|last| last == incident);
         if is_new {

@@ -15,7 +15,7 @@ fn event_of(report: &Report) -> Event {
         .expect("an Event")
 }
 
-/// The Event of a kill of its own.
+/// The Event of kill number `number`.
 fn event(number: u32) -> Event {
     let mut report = testing::report();
     report.id = format!("0f1e2d3c-1-{number}");
@@ -23,28 +23,28 @@ fn event(number: u32) -> Event {
     event_of(&report)
 }
 
-/// Incidents at these seconds.
-fn take_at(series: &mut Series, seconds: &[u64]) -> Vec<Counted> {
-    let take = |&second: &u64| {
+/// Counts an incident at each of these seconds.
+fn count_at(series: &mut Series, seconds: &[u64]) -> Vec<CountedEvent> {
+    let count = |&second: &u64| {
         let number = u32::try_from(second).expect("a small number");
         series
-            .take(
+            .count(
                 event(number),
                 &format!("i-{second}"),
                 Ownership::Ours,
                 second * SECOND_NS,
             )
-            .expect("an incident of its own")
+            .expect("a new incident")
     };
-    seconds.iter().map(take).collect()
+    seconds.iter().map(count).collect()
 }
 
 #[test]
 fn incidents_are_counted_on_one_object_with_the_newest_message() {
-    let told = take_at(&mut Series::restore(&[]), &[1, 2, 3]);
-    let counts: Vec<u32> = told.iter().map(|counted| counted.event.count).collect();
+    let counted = count_at(&mut Series::restore(&[]), &[1, 2, 3]);
+    let counts: Vec<u32> = counted.iter().map(|counted| counted.event.count).collect();
     assert_eq!(counts, [1, 2, 3]);
-    let [first, .., last] = told.as_slice() else {
+    let [first, .., last] = counted.as_slice() else {
         panic!("three");
     };
     assert_eq!(first.event, event(1));
@@ -56,15 +56,15 @@ fn incidents_are_counted_on_one_object_with_the_newest_message() {
 #[test]
 fn further_victims_of_an_incident_are_not_counted() {
     let mut series = Series::restore(&[]);
-    let mut take = |number, incident: &str| {
-        let counted = series.take(event(number), incident, Ownership::Ours, SECOND_NS);
+    let mut count = |number, incident: &str| {
+        let counted = series.count(event(number), incident, Ownership::Ours, SECOND_NS);
         counted.map(|counted| counted.event.count)
     };
-    assert_eq!(take(1, "a"), Some(1));
-    assert_eq!(take(2, "a"), None);
-    assert_eq!(take(3, "b"), Some(2));
-    // One that waited for the kernel log comes late.
-    assert_eq!(take(4, "a"), None);
+    assert_eq!(count(1, "a"), Some(1));
+    assert_eq!(count(2, "a"), None);
+    assert_eq!(count(3, "b"), Some(2));
+    // A victim that waited for the kernel log comes late.
+    assert_eq!(count(4, "a"), None);
 }
 
 #[test]
@@ -83,21 +83,23 @@ fn pods_containers_and_reasons_are_counted_apart() {
     other(|event| event.involved_object.name = "cart-1".to_owned());
     other(|event| event.metadata.namespace = "other".to_owned());
     for (number, event) in events.into_iter().enumerate() {
-        let counted = series.take(event, &number.to_string(), Ownership::Ours, SECOND_NS);
+        let counted = series.count(event, &number.to_string(), Ownership::Ours, SECOND_NS);
         assert_eq!(counted.map(|counted| counted.event.count), Some(1));
     }
 }
 
 #[test]
-fn what_goes_on_for_long_is_written_less_often() {
+fn long_series_of_incidents_is_written_less_often() {
     let pace = |seconds: &[u64]| {
-        let told = take_at(&mut Series::restore(&[]), seconds);
-        told.last().expect("some").pace_ns / SECOND_NS
+        let counted = count_at(&mut Series::restore(&[]), seconds);
+        counted.last().expect("some").pace_ns / SECOND_NS
     };
     assert_eq!(pace(&[0]), 10);
     assert_eq!(pace(&[0, 100, 200, 300]), 10);
     assert_eq!(pace(&[0, 100, 200, 301]), 60);
-    // After a pause it goes on no more.
+    // A late incident neither ends the series nor starts one.
+    assert_eq!(pace(&[0, 100, 200, 301, 250, 421]), 60);
+    // A pause starts a new series.
     assert_eq!(pace(&[0, 100, 200, 301, 422]), 10);
     assert_eq!(pace(&[0, 100, 200, 301, 421]), 60);
 }

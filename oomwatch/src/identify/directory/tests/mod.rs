@@ -1,9 +1,10 @@
-mod kill;
+mod decisions;
+mod health;
 mod restart;
 
 use super::*;
 use crate::{
-    identify::facts::Container,
+    identify::objects::ApiContainer,
     model::report::{Container as ReportContainer, ContainerKind},
     testing::{self, CONTAINER_ID, POD_UID},
 };
@@ -19,8 +20,8 @@ fn shop(name: &str) -> PodName {
     }
 }
 
-fn container(name: &str, kind: ContainerKind, ids: &[&str]) -> Container {
-    Container {
+fn container(name: &str, kind: ContainerKind, ids: &[&str]) -> ApiContainer {
+    ApiContainer {
         name: name.to_owned(),
         kind,
         image: Some(format!("registry.example/{name}:1")),
@@ -29,8 +30,8 @@ fn container(name: &str, kind: ContainerKind, ids: &[&str]) -> Container {
     }
 }
 
-fn pod(uid: &str, containers: Vec<Container>) -> Pod {
-    Pod {
+fn pod(uid: &str, containers: Vec<ApiContainer>) -> ApiPod {
+    ApiPod {
         name: shop("cart-0"),
         uid: uid.to_owned(),
         config_hash: None,
@@ -41,19 +42,17 @@ fn pod(uid: &str, containers: Vec<Container>) -> Pod {
     }
 }
 
-fn instance(name: &str) -> Instance {
-    Instance {
+fn runtime_container(name: &str) -> RuntimeContainer {
+    RuntimeContainer {
         name: name.to_owned(),
-        attempt: Some(0),
         pod: Some((POD_UID.to_owned(), shop("cart-0"))),
-        sandbox_id: None,
         image: Some("docker.example/library/cart:2".to_owned()),
         init_pid: None,
         exit_code: None,
     }
 }
 
-/// A kill in [`CONTAINER_ID`] of [`POD`], of which nobody has told anything yet.
+/// A kill in [`CONTAINER_ID`] of [`POD_UID`] without any names.
 fn report() -> Report {
     let mut report = testing::report();
     report.container = Some(ReportContainer {
@@ -73,15 +72,23 @@ fn report() -> Report {
 
 fn with_kubernetes() -> Directory {
     let mut directory = Directory::default();
-    directory.set_kubernetes(Standing::Up);
+    directory.set_watch(WatchState::Up);
     directory
 }
 
 fn with_cri() -> Directory {
     let mut directory = Directory::default();
-    directory.use_cri();
-    directory.cri_answers(Some(Runtime::Containerd));
+    directory.enable_cri();
+    directory.set_cri_up(Some(Runtime::Containerd));
     directory
+}
+
+fn wait_for_cri() -> Resolution {
+    Resolution::Wait(Some(Query::CriContainer(CONTAINER_ID.to_owned())))
+}
+
+fn wait_for_docker() -> Resolution {
+    Resolution::Wait(Some(Query::DockerContainer(CONTAINER_ID.to_owned())))
 }
 
 fn now() -> Arrival {
@@ -106,7 +113,7 @@ fn names(report: &Report) -> [Option<&str>; 3] {
 const CART: [Option<&str>; 3] = [Some("shop"), Some("cart-0"), Some("app")];
 
 #[test]
-fn every_kind_of_container_is_named_by_the_api() {
+fn api_names_every_kind_of_container() {
     for kind in [
         ContainerKind::Main,
         ContainerKind::Init,
@@ -117,7 +124,7 @@ fn every_kind_of_container_is_named_by_the_api() {
         let app = container("app", kind, &[OTHER_ID, CONTAINER_ID]);
         directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());
         let mut report = report();
-        assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+        assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
         assert_eq!(names(&report), CART);
         let container = report.container.expect("the container");
         assert_eq!(container.kind, Some(kind));
@@ -127,18 +134,19 @@ fn every_kind_of_container_is_named_by_the_api() {
 }
 
 #[test]
-fn name_from_the_runtime_and_the_rest_from_the_specification() {
+fn name_comes_from_the_runtime_and_the_rest_from_the_specification() {
     let mut directory = with_cri();
-    directory.set_kubernetes(Standing::Up);
+    directory.set_watch(WatchState::Up);
     let app = container("app", ContainerKind::Sidecar, &[]);
     directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());
     let mut report = report();
-    assert_eq!(
-        directory.name(&mut report, now()),
-        Answer::Wait(Some(Ask::Container))
+    assert_eq!(directory.identify(&mut report, now()), wait_for_cri());
+    directory.insert_container(
+        CONTAINER_ID.to_owned(),
+        runtime_container("app"),
+        Instant::now(),
     );
-    directory.insert_instance(CONTAINER_ID.to_owned(), instance("app"), Instant::now());
-    assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
     assert_eq!(names(&report), CART);
     let container = report.container.expect("the container");
     assert_eq!(container.kind, Some(ContainerKind::Sidecar));
@@ -146,11 +154,15 @@ fn name_from_the_runtime_and_the_rest_from_the_specification() {
 }
 
 #[test]
-fn runtime_alone_names_all_but_the_kind() {
+fn runtime_alone_gives_all_but_the_kind() {
     let mut directory = with_cri();
-    directory.insert_instance(CONTAINER_ID.to_owned(), instance("app"), Instant::now());
+    directory.insert_container(
+        CONTAINER_ID.to_owned(),
+        runtime_container("app"),
+        Instant::now(),
+    );
     let mut report = report();
-    assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
     assert_eq!(names(&report), CART);
     let container = report.container.expect("the container");
     assert_eq!(container.kind, None);
@@ -158,7 +170,7 @@ fn runtime_alone_names_all_but_the_kind() {
 }
 
 #[test]
-fn static_pod_is_found_by_its_hash_and_keeps_it() {
+fn static_pod_is_found_by_its_hash_which_stays_the_uid() {
     let mut directory = with_kubernetes();
     let mut mirror = pod(
         POD_UID,
@@ -168,7 +180,7 @@ fn static_pod_is_found_by_its_hash_and_keeps_it() {
     directory.insert_pod(mirror, Instant::now());
     let mut report = report();
     report.pod.as_mut().expect("the pod").uid = HASH.to_owned();
-    assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
     assert_eq!(names(&report), CART);
     assert_eq!(report.pod.expect("the pod").uid, HASH);
 }
@@ -185,58 +197,64 @@ fn forged_hash_names_no_pod_unless_the_runtime_does() {
     }
     let mut report = report();
     report.pod.as_mut().expect("the pod").uid = HASH.to_owned();
-    assert_eq!(directory.name(&mut report, now()), Answer::Wait(None));
+    assert_eq!(
+        directory.identify(&mut report, now()),
+        Resolution::Wait(None)
+    );
     assert_eq!(names(&report), [None; 3]);
     directory.insert_sandbox(OTHER_ID.to_owned(), HASH.to_owned(), shop("real"), at);
-    directory.name(&mut report, now());
+    directory.identify(&mut report, now());
     assert_eq!(names(&report), [Some("shop"), Some("real"), None]);
 }
 
 #[test]
-fn pods_and_containers_that_are_gone_are_still_named() {
+fn removed_pods_and_containers_are_still_named() {
     let at = Instant::now();
     let mut directory = with_kubernetes();
     let app = || container("app", ContainerKind::Main, &[CONTAINER_ID]);
     directory.insert_pod(pod(POD_UID, vec![app()]), at);
-    // Restarted twice, so that its status has other ids by now; then deleted.
+    // Restarted twice, so its status has other ids; then deleted.
     let newer = container("app", ContainerKind::Main, &[OTHER_ID]);
     directory.insert_pod(pod(POD_UID, vec![newer]), at);
     directory.remove_pod(POD_UID, at);
     let mut report = report();
-    assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
     assert_eq!(names(&report), CART);
 
-    directory.remove_pod("nobody", at + Duration::from_mins(11));
+    directory.remove_pod("other", at + Duration::from_mins(11));
     let mut report = self::report();
-    assert_eq!(directory.name(&mut report, now()), Answer::Wait(None));
+    assert_eq!(
+        directory.identify(&mut report, now()),
+        Resolution::Wait(None)
+    );
     assert_eq!(names(&report), [None; 3]);
 }
 
 #[test]
-fn pod_that_a_new_list_leaves_out_is_gone() {
+fn pod_missing_in_a_listing_is_removed() {
     let at = Instant::now();
     let mut directory = with_kubernetes();
     let app = container("app", ContainerKind::Main, &[CONTAINER_ID]);
     directory.insert_pod(pod(POD_UID, vec![app]), at);
-    directory.begin_pods();
+    directory.begin_pod_listing();
     directory.insert_pod(pod("other", vec![]), at);
-    directory.end_pods(at);
-    assert!(!directory.pods.is_there(POD_UID));
-    assert!(!directory.statuses.is_there(CONTAINER_ID));
-    assert!(directory.pods.is_there("other"));
+    directory.end_pod_listing(at);
+    assert!(!directory.pods.is_live(POD_UID));
+    assert!(!directory.statuses.is_live(CONTAINER_ID));
+    assert!(directory.pods.is_live("other"));
 }
 
 #[test]
-fn opt_out_is_told() {
+fn opt_out_of_events_is_in_the_report() {
     let mut directory = with_kubernetes();
-    let mut silent = pod(
+    let mut opted_out = pod(
         POD_UID,
         vec![container("app", ContainerKind::Main, &[CONTAINER_ID])],
     );
-    silent.events_off = true;
-    directory.insert_pod(silent, Instant::now());
+    opted_out.events_off = true;
+    directory.insert_pod(opted_out, Instant::now());
     let mut report = report();
-    directory.name(&mut report, now());
+    directory.identify(&mut report, now());
     assert!(report.pod.expect("the pod").events_off);
 }
 
@@ -251,72 +269,72 @@ fn sandbox_is_not_a_container() {
         at,
     );
     let mut report = report();
-    assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
     assert!(report.sandbox);
     assert_eq!(report.container, None);
     assert_eq!(names(&report), [Some("shop"), Some("cart-0"), None]);
-    // Asked once more, it stays one.
-    assert_eq!(directory.name(&mut report, now()), Answer::Complete);
+    // Identified again, it stays one.
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
     assert!(report.sandbox);
 }
 
 #[test]
-fn sandbox_that_never_was_is_told_by_nobody_having_it() {
+fn container_that_no_runtime_has_is_a_sandbox_that_did_not_start() {
     let arrival = now();
     let mut directory = with_cri();
-    directory.set_kubernetes(Standing::Up);
+    directory.set_watch(WatchState::Up);
     directory.insert_pod(
         pod(POD_UID, vec![container("app", ContainerKind::Main, &[])]),
         arrival.at,
     );
     let mut report = report();
+    assert_eq!(directory.identify(&mut report, arrival), wait_for_cri());
+    directory.record_cri_reply(CONTAINER_ID, arrival.at, Reply::NotFound);
     assert_eq!(
-        directory.name(&mut report, arrival),
-        Answer::Wait(Some(Ask::Container))
+        directory.identify(&mut report, arrival),
+        Resolution::Complete
     );
-    directory.cri_replied(CONTAINER_ID, arrival.at, Reply::NotFound);
-    assert_eq!(directory.name(&mut report, arrival), Answer::Complete);
     assert!(report.sandbox);
     assert_eq!(report.container, None);
 }
 
-/// What a source tells at a time.
-type Change = fn(&mut Directory, Instant);
+/// What a source reports at a time.
+type SourceUpdate = fn(&mut Directory, Instant);
 
 #[test]
-fn sandbox_is_not_guessed() {
+fn sandbox_is_not_assumed_without_proof() {
     let arrival = now();
     let late = |seconds| arrival.at + Duration::from_secs(seconds);
-    let changes: [(&str, u64, Change); 4] = [
-        ("the runtime did not answer", 0, |directory, at| {
+    let updates: [(&str, u64, SourceUpdate); 4] = [
+        ("the runtime did not reply", 0, |directory, at| {
             directory.insert_name(POD_UID, shop("cart-0"), at);
-            directory.cri_replied(CONTAINER_ID, at, Reply::Failed);
+            directory.record_cri_reply(CONTAINER_ID, at, Reply::Failed);
         }),
-        ("nobody knows the pod", 0, |directory, at| {
-            directory.cri_replied(CONTAINER_ID, at, Reply::NotFound);
+        ("the pod is unknown", 0, |directory, at| {
+            directory.record_cri_reply(CONTAINER_ID, at, Reply::NotFound);
         }),
-        ("asked too long after the kill", 3, |directory, at| {
+        ("queried too long after the kill", 3, |directory, at| {
             directory.insert_name(POD_UID, shop("cart-0"), at);
-            directory.cri_replied(CONTAINER_ID, at, Reply::NotFound);
+            directory.record_cri_reply(CONTAINER_ID, at, Reply::NotFound);
         }),
         ("Docker may have it", 0, |directory, at| {
             directory.insert_name(POD_UID, shop("cart-0"), at);
-            directory.cri_replied(CONTAINER_ID, at, Reply::NotFound);
-            directory.use_docker();
-            directory.docker_replied(CONTAINER_ID, at, Reply::Failed);
+            directory.record_cri_reply(CONTAINER_ID, at, Reply::NotFound);
+            directory.enable_docker();
+            directory.record_docker_reply(CONTAINER_ID, at, Reply::Failed);
         }),
     ];
-    for (why, seconds, change) in changes {
+    for (why, seconds, update) in updates {
         let mut directory = with_cri();
-        change(&mut directory, late(seconds));
+        update(&mut directory, late(seconds));
         let mut report = report();
         let arrival = Arrival {
             at: late(seconds),
             ..arrival
         };
         assert_eq!(
-            directory.name(&mut report, arrival),
-            Answer::Unknown,
+            directory.identify(&mut report, arrival),
+            Resolution::Unknown,
             "{why}"
         );
         assert!(!report.sandbox, "{why}");
@@ -325,70 +343,76 @@ fn sandbox_is_not_guessed() {
 }
 
 #[test]
-fn docker_is_asked_of_its_own_containers_alone() {
+fn docker_is_queried_for_its_own_containers_only() {
     let mut directory = Directory::default();
-    directory.use_docker();
-    directory.cri_answers(Some(Runtime::Containerd));
+    directory.enable_docker();
+    directory.set_cri_up(Some(Runtime::Containerd));
     let mut plain = report();
     plain.pod = None;
     for (runtime, expected) in [
-        (Some(Runtime::Docker), Answer::Wait(Some(Ask::Docker))),
-        (Some(Runtime::Podman), Answer::Unknown),
-        (Some(Runtime::Containerd), Answer::Unknown),
+        (Some(Runtime::Docker), wait_for_docker()),
+        (Some(Runtime::Podman), Resolution::Unknown),
+        (Some(Runtime::Containerd), Resolution::Unknown),
     ] {
         plain.container.as_mut().expect("the container").runtime = runtime;
-        assert_eq!(directory.name(&mut plain, now()), expected, "{runtime:?}");
+        assert_eq!(
+            directory.identify(&mut plain, now()),
+            expected,
+            "{runtime:?}"
+        );
     }
     let mut podded = report();
     podded.container.as_mut().expect("the container").runtime = Some(Runtime::Docker);
-    assert_eq!(
-        directory.name(&mut podded, now()),
-        Answer::Wait(Some(Ask::Docker))
-    );
-    let mut found = instance("web");
+    assert_eq!(directory.identify(&mut podded, now()), wait_for_docker());
+    let mut found = runtime_container("web");
     found.pod = None;
-    directory.insert_instance(CONTAINER_ID.to_owned(), found, Instant::now());
+    directory.insert_container(CONTAINER_ID.to_owned(), found, Instant::now());
     plain.container.as_mut().expect("the container").runtime = Some(Runtime::Docker);
-    assert_eq!(directory.name(&mut plain, now()), Answer::Complete);
+    assert_eq!(directory.identify(&mut plain, now()), Resolution::Complete);
     assert_eq!(names(&plain), [None, None, Some("web")]);
 }
 
 #[test]
-fn nobody_is_waited_for_who_cannot_be_asked() {
-    let asked = Answer::Wait(Some(Ask::Container));
-    for (kubernetes, cri, expected) in [
-        (Standing::Off, None, Answer::Unknown),
-        (Standing::Down, Some(0), Answer::Unknown),
-        (Standing::Up, Some(0), Answer::Wait(None)),
-        (Standing::Down, Some(6), asked),
+fn sources_that_are_off_or_down_are_not_waited_for() {
+    for (watch, cri, expected) in [
+        (WatchState::Off, None, Resolution::Unknown),
+        (WatchState::Down, Some(0), Resolution::Unknown),
+        (WatchState::Up, Some(0), Resolution::Wait(None)),
+        (WatchState::Down, Some(6), wait_for_cri()),
     ] {
         let arrival = now();
         let mut directory = Directory::default();
-        directory.set_kubernetes(kubernetes);
+        directory.set_watch(watch);
         if let Some(seconds) = cri {
-            directory.use_cri();
+            directory.enable_cri();
             let failed = arrival.at.checked_sub(Duration::from_secs(seconds));
-            directory.cri_failed(failed.expect("the clock runs for longer"));
+            directory.set_cri_down(failed.expect("the clock runs for longer"));
         }
-        let answer = directory.name(&mut report(), arrival);
-        assert_eq!(answer, expected, "{kubernetes:?} {cri:?}");
+        let resolution = directory.identify(&mut report(), arrival);
+        assert_eq!(resolution, expected, "{watch:?} {cri:?}");
     }
     let mut host = testing::minimal_report();
-    assert_eq!(with_cri().name(&mut host, now()), Answer::Complete);
+    assert_eq!(with_cri().identify(&mut host, now()), Resolution::Complete);
 }
 
 #[test]
 fn status_of_the_pod_is_waited_for_if_the_runtime_fails() {
     let mut directory = with_cri();
-    directory.set_kubernetes(Standing::Up);
+    directory.set_watch(WatchState::Up);
     let app = container("app", ContainerKind::Main, &[]);
     directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());
     let arrival = now();
-    directory.cri_replied(CONTAINER_ID, arrival.at, Reply::Failed);
+    directory.record_cri_reply(CONTAINER_ID, arrival.at, Reply::Failed);
     let mut report = report();
-    assert_eq!(directory.name(&mut report, arrival), Answer::WaitForStatus);
+    assert_eq!(
+        directory.identify(&mut report, arrival),
+        Resolution::WaitForStatus
+    );
     let app = container("app", ContainerKind::Main, &[CONTAINER_ID]);
     directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());
-    assert_eq!(directory.name(&mut report, arrival), Answer::Complete);
+    assert_eq!(
+        directory.identify(&mut report, arrival),
+        Resolution::Complete
+    );
     assert_eq!(names(&report), CART);
 }

@@ -1,4 +1,4 @@
-//! Every shape of a pod's path that is found in the field: name, path, level, owner.
+//! Every shape of a pod's path found in the field: name, path, level, owner.
 
 use super::*;
 
@@ -7,7 +7,7 @@ use Qos::{BestEffort, Burstable, Guaranteed};
 use Runtime::{Containerd, CriO, Docker, Podman};
 
 #[test]
-fn the_cgroupfs_driver_s_paths_give_pod_class_and_container() {
+fn paths_of_the_cgroupfs_driver_have_pod_class_and_container() {
     check([
         (
             "all pods",
@@ -100,10 +100,10 @@ fn the_cgroupfs_driver_s_paths_give_pod_class_and_container() {
 }
 
 #[test]
-fn what_a_container_made_below_itself_is_still_that_container() {
+fn cgroups_created_inside_a_container_belong_to_it() {
     check([
         (
-            "made below",
+            "cgroup below a container",
             "/kubepods/pod<UID>/<ID>/a/b/c",
             Level::BelowContainer,
             kube(None, Guaranteed, Cgroupfs),
@@ -130,7 +130,7 @@ fn what_a_container_made_below_itself_is_still_that_container() {
 }
 
 #[test]
-fn the_systemd_driver_s_paths_give_pod_class_and_container() {
+fn paths_of_the_systemd_driver_have_pod_class_and_container() {
     check([
         (
             "all pods",
@@ -190,7 +190,7 @@ fn the_systemd_driver_s_paths_give_pod_class_and_container() {
 }
 
 #[test]
-fn every_runtime_s_scope_in_a_pod_is_told_apart() {
+fn scope_in_a_pod_identifies_its_runtime() {
     check([
         (
             "CRI-O",
@@ -223,7 +223,7 @@ fn every_runtime_s_scope_in_a_pod_is_told_apart() {
 }
 
 #[test]
-fn a_runtime_that_is_not_on_systemd_is_found_below_a_kubelet_that_is() {
+fn runtime_with_cgroupfs_is_found_below_a_kubelet_with_systemd() {
     check([
         (
             "an older containerd without systemd",
@@ -232,13 +232,13 @@ fn a_runtime_that_is_not_on_systemd_is_found_below_a_kubelet_that_is() {
             kube(None, Guaranteed, Systemd),
         ),
         (
-            "systemd's request taken for a name, v2",
+            "request to systemd used as a directory name, v2",
             "/system.slice/kubepods-burstable-pod<UID_>.slice:cri-containerd:<ID>",
             Level::Container,
             kube(Containerd, Burstable, Systemd),
         ),
         (
-            "systemd's request taken for a name, v1",
+            "request to systemd used as a directory name, v1",
             "/system.slice/containerd.service/kubepods-pod<UID_>.slice:cri-containerd:<ID>",
             Level::Container,
             in_unit("containerd.service", kube(Containerd, Guaranteed, Systemd)),
@@ -253,7 +253,7 @@ fn a_runtime_that_is_not_on_systemd_is_found_below_a_kubelet_that_is() {
 }
 
 #[test]
-fn a_rootless_kubelet_s_pod_names_the_unit_that_holds_it() {
+fn pod_of_a_rootless_kubelet_has_the_unit_that_contains_it() {
     check([
         (
             "rootless kubelet",
@@ -271,7 +271,7 @@ fn a_rootless_kubelet_s_pod_names_the_unit_that_holds_it() {
 }
 
 #[test]
-fn a_node_that_is_a_container_has_the_levels_of_a_node() {
+fn node_in_a_container_has_the_levels_of_a_node() {
     check([
         (
             "kind seen from within",
@@ -313,7 +313,7 @@ fn a_node_that_is_a_container_has_the_levels_of_a_node() {
 }
 
 #[test]
-fn a_pod_of_a_node_that_is_a_container_names_that_node() {
+fn pod_on_a_node_in_a_container_has_that_node() {
     check([
         (
             "kind on v2",
@@ -370,7 +370,7 @@ fn a_pod_of_a_node_that_is_a_container_names_that_node() {
 }
 
 #[test]
-fn small_distributions_are_laid_out_as_any_kubelet_is() {
+fn small_distributions_have_the_layout_of_a_kubelet() {
     check([
         (
             "k3s, k0s and microk8s on the host",
@@ -388,8 +388,8 @@ fn small_distributions_are_laid_out_as_any_kubelet_is() {
             "Talos itself",
             "/podruntime/kubelet",
             Level::Other,
-            nothing(),
+            no_owner(),
         ),
-        ("k3s on OpenRC", "/k3s", Level::Other, nothing()),
+        ("k3s on OpenRC", "/k3s", Level::Other, no_owner()),
     ]);
 }

@@ -9,7 +9,7 @@ const ID: &str = "3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a1908172635445362718
 const NODE: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";
 const UID_IN_SLICE: &str = "8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081";
-/// What a static pod has in place of a uid.
+/// The hash that a static pod has instead of a UID.
 const HASH: &str = "a3f9d0c1b2e4857696a7b8c9d0e1f203";
 
 /// A path with `<ID>`, `<NODE>`, `<UID>`, `<UID_>` and `<HASH>` filled in.
@@ -78,7 +78,7 @@ fn only_unit(unit: &str) -> CgroupOwner {
     in_unit(unit, CgroupOwner::default())
 }
 
-fn nothing() -> CgroupOwner {
+fn no_owner() -> CgroupOwner {
     CgroupOwner::default()
 }
 
@@ -105,7 +105,7 @@ fn check(rows: impl IntoIterator<Item = Row>) {
 }
 
 #[test]
-fn bytes_that_are_no_kernel_path_say_nothing() {
+fn bytes_that_are_not_a_kernel_path_have_no_owner() {
     let long_uid = format!("/kubepods/pod{}/{ID}", "a".repeat(253));
     let long_unit = format!("/system.slice/{}.service", "a".repeat(248));
     let overlong_name = format!("/default/{}", "a".repeat(77));
@@ -140,7 +140,7 @@ fn bytes_that_are_no_kernel_path_say_nothing() {
         ("colons of another kind", b"/a:b:c"),
     ];
     for (name, path) in rows {
-        assert_eq!(CgroupOwner::from_path(path), nothing(), "{name}");
+        assert_eq!(CgroupOwner::from_path(path), no_owner(), "{name}");
         let is_root = path == b"/";
         let expected = if is_root { Level::Root } else { Level::Other };
         assert_eq!(level(path), expected, "{name}");
@@ -150,7 +150,7 @@ fn bytes_that_are_no_kernel_path_say_nothing() {
 }
 
 #[test]
-fn a_name_that_is_no_container_id_leaves_the_container_absent() {
+fn name_that_is_not_a_container_id_leaves_the_container_absent() {
     for name in [
         "<ID>0",
         "3f1c0e7ab2d9",
@@ -185,7 +185,7 @@ fn a_name_that_is_no_container_id_leaves_the_container_absent() {
 }
 
 #[test]
-fn a_tree_that_is_not_nested_as_the_kubelet_does_names_no_pod() {
+fn tree_that_is_not_nested_as_the_kubelet_does_has_no_pod() {
     for template in [
         "/kubepods/pod",
         "/kubepods/pod/<ID>",
@@ -221,7 +221,7 @@ fn a_tree_that_is_not_nested_as_the_kubelet_does_names_no_pod() {
 }
 
 #[test]
-fn names_in_json_are_the_schema_s() {
+fn json_names_match_the_schema() {
     let json = serde_json::json!([
         [
             Runtime::Containerd,
@@ -237,7 +237,7 @@ fn names_in_json_are_the_schema_s() {
 }
 
 #[test]
-fn a_cgroup_below_a_container_has_that_container_s_own_path_as_prefix() {
+fn cgroup_below_a_container_has_the_path_of_the_container_as_prefix() {
     for template in [
         "/kubepods/burstable/pod<UID>/<ID>",
         "/kubepods.slice/kubepods-pod<UID_>.slice/crio-<ID>.scope",
@@ -255,7 +255,7 @@ fn a_cgroup_below_a_container_has_that_container_s_own_path_as_prefix() {
 }
 
 #[test]
-fn a_cgroup_in_a_pod_has_that_pod_s_own_path_as_prefix() {
+fn cgroup_in_a_pod_has_the_path_of_the_pod_as_prefix() {
     for pod in [
         "/kubepods/burstable/pod<UID>",
         "/kubepods.slice/kubepods-pod<UID_>.slice",
@@ -274,7 +274,7 @@ fn a_cgroup_in_a_pod_has_that_pod_s_own_path_as_prefix() {
     assert_eq!(pod_prefix(unexpanded.as_bytes()), None);
 }
 
-/// A name that a hostile process could give: any bytes, or one that means something elsewhere.
+/// A name that a hostile process could choose: any bytes, or a name that has a meaning elsewhere in a path.
 fn any_name() -> impl Strategy<Value = Vec<u8>> {
     let known = [
         "",
@@ -321,7 +321,7 @@ fn below(base: &str, names: &[Vec<u8>]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn no_bytes_break_it_and_prefixes_are_ancestors(
+    fn any_bytes_are_parsed_and_prefixes_are_ancestors(
         bytes in prop::collection::vec(any::<u8>(), 0..400),
         names in prop::collection::vec(any_name(), 0..12),
     ) {
@@ -339,7 +339,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_below_a_pod_s_container_changes_who_owns_it(
+    fn names_below_a_container_of_a_pod_do_not_change_the_owner(
         base in prop::sample::select(vec![
             "/kubepods/besteffort/pod<UID>/<ID>",
             "/kubepods/pod<HASH>/crio-<ID>",
@@ -357,7 +357,7 @@ proptest! {
     }
 
     #[test]
-    fn below_a_plain_container_it_stays_the_container_or_becomes_the_node(
+    fn path_below_a_plain_container_belongs_to_it_or_to_a_pod_on_that_node(
         base in prop::sample::select(vec!["/docker/<ID>", "/default/<ID>", "/a.slice/libpod-<ID>.scope"]),
         names in prop::collection::vec(any_name(), 1..8),
     ) {

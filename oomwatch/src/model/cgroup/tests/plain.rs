@@ -1,4 +1,4 @@
-//! Containers outside Kubernetes, systemd units, and what is neither: name, path, level, owner.
+//! Containers outside Kubernetes, systemd units, and other cgroups: name, path, level, owner.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use Driver::{Cgroupfs, Systemd};
 use Runtime::{Containerd, Docker, Podman};
 
 #[test]
-fn a_docker_container_is_named_by_its_id() {
+fn docker_container_is_identified_by_its_id() {
     check([
         (
             "Docker, systemd",
@@ -51,7 +51,7 @@ fn a_docker_container_is_named_by_its_id() {
             in_no_pod(Docker, ID, Cgroupfs),
         ),
         (
-            "systemd's request taken for a name",
+            "request to systemd used as a directory name",
             "/system.slice/docker.service/system.slice:docker:<ID>",
             Level::Container,
             in_unit("docker.service", in_no_pod(Docker, ID, Cgroupfs)),
@@ -66,7 +66,7 @@ fn a_docker_container_is_named_by_its_id() {
 }
 
 #[test]
-fn a_containerd_container_is_named_by_its_id() {
+fn containerd_container_is_identified_by_its_id() {
     check([
         (
             "ctr",
@@ -75,7 +75,7 @@ fn a_containerd_container_is_named_by_its_id() {
             in_no_pod(Containerd, "hog", Cgroupfs),
         ),
         (
-            "ctr, made below",
+            "cgroup below a container of ctr",
             "/default/my.hog_1-a/child",
             Level::BelowContainer,
             in_no_pod(Containerd, "my.hog_1-a", Cgroupfs),
@@ -90,13 +90,13 @@ fn a_containerd_container_is_named_by_its_id() {
             "ctr in another namespace",
             "/moby/hog",
             Level::Other,
-            nothing(),
+            no_owner(),
         ),
         (
-            "bare id below a parent that tells nothing",
+            "bare id below an unknown parent",
             "/foo/<ID>",
             Level::Other,
-            nothing(),
+            no_owner(),
         ),
         (
             "nerdctl, systemd",
@@ -114,7 +114,7 @@ fn a_containerd_container_is_named_by_its_id() {
 }
 
 #[test]
-fn podman_s_containers_are_told_from_its_pods_and_monitors() {
+fn podman_containers_are_distinguished_from_its_pods_and_monitors() {
     check([
         (
             "Podman",
@@ -138,7 +138,7 @@ fn podman_s_containers_are_told_from_its_pods_and_monitors() {
             "Podman pod",
             "/machine.slice/machine-libpod_pod_<NODE>.slice",
             Level::Other,
-            nothing(),
+            no_owner(),
         ),
         (
             "in a Podman pod",
@@ -156,7 +156,7 @@ fn podman_s_containers_are_told_from_its_pods_and_monitors() {
             "Podman pod, cgroupfs",
             "/libpod_parent/<NODE>",
             Level::Other,
-            nothing(),
+            no_owner(),
         ),
         (
             "in a Podman pod, cgroupfs",
@@ -192,7 +192,7 @@ fn podman_s_containers_are_told_from_its_pods_and_monitors() {
 }
 
 #[test]
-fn a_unit_is_found_as_systemd_finds_it() {
+fn unit_is_found_as_systemd_finds_it() {
     let rows = [
         ("/system.slice/nginx.service", "nginx.service"),
         ("/system.slice/nginx.service/worker", "nginx.service"),
@@ -263,7 +263,7 @@ fn a_unit_is_found_as_systemd_finds_it() {
         "/system.slice/foo.timer",
         "/libpod_parent/conmon",
     ] {
-        check([(path, path, Level::Other, nothing())]);
+        check([(path, path, Level::Other, no_owner())]);
     }
-    check([("root", "/", Level::Root, nothing())]);
+    check([("root", "/", Level::Root, no_owner())]);
 }

@@ -1,17 +1,18 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::*;
 use crate::{
-    deliver::events::{answer::Method, bucket::SECOND_NS, queue::Request},
+    deliver::events::{bucket::SECOND_NS, pending_event::Request, response::Method},
     model::{
         kill::{Constraint, Scope},
         limit_owner::LimitOwner,
+        persist::rows::Rows,
         report::Pod,
     },
     testing,
 };
 
-mod crash;
+mod any_order;
 mod restart;
 mod server;
 
@@ -36,24 +37,25 @@ fn recorder() -> Recorder {
     Recorder::restore(policy(), &[], START)
 }
 
-/// So many seconds after the start.
+/// `second` seconds after the start.
 fn at(second: u64) -> u64 {
     START + second * SECOND_NS
 }
 
-/// Takes it at that second. Its own time is the clock's.
-fn take(recorder: &mut Recorder, report: &Report, second: u64) {
-    let now = Now {
-        clock_ns: at(second),
+/// Records a report at that second. The kill's boot time is taken as the persistent clock's.
+fn record(recorder: &mut Recorder, report: &Report, second: u64) {
+    let times = RecordTimes {
+        now_ns: at(second),
         kill_ns: report.kill.boot_time_ns.expect("a time"),
-        time: testing::timestamp(1_790_000_000, 0),
+        wall_time: testing::timestamp(1_790_000_000, 0),
     };
-    recorder.take(report, now);
+    recorder.record(report, times);
 }
 
-/// A kill of its own, so many seconds after the start.
+/// Kill number `number`, `second` seconds after the start.
 fn kill(number: u32, incident: &str, second: u64) -> Report {
-    let mut report = testing::report();
+    static TEMPLATE: LazyLock<Report> = LazyLock::new(testing::report);
+    let mut report = TEMPLATE.clone();
     report.id = format!("0f1e2d3c-1-{number}");
     report.incident = incident.to_owned();
     report.kill.victim.pid = number;
@@ -70,13 +72,13 @@ fn system(report: Report) -> Report {
     report
 }
 
-/// All that is sent at a second, each accepted: method, reason, count and what the message ends in.
+/// Sends all that is due at a second; each request is accepted. Returns method, reason and count.
 fn send_all(recorder: &mut Recorder, second: u64) -> Vec<(Method, String, u32)> {
     let now_ns = at(second);
     let mut sent = Vec::new();
     while let Next::Send(request) = recorder.next(now_ns) {
         let Request { method, event, .. } = *request;
-        recorder.answered(&event.metadata, &Answer::Accepted, now_ns, 0.5);
+        recorder.handle_response(&event.metadata, &Response::Accepted, now_ns, 0.5);
         sent.push((method, event.reason, event.count));
     }
     sent.sort_by(|one, other| one.1.cmp(&other.1));
@@ -84,20 +86,20 @@ fn send_all(recorder: &mut Recorder, second: u64) -> Vec<(Method, String, u32)> 
 }
 
 fn outcomes(recorder: &mut Recorder) -> Vec<(Object, Outcome)> {
-    let outcome = |notice| match notice {
+    let outcome = |stat| match stat {
         DeliveryStat::Settled {
             object, outcome, ..
         } => Some((object, outcome)),
         DeliveryStat::Delayed { .. } => None,
     };
-    let notices = recorder.notices();
-    notices.into_iter().filter_map(outcome).collect()
+    let stats = recorder.take_stats();
+    stats.into_iter().filter_map(outcome).collect()
 }
 
 #[test]
-fn system_oom_in_a_pod_is_told_on_both() {
+fn system_oom_in_a_pod_has_an_event_on_both() {
     let mut recorder = recorder();
-    take(&mut recorder, &system(kill(1, "a", 1)), 1);
+    record(&mut recorder, &system(kill(1, "a", 1)), 1);
     assert_eq!(recorder.pending(), 2);
     let sent = send_all(&mut recorder, 1);
     assert_eq!(
@@ -108,17 +110,17 @@ fn system_oom_in_a_pod_is_told_on_both() {
         ]
     );
     let accepted = [Object::Node, Object::Pod].map(|object| (object, Outcome::Accepted));
-    let mut told = outcomes(&mut recorder);
-    told.sort_unstable();
-    assert_eq!(told, accepted);
+    let mut settled = outcomes(&mut recorder);
+    settled.sort_unstable();
+    assert_eq!(settled, accepted);
 }
 
 // C16.
 #[test]
-fn group_of_many_victims_is_one_incident_told_by_the_first() {
+fn group_kill_is_one_incident_with_the_message_of_its_first_victim() {
     let mut recorder = recorder();
     for number in 1..=5 {
-        take(&mut recorder, &system(kill(number, "a", 1)), 1);
+        record(&mut recorder, &system(kill(number, "a", 1)), 1);
     }
     let now_ns = at(1);
     for _ in 0..2 {
@@ -137,14 +139,14 @@ fn group_of_many_victims_is_one_incident_told_by_the_first() {
 }
 
 #[test]
-fn fifty_kills_a_second_are_few_requests_with_the_right_count() {
+fn fifty_kills_a_second_are_few_requests_with_the_exact_count() {
     let mut recorder = recorder();
     let (mut requests, mut last) = (0, 0);
     for second in 0..600_u32 {
         for number in 0..50 {
             let number = second * 50 + number + 1;
             let report = kill(number, &format!("i-{number}"), second.into());
-            take(&mut recorder, &report, second.into());
+            record(&mut recorder, &report, second.into());
         }
         let sent = send_all(&mut recorder, second.into());
         requests += sent.len();
@@ -153,28 +155,28 @@ fn fifty_kills_a_second_are_few_requests_with_the_right_count() {
     assert!(requests <= 31 + 6, "{requests}");
     send_all(&mut recorder, 700);
     assert_eq!(recorder.pending(), 0);
-    take(&mut recorder, &kill(90_000, "last", 800), 800);
+    record(&mut recorder, &kill(90_000, "last", 800), 800);
     let sent = send_all(&mut recorder, 800);
     assert_eq!(
         sent,
-        [(Method::Count, "ContainerOOMKilled".to_owned(), 30_001)]
+        [(Method::Patch, "ContainerOOMKilled".to_owned(), 30_001)]
     );
 }
 
 #[test]
-fn what_the_bucket_holds_back_is_written_when_it_has_room() {
+fn events_held_back_by_the_bucket_are_written_when_it_refills() {
     let mut recorder = recorder();
-    let told = |recorder: &mut Recorder, number: u32| {
+    let sent = |recorder: &mut Recorder, number: u32| {
         let mut report = system(kill(7, &format!("i-{number}"), 1));
         report.pod = None;
-        take(recorder, &report, 1);
+        record(recorder, &report, 1);
         send_all(recorder, 1)
     };
     for number in 1..=25 {
-        assert_eq!(told(&mut recorder, number).len(), 1, "{number}");
+        assert_eq!(sent(&mut recorder, number).len(), 1, "{number}");
     }
     for number in 26..=30 {
-        assert_eq!(told(&mut recorder, number), [], "{number}");
+        assert_eq!(sent(&mut recorder, number), [], "{number}");
     }
     let now_ns = at(1);
     let Next::Wait(Some(wake)) = recorder.next(now_ns) else {
@@ -182,8 +184,63 @@ fn what_the_bucket_holds_back_is_written_when_it_has_room() {
     };
     assert_eq!((wake - now_ns) / SECOND_NS, 300);
     let sent = send_all(&mut recorder, 302);
-    assert_eq!(sent, [(Method::Count, "SystemOOM".to_owned(), 30)]);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 30)]);
     assert_eq!(recorder.next(at(303)), Next::Wait(None));
+}
+
+/// A kill in a system OOM of the same process each time, outside of a pod: all are counted on one object.
+fn same_system_kill(number: u32, second: u64) -> Report {
+    let mut report = system(kill(number, &format!("i-{number}"), second));
+    report.kill.victim.pid = 7;
+    report.kill.victim.tid = 7;
+    report.pod = None;
+    report
+}
+
+/// A recorder that has sent 24 Events, so that the bucket has one token left.
+fn nearly_held_back() -> Recorder {
+    let mut recorder = recorder();
+    for number in 1..=24 {
+        record(&mut recorder, &same_system_kill(number, 1), 1);
+        send_all(&mut recorder, 1);
+    }
+    recorder
+}
+
+#[test]
+fn event_held_back_during_a_request_is_released_after_its_response() {
+    let mut recorder = nearly_held_back();
+    record(&mut recorder, &same_system_kill(25, 1), 1);
+    let Next::Send(request) = recorder.next(at(1)) else {
+        panic!("the last token");
+    };
+    record(&mut recorder, &same_system_kill(26, 1), 1);
+    recorder.handle_response(&request.event.metadata, &Response::Accepted, at(1), 0.5);
+    assert_eq!(send_all(&mut recorder, 1), []);
+    let sent = send_all(&mut recorder, 302);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 26)]);
+}
+
+#[test]
+fn held_event_that_was_sent_with_another_takes_no_further_token() {
+    let mut recorder = nearly_held_back();
+    record(&mut recorder, &same_system_kill(25, 1), 1);
+    record(&mut recorder, &same_system_kill(26, 1), 1);
+    let sent = send_all(&mut recorder, 1);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 26)]);
+    assert_eq!(recorder.next(at(1)), Next::Wait(None));
+}
+
+#[test]
+fn held_event_does_not_hold_back_an_earlier_one_after_a_restart() {
+    let mut recorder = nearly_held_back();
+    record(&mut recorder, &same_system_kill(25, 1), 1);
+    record(&mut recorder, &same_system_kill(26, 1), 1);
+    let mut rows = Rows::default();
+    rows.save(recorder.changes());
+    let mut recorder = Recorder::restore(policy(), &rows.entries(), at(10));
+    let sent = send_all(&mut recorder, 30);
+    assert_eq!(sent, [(Method::Patch, "SystemOOM".to_owned(), 26)]);
 }
 
 fn pod(report: &mut Report) -> &mut Pod {
@@ -191,13 +248,13 @@ fn pod(report: &mut Report) -> &mut Pod {
 }
 
 #[test]
-fn kill_without_an_event_is_counted_once_an_incident() {
+fn incident_without_an_event_is_counted_once() {
     let outcome = |change: fn(&mut Report)| {
         let mut recorder = recorder();
         for number in 1..=2 {
             let mut report = kill(number, "a", 1);
             change(&mut report);
-            take(&mut recorder, &report, 1);
+            record(&mut recorder, &report, 1);
         }
         assert_eq!(recorder.next(at(1)), Next::Wait(None));
         outcomes(&mut recorder)
@@ -226,7 +283,7 @@ fn each_kind_of_event_can_be_switched_off() {
             ..policy()
         };
         let mut recorder = Recorder::restore(policy, &[], START);
-        take(&mut recorder, &system(kill(1, "a", 1)), 1);
+        record(&mut recorder, &system(kill(1, "a", 1)), 1);
         let sent = send_all(&mut recorder, 1);
         let reasons = sent.into_iter().map(|(_, reason, _)| reason);
         reasons.collect::<Vec<_>>().join(" ")
@@ -238,16 +295,16 @@ fn each_kind_of_event_can_be_switched_off() {
 }
 
 #[test]
-fn kill_from_before_the_start_waits_for_the_delay_and_a_later_one_does_not() {
+fn kill_from_before_the_start_waits_for_the_start_delay_and_a_later_one_does_not() {
     let mut recorder = recorder();
     let mut old = kill(1, "a", 0);
     old.kill.boot_time_ns = Some(START - SECOND_NS);
-    take(&mut recorder, &old, 1);
+    record(&mut recorder, &old, 1);
     assert_eq!(send_all(&mut recorder, 19), []);
     assert_eq!(send_all(&mut recorder, 20).len(), 1);
     let mut new = kill(2, "b", 1);
     new.pod.as_mut().expect("a pod").uid = "another".to_owned();
-    take(&mut recorder, &new, 1);
+    record(&mut recorder, &new, 1);
     assert_eq!(send_all(&mut recorder, 1).len(), 1);
 }
 
@@ -256,7 +313,7 @@ fn kill_that_is_too_old_has_no_event() {
     let mut recorder = recorder();
     let mut old = kill(1, "a", 0);
     old.kill.boot_time_ns = Some(START - 3601 * SECOND_NS);
-    take(&mut recorder, &old, 0);
+    record(&mut recorder, &old, 0);
     assert_eq!(recorder.next(START), Next::Wait(None));
     assert_eq!(outcomes(&mut recorder), [(Object::Pod, Outcome::Expired)]);
 }
