@@ -1,5 +1,5 @@
-//! For tests: records as the programs write them, and a kill and its report, each full, to be changed as a test needs.
-//! What of it fuzzing begins with is committed below `fuzz/seeds`.
+//! Values for tests: records as the programs write them, a kill and its report, each with every field set. Tests change what
+//! they need. Some of these values are committed below `fuzz/seeds` as seeds of the fuzz targets.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub(crate) fn container_path() -> String {
 /// `PAGE_COUNTER_MAX` with pages of 4096 bytes.
 pub(crate) const NO_LIMIT: u64 = i64::MAX.unsigned_abs() / 4096;
 
-/// A [`VictimRecord`] on its way to bytes.
+/// Builds the bytes of a [`VictimRecord`].
 #[derive(Clone)]
 pub(crate) struct RecordBuilder {
     record: VictimRecord,
@@ -44,7 +44,7 @@ pub(crate) struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    /// A kill in `/a/b`, triggered from `/c`, with every field set to a value of its own.
+    /// A kill in `/a/b`, triggered from `/c`, with a distinct value in every field.
     pub(crate) fn new() -> Self {
         let mut record = VictimRecord::new_zeroed();
         record.header.kind = KIND_VICTIM;
@@ -75,37 +75,37 @@ impl RecordBuilder {
         .levels(&[level(20, 256, 256), level(10, 300, NO_LIMIT)])
     }
 
-    /// Changes the fixed part.
+    /// Changes fields of the fixed part.
     pub(crate) fn set(mut self, change: impl FnOnce(&mut VictimRecord)) -> Self {
         change(&mut self.record);
         self
     }
 
-    /// The path that the victim's names make.
+    /// Sets the path of the victim's cgroup.
     pub(crate) fn victim_path(self, path: &[u8]) -> Self {
         self.victim_names(&pack(path))
     }
 
-    /// The bytes that the walk from the victim's cgroup left.
+    /// Sets the bytes of the victim's names.
     pub(crate) fn victim_names(mut self, names: &[u8]) -> Self {
         self.victim_names = names.to_vec();
         self
     }
 
-    /// The bytes that the walk from the trigger's cgroup left; none where it is the victim's.
+    /// Sets the bytes of the trigger's names; empty if its memory cgroup is the victim's.
     pub(crate) fn trigger_names(mut self, names: &[u8]) -> Self {
         self.trigger_names = names.to_vec();
         self
     }
 
-    /// The victim's memory cgroup and its ancestors.
+    /// Sets the victim's memory cgroup and its ancestors, innermost first.
     pub(crate) fn levels(mut self, levels: &[Level]) -> Self {
         self.record.levels[..levels.len()].copy_from_slice(levels);
         self.record.level_count = u32::try_from(levels.len()).expect("few levels");
         self
     }
 
-    /// What goes through the ring: as long as the names make it.
+    /// The record as the ring carries it: its length depends on the names.
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         let (victim, trigger) = (self.victim_names.len(), self.trigger_names.len());
         let length = VICTIM_FIXED_LENGTH + victim + trigger;
@@ -118,7 +118,7 @@ impl RecordBuilder {
     }
 }
 
-/// A path's names as the programs pack them: leaf first, each with its NUL, the root's empty one last.
+/// The names of a path as the programs write them: leaf first, each with its NUL, the root's empty name last.
 pub(crate) fn pack(path: &[u8]) -> Vec<u8> {
     let names = path.split(|&byte| byte == b'/').rev();
     let mut packed: Vec<u8> = names
@@ -160,7 +160,7 @@ pub(crate) fn stack(addresses: &[u64]) -> Stack {
     }
 }
 
-/// A re-kill with every field set to a value of its own.
+/// A re-kill with a distinct value in every field.
 pub(crate) fn signal_record() -> SignalRecord {
     SignalRecord {
         header: Header {
@@ -186,7 +186,7 @@ pub(crate) fn cgroup(path: impl AsRef<[u8]>, id: u64) -> Cgroup {
     }
 }
 
-/// A memory cgroup that is half full.
+/// A memory cgroup whose usage is half its limit.
 pub(crate) fn limit(path: impl AsRef<[u8]>, id: u64, limit_bytes: Option<u64>) -> Limit {
     Limit {
         cgroup: cgroup(path, id),
@@ -197,7 +197,7 @@ pub(crate) fn limit(path: impl AsRef<[u8]>, id: u64, limit_bytes: Option<u64>) -
     }
 }
 
-/// The main process of a container at its own limit of 40 MiB, with all that can be known of it.
+/// The kill of a container's main process at the container's limit of 40 MiB, with every fact known.
 pub(crate) fn kill() -> Kill {
     let container = container_path();
     let full = Limit {
@@ -254,7 +254,7 @@ pub(crate) fn kill() -> Kill {
     }
 }
 
-/// A kill of which nothing is known but that it happened.
+/// A kill with no fact known but its time and process id.
 pub(crate) fn minimal_kill() -> Kill {
     Kill {
         boot_time_ns: Some(1),
@@ -295,7 +295,7 @@ pub(crate) fn minimal_kill() -> Kill {
     }
 }
 
-/// [`kill`] with its meaning, names included.
+/// The report of [`kill`], with all names.
 pub(crate) fn report() -> Report {
     Report {
         kill: kill(),
@@ -327,7 +327,7 @@ pub(crate) fn report() -> Report {
     }
 }
 
-/// [`minimal_kill`] without any meaning.
+/// The report of [`minimal_kill`], without any name.
 pub(crate) fn minimal_report() -> Report {
     Report {
         kill: minimal_kill(),
@@ -347,7 +347,7 @@ pub(crate) fn minimal_report() -> Report {
     }
 }
 
-/// The committed seed of a fuzz target must be these bytes; `INSTA_UPDATE=always` renews it.
+/// Checks that the committed seed of a fuzz target is these bytes. `INSTA_UPDATE=always` rewrites the seed.
 pub(crate) fn check_seed(target: &str, name: &str, bytes: &[u8]) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let mut settings = insta::Settings::clone_current();
@@ -358,7 +358,7 @@ pub(crate) fn check_seed(target: &str, name: &str, bytes: &[u8]) {
     settings.bind(|| insta::assert_binary_snapshot!(&name, bytes.to_vec()));
 }
 
-/// Three kills that were only counted: two in a cgroup, one below another.
+/// A gap of three kills that were only counted: two in one cgroup, one below another.
 pub(crate) fn gap_report() -> GapReport {
     let cgroup = |path: &str, kills, place| GapCgroup {
         path: path.as_bytes().to_vec(),
@@ -387,7 +387,7 @@ pub(crate) fn timestamp(second: i64, nanosecond: i32) -> Timestamp {
     Timestamp::new(second, nanosecond).expect("a time of our calendar")
 }
 
-/// Bytes that a process may give itself or its cgroup for a name, which have led other readers astray.
+/// Names that a process may give itself or its cgroup, and that other programs have misread.
 pub(crate) const HOSTILE: [&[u8]; 12] = [
     b"a\nb",
     b"\r\x08\x7f",

@@ -18,6 +18,8 @@ use crate::toolchain::{self, Toolchain};
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "ebpf";
 const BINARY: &str = "oomwatch-bpf";
+/// The feature of the programs that makes them log.
+const LOG_FEATURE: &str = "bpf-log";
 /// Where the object is committed.
 const OBJECT: &str = "oomwatch/bpf/oomwatch.bpf.o";
 
@@ -26,6 +28,9 @@ pub(crate) struct Args {
     /// Build, compare with the committed object and change nothing
     #[arg(long)]
     check: bool,
+    /// Build an object whose programs log, for `oomwatch watch --bpf-log FILE`; leave the committed one alone
+    #[arg(long, conflicts_with = "check")]
+    bpf_log: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -33,6 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let toolchain = toolchain::ensure_toolchain(&workspace)?;
     if args.check {
         check(&workspace, &toolchain)
+    } else if args.bpf_log {
+        build_with_log(&workspace, &toolchain)
     } else {
         rebuild(&workspace, &toolchain)
     }
@@ -75,14 +82,31 @@ fn rebuild(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
 /// Lints the programs, which clippy's run over the workspace sees as an empty `main`.
 pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     let toolchain = toolchain::ensure_toolchain(workspace)?;
-    exec::run(cargo(workspace, &toolchain, "clippy")?.args(["--", "--deny", "warnings"]))
+    exec::run(
+        cargo(workspace, &toolchain, "clippy", &target(workspace))?
+            .args(["--", "--deny", "warnings"]),
+    )
 }
 
 fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<u8>> {
-    exec::run(&mut cargo(workspace, toolchain, "build")?)?;
-    let built: PathBuf = [TARGET, PROFILE, BINARY].iter().collect();
-    let built = target(workspace).join(built);
+    let target = target(workspace);
+    exec::run(&mut cargo(workspace, toolchain, "build", &target)?)?;
+    let built = object_in(&target);
     fs::read(&built).with_context(|| format!("read {}", built.display()))
+}
+
+/// Builds the object with log lines, in a target folder of its own, and says where it is.
+fn build_with_log(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let target = workspace.target.join("ebpf-log");
+    let mut cargo = cargo(workspace, toolchain, "build", &target)?;
+    exec::run(cargo.args(["--features", LOG_FEATURE]))?;
+    eprintln!("built {}", object_in(&target).display());
+    Ok(())
+}
+
+fn object_in(target: &Path) -> PathBuf {
+    let built: PathBuf = [TARGET, PROFILE, BINARY].iter().collect();
+    target.join(built)
 }
 
 fn target(workspace: &Workspace) -> PathBuf {
@@ -90,7 +114,12 @@ fn target(workspace: &Workspace) -> PathBuf {
 }
 
 /// cargo, over the programs for the BPF target.
-fn cargo(workspace: &Workspace, toolchain: &Toolchain, command: &str) -> Result<Command> {
+fn cargo(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    command: &str,
+    target: &Path,
+) -> Result<Command> {
     let Toolchain {
         sysroot,
         linker_folder,
@@ -101,7 +130,7 @@ fn cargo(workspace: &Workspace, toolchain: &Toolchain, command: &str) -> Result<
         .args(["--package", "oomwatch-ebpf", "--bin", BINARY])
         .args(["-Z", "build-std=core", "--target", TARGET])
         .arg("--target-dir")
-        .arg(target(workspace))
+        .arg(target)
         // For `-Z build-std` on stable.
         .env("RUSTC_BOOTSTRAP", "1")
         // aya-ebpf lays out `pt_regs` for it; nothing here reads registers, so one object serves every machine.

@@ -1,4 +1,4 @@
-//! Any bytes as the kernel's BTF.
+//! Parses any bytes as the kernel's BTF, and looks up the offsets in it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

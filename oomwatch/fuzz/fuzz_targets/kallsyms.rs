@@ -1,4 +1,4 @@
-//! Text of /proc/kallsyms, and stacks against it.
+//! Parses any text as /proc/kallsyms, and interprets a stack with it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -5,5 +5,4 @@ pub mod decode;
 pub mod incident;
 pub mod kmsg;
 pub mod observer;
-pub mod ready;
 pub mod ring;

@@ -40,6 +40,10 @@ pub struct WatchArgs {
     /// How kills are captured.
     #[command(flatten)]
     pub kernel: KernelArgs,
+    /// Load this BPF object, made by `cargo xtask ebpf --bpf-log`, and log what its programs print
+    #[cfg(feature = "bpf-log")]
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub bpf_log: Option<PathBuf>,
 }
 
 impl From<WatchArgs> for WatchConfig {
@@ -54,6 +58,8 @@ impl From<WatchArgs> for WatchConfig {
             runtimes,
             filter,
             kernel,
+            #[cfg(feature = "bpf-log")]
+            bpf_log,
         } = args;
         let RuntimeArgs {
             cri_socket,
@@ -70,6 +76,8 @@ impl From<WatchArgs> for WatchConfig {
             docker_socket,
             filter: filter.into(),
             capture: kernel.into(),
+            #[cfg(feature = "bpf-log")]
+            bpf_log,
         }
     }
 }

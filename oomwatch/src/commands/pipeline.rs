@@ -253,7 +253,7 @@ impl Pipeline {
 
     /// Whether unreleased records fill more than half of the ring.
     pub(super) fn is_half_full(&self) -> bool {
-        self.observer.filling().is_some_and(
+        self.observer.ring_usage().is_some_and(
             |RingUsage {
                  used_bytes,
                  size_bytes,

@@ -8,13 +8,17 @@ use oomwatch_ebpf::record::{
     ABSENT, BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, MARK_PID, MARK_TASK,
 };
 
-use super::{Kernel, Link, ProbeError, btf::skeleton::skeleton, refused};
+use super::{
+    btf::skeleton::skeleton,
+    error::{ProbeError, load_error},
+    offsets::{FUNCTIONS, KernelTypes},
+};
 use crate::model::backend::Backend;
 
-/// A program: its name in the object, and what it is attached to.
+/// A program and its hook.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
-    /// Its name.
+    /// Its name in the object.
     pub name: &'static str,
     /// What it is attached to.
     pub hook: Hook,
@@ -25,14 +29,25 @@ pub struct Program {
 pub enum Hook {
     /// The entry of a function, by trampoline.
     Fentry(&'static str),
-    /// Its return.
+    /// The return of a function, by trampoline.
     Fexit(&'static str),
     /// The entry of a function, by kprobe.
     Kprobe(&'static str),
-    /// Its return.
+    /// The return of a function, by kprobe.
     Kretprobe(&'static str),
     /// A raw tracepoint.
     RawTracepoint(&'static str),
+}
+
+/// What keeps a program attached.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// A link that can be pinned.
+    Own(FdLink),
+    /// The program itself, where the kernel has no links of this kind.
+    OfProgram,
+    /// Nothing: a failed pin has consumed the link.
+    Lost,
 }
 
 const fn program(name: &'static str, hook: Hook) -> Program {
@@ -90,30 +105,30 @@ pub(super) const fn constant(backend: Backend) -> u32 {
 }
 
 /// The first thing that the programs of a backend need and that this kernel's types do not have.
-pub(super) fn missing(backend: Backend, kernel: &Kernel) -> Option<&'static str> {
+pub(super) fn missing(backend: Backend, kernel: &KernelTypes) -> Option<&'static str> {
     let offsets = &kernel.offsets;
     let is_absent = |offset| offset == ABSENT;
     match backend {
         Backend::Fentry | Backend::Kprobe if is_absent(offsets.oom_control_memcg) => {
             Some("oom_control.memcg")
         }
-        Backend::Fentry if kernel.functions.len() < super::offsets::FUNCTIONS.len() => {
-            Some("a function of the OOM killer's")
+        Backend::Fentry if kernel.functions.len() < FUNCTIONS.len() => {
+            Some("oom_kill_process, __oom_kill_process or mark_oom_victim")
         }
         Backend::Kprobe if is_absent(offsets.pt_regs_argument) => {
-            Some("the register of a first argument in pt_regs")
+            Some("known register for the first argument in pt_regs")
         }
         Backend::RawTracepoint
             if ![MARK_TASK, MARK_PID].contains(&offsets.mark_victim_argument) =>
         {
-            Some("the tracepoint mark_victim as it is known")
+            Some("mark_victim tracepoint with known arguments")
         }
         _ => None,
     }
 }
 
-/// Where aya finds the ids of the functions that are hooked, if any are.
-pub(super) fn functions(backend: Backend, kernel: &Kernel) -> Result<Btf, ProbeError> {
+/// BTF in which aya finds the ids of the functions to hook; empty if there are none.
+pub(super) fn functions(backend: Backend, kernel: &KernelTypes) -> Result<Btf, ProbeError> {
     let functions = match backend {
         Backend::Fentry => &kernel.functions[..],
         _ => &[],
@@ -129,57 +144,60 @@ pub(super) fn load(
     Program { name, hook }: Program,
 ) -> Result<(), ProbeError> {
     let loaded = match hook {
-        Hook::Fentry(function) => found::<FEntry>(ebpf, name)?.load(function, functions),
-        Hook::Fexit(function) => found::<FExit>(ebpf, name)?.load(function, functions),
-        Hook::Kprobe(_) | Hook::Kretprobe(_) => found::<KProbe>(ebpf, name)?.load(),
-        Hook::RawTracepoint(_) => found::<RawTracePoint>(ebpf, name)?.load(),
+        Hook::Fentry(function) => program_mut::<FEntry>(ebpf, name)?.load(function, functions),
+        Hook::Fexit(function) => program_mut::<FExit>(ebpf, name)?.load(function, functions),
+        Hook::Kprobe(_) | Hook::Kretprobe(_) => program_mut::<KProbe>(ebpf, name)?.load(),
+        Hook::RawTracepoint(_) => program_mut::<RawTracePoint>(ebpf, name)?.load(),
     };
-    loaded.map_err(|error| refused(name, error))
+    loaded.map_err(|error| load_error(name, error))
 }
 
 /// Attaches one program that was loaded.
 pub(super) fn attach(ebpf: &mut Ebpf, program: Program) -> Result<Link, ProbeError> {
     let Program { name, hook } = program;
-    let refused = |error| ProbeError::Attach {
+    let attach_error = |error| ProbeError::Attach {
         program: name,
         source: Box::new(error),
     };
-    /// Takes the link out of its program, or, if it is none that can be pinned (perf events before 5.15), attaches anew.
+    /// Takes the link out of its program. A link that cannot be pinned (perf events before 5.15) is lost by that: then the program
+    /// is attached again, and keeps its link.
     macro_rules! attach {
         ($program:expr, $($argument:expr),*) => {{
             let program = $program;
-            let id = program.attach($($argument),*).map_err(refused)?;
-            let link = program.take_link(id).map_err(refused)?;
+            let id = program.attach($($argument),*).map_err(attach_error)?;
+            let link = program.take_link(id).map_err(attach_error)?;
             match FdLink::try_from(link) {
                 Ok(link) => Link::Own(link),
                 Err(_) => {
-                    program.attach($($argument),*).map_err(refused)?;
+                    program.attach($($argument),*).map_err(attach_error)?;
                     Link::OfProgram
                 }
             }
         }};
     }
     Ok(match hook {
-        Hook::Fentry(_) => attach!(found::<FEntry>(ebpf, name)?,),
-        Hook::Fexit(_) => attach!(found::<FExit>(ebpf, name)?,),
+        Hook::Fentry(_) => attach!(program_mut::<FEntry>(ebpf, name)?,),
+        Hook::Fexit(_) => attach!(program_mut::<FExit>(ebpf, name)?,),
         Hook::Kprobe(function) | Hook::Kretprobe(function) => {
-            attach!(found::<KProbe>(ebpf, name)?, function, 0)
+            attach!(program_mut::<KProbe>(ebpf, name)?, function, 0)
         }
-        Hook::RawTracepoint(tracepoint) => attach!(found::<RawTracePoint>(ebpf, name)?, tracepoint),
+        Hook::RawTracepoint(tracepoint) => {
+            attach!(program_mut::<RawTracePoint>(ebpf, name)?, tracepoint)
+        }
     })
 }
 
-fn found<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
     let found = ebpf.program_mut(name).ok_or_else(|| {
-        refused(
+        load_error(
             name,
             ProgramError::InvalidName {
                 name: name.to_owned(),
             },
         )
     })?;
-    found.try_into().map_err(|error| refused(name, error))
+    found.try_into().map_err(|error| load_error(name, error))
 }

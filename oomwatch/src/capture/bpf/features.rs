@@ -1,4 +1,4 @@
-//! What the kernel has of BPF, asked by making one of it.
+//! Finds out what the kernel's BPF supports, by creating one of it.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use aya::{
     sys::{SyscallError, is_map_supported},
 };
 
-use super::raise_memlock;
+use super::memory::raise_memlock;
 
-/// Whether the kernel has BPF ring buffers (5.8 and later). `ENOSYS` if it has no `bpf(2)` at all, `EPERM` if it does not
-/// tell this process.
+/// Whether the kernel has BPF ring buffers (5.8 and later). `ENOSYS` if it has no `bpf(2)` at all, `EPERM` if this process
+/// may not create maps.
 pub fn has_ring_buffers() -> io::Result<bool> {
     raise_memlock();
     is_map_supported(MapType::RingBuf).map_err(|SyscallError { call: _, io_error }| io_error)

@@ -1,7 +1,8 @@
-//! Kernel return addresses to the few functions that tell why a task was marked.
+//! Interprets kernel stacks: finds the functions of the OOM killer among return addresses, with the symbols of
+//! `/proc/kallsyms`.
 //!
-//! `/proc/kallsyms` shows zeroes instead of addresses without `CAP_SYSLOG` (or with `kernel.kptr_restrict` at 2); then
-//! nothing is known, and nothing is guessed.
+//! That file shows zeroes instead of addresses without `CAP_SYSLOG` (or with `kernel.kptr_restrict` at 2). Then no stack can be
+//! interpreted, and nothing is guessed.
 
 use std::{
     fs::File,
@@ -9,9 +10,9 @@ use std::{
     path::Path,
 };
 
-use crate::capture::incident::Stack;
+use crate::capture::incident::OomStack;
 
-/// The functions that are looked up.
+/// The functions that are looked for in a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Function {
     OutOfMemory,
@@ -30,37 +31,37 @@ const WANTED: [(&[u8], Function); 5] = [
     (b"oom_kill_memcg_member", Function::OomKillMemcgMember),
 ];
 
-/// Why no kernel stack can be read.
+/// Why kernel stacks cannot be interpreted.
 #[derive(Debug, thiserror::Error)]
 pub enum SymbolsError {
-    /// The file could not be read.
-    #[error("read the kernel's symbols")]
+    /// The symbols could not be read.
+    #[error("failed to read the kernel's symbols")]
     Read(#[from] io::Error),
     /// The kernel hides its addresses.
     #[error(
-        "the kernel hides its symbols' addresses: give CAP_SYSLOG and set kernel.kptr_restrict below 2"
+        "the kernel hides the addresses of its symbols (grant CAP_SYSLOG, and set kernel.kptr_restrict below 2)"
     )]
     Hidden,
-    /// A function has been inlined or renamed.
+    /// A function is not among the symbols: it was inlined or renamed.
     #[error("the kernel's symbols have no {0}")]
     Absent(&'static str),
 }
 
-/// Where the functions lie in this kernel.
+/// The address ranges of the functions in this kernel.
 #[derive(Debug)]
 pub struct Symbols {
-    /// Start, end and function; a function may have a second, cold part.
+    /// Start, end and function. A function may have a second range, its cold part.
     ranges: Vec<(u64, u64, Function)>,
 }
 
 impl Symbols {
-    /// Reads `kallsyms` below the host's `/proc`.
+    /// Reads `kallsyms` below `proc_root`, the host's `/proc`.
     pub fn load(proc_root: &Path) -> Result<Self, SymbolsError> {
         let file = File::open(proc_root.join("kallsyms"))?;
         Self::read(BufReader::with_capacity(1 << 16, file))
     }
 
-    /// Reads the text of `/proc/kallsyms`: a line is `ADDRESS TYPE NAME [MODULE]`, in the order of addresses.
+    /// Reads text like that of `/proc/kallsyms`: lines of `ADDRESS TYPE NAME [MODULE]` in the order of addresses.
     pub fn read(mut text: impl BufRead) -> Result<Self, SymbolsError> {
         let mut ranges = Vec::new();
         let mut open: Vec<(u64, Function)> = Vec::new();
@@ -88,7 +89,7 @@ impl Symbols {
         for (name, function) in [
             ("out_of_memory", Function::OutOfMemory),
             ("__oom_kill_process", Function::InnerOomKillProcess),
-            // Without it a memory cgroup's OOM would look like the system's.
+            // Without it the OOM of a memory cgroup would look like a system OOM.
             ("mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
         ] {
             if !symbols.ranges.iter().any(|&(.., found)| found == function) {
@@ -98,30 +99,31 @@ impl Symbols {
         Ok(symbols)
     }
 
-    /// What a kernel stack says; absent if it shows no call of the OOM killer, as a stack that was cut does.
+    /// What a kernel stack shows; absent if it does not show a call of the OOM killer and its caller, as a truncated one does
+    /// not.
     #[must_use]
-    pub fn explain(&self, frames: &[u64]) -> Option<Stack> {
-        let mut stack = Stack::default();
+    pub fn explain(&self, frames: &[u64]) -> Option<OomStack> {
+        let mut stack = OomStack::default();
         let mut caller = None;
-        for (place, function) in frames
+        for (index, function) in frames
             .iter()
             .enumerate()
-            .filter_map(|(place, &address)| Some((place, self.function(address)?)))
+            .filter_map(|(index, &address)| Some((index, self.function(address)?)))
         {
             match function {
-                Function::OutOfMemory => caller = Some(place + 1),
+                Function::OutOfMemory => caller = Some(index + 1),
                 Function::OomKillProcess => {}
                 Function::MemCgroupOutOfMemory => stack.memcg = true,
                 Function::InnerOomKillProcess => stack.kill = true,
                 Function::OomKillMemcgMember => stack.group_member = true,
             }
         }
-        // Who called `out_of_memory` must be there: nobody seen is not the system.
-        caller.filter(|&place| place < frames.len()).map(|_| stack)
+        // The caller of `out_of_memory` must be in the stack: a missing caller does not prove a system OOM.
+        caller.filter(|&index| index < frames.len()).map(|_| stack)
     }
 
     fn function(&self, return_address: u64) -> Option<Function> {
-        // The call is before the address that it returns to, which may be another function's first byte.
+        // The call instruction is before the return address, which may be the first byte of the next function.
         let address = return_address.checked_sub(1)?;
         self.ranges
             .iter()
@@ -135,12 +137,12 @@ fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
     let address = u64::from_str_radix(str::from_utf8(words.next()?).ok()?, 16).ok()?;
     let _kind = words.next()?;
     let name = words.next()?;
-    // A module's symbol of the same name says nothing of the kernel's own.
+    // Symbols of modules do not count.
     (!name.contains(&b'\t')).then_some((address, name))
 }
 
 fn wanted(name: &[u8]) -> Option<Function> {
-    // Compilers split and specialise: `oom_kill_process.cold`, `.isra.0`, `.constprop.0`, `.llvm.123`.
+    // Compilers split and specialize functions: `oom_kill_process.cold`, `.isra.0`, `.constprop.0`, `.llvm.123`.
     let name = name.split(|&byte| byte == b'.').next()?;
     WANTED
         .iter()
@@ -169,7 +171,7 @@ ffffffffc0000000 t out_of_memory\t[a_module]
 ffffffffc0000100 t y\t[a_module]
 ";
 
-    /// A return address in another function, which called the OOM killer.
+    /// A return address in the function that called the OOM killer.
     const ALLOCATION: u64 = 0xffff_ffff_8100_0010;
 
     fn symbols() -> Symbols {
@@ -177,14 +179,14 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn stack_of_a_memcg_kill_says_memcg_and_kill() {
+    fn stack_of_a_memcg_kill_shows_memcg_and_kill() {
         let stack = [
             0xffff_ffff_8120_0150,
             0xffff_ffff_8120_0250,
             0xffff_ffff_8120_0350,
             0xffff_ffff_8120_0450,
         ];
-        let expected = Stack {
+        let expected = OomStack {
             memcg: true,
             kill: true,
             group_member: false,
@@ -193,9 +195,9 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn call_that_ends_a_function_belongs_to_it() {
+    fn call_at_the_end_of_a_function_belongs_to_it() {
         let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350, ALLOCATION];
-        let expected = Stack {
+        let expected = OomStack {
             memcg: false,
             kill: true,
             group_member: false,
@@ -204,10 +206,10 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn cold_part_counts_and_a_module_does_not() {
+    fn cold_part_counts_and_a_module_symbol_does_not() {
         assert_eq!(
             symbols().explain(&[0xffff_ffff_8190_0108, ALLOCATION]),
-            Some(Stack::default())
+            Some(OomStack::default())
         );
         assert_eq!(
             symbols().explain(&[0xffff_ffff_c000_0050, ALLOCATION]),
@@ -216,7 +218,7 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn stack_without_the_caller_of_the_oom_killer_is_not_the_systems() {
+    fn stack_without_the_caller_of_the_oom_killer_is_absent() {
         for stack in [
             &[0xffff_ffff_8120_0150, 0xffff_ffff_8120_0250][..],
             &[
@@ -230,7 +232,7 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn kernel_without_a_symbol_that_is_needed_is_refused() {
+    fn symbols_without_a_needed_function_are_refused() {
         for name in [
             "out_of_memory",
             "__oom_kill_process",
@@ -245,7 +247,7 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn stack_without_the_oom_killer_says_nothing() {
+    fn stack_without_the_oom_killer_is_absent() {
         assert_eq!(symbols().explain(&[]), None);
         assert_eq!(
             symbols().explain(&[0, 1, u64::MAX, 0xffff_ffff_8120_0550]),

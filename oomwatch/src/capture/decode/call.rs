@@ -1,27 +1,27 @@
-//! What a record of the function hooks tells of the call of `oom_kill_process` that it belongs to.
+//! Decodes what a record says about the call of `oom_kill_process` it belongs to. Only fentry and kprobe programs write it.
 
 use oomwatch_ebpf::record::{
     BACKEND_RAW_TRACEPOINT, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP,
     MISSING_POINTS, VictimRecord,
 };
 
-use super::DecodeError;
+use super::error::DecodeError;
 use crate::model::kill::{Allocation, Constraint};
 
-/// One call of `oom_kill_process`, as one of its kills tells it.
+/// One call of `oom_kill_process`, as the record of one of its kills describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OomKillCall {
-    /// When its first victim was marked: nanoseconds since boot.
+    /// When its first victim was marked, in nanoseconds since boot.
     pub first_kill_boot_time_ns: u64,
-    /// Which of its kills this is, from 1.
+    /// Number of this kill within the call, from 1.
     pub kill_number: u32,
-    /// What ran out; absent if it could not be read.
-    pub ran_out: Option<OomTarget>,
-    /// What the allocation was bound to.
+    /// What ran out of memory; absent if it could not be read.
+    pub target: Option<OomTarget>,
+    /// What the allocation was confined to.
     pub constraint: Option<Constraint>,
-    /// What was asked for in vain.
+    /// The allocation that failed.
     pub allocation: Option<Allocation>,
-    /// For how bad the kernel took the process that it chose.
+    /// The kernel's badness score of the process it chose, in pages.
     pub points: Option<i64>,
 }
 
@@ -34,8 +34,8 @@ pub enum OomTarget {
     System,
 }
 
-/// What function hooks tell of a kill.
-pub(super) fn call(record: &VictimRecord) -> Result<Option<OomKillCall>, DecodeError> {
+/// The call that the record belongs to; absent for raw tracepoints, and for a mark without a kill.
+pub(super) fn decode_call(record: &VictimRecord) -> Result<Option<OomKillCall>, DecodeError> {
     if record.backend == BACKEND_RAW_TRACEPOINT || record.kill_number == 0 {
         return Ok(None);
     }
@@ -56,7 +56,7 @@ pub(super) fn call(record: &VictimRecord) -> Result<Option<OomKillCall>, DecodeE
     Ok(Some(OomKillCall {
         first_kill_boot_time_ns: record.incident_time_ns,
         kill_number: record.kill_number,
-        ran_out: has(MISSING_OOM_CGROUP).then_some(match record.oom_memcg_id {
+        target: has(MISSING_OOM_CGROUP).then_some(match record.oom_memcg_id {
             0 => OomTarget::System,
             id => OomTarget::Memcg(id),
         }),

@@ -1,4 +1,6 @@
-//! Bytes of the ring to observations: pure and total. Whether a mark was a kill is for [`crate::capture::incident`] to say.
+//! Decodes the bytes of a record into an [`Observation`]. Pure; any input gives an observation or an error.
+//!
+//! Whether a `mark_victim` event is a kill is decided in [`crate::capture::incident`].
 
 use oomwatch_ebpf::record::{
     BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, COMM_LEN, FLAG_CGROUP_V1,
@@ -6,159 +8,130 @@ use oomwatch_ebpf::record::{
     LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS, MISSING_CGROUP,
     MISSING_COMM, MISSING_FILE_RSS, MISSING_LIMITS, MISSING_NAMES, MISSING_NS_PID,
     MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP,
-    MISSING_TASK, MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_REKILL,
-    RELATION_SHARER, SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack,
+    MISSING_TASK, MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_MM_SHARER,
+    RELATION_REKILL, SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack,
     VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-pub use self::call::{OomKillCall, OomTarget};
+pub use self::{
+    call::{OomKillCall, OomTarget},
+    error::DecodeError,
+};
 use crate::model::{
     backend::Backend,
     kill::{Cgroup, Limit, Trigger, Victim},
 };
 
 mod call;
+mod error;
 
-/// Bytes that are not a record of this layout.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Shorter than what its kind has at least.
-    #[error("record of {length} bytes is truncated: kind {kind} takes {needed}")]
-    Truncated {
-        /// Kind as the header says; 0 where even that is missing.
-        kind: u32,
-        /// Bytes that came.
-        length: usize,
-        /// Bytes that it takes.
-        needed: usize,
-    },
-    /// The header's length is not the length that came.
-    #[error("record says it is {claimed} bytes long, but {length} came")]
-    Length {
-        /// What the header says.
-        claimed: u32,
-        /// Bytes that came.
-        length: usize,
-    },
-    /// A kind of a newer program.
-    #[error("record of unknown kind {0}")]
-    Kind(u32),
-    /// A field with a value that the programs never write.
-    #[error("record with {field} {value}, which the programs never write")]
-    Value {
-        /// Name of the field.
-        field: &'static str,
-        /// What it holds.
-        value: u64,
-    },
-}
-
-/// What a record says.
+/// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// A task was marked as an OOM victim.
-    Mark(Box<Mark>),
-    /// A thread was marked of which nothing but its id is known: it was dying already, on a kernel whose tracepoint tells no more.
-    BareMark {
+    /// A `mark_victim` event.
+    Mark(Box<VictimMark>),
+    /// A `mark_victim` event of which only the thread id is known: the task was already dying, on a kernel whose tracepoint
+    /// carries nothing else.
+    ThreadMark {
         /// Nanoseconds since boot.
         boot_time_ns: u64,
-        /// The thread.
+        /// Thread id in the initial PID namespace.
         tid: u32,
     },
-    /// The kernel sent SIGKILL to an earlier victim, or to a process that shares one's memory.
+    /// The kernel sent SIGKILL to an earlier victim, or to a process that shares an earlier victim's memory.
     Signal(Box<Signal>),
 }
 
-/// A marked task.
+/// A `mark_victim` event: the OOM killer marked a task as its victim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct VictimMark {
     /// Nanoseconds since boot.
     pub boot_time_ns: u64,
-    /// What the program was attached to.
+    /// The backend that wrote the record.
     pub backend: Backend,
-    /// The SIGKILL that went before.
+    /// The SIGKILL that the kernel sent to the task just before.
     pub sigkill: Sigkill,
-    /// What function hooks tell of the call of `oom_kill_process` that killed it.
+    /// The call of `oom_kill_process` that killed it; absent for raw tracepoints, and for a mark without a kill.
     pub call: Option<OomKillCall>,
     /// The marked process.
     pub victim: Victim,
-    /// `current`.
+    /// The task whose allocation invoked the OOM killer (`current`).
     pub trigger: Trigger,
-    /// Its memory cgroup and the ancestors, innermost first.
+    /// The victim's memory cgroup and its ancestors, innermost first.
     pub limits: Vec<Limit>,
-    /// For each of `limits`, what says whether it ran out.
+    /// For each of `limits`, the state that shows whether it ran out of memory.
     pub levels: Vec<LevelState>,
     /// Whether the memory controller is on cgroup v1, where `memory.oom.group` does not exist.
     pub cgroup_v1: bool,
     /// Kernel return addresses, innermost first; empty if the stack could not be taken.
     pub stack: Vec<u64>,
-    /// Facts that could not be read.
+    /// Names of the facts that could not be read, as `missing` lists them in a report.
     pub missing: Vec<&'static str>,
 }
 
-/// What goes before a mark.
+/// The SIGKILL before a `mark_victim` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sigkill {
-    /// No SIGKILL from the kernel: the task was dying already.
+    /// None from the kernel: the task was already dying.
     None,
-    /// A SIGKILL from the kernel: a kill.
+    /// The kernel sent one: a kill.
     Sent,
-    /// A SIGKILL from the kernel that a [`Signal`] has told of.
+    /// The kernel sent one, and a [`Signal`] of its own reports it.
     Reported,
 }
 
-/// State of a memory cgroup that a report does not show.
+/// The state of a memory cgroup that shows whether it ran out of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LevelState {
-    /// It, or a cgroup above it, was handling an OOM.
+    /// Whether `mem_cgroup.oom_lock` was set: this cgroup, or one above it, is out of memory.
     pub oom_lock: bool,
-    /// `memory.oom.group`.
+    /// Whether `memory.oom.group` is set.
     pub oom_group: bool,
-    /// Pages to its limit; absent where it has none.
+    /// Pages below its memory limit; absent where it has none.
     pub free_pages: Option<u64>,
-    /// Pages to its limit of memory and swap together (cgroup v1); absent where it has none.
+    /// Pages below its limit of memory and swap together (cgroup v1); absent where it has none.
     pub memsw_free_pages: Option<u64>,
 }
 
-/// A SIGKILL from the kernel to a process that has to do with an earlier victim.
+/// A SIGKILL from the kernel to an earlier victim or to a process that shares an earlier victim's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// Nanoseconds since boot.
     pub boot_time_ns: u64,
-    /// What it has to do with it.
+    /// How the target is related to the earlier victim.
     pub relation: Relation,
-    /// The process.
+    /// Process id of the target.
     pub pid: u32,
-    /// The thread that was addressed.
+    /// Thread id of the target.
     pub tid: u32,
-    /// Name of the process.
+    /// `comm` of the target process.
     pub comm: Vec<u8>,
-    /// When it started: nanoseconds since boot.
+    /// Start of the target process, in nanoseconds since boot.
     pub start_boot_time_ns: u64,
-    /// The sending thread.
+    /// Thread id of the sender.
     pub sender_tid: u32,
-    /// Whether the sender was exiting.
+    /// Whether the sender was exiting (`PF_EXITING`).
     pub sender_exiting: bool,
-    /// Whether it is certain that the OOM killer sent it.
+    /// Whether the OOM killer is known to be the sender, without a look at the stack.
     pub is_certain: bool,
     /// Kernel return addresses, innermost first.
     pub stack: Vec<u64>,
 }
 
-/// What the target of a [`Signal`] has to do with an earlier victim.
+/// How the target of a [`Signal`] is related to an earlier victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
-    /// It was marked before.
+    /// It is an earlier victim.
     Rekill,
-    /// It shares the victim's memory.
-    Sharer {
-        /// The victim.
+    /// It shares the memory (`mm`) of an earlier victim.
+    MmSharer {
+        /// Process id of that victim.
         victim_pid: u32,
     },
 }
 
-/// Decodes one record. `page_bytes` is the machine's page size.
+/// Decodes one record. `page_bytes` is the page size of the machine that wrote it.
 pub fn decode(bytes: &[u8], page_bytes: u64) -> Result<Observation, DecodeError> {
     let truncated = |kind, needed| DecodeError::Truncated {
         kind,
@@ -194,7 +167,7 @@ pub fn decode(bytes: &[u8], page_bytes: u64) -> Result<Observation, DecodeError>
 fn signal(record: &SignalRecord) -> Result<Observation, DecodeError> {
     let relation = match record.relation {
         RELATION_REKILL => Relation::Rekill,
-        RELATION_SHARER => Relation::Sharer {
+        RELATION_MM_SHARER => Relation::MmSharer {
             victim_pid: record.victim_tgid,
         },
         value => {
@@ -221,7 +194,7 @@ fn signal(record: &SignalRecord) -> Result<Observation, DecodeError> {
 fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeError> {
     let boot_time_ns = record.header.boot_time_ns;
     if record.missing & MISSING_TASK != 0 {
-        return Ok(Observation::BareMark {
+        return Ok(Observation::ThreadMark {
             boot_time_ns,
             tid: record.victim.tid,
         });
@@ -264,7 +237,7 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
         .collect();
     let has = |bit: u64| record.missing & bit == 0;
     let victim = victim(record, leaf_names, memcg_names, page_bytes);
-    // The programs walk to the root only once where both are in one cgroup.
+    // Where both are in one memory cgroup, the programs write its names once.
     let trigger_names = if record.trigger.memcg_id == record.victim.memcg_id {
         memcg_names
     } else {
@@ -286,22 +259,22 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
     if victim.cgroup.is_none() && has(MISSING_CGROUP) {
         missing.push("cgroup");
     }
-    // Deeper than a record has room for.
-    let cut = memcg_names.is_some_and(|names| names.len() > levels.len());
-    if (limits.is_none() || cut) && has(MISSING_LIMITS) {
+    // More ancestors than a record has room for.
+    let is_cut = memcg_names.is_some_and(|names| names.len() > levels.len());
+    if (limits.is_none() || is_cut) && has(MISSING_LIMITS) {
         missing.push("limits");
     }
-    Ok(Observation::Mark(Box::new(Mark {
+    Ok(Observation::Mark(Box::new(VictimMark {
         boot_time_ns,
         backend,
         sigkill,
-        call: call::call(record)?,
+        call: call::decode_call(record)?,
         victim,
         trigger,
         limits: limits.unwrap_or_default(),
         levels: levels
             .iter()
-            .map(|level| state(level, cgroup_v1, page_bytes))
+            .map(|level| level_state(level, cgroup_v1, page_bytes))
             .collect(),
         cgroup_v1,
         stack: stack(&record.stack),
@@ -355,12 +328,12 @@ fn victim(
     }
 }
 
-/// An id that was read: no cgroup has 0.
+/// A cgroup id that was read; 0 stands for one that was not.
 fn some_id(id: u64) -> Option<u64> {
     (id != 0).then_some(id)
 }
 
-/// What stands before the first NUL: the kernel leaves residue behind it.
+/// The bytes before the first NUL: the kernel leaves residue after it.
 fn comm(bytes: &[u8; COMM_LEN]) -> Vec<u8> {
     bytes
         .split(|&byte| byte == 0)
@@ -380,15 +353,15 @@ fn stack(stack: &Stack) -> Vec<u64> {
         .collect()
 }
 
-/// Directory names, leaf first, without the root's empty one; absent if the walk did not reach the root, since a part of a
-/// path names another cgroup.
+/// Directory names of cgroup paths, leaf first, without the root's empty name. Absent if the walk did not reach the root:
+/// an incomplete path would name another cgroup.
 struct Names<'a> {
     victim: Option<Vec<&'a [u8]>>,
     trigger: Option<Vec<&'a [u8]>>,
 }
 
 fn names(record: &VictimRecord) -> Result<Names<'_>, DecodeError> {
-    let wrong = |field, value: u32| DecodeError::Value {
+    let invalid = |field, value: u32| DecodeError::Value {
         field,
         value: value.into(),
     };
@@ -396,10 +369,10 @@ fn names(record: &VictimRecord) -> Result<Names<'_>, DecodeError> {
     let names = record.names.get(..used);
     let names = names
         .filter(|_| record.names_length as usize == used)
-        .ok_or_else(|| wrong("names_length", record.names_length))?;
+        .ok_or_else(|| invalid("names_length", record.names_length))?;
     let (victim, trigger) = names
         .split_at_checked(record.victim_names_length as usize)
-        .ok_or_else(|| wrong("victim_names_length", record.victim_names_length))?;
+        .ok_or_else(|| invalid("victim_names_length", record.victim_names_length))?;
     Ok(Names {
         victim: split_names(victim),
         trigger: split_names(trigger),
@@ -421,12 +394,12 @@ fn cgroup(names: &[&[u8]], id: Option<u64>) -> Cgroup {
     Cgroup { path, id }
 }
 
-/// `PAGE_COUNTER_MAX`: `LONG_MAX / PAGE_SIZE` pages mean no limit.
+/// The limit, unless it is `PAGE_COUNTER_MAX` (`LONG_MAX / PAGE_SIZE` pages), which means no limit.
 fn limited(pages: u64, page_bytes: u64) -> Option<u64> {
     (pages < i64::MAX.unsigned_abs() / page_bytes).then_some(pages)
 }
 
-/// Absent without a name: the root, which has none, is no level.
+/// A level's usage and limits in bytes; absent without a name, since the root, which has none, is no level.
 fn limit(level: &Level, names: &[&[u8]], page_bytes: u64) -> Option<Limit> {
     let has = |bit: u64| level.flags & bit == 0;
     let bytes = |pages: u64| pages.saturating_mul(page_bytes);
@@ -443,7 +416,7 @@ fn limit(level: &Level, names: &[&[u8]], page_bytes: u64) -> Option<Limit> {
     })
 }
 
-fn state(level: &Level, cgroup_v1: bool, page_bytes: u64) -> LevelState {
+fn level_state(level: &Level, cgroup_v1: bool, page_bytes: u64) -> LevelState {
     let free = |usage: u64, limit: u64| Some(limited(limit, page_bytes)?.saturating_sub(usage));
     LevelState {
         oom_lock: level.flags & LEVEL_OOM_LOCK != 0,
@@ -455,9 +428,9 @@ fn state(level: &Level, cgroup_v1: bool, page_bytes: u64) -> LevelState {
     }
 }
 
-/// Whether the victim was PID 1 of the outermost PID namespace that its cgroup has to itself.
+/// Whether the victim was PID 1 of the outermost PID namespace that belongs to its cgroup alone.
 ///
-/// Absent for a namespace whose init process is in another cgroup: it is shared by the pod or with the host.
+/// Absent for a namespace whose init process is in another cgroup: it is shared within the pod, or with the host.
 fn is_namespace_init(record: &VictimRecord) -> Option<bool> {
     let own = record.victim.memcg_id;
     let known = record.missing & MISSING_NS_PID == 0 && own != 0 && record.ns_init_memcg_id != 0;

@@ -1,46 +1,47 @@
-//! What of an incident must outlive a restart that comes in the middle of it: the rest of a group is then told as the
-//! same incident's, and its first victim's second kill as such.
+//! The state of an incident that is saved across a restart of the agent.
+//!
+//! With it, the members of a group that are killed after the restart still belong to the same incident, and a second kill of
+//! its first victim is still recognized as a re-kill.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Incident, Incidents, Process, Recent};
+use super::{Incidents, LastIncident, Process, RecentProcesses};
 
-/// Processes of an incident that are remembered, the first ones: it is the first victim that is killed twice.
-const REMEMBERED: usize = 16;
+/// Number of processes of an incident that are saved, from the first on: the first victim is the one that is killed twice.
+const SAVED: usize = 16;
 
-/// The last incident, as far as what follows depends on it.
+/// The last incident, and its processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IncidentCheckpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<Incident>,
+    last: Option<LastIncident>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     killed: Vec<(Process, u64)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    sharers: Vec<(Process, u64)>,
+    mm_sharers: Vec<(Process, u64)>,
 }
 
 impl Incidents {
-    /// What is to be remembered as of a time, in nanoseconds since boot: what was observed from then on will be observed
-    /// again.
+    /// The state before a time, in nanoseconds since boot. Observations from that time on will be repeated after the restart.
     #[must_use]
-    pub fn memory(&self, before_boot_time_ns: u64) -> IncidentCheckpoint {
+    pub fn checkpoint(&self, before_boot_time_ns: u64) -> IncidentCheckpoint {
         let last = self
             .last
             .filter(|last| last.boot_time_ns < before_boot_time_ns);
         let since = last.map_or(before_boot_time_ns, |last| last.boot_time_ns);
-        let of = |Recent(processes): &Recent| {
+        let of = |RecentProcesses(processes): &RecentProcesses| {
             processes
                 .iter()
                 .copied()
                 .filter(|(_, then_ns)| (since..before_boot_time_ns).contains(then_ns))
-                .take(REMEMBERED)
+                .take(SAVED)
                 .collect()
         };
         IncidentCheckpoint {
             last,
             killed: of(&self.killed),
-            sharers: of(&self.sharers),
+            mm_sharers: of(&self.mm_sharers),
         }
     }
 }
@@ -50,13 +51,13 @@ impl From<IncidentCheckpoint> for Incidents {
         IncidentCheckpoint {
             last,
             killed,
-            sharers,
+            mm_sharers,
         }: IncidentCheckpoint,
     ) -> Self {
         Self {
             last,
-            killed: Recent(killed.into()),
-            sharers: Recent(sharers.into()),
+            killed: RecentProcesses(killed.into()),
+            mm_sharers: RecentProcesses(mm_sharers.into()),
         }
     }
 }

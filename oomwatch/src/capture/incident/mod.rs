@@ -1,4 +1,7 @@
-//! Observations to kills: which mark was a kill, what ran out, which kills are one incident, which are not the first. Pure.
+//! Turns observations into kills. Pure.
+//!
+//! Decides which `mark_victim` events are kills, what ran out of memory, which kills belong to one incident, and which are
+//! repeated kills of one process.
 
 mod checkpoint;
 
@@ -10,76 +13,78 @@ use serde::{Deserialize, Serialize};
 pub use self::checkpoint::IncidentCheckpoint;
 use crate::{
     capture::decode::{
-        LevelState, Mark, Observation, OomKillCall, OomTarget, Relation, Sigkill, Signal,
+        LevelState, Observation, OomKillCall, OomTarget, Relation, Sigkill, Signal, VictimMark,
     },
     model::kill::{Attribution, Constraint, Kill, NonKill, NonKillKind, Scope, Source},
 };
 
-/// A level counts as full this near to its limit: the kernel charges in batches of up to 64 pages
+/// Pages below its limit at which a cgroup still counts as full: the kernel charges in batches of up to 64 pages
 /// (`MEMCG_CHARGE_BATCH` of `include/linux/memcontrol.h`).
 const FULL_PAGES: u64 = 64;
 
-/// Processes that are remembered as killed or as sharers. A process that is killed twice is so within one incident.
+/// Number of killed processes, and of processes sharing an mm, that are remembered. Repeated kills happen within one incident.
 const REMEMBERED: usize = 4096;
 
-/// A group's members follow each other within microseconds; past this gap the first one's record must have been lost.
+/// Time between two members of a group kill from which on they are two incidents. The kernel kills members microseconds
+/// apart; after a longer gap the record of the second group's first victim must have been lost.
 const INCIDENT_GAP_NS: u64 = 1_000_000_000;
 
-/// A process that dies slowly may be killed again; another one that gets its id may look like it, but hardly so soon.
+/// Time within which a process id alone identifies a process: an id is not reused that soon.
 const SAME_PROCESS_NS: u64 = 10_000_000_000;
 
-/// What the kernel stack at a record says.
+/// What the kernel stack of a record shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stack {
-    /// A memory cgroup ran out; else the system did.
+pub struct OomStack {
+    /// A memory cgroup ran out of memory; else the system did.
     pub memcg: bool,
-    /// The OOM killer was killing, not only marking.
+    /// The OOM killer was killing, not only marking a dying task.
     pub kill: bool,
-    /// A further member of a group kill.
+    /// The victim is a further member of a group kill.
     pub group_member: bool,
 }
 
-/// What came of an observation.
+/// What an observation amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A process was killed.
     Kill(Box<Kill>),
-    /// Something else happened to a process that belongs to the picture.
+    /// A non-kill event.
     NonKill(NonKill),
-    /// Nothing of the OOM killer's, or told already.
+    /// Not the OOM killer's doing, or reported already.
     Nothing,
 }
 
 /// Turns observations into kills, in the order in which the kernel made them.
 #[derive(Debug, Default)]
 pub struct Incidents {
-    last: Option<Incident>,
-    killed: Recent,
-    sharers: Recent,
+    last: Option<LastIncident>,
+    killed: RecentProcesses,
+    mm_sharers: RecentProcesses,
 }
 
 /// The incident that the last kill belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Incident {
+struct LastIncident {
+    /// When its first victim was marked, in nanoseconds since boot.
     boot_time_ns: u64,
-    /// When its latest victim was marked.
+    /// When its latest victim was marked, in nanoseconds since boot.
     latest_ns: u64,
     trigger_tid: Option<u32>,
-    /// Id of the memory cgroup that ran out, where it is known.
+    /// Id of the memory cgroup that ran out of memory, if known.
     oom_id: Option<u64>,
 }
 
-/// A process: its id and when it started.
+/// A process: its id, and its start in nanoseconds since boot.
 type Process = (u32, Option<u64>);
 
-/// Processes, each with when it was remembered.
+/// RecentProcesses processes, oldest first, each with the time at which it was inserted.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<(Process, u64)>);
+struct RecentProcesses(VecDeque<(Process, u64)>);
 
-impl Recent {
-    /// Remembers a process; false if it was remembered already.
+impl RecentProcesses {
+    /// Inserts a process. Returns false if it is there already.
     ///
-    /// Where its start is not known, another may have the same id later: then only one of the last seconds is the same.
+    /// If its start is not known, the same id counts as the same process for [`SAME_PROCESS_NS`] only.
     fn insert(&mut self, process: Process, now_ns: u64) -> bool {
         let is_known = self.0.iter().any(|&(earlier, then_ns)| {
             let is_recent = now_ns.saturating_sub(then_ns) < SAME_PROCESS_NS;
@@ -97,18 +102,19 @@ impl Recent {
 }
 
 impl Incidents {
-    /// Takes the next observation. `explain` tells what a kernel stack says, where the kernel's symbols can be read.
+    /// Handles the next observation. `explain` interprets a kernel stack; it returns nothing where the kernel's symbols cannot
+    /// be read.
     pub fn observe(
         &mut self,
         observation: Observation,
-        explain: impl FnOnce(&[u64]) -> Option<Stack>,
+        explain: impl FnOnce(&[u64]) -> Option<OomStack>,
     ) -> Outcome {
         match observation {
             Observation::Mark(mark) => {
                 let stack = explain(&mark.stack);
                 self.mark(*mark, stack)
             }
-            Observation::BareMark { boot_time_ns, tid } => Outcome::NonKill(NonKill {
+            Observation::ThreadMark { boot_time_ns, tid } => Outcome::NonKill(NonKill {
                 boot_time_ns: Some(boot_time_ns),
                 kind: NonKillKind::Mark,
                 pid: 0,
@@ -123,21 +129,21 @@ impl Incidents {
         }
     }
 
-    fn mark(&mut self, mark: Mark, stack: Option<Stack>) -> Outcome {
+    fn mark(&mut self, mark: VictimMark, stack: Option<OomStack>) -> Outcome {
         if mark.sigkill == Sigkill::Reported {
             return Outcome::Nothing;
         }
-        // Two independent witnesses; the stack is the better one, but needs the kernel's symbols.
-        let killed = stack.map_or(mark.sigkill == Sigkill::Sent, |stack| stack.kill);
+        // Signal and stack are independent evidence; the stack is the better one, but needs the kernel's symbols.
+        let is_kill = stack.map_or(mark.sigkill == Sigkill::Sent, |stack| stack.kill);
         let process = (mark.victim.pid, mark.victim.start_boot_time_ns);
-        let kind = if !killed {
+        let kind = if !is_kill {
             NonKillKind::Mark
         } else if self.killed.insert(process, mark.boot_time_ns) {
             return Outcome::Kill(Box::new(self.kill(mark, stack)));
         } else {
             NonKillKind::Rekill
         };
-        let Mark {
+        let VictimMark {
             boot_time_ns,
             victim,
             ..
@@ -152,8 +158,8 @@ impl Incidents {
         })
     }
 
-    fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> Outcome {
-        // A dying init process sends SIGKILL to its PID namespace, victims among them.
+    fn signal(&mut self, signal: Signal, stack: Option<OomStack>) -> Outcome {
+        // The exit of a PID namespace's init also sends SIGKILL from the kernel, to victims among others.
         let by_oom_killer = signal.is_certain
             || stack.map_or(
                 !signal.sender_exiting && self.triggered(signal.sender_tid),
@@ -165,12 +171,12 @@ impl Incidents {
         let process = (signal.pid, Some(signal.start_boot_time_ns));
         let kind = match signal.relation {
             Relation::Rekill => NonKillKind::Rekill,
-            Relation::Sharer { victim_pid }
-                if self.sharers.insert(process, signal.boot_time_ns) =>
+            Relation::MmSharer { victim_pid }
+                if self.mm_sharers.insert(process, signal.boot_time_ns) =>
             {
                 NonKillKind::Sharer { victim_pid }
             }
-            Relation::Sharer { .. } => return Outcome::Nothing,
+            Relation::MmSharer { .. } => return Outcome::Nothing,
         };
         Outcome::NonKill(NonKill {
             boot_time_ns: Some(signal.boot_time_ns),
@@ -187,7 +193,7 @@ impl Incidents {
             .is_some_and(|incident| incident.trigger_tid == Some(tid))
     }
 
-    fn kill(&mut self, mark: Mark, stack: Option<Stack>) -> Kill {
+    fn kill(&mut self, mark: VictimMark, stack: Option<OomStack>) -> Kill {
         let evidence = Evidence::new(&mark, stack);
         let scope = evidence.scope;
         let first = self.last.filter(|last| {
@@ -198,16 +204,16 @@ impl Incidents {
         let oom_level = match (scope, first) {
             _ if mark.call.is_some() => evidence.oom_id.and_then(|id| level_of(&mark, id)),
             (Scope::Memcg, None) => oom_level(&mark.levels, is_cut(&mark)),
-            // The first victim's death has made room: what was full then need not be so now.
+            // The first victim's memory is being freed: what was full then need not be full now.
             (
                 Scope::Memcg,
-                Some(Incident {
+                Some(LastIncident {
                     oom_id: Some(id), ..
                 }),
             ) => level_of(&mark, id),
             _ => None,
         };
-        let mut incident = first.unwrap_or(Incident {
+        let mut incident = first.unwrap_or(LastIncident {
             boot_time_ns: mark.boot_time_ns,
             latest_ns: mark.boot_time_ns,
             trigger_tid: mark.trigger.tid,
@@ -219,7 +225,7 @@ impl Incidents {
         }
         self.last = Some(incident);
         let group_kill = group_kill(&mark, scope, oom_level, evidence.group_member);
-        let Mark {
+        let VictimMark {
             boot_time_ns,
             backend,
             call,
@@ -230,12 +236,13 @@ impl Incidents {
             mut missing,
             ..
         } = mark;
-        // The kernel leaves 0 where it did not choose (`oom_kill_allocating_task`); a group's members it never weighs.
+        // The kernel leaves 0 where it did not choose the victim (`oom_kill_allocating_task`), and scores no further member of a
+        // group.
         victim.oom_points = call
             .filter(|call| call.kill_number == 1)
             .and_then(|call| call.points)
             .filter(|&points| points != 0);
-        // Read, but not among the cgroups of the victim: of another hierarchy, or above what a record has room for.
+        // The id was read, but is none of the victim's cgroups: it is in another hierarchy, or above the levels in the record.
         if evidence.oom_id.is_some() && oom_level.is_none() {
             missing.push("oom_cgroup");
         }
@@ -267,23 +274,24 @@ impl Incidents {
     }
 }
 
-/// What ran out, and whether this is a further victim of its incident: the kernel's own answer, or what its stack shows.
+/// What ran out of memory, and whether this is a further victim of the incident: read from `oom_control`, or shown by the
+/// stack.
 struct Evidence {
     scope: Scope,
-    /// The memory cgroup that ran out.
+    /// Id of the memory cgroup that ran out of memory.
     oom_id: Option<u64>,
     group_member: bool,
 }
 
 impl Evidence {
-    fn new(mark: &Mark, stack: Option<Stack>) -> Self {
+    fn new(mark: &VictimMark, stack: Option<OomStack>) -> Self {
         if let Some(OomKillCall {
-            ran_out,
+            target,
             kill_number,
             ..
         }) = mark.call
         {
-            let (scope, oom_id) = match ran_out {
+            let (scope, oom_id) = match target {
                 Some(OomTarget::Memcg(id)) => (Scope::Memcg, Some(id)),
                 Some(OomTarget::System) => (Scope::System, None),
                 None => (Scope::Unknown, None),
@@ -296,7 +304,7 @@ impl Evidence {
         }
         Self {
             scope: match stack {
-                Some(Stack { memcg: true, .. }) => Scope::Memcg,
+                Some(OomStack { memcg: true, .. }) => Scope::Memcg,
                 Some(_) => Scope::System,
                 None => Scope::Unknown,
             },
@@ -306,19 +314,20 @@ impl Evidence {
     }
 }
 
-/// Which of the victim's memory cgroups has this id.
-fn level_of(mark: &Mark, id: u64) -> Option<usize> {
+/// Index of the victim's memory cgroup with this id.
+fn level_of(mark: &VictimMark, id: u64) -> Option<usize> {
     mark.limits
         .iter()
         .position(|limit| limit.cgroup.id == Some(id))
 }
 
-/// Whether `memory.oom.group` makes this kill take a whole cgroup; absent if that cannot be told without knowing what ran out.
+/// Whether `memory.oom.group` makes this a kill of a whole cgroup; absent if that depends on which cgroup ran out of memory,
+/// and that is not known.
 ///
-/// `mem_cgroup_get_oom_group` of `mm/memcontrol.c` looks from the victim's own cgroup up to the one that ran out, and on
-/// cgroup v1 not at all.
+/// `mem_cgroup_get_oom_group` of `mm/memcontrol.c` searches from the victim's own cgroup up to the one that ran out of
+/// memory. On cgroup v1 there is no group kill.
 fn group_kill(
-    mark: &Mark,
+    mark: &VictimMark,
     scope: Scope,
     oom_level: Option<usize>,
     group_member: bool,
@@ -326,7 +335,7 @@ fn group_kill(
     if group_member {
         return Some(true);
     }
-    // Where the memory cgroup could not be read, its version was not either.
+    // If the memory cgroup could not be read, neither could its cgroup version.
     if mark.levels.is_empty() && mark.missing.contains(&"limits") {
         return None;
     }
@@ -343,28 +352,30 @@ fn group_kill(
     }
 }
 
-/// Whether there may be memory cgroups above those that the record had room for.
-fn is_cut(mark: &Mark) -> bool {
+/// Whether there may be memory cgroups above the levels in the record.
+fn is_cut(mark: &VictimMark) -> bool {
     mark.levels.len() == MAX_LEVELS && mark.missing.contains(&"limits")
 }
 
-/// Which of the victim's memory cgroups ran out, the victim's own being the first; absent if it may be one that was cut.
+/// Index of the memory cgroup that ran out of memory, 0 being the victim's own; absent if it is not certain. `is_cut` says that
+/// there may be levels above the given ones.
 ///
-/// The kernel locks the one that ran out and all below it (`mem_cgroup_oom_trylock`), where it still has that lock (cgroup
-/// v1 builds, and all before 6.12) and no writer lowered the limit. Else one level alone at its limit is the one.
-fn oom_level(levels: &[LevelState], cut: bool) -> Option<usize> {
+/// The kernel locks the cgroup that ran out and all below it (`mem_cgroup_oom_trylock`), unless a writer lowered the limit.
+/// Kernels without cgroup v1 support have no such lock from 6.12 on; then the level at its limit is the one, if there is
+/// exactly one.
+fn oom_level(levels: &[LevelState], is_cut: bool) -> Option<usize> {
     if let Some(topmost) = levels.iter().rposition(|level| level.oom_lock) {
-        let may_be_higher = cut && topmost + 1 == levels.len();
+        let may_be_higher = is_cut && topmost + 1 == levels.len();
         return (!may_be_higher).then_some(topmost);
     }
-    if cut {
+    if is_cut {
         return None;
     }
-    let full = |free: Option<u64>| free.is_some_and(|pages| pages <= FULL_PAGES);
+    let is_full = |free: Option<u64>| free.is_some_and(|pages| pages <= FULL_PAGES);
     let mut full_levels = levels
         .iter()
         .enumerate()
-        .filter(|(_, level)| full(level.free_pages) || full(level.memsw_free_pages))
+        .filter(|(_, level)| is_full(level.free_pages) || is_full(level.memsw_free_pages))
         .map(|(index, _)| index);
     match (full_levels.next(), full_levels.next()) {
         (Some(only), None) => Some(only),

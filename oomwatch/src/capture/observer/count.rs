@@ -1,16 +1,16 @@
-//! Kills that are only counted, where nothing else can be had.
+//! Counts of kills, where no other backend works.
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{CaptureItem, ObserveError};
+use super::{error::ObserveError, item::CaptureItem};
 use crate::capture::counters::Counters;
 
-/// How often the kernel's count is read.
+/// Interval at which the counts are read.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The kernel's count, read now and then.
+/// The kernel's counts, read periodically.
 pub(super) struct CountSource(Counters);
 
 impl CountSource {
@@ -20,22 +20,22 @@ impl CountSource {
 
     pub(super) async fn drain<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        mut handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         loop {
             sleep(PERIOD).await;
             if let Some(gap) = self.0.poll()? {
-                return Ok(take(CaptureItem::Gap(gap)));
+                return Ok(handle(CaptureItem::Gap(gap)));
             }
         }
     }
 
     pub(super) fn drain_now<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        mut handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         Ok(match self.0.poll()? {
-            Some(gap) => take(CaptureItem::Gap(gap)),
+            Some(gap) => handle(CaptureItem::Gap(gap)),
             None => ControlFlow::Continue(()),
         })
     }

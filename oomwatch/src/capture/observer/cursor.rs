@@ -1,38 +1,37 @@
-//! How far what was seen has been handed over: what has to be kept to go on there after a restart.
+//! The state to store so that a restarted agent continues where the last one stopped.
 
 use serde::{Deserialize, Serialize};
 
-use super::Losses;
-use crate::capture::incident::IncidentCheckpoint;
+use crate::{capture::incident::IncidentCheckpoint, model::losses::Losses};
 
-/// A place in the records of the kernel's rings, and what the ring had refused by then.
+/// A position in the rings of the programs, and the state at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// Which ring: the name of its [generation](crate::capture::bpf::pins).
+    /// The ring: the name of its [generation](crate::capture::bpf::pins).
     pub generation: String,
-    /// Everything before this position was handed over.
+    /// Every record before this position was delivered.
     pub position: u64,
-    /// How many records the ring had refused, since it was made.
+    /// Number of records that the full ring has rejected since it was created.
     pub dropped: u64,
-    /// What is remembered of the incident that may not be over.
+    /// The last incident, which may continue.
     #[serde(default)]
     pub incident: IncidentCheckpoint,
 }
 
-/// What was handed over, and what can never be. Both belong together: a loss is told once if they are kept together.
+/// What was delivered, and what was lost by then. A loss is reported once if both are stored together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Absent where kills do not come from a ring.
+    /// Absent if the backend has no ring.
     pub cursor: Option<Cursor>,
-    /// Since the start, up to the cursor; what was lost while nobody ran is among it.
+    /// Losses since the start and up to the cursor, including those while no agent ran.
     pub losses: Losses,
 }
 
-/// How much of the ring is taken by records that were not released.
+/// How much of the ring is used by unreleased records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingUsage {
-    /// Bytes that are taken.
+    /// Bytes of unreleased records.
     pub used_bytes: u64,
-    /// Bytes that there are.
+    /// Size of the ring in bytes.
     pub size_bytes: u64,
 }

@@ -1,20 +1,23 @@
-//! The kernel log for an event loop: kills of its own, or what it adds to those of the programs.
+//! Reads the kernel log in an event loop: as the source of kills, or to enrich kills from the programs.
 
 use std::{collections::VecDeque, io, ops::ControlFlow, path::Path};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{CaptureItem, Losses, ObserveError};
-use crate::capture::{
-    kmsg::{
-        assemble::LogItem,
-        reader::ReadError,
-        tail::{Drained, LogTail},
+use super::{error::ObserveError, item::CaptureItem};
+use crate::{
+    capture::{
+        kmsg::{
+            assemble::LogItem,
+            reader::ReadError,
+            tail::{Drained, LogTail},
+        },
+        ring::ready::Ready,
     },
-    ready::Ready,
+    model::losses::Losses,
 };
 
-/// The log, with a way to wait for it.
+/// The log, registered with the runtime.
 pub(super) struct Log {
     pub(super) live: LogTail,
     ready: Ready,
@@ -22,7 +25,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens it at its end.
+    /// Opens the log at its end.
     pub(super) fn open(path: &Path) -> Result<Self, ObserveError> {
         let live = LogTail::open(path)?;
         let ready = Ready::new(&live).map_err(ObserveError::Wait)?;
@@ -33,7 +36,7 @@ impl Log {
         })
     }
 
-    /// Waits until there is something to read.
+    /// Waits until the log is readable.
     pub(super) async fn readable(&self) -> io::Result<()> {
         if self.drained == Drained::Empty {
             self.ready.readable().await?;
@@ -41,70 +44,70 @@ impl Log {
         Ok(())
     }
 
-    /// Reads all that is there.
-    pub(super) fn drain(&mut self, take: impl FnMut(LogItem)) -> Result<(), ReadError> {
-        self.drained = self.live.drain(take)?;
+    /// Reads all lines that are there.
+    pub(super) fn drain(&mut self, handle: impl FnMut(LogItem)) -> Result<(), ReadError> {
+        self.drained = self.live.drain(handle)?;
         Ok(())
     }
 }
 
-/// Kills that the log tells.
+/// Kills from the log.
 pub(super) struct LogSource {
     log: Log,
-    /// Read, but not handed over yet.
-    found: VecDeque<LogItem>,
+    /// Items that were read and not delivered.
+    pending: VecDeque<LogItem>,
 }
 
 impl LogSource {
     pub(super) fn open(path: &Path) -> Result<Self, ObserveError> {
         Ok(Self {
             log: Log::open(path)?,
-            found: VecDeque::new(),
+            pending: VecDeque::new(),
         })
     }
 
     pub(super) async fn drain<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        mut handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        let Self { log, found } = self;
-        while found.is_empty() {
+        let Self { log, pending } = self;
+        while pending.is_empty() {
             let due = log.live.flush_due().map(Instant::from_std);
             tokio::select! {
                 readable = log.readable() => {
                     readable.map_err(ObserveError::Wait)?;
-                    log.drain(|kill| found.push_back(kill))?;
+                    log.drain(|kill| pending.push_back(kill))?;
                 }
                 () = until(due) => {
-                    log.live.flush(|kill| found.push_back(kill))?;
+                    log.live.flush(|kill| pending.push_back(kill))?;
                 }
             }
         }
-        Ok(hand_over(found, &mut take))
+        Ok(deliver(pending, &mut handle))
     }
 
     pub(super) fn drain_ready<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        mut handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        let Self { log, found } = self;
-        log.live.flush(|kill| found.push_back(kill))?;
-        Ok(hand_over(found, &mut take))
+        let Self { log, pending } = self;
+        log.live.flush(|kill| pending.push_back(kill))?;
+        Ok(deliver(pending, &mut handle))
     }
 
-    /// Whether a kill is held back that may be the first of a group.
+    /// Whether a kill is held back because it may be the first of a group.
     pub(super) fn is_holding(&self) -> bool {
-        self.log.live.flush_due().is_some() || !self.found.is_empty()
+        self.log.live.flush_due().is_some() || !self.pending.is_empty()
     }
 
-    /// Also the kill that is held back: nobody waits for its group any more.
+    /// Delivers everything, also a kill that may be the first of a group.
     pub(super) fn drain_now<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        mut handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        let Self { log, found } = self;
-        log.live.drain_all(|kill| found.push_back(kill))?;
-        Ok(hand_over(found, &mut take))
+        let Self { log, pending } = self;
+        log.live.drain_all(|kill| pending.push_back(kill))?;
+        Ok(deliver(pending, &mut handle))
     }
 
     pub(super) fn losses(&self) -> Losses {
@@ -115,7 +118,7 @@ impl LogSource {
     }
 }
 
-/// Until then; for ever if there is no such time.
+/// Sleeps until a time; forever if there is none.
 pub(super) async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -123,12 +126,12 @@ pub(super) async fn until(due: Option<Instant>) {
     }
 }
 
-fn hand_over<B>(
-    found: &mut VecDeque<LogItem>,
-    take: &mut impl FnMut(CaptureItem) -> ControlFlow<B>,
+fn deliver<B>(
+    pending: &mut VecDeque<LogItem>,
+    handle: &mut impl FnMut(CaptureItem) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    while let Some(next) = found.pop_front() {
-        take(match next {
+    while let Some(next) = pending.pop_front() {
+        handle(match next {
             LogItem::Kill(kill) => CaptureItem::Kill(Box::new(kill.into_kill())),
             LogItem::Rekill { non_kill, .. } => CaptureItem::NonKill(non_kill),
         })?;

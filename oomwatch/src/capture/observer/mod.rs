@@ -1,4 +1,4 @@
-//! Where kills come from: the best backend that works on this kernel, as one stream of [`CaptureItem`]s.
+//! Captures kills with the best backend that works on this kernel, as one stream of [`CaptureItem`]s.
 //!
 //! | backend | reads | gives |
 //! |---|---|---|
@@ -11,79 +11,33 @@
 
 mod count;
 pub mod cursor;
+mod error;
+mod item;
 mod log;
 mod ring;
 
-use std::{io, ops::ControlFlow, path::Path};
+use std::{ops::ControlFlow, path::Path};
 
-use thiserror::Error;
 use tracing::{debug, warn};
 
 use self::{
     count::CountSource,
     cursor::{Cursor, Progress, RingUsage},
+    error::Refusal,
     log::LogSource,
-    ring::{Retention, RingSource, remove_earlier},
+    ring::{Retention, RingSource, remove_previous},
 };
+pub use self::{error::ObserveError, item::CaptureItem};
 use crate::{
     capture::{
         bpf::{self, ProbeError, offsets},
         config::CaptureConfig,
-        kmsg::reader::ReadError,
     },
-    model::{
-        backend::Backend,
-        gap::Gap,
-        kill::{Kill, NonKill},
-        losses::Losses,
-    },
-    sys::{clock::since_boot_ns, proc::HostError},
+    model::{backend::Backend, losses::Losses},
+    sys::clock::since_boot_ns,
 };
 
-/// Why no kill can be captured.
-#[derive(Debug, Error)]
-pub enum ObserveError {
-    /// The programs, or their maps.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// The kernel log.
-    #[error(transparent)]
-    Log(#[from] ReadError),
-    /// The kernel log cannot be waited for.
-    #[error("wait for the kernel log")]
-    Wait(#[source] io::Error),
-    /// The kernel's counts.
-    #[error(transparent)]
-    Counters(#[from] HostError),
-    /// Neither of them.
-    #[error("see OOM kills on this machine{}", list(.0))]
-    NoBackend(Vec<Refusal>),
-}
-
-/// A backend that does not work here, and why.
-type Refusal = (Backend, ObserveError);
-
-/// Each on a line of its own.
-fn list(refused: &[Refusal]) -> String {
-    refused
-        .iter()
-        .fold(String::new(), |text, (backend, error)| {
-            text + "\n  " + backend.flag() + ": " + &bpf::describe(error)
-        })
-}
-
-/// What was seen.
-#[derive(Clone, Debug)]
-pub enum CaptureItem {
-    /// A process was killed.
-    Kill(Box<Kill>),
-    /// Something else happened to a process that belongs to the picture.
-    NonKill(NonKill),
-    /// Processes were killed, and nobody told which.
-    Gap(Gap),
-}
-
-/// The capture backend in use.
+/// A running backend.
 pub struct Observer {
     backend: Backend,
     source: Source,
@@ -96,24 +50,34 @@ enum Source {
 }
 
 impl Observer {
-    /// Takes the best way that is allowed and that works, for as long as this lives: nothing is pinned, and records are
-    /// given up when they are read. Needs a tokio runtime.
+    /// Starts the best backend that the configuration allows and that works. Nothing is pinned: capture ends when this is
+    /// dropped. Must be called inside a tokio runtime.
     pub fn open(config: &CaptureConfig) -> Result<Self, ObserveError> {
-        Self::select(config, &Retention::Nothing)
+        Self::select(config, &Retention::Nothing, None)
     }
 
-    /// As [`Self::open`], but goes on where an earlier one was: records stay in the kernel until they are
-    /// [released](Self::release), also while nobody runs, if they can be pinned in the BPF file system at `bpffs`. What
-    /// earlier ones have left there is handed over first, from the cursor on, and then removed.
+    /// As [`Self::open`], with the programs of an object file that log what they do.
+    #[cfg(feature = "bpf-log")]
+    pub fn open_with_log(config: &CaptureConfig, object: &Path) -> Result<Self, ObserveError> {
+        Self::select(config, &Retention::Nothing, Some(object))
+    }
+
+    /// As [`Self::open`], but continues where a previous agent has stopped. Records stay in the kernel until they are
+    /// [released](Self::release); if they can be pinned in the BPF file system at `bpffs`, also while no agent runs. The records
+    /// that previous agents have left there come first, from the cursor on.
     pub fn resume(
         config: &CaptureConfig,
         bpffs: &Path,
         cursor: Option<&Cursor>,
     ) -> Result<Self, ObserveError> {
-        Self::select(config, &Retention::Records { bpffs, cursor })
+        Self::select(config, &Retention::Records { bpffs, cursor }, None)
     }
 
-    fn select(config: &CaptureConfig, keeping: &Retention<'_>) -> Result<Self, ObserveError> {
+    fn select(
+        config: &CaptureConfig,
+        retention: &Retention<'_>,
+        debug_object: Option<&Path>,
+    ) -> Result<Self, ObserveError> {
         let mut refused: Vec<Refusal> = Vec::new();
         let mut types = None;
         let candidates = Backend::ALL
@@ -128,20 +92,20 @@ impl Observer {
                     CountSource::open(&config.proc_root, &config.cgroup_root).map(Source::Count)
                 }
                 Backend::Fentry | Backend::Kprobe | Backend::RawTracepoint => {
-                    attach(backend, config, keeping, &mut types)
+                    attach(backend, config, retention, debug_object, &mut types)
                 }
             };
             match source {
                 Ok(source) => {
                     log_refused(backend, &refused);
-                    if let Retention::Records { bpffs, .. } = keeping
+                    if let Retention::Records { bpffs, .. } = retention
                         && !backend.is_bpf()
                     {
-                        remove_earlier(bpffs);
+                        remove_previous(bpffs);
                     }
                     return Ok(Self { backend, source });
                 }
-                // Missing privileges are an error: the log alone would report less without a word.
+                // Missing privileges are an error, since the kernel log alone would silently report less.
                 Err(error @ ObserveError::Probe(ProbeError::NotPermitted { .. })) => {
                     return Err(error);
                 }
@@ -163,32 +127,32 @@ impl Observer {
         self.backend
     }
 
-    /// Waits until there is something, and hands over all that is there until `take` breaks. After [`Self::resume`] it may
-    /// also return when there was nothing to hand over, but something to be released. Cancel safe.
+    /// Waits until there are items, and passes them to `handle` until it breaks. After [`Self::resume`] it may also return
+    /// without an item, if [`Self::progress`] has moved. Cancel safe.
     pub async fn drain<B>(
         &mut self,
-        take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         match &mut self.source {
-            Source::Ring(ring) => ring.drain(take).await,
-            Source::Log(log) => log.drain(take).await,
-            Source::Count(count) => count.drain(take).await,
+            Source::Ring(ring) => ring.drain(handle).await,
+            Source::Log(log) => log.drain(handle).await,
+            Source::Count(count) => count.drain(handle).await,
         }
     }
 
-    /// Hands over what is there, without waiting for any, but not what is held back for what the kernel log may tell of it.
+    /// Passes on the items that are there, without waiting, except those that are held back for the kernel log.
     pub fn drain_ready<B>(
         &mut self,
-        take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         match &mut self.source {
-            Source::Ring(ring) => Ok(ring.drain_ready(take)),
-            Source::Log(log) => log.drain_ready(take),
-            Source::Count(count) => count.drain_now(take),
+            Source::Ring(ring) => Ok(ring.drain_ready(handle)),
+            Source::Log(log) => log.drain_ready(handle),
+            Source::Count(count) => count.drain_now(handle),
         }
     }
 
-    /// Whether something is held back.
+    /// Whether items are held back.
     #[must_use]
     pub fn is_holding(&self) -> bool {
         match &self.source {
@@ -198,24 +162,24 @@ impl Observer {
         }
     }
 
-    /// Hands over all that is there, without waiting for any.
+    /// Passes on all items that are there, without waiting.
     pub fn drain_now<B>(
         &mut self,
-        take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
         match &mut self.source {
-            Source::Ring(ring) => Ok(ring.drain_now(take)),
-            Source::Log(log) => log.drain_now(take),
-            Source::Count(count) => count.drain_now(take),
+            Source::Ring(ring) => Ok(ring.drain_now(handle)),
+            Source::Log(log) => log.drain_now(handle),
+            Source::Count(count) => count.drain_now(handle),
         }
     }
 
-    /// What could not be told so far.
+    /// Records lost so far.
     pub fn losses(&self) -> Result<Losses, ObserveError> {
         Ok(self.progress()?.losses)
     }
 
-    /// Reads the counters that are read later on, whatever is still to be handed over before: whether that is allowed.
+    /// Reads the ring's counters once, to check that this is permitted.
     pub fn try_counters(&self) -> Result<(), ObserveError> {
         match &self.source {
             Source::Ring(ring) => ring.try_counters(),
@@ -223,7 +187,7 @@ impl Observer {
         }
     }
 
-    /// How far all was handed over, and what could not be told by then.
+    /// Up to where items were delivered, and the losses by then.
     pub fn progress(&self) -> Result<Progress, ObserveError> {
         let losses = match &self.source {
             Source::Ring(ring) => return ring.progress(),
@@ -236,7 +200,7 @@ impl Observer {
         })
     }
 
-    /// Lets the kernel forget all before a cursor of this observer's. Then it has to be drained once more.
+    /// Releases all records before a cursor of this observer. Drain once more afterwards.
     pub fn release(&mut self, cursor: &Cursor) {
         match &mut self.source {
             Source::Ring(ring) => ring.release(cursor),
@@ -244,23 +208,24 @@ impl Observer {
         }
     }
 
-    /// How full the ring is; absent where there is none.
+    /// How full the ring is; `None` if the backend has none.
     #[must_use]
-    pub fn filling(&self) -> Option<RingUsage> {
+    pub fn ring_usage(&self) -> Option<RingUsage> {
         match &self.source {
-            Source::Ring(ring) => Some(ring.filling()),
+            Source::Ring(ring) => Some(ring.usage()),
             Source::Log(_) | Source::Count(_) => None,
         }
     }
 }
 
-/// The kernel's types, once they were asked for.
-type Types = Option<Result<offsets::Kernel, String>>;
+/// The kernel's types, read on first use, or why they cannot be read.
+type Types = Option<Result<offsets::KernelTypes, String>>;
 
 fn attach(
     backend: Backend,
     config: &CaptureConfig,
-    keeping: &Retention<'_>,
+    retention: &Retention<'_>,
+    debug_object: Option<&Path>,
     types: &mut Types,
 ) -> Result<Source, ObserveError> {
     let types = types
@@ -270,12 +235,12 @@ fn attach(
         Err(error) => return Err(ProbeError::NoTypes(error.clone()).into()),
     };
     let attaching = since_boot_ns();
-    let probe = bpf::attach(backend, kernel)?;
-    let source = RingSource::new(backend, probe, attaching, config, keeping)?;
+    let probe = bpf::attach(backend, kernel, debug_object)?;
+    let source = RingSource::new(backend, probe, attaching, config, retention)?;
     Ok(Source::Ring(Box::new(source)))
 }
 
-/// Logs why better backends do not work: as a warning where much is lost by it.
+/// Logs why better backends do not work: as a warning if only the kernel log or the counts are left.
 fn log_refused(backend: Backend, refused: &[Refusal]) {
     for (better, error) in refused {
         let (better, error) = (better.flag(), bpf::describe(error));
@@ -284,23 +249,5 @@ fn log_refused(backend: Backend, refused: &[Refusal]) {
         } else {
             warn!(backend = better, error, "backend does not work here");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_a_line_each() {
-        let error = |what| ObserveError::Probe(ProbeError::Lacks(what));
-        let refused = vec![
-            (Backend::Fentry, error("one")),
-            (Backend::Kmsg, error("two")),
-        ];
-        assert_eq!(
-            ObserveError::NoBackend(refused).to_string(),
-            "see OOM kills on this machine\n  fentry: this kernel has not one\n  kmsg: this kernel has not two"
-        );
     }
 }

@@ -1,4 +1,4 @@
-//! A part of a map, shared with the kernel as words of memory.
+//! A part of a BPF map, mapped into memory as atomic words that the kernel reads and writes too.
 
 use std::{
     io,
@@ -8,24 +8,24 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-/// Mapped memory; it is given back when this is dropped.
+/// Mapped memory, unmapped on drop.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<AtomicU64>,
     words: usize,
 }
 
-/// Who writes it, beside the kernel.
+/// What this process may do with the memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Access {
-    /// Nobody.
+    /// Read only.
     Read,
-    /// We.
+    /// Read and write.
     Write,
 }
 
 impl Mapping {
-    /// Maps so many bytes from an offset, both in whole pages.
+    /// Maps `bytes` bytes of the file from `offset` on; both are whole pages.
     pub(super) fn new(
         file: BorrowedFd<'_>,
         offset: usize,
@@ -37,7 +37,7 @@ impl Mapping {
             Access::Write => libc::PROT_READ | libc::PROT_WRITE,
         };
         let offset = offset.try_into().map_err(io::Error::other)?;
-        // SAFETY: a new mapping, where the kernel chooses, which touches none that exists.
+        // SAFETY: a new mapping at an address that the kernel chooses; it replaces no existing one.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -58,17 +58,17 @@ impl Mapping {
         })
     }
 
-    /// Its words. What was mapped for reading must not be stored to.
+    /// The mapped words. Memory mapped with [`Access::Read`] must not be stored to.
     pub(super) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: so many words are mapped at a page's beginning for as long as this lives, of which every bit pattern is a
-        // value, and what others write to them they may, since they are atomic.
+        // SAFETY: `words` words are mapped from a page boundary on for as long as `self` lives. Every bit pattern is a valid
+        // word, and the words are atomic, so that the kernel may write them at any time.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length, and nothing borrows it any more.
+        // SAFETY: mapped in `new` with this length, and no borrow of it is left.
         unsafe {
             libc::munmap(
                 self.start.as_ptr().cast(),
@@ -78,5 +78,5 @@ impl Drop for Mapping {
     }
 }
 
-// SAFETY: memory of the process, not of a thread.
+// SAFETY: the memory belongs to the process, not to a thread.
 unsafe impl Send for Mapping {}

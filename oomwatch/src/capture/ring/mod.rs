@@ -1,15 +1,15 @@
-//! The ring buffer as a stream of records that stay in it until they are let go.
+//! A BPF ring buffer as a stream of records that stay in it until they are released.
 //!
-//! The kernel lends three parts of it (`kernel/bpf/ringbuf.c`): a page with the consumer's position, which is ours to
-//! write, a page with the producer's, and the data. What lies between the two is kept, also while nobody runs, if the ring
-//! is pinned. So there are two positions here: up to where was *read*, and up to where was *released*, which comes when what
-//! was read is in safe hands. Reading on without releasing is the difference to aya's reader.
+//! The kernel lets user space map three parts of it (`kernel/bpf/ringbuf.c`): a page with the consumer position, which user
+//! space writes, a page with the producer position, and the data. The kernel keeps what lies between the two positions, in a
+//! pinned ring also while no process has it open. [`Ring`] has two positions of its own: up to where it has *read*, and up
+//! to where it has *released*, which the caller does once the records are stored. aya's reader releases what it reads.
 //!
-//! The kernel wakes whoever waits only for a record that is put where the consumer's position stands. So after a
-//! [`Ring::release`] the ring has to be drained once more, and while something is not released nobody may wait for it to be
-//! readable alone.
+//! The kernel wakes a waiting reader only for a record that is written at the consumer position. So after [`Ring::release`]
+//! the caller must drain once more, and while anything is unreleased the caller must poll as well as wait.
 
 mod mapping;
+pub mod ready;
 mod records;
 
 use std::{
@@ -21,7 +21,7 @@ use std::{
 };
 
 use aya::{
-    maps::{Map, MapData},
+    maps::{Map, MapData, MapError},
     pin::PinError,
 };
 use rustix::param::page_size;
@@ -29,51 +29,56 @@ use tracing::error;
 
 use self::{
     mapping::{Access, Mapping},
-    records::{Found, Records},
+    records::{Records, Slot},
 };
-use crate::capture::bpf::ProbeError;
 
-/// Reads records in the order in which the kernel made them.
+/// Why a ring cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The map cannot be opened or described.
+    #[error("failed to open the ring buffer map")]
+    Map(#[from] MapError),
+    /// The map is of another type.
+    #[error("the map is not a ring buffer")]
+    Type,
+    /// The map cannot be mapped into memory.
+    #[error("failed to map the ring buffer into memory")]
+    Mmap(#[source] io::Error),
+}
+
+/// Reads records in the order in which the kernel wrote them.
 #[derive(Debug)]
 pub struct Ring {
     map: MapData,
-    /// The consumer's position.
+    /// The page with the consumer position.
     consumer: Mapping,
-    /// The producer's position, and from the next page on the data.
+    /// The page with the producer position, followed by the data.
     producer: Mapping,
-    /// Up to where was read.
+    /// Position up to which records were read.
     read: u64,
-    /// The record that was read last.
+    /// Bytes of the record that was read last.
     bytes: Vec<u8>,
 }
 
 impl Ring {
-    pub(super) fn new(map: Map) -> Result<Self, ProbeError> {
+    pub(super) fn new(map: Map) -> Result<Self, RingError> {
         let Map::RingBuf(map) = map else {
-            let other = io::Error::new(io::ErrorKind::InvalidData, "it is none");
-            return Err(ProbeError::Ring(other));
+            return Err(RingError::Type);
         };
-        let info = map.info().map_err(|source| ProbeError::Map {
-            map: "RECORDS",
-            source,
-        })?;
-        Self::map(map, info.max_entries() as usize).map_err(ProbeError::Ring)
+        let size = map.info()?.max_entries() as usize;
+        Self::map(map, size).map_err(RingError::Mmap)
     }
 
-    /// Opens a pinned one, of any size; it goes on where it was released.
-    pub fn pinned(path: &Path) -> Result<Self, ProbeError> {
-        let map = MapData::from_pin(path).and_then(Map::from_map_data);
-        Self::new(map.map_err(|source| ProbeError::Map {
-            map: "RECORDS",
-            source,
-        })?)
+    /// Opens a pinned ring of any size. Reading starts at the position up to which it was released.
+    pub fn from_pin(path: &Path) -> Result<Self, RingError> {
+        Self::new(Map::from_map_data(MapData::from_pin(path)?)?)
     }
 
     fn map(map: MapData, size: usize) -> io::Result<Self> {
         let page = page_size();
         let file = map.fd().as_fd();
         let consumer = Mapping::new(file, 0, page, Access::Write)?;
-        // The data is there twice, one behind the other: once is enough.
+        // The kernel maps the data twice in a row; one copy is enough, since records are read word by word.
         let producer = Mapping::new(file, page, page + size, Access::Read)?;
         let read = consumer.words()[0].load(Ordering::Relaxed);
         Ok(Self {
@@ -89,34 +94,34 @@ impl Ring {
         self.map.pin(path)
     }
 
-    /// Hands over all records that are there from where was read, each with the position at which it begins, without
-    /// waiting for any, and without releasing them.
+    /// Passes every unread record, with the position at which it begins, to `handle`, until nothing is left or `handle`
+    /// breaks. Neither waits nor releases.
     pub fn drain<B>(
         &mut self,
-        mut take: impl FnMut(u64, &[u8]) -> ControlFlow<B>,
+        mut handle: impl FnMut(u64, &[u8]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let mut producer = self.produced();
         loop {
             let begin = self.read;
             let records = Records::new(&self.producer.words()[page_size() / size_of::<u64>()..]);
-            match records.look(begin, producer, &mut self.bytes) {
-                Found::Record(end) => {
+            match records.read(begin, producer, &mut self.bytes) {
+                Slot::Record(end) => {
                     self.read = end;
-                    take(begin, &self.bytes)?;
+                    handle(begin, &self.bytes)?;
                 }
-                Found::Discarded(end) => self.read = end,
-                Found::Busy => return ControlFlow::Continue(()),
-                Found::Nothing => {
+                Slot::Discarded(end) => self.read = end,
+                Slot::Busy => return ControlFlow::Continue(()),
+                Slot::Empty => {
                     producer = self.produced();
                     if producer == begin {
                         return ControlFlow::Continue(());
                     }
                 }
-                Found::Broken => {
+                Slot::Corrupt => {
                     error!(
                         position = begin,
                         producer,
-                        "the kernel's ring buffer is not as it should be: records were lost"
+                        "the kernel's ring buffer is corrupt: its unread records are lost"
                     );
                     self.read = producer;
                 }
@@ -124,67 +129,67 @@ impl Ring {
         }
     }
 
-    /// Up to where was read.
+    /// Position up to which records were read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.read
     }
 
-    /// Goes on reading from here; false if there is no such place between what was released and what was produced.
+    /// Moves the read position. Returns false, and moves nothing, if `position` is not between the released and the
+    /// produced position.
     pub fn skip_to(&mut self, position: u64) -> bool {
-        let is_there = (self.released()..=self.produced()).contains(&position);
-        if is_there {
+        let is_in_ring = (self.released()..=self.produced()).contains(&position);
+        if is_in_ring {
             self.read = position;
         }
-        is_there
+        is_in_ring
     }
 
-    /// Lets the kernel have the room up to a position that was read. What is behind it must be looked for once more.
+    /// Lets the kernel reuse the room up to `position`, or up to where was read if that is less. Drain once more afterwards.
     pub fn release(&mut self, position: u64) {
         let position = position.min(self.read);
         if position > self.released() {
             self.consumer.words()[0].store(position, Ordering::Release);
-            // Either the kernel sees this position and wakes us, or we see its record.
+            // Either the kernel sees the new position and wakes this process, or the next drain sees the kernel's record.
             fence(Ordering::SeqCst);
         }
     }
 
-    /// Up to where was released.
+    /// Position up to which records were released.
     #[must_use]
     pub fn released(&self) -> u64 {
         self.consumer.words()[0].load(Ordering::Relaxed)
     }
 
-    /// Whether there is something that was not read, be it that it is still being written.
+    /// Whether there are unread records, including one that is still being written.
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.produced() != self.read
     }
 
-    /// Bytes that are not released.
+    /// Bytes of unreleased records.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.produced().saturating_sub(self.released())
     }
 
-    /// Bytes that it has room for.
+    /// Size of the data area in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         (self.producer.words().len() * size_of::<u64>() - page_size()) as u64
     }
 
-    /// Up to where the kernel has made records.
+    /// Position up to which the kernel has allocated records.
     #[must_use]
     pub fn produced(&self) -> u64 {
         let producer: &AtomicU64 = &self.producer.words()[0];
         let position = producer.load(Ordering::Relaxed);
-        // The headers of those records are there from here on.
+        // The headers of the records before the position are visible from here on.
         fence(Ordering::Acquire);
         position
     }
 }
 
-/// To be waited for.
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.fd().as_fd()

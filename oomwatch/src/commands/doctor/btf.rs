@@ -9,14 +9,14 @@ use super::{
     selection::Selection,
 };
 use crate::{
-    capture::bpf::offsets::{KERNEL_BTF, Kernel, LoadError},
+    capture::bpf::offsets::{KERNEL_BTF, KernelTypes, LoadError},
     model::backend::Backend,
 };
 
 /// Checks the BTF read from `path`.
 pub(super) fn check_types(
     path: &Path,
-    types: &Result<Kernel, LoadError>,
+    types: &Result<KernelTypes, LoadError>,
     selection: Selection,
 ) -> Check {
     let path = path.display();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn with(offsets: Result<Offsets, LoadError>, selection: Selection) -> Check {
-        let types = offsets.map(|offsets| Kernel {
+        let types = offsets.map(|offsets| KernelTypes {
             offsets,
             functions: Vec::new(),
         });

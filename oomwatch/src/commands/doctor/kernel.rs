@@ -12,7 +12,7 @@ use super::{
 };
 use crate::capture::bpf::{
     features,
-    offsets::{self, Kernel, LoadError},
+    offsets::{self, KernelTypes, LoadError},
 };
 
 const CONFIDENTIALITY: &str = "confidentiality";
@@ -24,7 +24,7 @@ pub(super) struct KernelFacts {
     release: String,
     machine: String,
     btf: PathBuf,
-    types: Result<Kernel, LoadError>,
+    types: Result<KernelTypes, LoadError>,
     /// The file `lockdown` of securityfs.
     lockdown: io::Result<String>,
     /// Whether `bpf(2)` can create a ring buffer.
@@ -46,7 +46,7 @@ impl KernelFacts {
     }
 
     /// The kernel's BTF, if it can be read.
-    pub(super) fn types(&self) -> &Result<Kernel, LoadError> {
+    pub(super) fn types(&self) -> &Result<KernelTypes, LoadError> {
         &self.types
     }
 

@@ -66,6 +66,9 @@ pub struct WatchConfig {
     pub filter: Filter,
     /// How kills are captured.
     pub capture: CaptureConfig,
+    /// A BPF object with log lines, in place of the built-in one.
+    #[cfg(feature = "bpf-log")]
+    pub bpf_log: Option<PathBuf>,
 }
 
 /// Prints kills until a signal, the count, the timeout or a closed stdout ends it.
@@ -82,6 +85,8 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         docker_socket,
         filter,
         capture,
+        #[cfg(feature = "bpf-log")]
+        bpf_log,
     } = config;
     let host = read_host(&capture.proc_root, node)?;
     let mut signals = Signals::new()?;
@@ -90,7 +95,13 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");
     }
+    #[cfg(not(feature = "bpf-log"))]
     let observer = Observer::open(&capture)?;
+    #[cfg(feature = "bpf-log")]
+    let observer = match &bpf_log {
+        Some(object) => Observer::open_with_log(&capture, object)?,
+        None => Observer::open(&capture)?,
+    };
     let auditor = Auditor::start(&capture, &host.boot_id, Schedule::AfterKills)?;
     privileges::drop_capabilities(|| observer.try_counters());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;

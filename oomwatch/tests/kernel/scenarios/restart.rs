@@ -10,7 +10,7 @@ use std::{
 
 use oomwatch::capture::bpf::{
     Probe, ProbeError, RING_BYTES, offsets,
-    pins::{Name, Pins},
+    pins::{GenerationName, Pins},
     programs,
 };
 use oomwatch::model::backend::Backend;
@@ -279,13 +279,13 @@ fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
     let kernel = offsets::load(Path::new("/sys/kernel/btf/vmlinux")).expect("the kernel's types");
     let pins = Pins::open(bpffs.path()).expect("lock the pins");
     let is_pinned = |backend: &Backend| -> Result<(), ProbeError> {
-        let name = Name::new(boot_time_ns());
+        let name = GenerationName::new(boot_time_ns());
         let mut probe = Probe::load(*backend, &kernel, size_bytes)?;
         for program in programs(*backend) {
             probe.attach(*program)?;
         }
         let ring = probe.ring()?;
-        let kept = pins.keep(&mut probe, &ring, name);
+        let kept = pins.pin(&mut probe, &ring, name);
         kept.map(drop)
             .map_err(|error| panic!("{backend:?}: {error}"))
     };

@@ -1,6 +1,6 @@
-//! Writes BTF for tests: type by type, with any number in it that a test asks for.
+//! Writes BTF for tests, type by type, with any number in it that a test needs.
 
-/// A file in the making. Each method that adds a type returns its id.
+/// A BTF file under construction. Each method that adds a type returns its id.
 pub(crate) struct Builder {
     types: Vec<u8>,
     strings: Vec<u8>,
@@ -23,7 +23,7 @@ impl Builder {
         self.count + 1
     }
 
-    /// Where a name begins; the empty name is 0.
+    /// Adds a name and returns its offset; the empty name is at 0.
     pub(crate) fn name(&mut self, name: &str) -> u32 {
         if name.is_empty() {
             return 0;
@@ -34,7 +34,7 @@ impl Builder {
         offset
     }
 
-    /// Any type: `info` is kind, flag and count as in the file.
+    /// Adds any type; `info` is kind, flag and count as in the file.
     pub(crate) fn raw(&mut self, name: u32, info: u32, size_or_type: u32, body: &[u32]) -> u32 {
         for number in [name, info, size_or_type].iter().chain(body) {
             self.types.extend(number.to_le_bytes());
@@ -90,12 +90,12 @@ impl Builder {
         self.raw(name, 8 << 24, of, &[])
     }
 
-    /// A type of a kind that has nothing but another type: `const` and the like.
+    /// Adds a type of a kind that only refers to another type, such as `const`.
     pub(crate) fn modifier(&mut self, kind: u32, of: u32) -> u32 {
         self.raw(0, kind << 24, of, &[])
     }
 
-    /// A function's type, its result void.
+    /// Adds a function prototype with the result `void`.
     pub(crate) fn prototype(&mut self, parameters: &[u32]) -> u32 {
         let count = u32::try_from(parameters.len()).unwrap();
         let body: Vec<u32> = parameters
@@ -110,7 +110,7 @@ impl Builder {
         self.raw(name, 12 << 24, prototype, &[])
     }
 
-    /// The size of the next kind in the layout section, which a file has from here on.
+    /// Adds the size of the next kind to the layout section, which is absent unless this is called.
     pub(crate) fn layout(&mut self, fixed: u8, element: u8) {
         self.layouts.extend([fixed, element, 0, 0]);
     }

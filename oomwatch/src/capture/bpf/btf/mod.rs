@@ -1,94 +1,29 @@
-//! Reads BTF, the kernel's own description of its types (`Documentation/bpf/btf.rst`), from the bytes of one file.
+//! Reads BTF, the kernel's description of its types (`Documentation/bpf/btf.rst`), from the bytes of one file.
 //!
-//! Names become type ids, paths become offsets. Total: any input gives an answer or an error, in time linear in its size for
-//! parsing and bounded for each look-up, whatever cycles it holds. Only whole files in little-endian order are read: neither
-//! the split BTF of modules nor a file of the other byte order. An index of four bytes a type is all that is allocated.
-
-use thiserror::Error;
+//! Turns names into type ids, and paths such as `memory.usage` into offsets. Any input gives a result or an error: parsing
+//! takes time linear in the size of the file, and each look-up is bounded, whatever cycles the types contain. Reads complete
+//! little-endian files only, not the split BTF of modules. Allocates an index of four bytes per type.
 
 use self::raw::{Extent, Layout, Sections, Type};
 
-pub use self::raw::Kind;
+pub use self::{error::BtfError, raw::Kind};
 
 #[cfg(test)]
 pub(crate) mod build;
+mod error;
 mod raw;
 pub mod skeleton;
 #[cfg(test)]
 mod tests;
 
-/// Modifiers behind one another, and structures inside one another, that are followed; the kernel's own stay below 10.
+/// Depth of nested modifiers, and of nested structures, that a look-up follows; in kernels it is below 10.
 const MAX_DEPTH: u32 = 16;
-/// Members that one look-up may visit; `task_struct` has some 300.
+/// Number of members that one look-up may visit; `task_struct` has about 300.
 const MAX_MEMBERS: u32 = 1 << 14;
-/// Bytes of a pointer: BTF does not tell, and the programs load on 64-bit kernels only.
+/// Bytes of a pointer. BTF does not state it; the programs load on 64-bit kernels only.
 const POINTER_SIZE: u32 = 8;
 
-/// Why bytes are not BTF that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum BtfError {
-    /// Not even a header.
-    #[error("the file ends inside its header")]
-    Short,
-    /// Another kind of file.
-    #[error("the file is not BTF (it begins with {magic:#06x}, not 0xeb9f)")]
-    Magic {
-        /// What it begins with.
-        magic: u16,
-    },
-    /// The other byte order.
-    #[error("the file is in big-endian byte order, that of another machine")]
-    Swapped,
-    /// A format of the future.
-    #[error("version {version} with flags {flags:#x} is not known")]
-    Version {
-        /// 1 in all kernels so far.
-        version: u8,
-        /// 0 in all kernels so far.
-        flags: u8,
-    },
-    /// A section is not inside the file: it is cut off or damaged.
-    #[error("the {section} section is not inside the file")]
-    Section {
-        /// Which one.
-        section: &'static str,
-    },
-    /// The string section does not begin and end with a NUL.
-    #[error("the string section does not begin and end with a nul")]
-    Strings,
-    /// A type that the type section ends in.
-    #[error("type {id} is cut off")]
-    Type {
-        /// Its id.
-        id: u32,
-    },
-    /// A kind that is not known, of a size that is not known.
-    #[error("type {id} is of kind {kind}, which is not known")]
-    Kind {
-        /// Id of the type.
-        id: u32,
-        /// `BTF_KIND_`.
-        kind: u32,
-    },
-    /// A name outside the string section.
-    #[error("a name of type {id} is at {offset}, outside the string section")]
-    Name {
-        /// Id of the type.
-        id: u32,
-        /// Where the name should be.
-        offset: u32,
-    },
-    /// A type that does not exist.
-    #[error("type {id} refers to type {reference}, which does not exist")]
-    Reference {
-        /// Id of the type.
-        id: u32,
-        /// What it refers to.
-        reference: u32,
-    },
-}
-
-/// A type's number in its file; 0 is `void`.
+/// The number of a type in its file; 0 is `void`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeId(u32);
 
@@ -100,16 +35,16 @@ impl TypeId {
     }
 }
 
-/// Somewhere inside a structure, and what is there.
+/// An offset inside a structure, and the type of what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Bytes from the beginning of the structure that the look-up began with.
+pub struct TypedOffset {
+    /// Bytes from the beginning of the structure in which the look-up started.
     pub offset: u32,
-    /// What is there.
+    /// The type at that offset.
     pub type_id: TypeId,
 }
 
-impl Place {
+impl TypedOffset {
     /// The beginning of a structure.
     #[must_use]
     pub fn start(type_id: TypeId) -> Self {
@@ -122,12 +57,12 @@ pub struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
     layouts: &'a [Layout],
-    /// Where each type begins in `types`; type 1 is the first.
+    /// Offset of each type in `types`; the first entry is type 1.
     index: Vec<u32>,
 }
 
 impl<'a> Btf<'a> {
-    /// Reads a file once, from its first type to its last, and checks every length, name and type id that is in it.
+    /// Indexes the types of a file in one pass, and checks every length, name and type id in it.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
         let Sections {
             types,
@@ -135,7 +70,7 @@ impl<'a> Btf<'a> {
             layouts,
         } = Sections::read(bytes)?;
         let mut index = Vec::new();
-        // How many types there are is known at the end only.
+        // The number of types is known at the end only.
         let (mut highest, mut highest_in) = (0, 0);
         let mut rest = types;
         let mut id = 0;
@@ -149,7 +84,7 @@ impl<'a> Btf<'a> {
             if reference > highest {
                 (highest, highest_in) = (reference, id);
             }
-            // Sections are measured in 32 bits, so that this cannot fail.
+            // Cannot fail: the length of a section is a 32-bit number.
             index.push(u32::try_from(types.len() - rest.len()).map_err(|_| BtfError::Type { id })?);
             rest = after;
         }
@@ -167,8 +102,8 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Finds many types by kind and name in one pass. Of several structures the largest is taken, the first if they are equal:
-    /// names come again as empty structures, and where a driver has a small one of its own.
+    /// Finds several types by kind and name in one pass. Of several structures of a name it takes the largest, and the first of
+    /// equal ones: a name may occur again as an empty structure, or as a small one of a driver.
     #[must_use]
     pub fn types<const N: usize>(&self, wanted: [(Kind, &str); N]) -> [Option<TypeId>; N] {
         let kinds = wanted.iter().fold(0, |kinds, (kind, _)| kinds | kind.bit());
@@ -190,7 +125,8 @@ impl<'a> Btf<'a> {
         found.map(|found| found.map(|(_, id)| id))
     }
 
-    /// Finds the values of many enumerators, of any enumeration, in one pass. One that has two values has none.
+    /// Finds the values of several enumerators, of any enumeration, in one pass. An enumerator with two different values counts
+    /// as not found.
     #[must_use]
     pub fn enumerators<const N: usize>(&self, wanted: [&str; N]) -> [Option<i64>; N] {
         let mut found = [None; N];
@@ -210,37 +146,37 @@ impl<'a> Btf<'a> {
         found.map(Option::flatten)
     }
 
-    /// The member of a structure or union at a path such as `memory.usage`, as C would name it: through unnamed structures and
-    /// unions. Nothing for a bitfield.
+    /// The member of a structure or union at a path such as `memory.usage`. As in C, unnamed structures and unions are searched
+    /// too. `None` for a bitfield.
     #[must_use]
-    pub fn member(&self, of: Place, path: &str) -> Option<Place> {
-        path.split('.').try_fold(of, |place, name| {
+    pub fn member(&self, of: TypedOffset, path: &str) -> Option<TypedOffset> {
+        path.split('.').try_fold(of, |at, name| {
             let mut visits = MAX_MEMBERS;
-            let (bits, type_id) = self.search(place.type_id, name, MAX_DEPTH, &mut visits)?;
+            let (bits, type_id) = self.find_member(at.type_id, name, MAX_DEPTH, &mut visits)?;
             let bytes = u32::try_from(bits / 8).ok().filter(|_| bits % 8 == 0)?;
-            Some(Place {
-                offset: place.offset.checked_add(bytes)?,
+            Some(TypedOffset {
+                offset: at.offset.checked_add(bytes)?,
                 type_id,
             })
         })
     }
 
-    /// An element of an array; nothing past its end.
+    /// Element `number` of an array; `None` past its end.
     #[must_use]
-    pub fn element(&self, of: Place, number: u32) -> Option<Place> {
+    pub fn element(&self, of: TypedOffset, number: u32) -> Option<TypedOffset> {
         let array = self.resolve(of.type_id)?.array()?;
         let type_id = TypeId(array.element.get());
         let skipped = self
             .size(type_id)?
             .checked_mul(number)
             .filter(|_| number < array.length.get())?;
-        Some(Place {
+        Some(TypedOffset {
             offset: of.offset.checked_add(skipped)?,
             type_id,
         })
     }
 
-    /// Bytes that a value of the type takes; nothing for what has no size, such as a function.
+    /// Size of a value of the type in bytes; `None` for a type without a size, such as a function.
     #[must_use]
     pub fn size(&self, type_id: TypeId) -> Option<u32> {
         let mut elements: u32 = 1;
@@ -279,14 +215,14 @@ impl<'a> Btf<'a> {
         None
     }
 
-    /// What a pointer points to.
+    /// The type that a pointer points to; `None` for another type.
     #[must_use]
     pub fn pointee(&self, pointer: TypeId) -> Option<TypeId> {
         let found = self.resolve(pointer)?;
         (found.kind == Kind::Ptr).then_some(TypeId(found.size_or_ref))
     }
 
-    /// The types of a function's parameters.
+    /// The parameter types of a function prototype; `None` for another type.
     #[must_use]
     pub fn parameters(
         &self,
@@ -301,8 +237,8 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Where a member begins, in bits, and what it is.
-    fn search(
+    /// Offset of a member in bits, and its type.
+    fn find_member(
         &self,
         of: TypeId,
         name: &str,
@@ -318,7 +254,7 @@ impl<'a> Btf<'a> {
                 return Some((of.member_bits(member)?.into(), type_id));
             }
             if member.name.get() == 0
-                && let Some((inner, found)) = self.search(type_id, name, depth, visits)
+                && let Some((inner, found)) = self.find_member(type_id, name, depth, visits)
             {
                 return Some((u64::from(of.member_bits(member)?) + inner, found));
             }
@@ -326,7 +262,7 @@ impl<'a> Btf<'a> {
         None
     }
 
-    /// The type behind modifiers and typedefs.
+    /// The type without its modifiers and typedefs.
     fn resolve(&self, type_id: TypeId) -> Option<Type<'a>> {
         let mut found = self.get(type_id)?;
         for _ in 0..MAX_DEPTH {
@@ -369,7 +305,7 @@ impl<'a> Btf<'a> {
             .filter(move |(_, found)| kinds & found.kind.bit() != 0)
     }
 
-    /// Looks at the end first: that one byte tells nearly all names apart, and no string is read further than `name` is long.
+    /// Whether the string at `offset` is `name`. Compares the terminating NUL first: that byte alone excludes nearly all names.
     fn is_named(&self, offset: u32, name: &str) -> bool {
         self.strings
             .get(offset as usize..)

@@ -1,17 +1,17 @@
-//! BTF as it stands in the file (`include/uapi/linux/btf.h`): bytes to headers, sections and single types.
+//! The binary format of BTF (`include/uapi/linux/btf.h`): bytes to headers, sections and single types.
 //!
-//! Each type is checked for its length only; what its numbers refer to is the parent module's affair.
+//! Checks the length of each type only; the parent module checks what its numbers refer to.
 
 use zerocopy::{
     FromBytes, Immutable, KnownLayout, Unaligned,
     little_endian::{U16, U32},
 };
 
-use super::BtfError;
+use super::error::BtfError;
 
 /// `BTF_MAGIC`.
 const MAGIC: u16 = 0xeb9f;
-/// `BTF_VERSION`; kinds were added and `info` was widened without a new one.
+/// `BTF_VERSION`. It did not change when kinds were added and `info` was widened.
 const VERSION: u8 = 1;
 
 /// `struct btf_header` up to 7.0.
@@ -28,7 +28,7 @@ struct Header {
     string_length: U32,
 }
 
-/// What 7.1 added to `struct btf_header`.
+/// The part of `struct btf_header` that 7.1 added.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
 struct LayoutHeader {
@@ -36,7 +36,7 @@ struct LayoutHeader {
     length: U32,
 }
 
-/// `struct btf_layout`: the size of a kind, for readers that do not know it (7.1 and later, and optional there).
+/// `struct btf_layout`: the size of a kind, for readers that do not know the kind (7.1 and later, optional).
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, Immutable, KnownLayout, Unaligned)]
 pub(super) struct Layout {
@@ -112,11 +112,11 @@ fn section<'a>(
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $raw:literal,)*) => {
-        /// What a type is: `BTF_KIND_` of `include/uapi/linux/btf.h`.
+        /// Kind of a type: `BTF_KIND_` of `include/uapi/linux/btf.h`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Kind {
             $($(#[$doc])* $name,)*
-            /// A kind that this reader does not know, and that the file gives the size of.
+            /// An unknown kind whose size the file states.
             Other,
         }
 
@@ -128,7 +128,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// For a set of kinds.
+            /// The kind as an element of a bit set.
             pub(super) fn bit(self) -> u32 {
                 1 << self as u32
             }
@@ -159,9 +159,9 @@ kinds! {
     Const = 10,
     /// `restrict`.
     Restrict = 11,
-    /// A function; its type is a [`Kind::FuncProto`].
+    /// A function; refers to its [`Kind::FuncProto`].
     Func = 12,
-    /// The parameters and the result of a function.
+    /// A function prototype: parameters and result.
     FuncProto = 13,
     /// A variable.
     Var = 14,
@@ -169,9 +169,9 @@ kinds! {
     DataSec = 15,
     /// A floating-point number.
     Float = 16,
-    /// A note on a declaration.
+    /// A tag on a declaration.
     DeclTag = 17,
-    /// A note on a type, such as `__rcu`.
+    /// A tag on a type, such as `__rcu`.
     TypeTag = 18,
     /// An enumeration of 64-bit values.
     Enum64 = 19,
@@ -241,26 +241,26 @@ struct SectionVariable {
 /// One type.
 #[derive(Clone, Copy)]
 pub(super) struct Type<'a> {
-    /// Where its name begins in the string section; 0 is no name.
+    /// Offset of its name in the string section; 0 is no name.
     pub(super) name: u32,
     pub(super) kind: Kind,
-    /// Bytes, or a type id: the kind decides.
+    /// Size in bytes or type id, depending on the kind.
     pub(super) size_or_ref: u32,
     /// `kind_flag`: bitfields for structures, signed values for enumerations.
     flag: bool,
     body: &'a [u8],
 }
 
-/// The highest numbers in a type.
+/// The highest name offset and type id in a type.
 pub(super) struct Extent {
-    /// Offset of a name.
+    /// Offset in the string section.
     pub(super) name: u32,
     /// Type id.
     pub(super) reference: u32,
 }
 
 impl<'a> Type<'a> {
-    /// The type at the beginning of `bytes`, and what follows it; `id` is for the error.
+    /// The type at the beginning of `bytes`, and the bytes after it. `id` is used in the error only.
     pub(super) fn read(
         id: u32,
         bytes: &'a [u8],
@@ -269,7 +269,7 @@ impl<'a> Type<'a> {
         let (header, rest) =
             TypeHeader::ref_from_prefix(bytes).map_err(|_| BtfError::Type { id })?;
         let info = header.info.get();
-        // 24 bits of count and 7 of kind, as newer kernels have it; in older ones the upper bits had to be 0.
+        // 24 bits of count and 7 of kind, as in newer kernels; in older ones the upper bits of both are 0.
         let (count, raw_kind) = (info & 0x00ff_ffff, info >> 24 & 0x7f);
         let kind = Kind::from_raw(raw_kind);
         let (fixed, element) = match kind {
@@ -320,7 +320,7 @@ impl<'a> Type<'a> {
         }
     }
 
-    /// Where a member begins, in bits; nothing for a bitfield, of which an offset says too little.
+    /// Offset of a member in bits; `None` for a bitfield.
     pub(super) fn member_bits(&self, member: &Member) -> Option<u32> {
         let offset = member.offset.get();
         match (self.flag, offset >> 24) {
@@ -346,7 +346,7 @@ impl<'a> Type<'a> {
         }
     }
 
-    /// The enumerators of an enumeration: name and value, where that fits.
+    /// The enumerators of an enumeration: offset of the name, and the value if it fits into `i64`.
     pub(super) fn enumerators(&self) -> impl Iterator<Item = (u32, Option<i64>)> + use<'a> {
         let signed = self.flag;
         let (short, long): (&[Enumerator], &[Enumerator64]) = match self.kind {
@@ -379,7 +379,7 @@ impl<'a> Type<'a> {
         short.chain(long)
     }
 
-    /// The highest name and type id in it, for a check of them all.
+    /// The highest name offset and type id in this type.
     pub(super) fn extent(&self) -> Extent {
         let mut name = self.name;
         let mut reference = 0;
@@ -427,14 +427,14 @@ impl<'a> Type<'a> {
             | Kind::DeclTag
             | Kind::TypeTag => reference = self.size_or_ref,
             Kind::Int | Kind::Fwd | Kind::Float => {}
-            // Not ours to judge.
+            // The meaning of its numbers is unknown.
             Kind::Other => name = 0,
         }
         Extent { name, reference }
     }
 }
 
-/// `bytes` as elements; [`Type::read`] cut them to a multiple of one.
+/// `bytes` as elements; [`Type::read`] made their length a multiple of an element's size.
 fn slice<T: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[u8]) -> &[T] {
     <[T]>::ref_from_bytes(bytes).unwrap_or_default()
 }

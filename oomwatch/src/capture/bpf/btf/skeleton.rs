@@ -1,7 +1,7 @@
-//! BTF with nothing in it but some functions at their own ids: what aya needs to hook a function.
+//! Writes BTF that contains only a few functions, at the ids that they have in the kernel.
 //!
-//! aya looks a function's id up by its name, in types that it parses whole: 25 MB for a kernel's. From this it finds the same
-//! id for a tenth of that.
+//! aya looks up the id of an fentry target by name, in BTF that it has parsed completely: 25 MB of memory for a kernel's. In
+//! this file it finds the same id with a tenth of that.
 
 /// `BTF_KIND_PTR` and `BTF_KIND_FUNC`, as `btf_type.info` has them.
 const POINTER: u32 = 2 << 24;
@@ -9,7 +9,7 @@ const FUNCTION: u32 = 12 << 24;
 /// Bytes of `struct btf_header`.
 const HEADER_LENGTH: u32 = 24;
 
-/// The bytes of such a file. Every other id up to the last function's is a pointer to nothing.
+/// The bytes of a BTF file with these functions (id and name). All other ids up to the last one are pointers to `void`.
 #[must_use]
 pub fn skeleton(functions: &[(u32, &str)]) -> Vec<u8> {
     let last = functions.iter().map(|&(id, _)| id).max().unwrap_or(0);
@@ -52,7 +52,7 @@ mod tests {
     use crate::capture::bpf::btf::{Btf, Kind};
 
     #[test]
-    fn functions_have_their_own_ids_and_there_is_nothing_else() {
+    fn functions_have_their_ids_and_no_other_type_has_a_name() {
         let file = skeleton(&[(900, "oom_kill_process"), (7, "mark_oom_victim")]);
         let btf = Btf::parse(&file).expect("BTF");
         let found = btf.types([
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn without_functions_there_are_no_types() {
+    fn no_functions_give_a_valid_file() {
         assert!(Btf::parse(&skeleton(&[])).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 use proptest::{prelude::*, sample::Index};
 
-use super::{Btf, BtfError, Kind, Place, TypeId, build::Builder};
+use super::{Btf, BtfError, Kind, TypeId, TypedOffset, build::Builder};
 use crate::capture::bpf::offsets::{self, kernel};
 
 /// Header, string section and type section of the smallest useful file.
@@ -15,9 +15,9 @@ fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-fn start(btf: &Btf<'_>, name: &str) -> Place {
+fn start(btf: &Btf<'_>, name: &str) -> TypedOffset {
     let [found] = btf.types([(Kind::Struct, name)]);
-    Place::start(found.unwrap())
+    TypedOffset::start(found.unwrap())
 }
 
 fn offset(btf: &Btf<'_>, name: &str, path: &str) -> Option<u32> {
@@ -34,7 +34,7 @@ fn every_cut_of_a_file_is_an_error() {
 }
 
 #[test]
-fn malformed_files_are_told_apart() {
+fn malformed_files_give_distinct_errors() {
     type Damage = fn(&mut Vec<u8>);
     // 24 bytes of header, 16 of `int`, 36 of the structure, 29 of strings.
     let table: [(Damage, BtfError); 20] = [
@@ -136,7 +136,7 @@ fn references_of_every_kind_are_checked() {
 }
 
 #[test]
-fn all_kinds_are_stepped_over() {
+fn all_kinds_are_skipped() {
     let mut file = Builder::new();
     let int = file.int("int", 4);
     for kind in [2, 7, 8, 9, 10, 11, 12, 16, 18] {
@@ -159,7 +159,7 @@ fn all_kinds_are_stepped_over() {
 }
 
 #[test]
-fn a_kind_of_the_future_is_stepped_over_by_its_layout() {
+fn an_unknown_kind_is_skipped_by_its_layout() {
     let mut file = Builder::new();
     let int = file.int("int", 4);
     file.raw(0, 20 << 24 | 2, 0, &[1, 2, 3]);
@@ -291,7 +291,7 @@ fn arrays_have_elements_and_sizes() {
     let bytes = file.finish();
     let btf = Btf::parse(&bytes).unwrap();
     let at = |id, number| {
-        btf.element(Place::start(TypeId(id)), number)
+        btf.element(TypedOffset::start(TypeId(id)), number)
             .map(|place| place.offset)
     };
     assert_eq!(
@@ -364,13 +364,13 @@ fn enumerators_are_found_in_any_enumeration() {
 }
 
 #[test]
-fn cycles_end() {
+fn look_ups_in_cycles_end() {
     let mut file = Builder::new();
     let itself = file.next();
     file.typedef("task_struct", itself);
     let array = file.next();
     file.array(array, 2);
-    // Each of its 500 members leads to 500 more: following them all would outlast the machine.
+    // Each of its 500 members leads to 500 more: an unbounded search would not end.
     let deep = file.next();
     let mut members = vec![("", deep, 0); 500];
     members.push(("pid", itself, 0));
@@ -381,7 +381,7 @@ fn cycles_end() {
     let btf = Btf::parse(&bytes).unwrap();
     assert_eq!(btf.size(TypeId(itself)), None);
     assert_eq!(btf.size(TypeId(array)), None);
-    assert_eq!(btf.member(Place::start(TypeId(deep)), "tgid"), None);
+    assert_eq!(btf.member(TypedOffset::start(TypeId(deep)), "tgid"), None);
     assert_eq!(btf.pointee(TypeId(pointer)), Some(TypeId(pointer)));
     assert!(offsets::find(&btf).is_err());
 }

@@ -1,17 +1,17 @@
-//! Kernels in miniature, for tests: what of BTF the look-ups touch, in the shapes that kernels have had.
+//! Builds BTF for tests: the types that the look-ups read, in the shapes that they had in different kernels.
 
 use crate::capture::bpf::btf::build::Builder;
 
-/// How kernels differ.
+/// The differences between kernels.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) rss: Rss,
     pub(crate) swap: Swap,
     pub(crate) start_time: &'static str,
     pub(crate) parent: &'static str,
-    /// Parameters of the tracepoint behind the first: [`INT`] or [`POINTER`].
+    /// Parameters of the tracepoint after the first: [`INT`] or [`POINTER`].
     pub(crate) mark_victim: &'static [u32],
-    /// Its type.
+    /// The type of `mem_cgroup.oom_lock`.
     pub(crate) oom_lock: Option<&'static str>,
     pub(crate) memory_controller: &'static str,
     pub(crate) tgid: &'static str,
@@ -20,9 +20,9 @@ pub(crate) struct Shape {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Registers {
-    /// x86-64: each has a name.
+    /// x86-64: each register is a member.
     Named,
-    /// arm64: an array, inside of unnamed ones.
+    /// arm64: an array, inside unnamed structures.
     Numbered,
 }
 
@@ -40,11 +40,11 @@ pub(crate) enum Swap {
     Union,
     /// Up to 5.9.
     Apart,
-    /// Only cgroup v2's.
+    /// A single counter, of cgroup v2.
     Alone,
 }
 
-/// As 7.3 without `CONFIG_MEMCG_V1`.
+/// Like 7.3 without `CONFIG_MEMCG_V1`.
 pub(crate) const NEW: Shape = Shape {
     rss: Rss::PerCpu,
     swap: Swap::Union,
@@ -57,7 +57,7 @@ pub(crate) const NEW: Shape = Shape {
     registers: Registers::Named,
 };
 
-/// As 5.10 before the tracepoint changed, with a name from before 5.5.
+/// Like 5.10 with the old tracepoint, and with a member name from before 5.5.
 pub(crate) const OLD: Shape = Shape {
     rss: Rss::Atomic,
     start_time: "real_start_time",
@@ -67,7 +67,7 @@ pub(crate) const OLD: Shape = Shape {
     ..NEW
 };
 
-/// The types that every file begins with.
+/// Ids of the types that every file begins with.
 pub(crate) const INT: u32 = 1;
 pub(crate) const POINTER: u32 = 2;
 const LONG: u32 = 3;
@@ -101,7 +101,7 @@ fn add_tasks(file: &mut Builder, shape: Shape) {
     let short = file.int("short", 2);
     let kuid = file.structure("", 4, &[("val", INT, 0)]);
     let kuid = file.typedef("kuid_t", kuid);
-    // As where structures are randomised: the members are those of an unnamed structure.
+    // Structure randomization puts the members into an unnamed structure.
     let inner = file.structure(
         "",
         160,

@@ -1,7 +1,7 @@
-//! Finds in BTF where the kernel keeps what a kill is told from: BTF to [`Offsets`].
+//! Looks up the [`Offsets`] of the kernel members that the programs read, in the kernel's BTF.
 //!
-//! The kernel is never asked by version: a member has the name or the shape of any kernel since 5.8 (the first with a BPF ring
-//! buffer), or it is absent. A member of another size than the programs read is absent too: what they read would be wrong.
+//! The kernel version is never asked: a member has the name and shape of some kernel since 5.8 (the first with a BPF ring
+//! buffer), or it is absent. A member of another size than the programs read is absent too.
 
 use std::{
     fs::File,
@@ -12,91 +12,96 @@ use std::{
 use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 use thiserror::Error;
 
-use super::btf::{Btf, BtfError, Kind, Place, TypeId};
+use super::{
+    btf::{Btf, BtfError, Kind, TypeId, TypedOffset},
+    memory::return_large_blocks,
+};
 
 #[cfg(test)]
 pub(crate) mod kernel;
 #[cfg(test)]
 mod tests;
 
-/// Where a kernel with `CONFIG_DEBUG_INFO_BTF` shows its BTF.
+/// The BTF of a kernel with `CONFIG_DEBUG_INFO_BTF`.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
-/// Bytes of BTF that are read at most; kernels have 3 to 6 MiB.
+/// Size limit of a BTF file in bytes; kernels have 3 to 6 MiB.
 const MAX_LENGTH: u64 = 64 << 20;
 
 /// Why the offsets could not be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The kernel was built without.
+    /// The kernel was built without BTF.
     #[error(
-        "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): there is no {path}; boot a kernel that has it, or give the running \
-         kernel's BTF with --btf FILE"
+        "failed to find the kernel's BTF: there is no {path} (boot a kernel with CONFIG_DEBUG_INFO_BTF, or give the running \
+         kernel's BTF with --btf FILE)"
     )]
     NoBtf {
-        /// Where it should be.
+        /// Path where it should be.
         path: PathBuf,
     },
     /// The file cannot be read.
-    #[error("read {path}")]
+    #[error("failed to read {path}")]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The file is longer than any kernel's.
-    #[error("read {path}: it is longer than {} MiB and so no kernel's BTF", MAX_LENGTH >> 20)]
+    /// The file is larger than any kernel's BTF.
+    #[error("failed to read {path} as BTF: it is larger than {} MiB", MAX_LENGTH >> 20)]
     Length {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The file is not BTF, or damaged.
-    #[error("read {path} as BTF, which --btf must name: the running kernel's is {KERNEL_BTF}")]
+    /// The file is not BTF, or it is damaged.
+    #[error(
+        "failed to read {path} as BTF (--btf must name the running kernel's BTF, by default {KERNEL_BTF})"
+    )]
     Btf {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The cause.
         #[source]
         source: BtfError,
     },
-    /// The file does not describe a kernel whose kills can be told.
-    #[error("read the kernel's structures from {path}")]
+    /// The BTF does not describe the structures that every program reads.
+    #[error("failed to find the kernel's structures in {path}")]
     Offsets {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is not in it.
+        /// The cause.
         #[source]
         source: OffsetsError,
     },
 }
 
-/// Why BTF is of no use.
+/// Why the programs cannot run with this BTF.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OffsetsError {
-    /// Members without which no kill can be told from another.
-    #[error("find {} in BTF: no member of that name and size", members.join(" and "))]
+    /// Members without which kills cannot be distinguished.
+    #[error("BTF has no {} of the expected size", members.join(" and no "))]
     Missing {
-        /// Each as `structure.member`.
+        /// The members, each as `structure.member`.
         members: Vec<&'static str>,
     },
 }
 
-/// What the programs need to know of a kernel.
+/// What the loader needs from a kernel's BTF.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// Where its structures have what.
+pub struct KernelTypes {
+    /// Offsets of the members that the programs read.
     pub offsets: Offsets,
-    /// The functions of `mm/oom_kill.c` that it has, each with the id of its type.
+    /// Those of [`FUNCTIONS`] that the kernel has: BTF type id and name.
     pub functions: Vec<(u32, &'static str)>,
 }
 
-/// Functions that are hooked where that is possible.
+/// Functions of `mm/oom_kill.c` that fentry and kprobe programs hook.
 pub const FUNCTIONS: [&str; 3] = ["oom_kill_process", "__oom_kill_process", "mark_oom_victim"];
 
-/// Reads a kernel's types from a file, [`KERNEL_BTF`] unless there is a reason for another. The file's bytes are not kept.
-pub fn load(path: &Path) -> Result<Kernel, LoadError> {
-    super::return_large_blocks();
+/// Reads a kernel's types from a BTF file, usually [`KERNEL_BTF`].
+pub fn load(path: &Path) -> Result<KernelTypes, LoadError> {
+    return_large_blocks();
     let bytes = read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::NoBtf { path: path.into() },
         _ => LoadError::Read {
@@ -116,7 +121,7 @@ pub fn load(path: &Path) -> Result<Kernel, LoadError> {
         source,
     })?;
     let functions = btf.types(FUNCTIONS.map(|name| (Kind::Func, name)));
-    Ok(Kernel {
+    Ok(KernelTypes {
         offsets,
         functions: functions
             .into_iter()
@@ -126,7 +131,7 @@ pub fn load(path: &Path) -> Result<Kernel, LoadError> {
     })
 }
 
-/// At most one byte more than is allowed.
+/// Reads at most one byte more than [`MAX_LENGTH`].
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len().min(MAX_LENGTH) + 1;
@@ -135,8 +140,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Looks up all offsets; what is not there is [`ABSENT`]. An error only where the process or thread id is missing: without
-/// them no kill can be told from another.
+/// Looks up all offsets; a member that is not found is [`ABSENT`]. Fails only if the process id or the thread id is not found:
+/// without them kills cannot be distinguished.
 pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
     let types = btf.types([
         (Kind::Struct, "task_struct"),
@@ -207,7 +212,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         kernfs_node_parent: kernfs_node.either("__parent", "parent", POINTER),
         kernfs_node_name: kernfs_node.offset("name", POINTER),
         kernfs_node_id: kernfs_node.offset("id", LONG),
-        memcg_css: memcg.beginning("css"),
+        memcg_css: memcg.offset_unsized("css"),
         memcg_memory_usage: memcg.offset("memory.usage", LONG),
         memcg_memory_max: memcg.offset("memory.max", LONG),
         memcg_swap_usage: memcg.swap("swap.usage", "memsw.usage"),
@@ -215,13 +220,13 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         memcg_oom_lock: memcg.offset("oom_lock", BOOL),
         memcg_oom_group: memcg.offset("oom_group", BOOL),
         pid_level: pid.offset("level", INT),
-        pid_numbers: pid.beginning("numbers"),
+        pid_numbers: pid.offset_unsized("numbers"),
         upid_size: upid.size(),
         upid_nr: upid.offset("nr", INT),
         upid_ns: upid.offset("ns", POINTER),
         pid_namespace_child_reaper: pid_namespace.offset("child_reaper", POINTER),
         pid_namespace_parent: pid_namespace.offset("parent", POINTER),
-        mark_victim_argument: mark_victim.argument(),
+        mark_victim_argument: mark_victim.victim_argument(),
         ..function_arguments(btf)
     };
 
@@ -241,7 +246,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
     }
 }
 
-/// What hooks on functions read: their arguments, and what those point to.
+/// The offsets that fentry and kprobe programs read: of arguments, and of what those point to.
 fn function_arguments(btf: &Btf<'_>) -> Offsets {
     let types = btf.types([(Kind::Struct, "oom_control"), (Kind::Struct, "pt_regs")]);
     let [oom_control, registers] = types.map(|type_id| Definition { btf, type_id });
@@ -270,29 +275,29 @@ const POINTER: u32 = 8;
 /// Bytes of `task_struct.comm`.
 const COMM: u32 = 16;
 
-/// One of the kernel's types, or its absence.
+/// One of the kernel's types, if it has it.
 struct Definition<'btf, 'bytes> {
     btf: &'btf Btf<'bytes>,
     type_id: Option<TypeId>,
 }
 
 impl Definition<'_, '_> {
-    /// Where a member of this size begins.
+    /// Offset of a member of this size.
     fn offset(&self, path: &str, size: u32) -> u32 {
         self.sized(self.member(path), size)
     }
 
-    /// Where a member begins that has had two names.
+    /// Offset of a member that was renamed.
     fn either(&self, name: &str, other: &str, size: u32) -> u32 {
         self.sized(self.member(name).or_else(|| self.member(other)), size)
     }
 
-    /// Where a member begins that is only a way to others: an embedded structure, or an array without an end.
-    fn beginning(&self, path: &str) -> u32 {
-        self.member(path).map_or(ABSENT, |place| place.offset)
+    /// Offset of a member of any size: an embedded structure, or an array of unknown length.
+    fn offset_unsized(&self, path: &str) -> u32 {
+        self.member(path).map_or(ABSENT, |found| found.offset)
     }
 
-    /// Where `mm_struct` has the count of one kind of pages: an array in a structure up to 6.1, an array of
+    /// Offset in `mm_struct` of the counter of one kind of pages: in an array inside a structure up to 6.1, in an array of
     /// `struct percpu_counter` since.
     fn rss(&self, number: Option<i64>) -> u32 {
         let count = || {
@@ -306,7 +311,7 @@ impl Definition<'_, '_> {
         self.sized(count(), LONG)
     }
 
-    /// Where `css_set` has the state of one controller.
+    /// Offset in `css_set` of the state of one controller.
     fn subsys(&self, number: Option<i64>) -> u32 {
         let state = || {
             self.btf
@@ -315,8 +320,8 @@ impl Definition<'_, '_> {
         self.sized(state(), POINTER)
     }
 
-    /// Where `mem_cgroup` counts swap. One place with two names since 5.10; before there were two, and which of them is in
-    /// use depends on the cgroup version: neither is taken.
+    /// Offset in `mem_cgroup` of the swap counter. Since 5.10 it is one member with two names. Earlier kernels have two members,
+    /// and the cgroup version decides which is in use: then it is absent.
     fn swap(&self, swap: &str, memsw: &str) -> u32 {
         let swap = self.offset(swap, LONG);
         let memsw = self.offset(memsw, LONG);
@@ -327,7 +332,7 @@ impl Definition<'_, '_> {
         }
     }
 
-    /// Where `pt_regs` has the register of a function's first argument: x86-64's `di`, or arm64's first of `regs`.
+    /// Offset in `pt_regs` of the register of a function's first argument: `di` on x86-64, the first of `regs` on arm64.
     fn first_argument(&self) -> u32 {
         match self.offset("di", LONG) {
             ABSENT => self.sized(
@@ -339,13 +344,13 @@ impl Definition<'_, '_> {
         }
     }
 
-    /// What the tracepoint that this typedef is of says of the victim.
-    fn argument(&self) -> u32 {
+    /// The kind of the tracepoint's first argument; the type is the typedef of the tracepoint's function.
+    fn victim_argument(&self) -> u32 {
         let argument = || {
             let function = self.btf.pointee(self.type_id?)?;
             let mut parameters = self.btf.parameters(function)?;
             let count = parameters.len();
-            // The first is the tracepoint's own.
+            // The first parameter is private to the tracepoint.
             let is_pointer = self.btf.pointee(parameters.nth(1)?).is_some();
             match (count, is_pointer) {
                 (3, true) => Some(MARK_TASK),
@@ -362,13 +367,14 @@ impl Definition<'_, '_> {
             .unwrap_or(ABSENT)
     }
 
-    fn member(&self, path: &str) -> Option<Place> {
-        self.btf.member(Place::start(self.type_id?), path)
+    fn member(&self, path: &str) -> Option<TypedOffset> {
+        self.btf.member(TypedOffset::start(self.type_id?), path)
     }
 
-    fn sized(&self, place: Option<Place>, size: u32) -> u32 {
-        place
-            .filter(|place| self.btf.size(place.type_id) == Some(size))
-            .map_or(ABSENT, |place| place.offset)
+    /// The offset, if the type there has this size.
+    fn sized(&self, found: Option<TypedOffset>, size: u32) -> u32 {
+        found
+            .filter(|found| self.btf.size(found.type_id) == Some(size))
+            .map_or(ABSENT, |found| found.offset)
     }
 }

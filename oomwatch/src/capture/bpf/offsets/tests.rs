@@ -3,7 +3,7 @@ use std::{fmt::Write, fs, path::Path};
 use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 
 use super::{
-    FUNCTIONS, KERNEL_BTF, Kernel, LoadError, MAX_LENGTH, OffsetsError, find,
+    FUNCTIONS, KERNEL_BTF, KernelTypes, LoadError, MAX_LENGTH, OffsetsError, find,
     kernel::{INT, NEW, OLD, POINTER, Registers, Shape, Swap, bytes},
     load,
 };
@@ -25,7 +25,7 @@ fn names_of_absent(offsets: &Offsets) -> Vec<&'static str> {
 }
 
 #[test]
-fn fuzzing_begins_with_these_kernels() {
+fn fuzz_seeds_are_these_kernels() {
     check_seed("btf", "new", &bytes(NEW));
     check_seed("btf", "old", &bytes(OLD));
 }
@@ -106,7 +106,7 @@ fn first_argument_is_in_the_register_of_the_architecture() {
 }
 
 #[test]
-fn an_old_kernel_differs_where_it_should() {
+fn an_old_kernel_differs_in_the_expected_offsets() {
     let expected = Offsets {
         mm_file_rss: 32,
         mm_anon_rss: 40,
@@ -139,7 +139,7 @@ fn counters_that_depend_on_the_cgroup_version_are_absent() {
 }
 
 #[test]
-fn what_a_kernel_lacks_is_absent_and_no_error() {
+fn missing_member_is_absent_and_no_error() {
     let absent = |shape| names_of_absent(&offsets(shape));
     assert_eq!(
         absent(Shape {
@@ -212,7 +212,7 @@ fn a_kernel_without_process_ids_is_an_error_that_names_them() {
     let error = find(&Btf::parse(&Builder::new().finish()).unwrap()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "find task_struct.pid and task_struct.tgid in BTF: no member of that name and size"
+        "BTF has no task_struct.pid and no task_struct.tgid of the expected size"
     );
 }
 
@@ -226,7 +226,7 @@ fn a_file_is_loaded_or_the_error_says_what_to_do() {
     assert!(
         error
             .to_string()
-            .starts_with("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): there is no ")
+            .starts_with("failed to find the kernel's BTF: there is no ")
     );
 
     assert!(matches!(
@@ -251,7 +251,7 @@ fn a_file_is_loaded_or_the_error_says_what_to_do() {
     ));
 
     fs::write(&path, bytes(OLD)).unwrap();
-    let Kernel {
+    let KernelTypes {
         offsets: found,
         functions,
     } = load(&path).unwrap();
@@ -269,15 +269,15 @@ fn a_file_is_loaded_or_the_error_says_what_to_do() {
 }
 
 #[test]
-fn this_kernel_s_offsets_are_found() {
+fn offsets_of_this_kernel_are_found() {
     let path = Path::new(KERNEL_BTF);
     if !path.exists() {
         println!("skipped: this kernel has no {KERNEL_BTF}");
         return;
     }
-    let Kernel { offsets, functions } = load(path).unwrap();
+    let KernelTypes { offsets, functions } = load(path).unwrap();
     assert_eq!(functions.len(), FUNCTIONS.len(), "{functions:?}");
-    // Kernels differ in these.
+    // Absent from some kernels.
     let absent: Vec<_> = names_of_absent(&offsets)
         .into_iter()
         .filter(|name| *name != "memcg_oom_lock")
@@ -291,7 +291,7 @@ fn this_kernel_s_offsets_are_found() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let Some(column) = RELEASES.iter().position(|known| release.starts_with(known)) else {
         println!(
-            "skipped: the offsets of {} are not known otherwise",
+            "skipped: there are no reference offsets for {}",
             release.trim_end()
         );
         return;
@@ -307,7 +307,7 @@ fn this_kernel_s_offsets_are_found() {
     assert_eq!(found, known);
 }
 
-/// What `uname -r` begins with, for the columns of [`KNOWN`].
+/// Beginnings of `uname -r`, for the columns of [`KNOWN`].
 const RELEASES: [&str; 4] = [
     "5.10.0-46-cloud-amd64",
     "6.1.0-56-cloud-amd64",
@@ -315,7 +315,7 @@ const RELEASES: [&str; 4] = [
     "7.3.4+deb13-cloud-amd64",
 ];
 
-/// Offsets on these kernels that were found by other means than this reader.
+/// Reference offsets on these kernels, found by other tools.
 const KNOWN: [(&str, [u32; 4]); 38] = [
     ("task_pid", [2232, 2416, 1264, 2872]),
     ("task_tgid", [2236, 2420, 1268, 2876]),

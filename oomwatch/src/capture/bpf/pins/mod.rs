@@ -1,28 +1,26 @@
-//! What of an agent outlives it: its links, its counters and its ring, pinned below `oomwatch` in a BPF file system.
+//! Pins links, counters and ring of the agent below `oomwatch` in a BPF file system, so that they outlive it.
 //!
-//! Each start of the agent makes a *generation* of its own there, a folder with
+//! Each start of the agent creates a *generation*, a folder with
 //!
 //! | file | is |
 //! |---|---|
-//! | `dropped` | the counters of records that a full ring refused |
-//! | `link-PROGRAM` | what keeps a program attached |
-//! | `records` | the ring, pinned last: without it the others are a start that was not completed |
+//! | `dropped` | the counters of records that a full ring rejected |
+//! | `link-PROGRAM` | the link that keeps a program attached |
+//! | `records` | the ring, pinned last: a generation without it is incomplete |
 //!
-//! Programs that are pinned go on with their own maps, whatever a newer agent brings. So a newer one adopts nothing: it puts
-//! programs of its own into their place, reads what is in their ring and removes them ([`crate::capture::observer`]).
+//! Pinned programs keep their own maps. So a new agent adopts none of them: it attaches programs of its own, reads the rings of
+//! the previous generations and removes those ([`crate::capture::observer`]).
 //!
-//! A folder's name says by which rules its ring is to be read and from when on its records count (bpffs allows no dots in
-//! names). What an older generation has seen from that moment on the newer one has seen, too.
+//! The name of a generation states the layout of its records and the time from which on its records count; bpffs allows no dots
+//! in names. From that time on, the records of the previous generation do not count, since both have seen the same kills.
 
 use std::{
     ffi::OsString,
-    fmt,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process,
-    str::FromStr,
 };
 
 use aya::maps::{Array, Map, MapData};
@@ -30,14 +28,24 @@ use oomwatch_ebpf::record::ABI_VERSION;
 use rustix::fs::statfs;
 use tracing::debug;
 
-use super::{Attached, Link, Probe, ProbeError, Ring, absent, describe, sum};
+pub use self::name::GenerationName;
+use super::{
+    Attached, Probe,
+    attach::Link,
+    error::{ProbeError, absent, describe},
+    memory::raise_memlock,
+    sum,
+};
+use crate::capture::ring::Ring;
 
-/// Where BPF file systems are mounted by convention.
+mod name;
+
+/// The conventional mount point of the BPF file system.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
-/// The folder in there that is ours.
+/// The agent's folder in it.
 const FOLDER: &str = "oomwatch";
-/// Others than root have no business in there.
+/// Mode of folders: accessible to root only.
 const FOLDER_MODE: u32 = 0o700;
 
 const DROPPED: &str = "dropped";
@@ -47,58 +55,60 @@ const LINK_PREFIX: &str = "link-";
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// Why nothing can be pinned.
+/// Why pinning, or reading pins, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// Nothing there, or another file system: sysfs has an empty folder where bpffs is not mounted.
+    /// There is no folder, or one of another file system: sysfs has an empty folder where bpffs is not mounted.
     #[error(
-        "find a BPF file system at {}: mount one (mount -t bpf bpf {BPFFS}), and in a container mount the host's, or say with --bpffs where it is", .0.display()
+        "there is no BPF file system at {} (mount it: mount -t bpf bpf {BPFFS}; in a container mount the host's; or give its path with --bpffs)", .0.display()
     )]
     NoBpffs(PathBuf),
-    /// Another agent, or a cleanup.
-    #[error("lock {}: another agent holds it", .0.display())]
+    /// Another agent or `oomwatch cleanup` holds the lock.
+    #[error("failed to lock {}: another agent holds the lock", .0.display())]
     Locked(PathBuf),
-    /// A file or folder in there.
-    #[error("{what} {}", .path.display())]
+    /// A file or folder cannot be accessed.
+    #[error("failed to {what} {}", .path.display())]
     File {
-        /// What was being done.
+        /// The operation, as a verb.
         what: &'static str,
-        /// Which one.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A perf event of a kernel without links for them.
-    #[error("pin program {0}: this kernel attaches it by a perf event, which cannot be pinned")]
+    /// The program is attached by a perf event: the kernel has no links for it (kprobes before 5.15).
+    #[error(
+        "failed to pin program {0}: this kernel attaches it by a perf event, which cannot be pinned"
+    )]
     NoLink(&'static str),
-    /// The kernel refuses.
-    #[error("pin {}", .path.display())]
+    /// The kernel refuses to pin an object.
+    #[error("failed to pin {}", .path.display())]
     Pin {
-        /// As what.
+        /// The path of the pin.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<aya::pin::PinError>,
     },
-    /// A map, or a program that was detached by a pin that failed and cannot be attached again.
+    /// A map cannot be read, or a program that a failed pin has detached cannot be attached again.
     #[error(transparent)]
     Probe(#[from] ProbeError),
 }
 
-/// Whether a BPF file system is mounted there.
+/// Whether a BPF file system is mounted at `path`.
 pub fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(u64::try_from(statfs(path)?.f_type).is_ok_and(|kind| kind == BPF_FS_MAGIC))
 }
 
-/// Pins something there, and removes it again.
+/// Pins a map and removes the pin, to check that pinning works.
 pub fn try_pin(bpffs: &Path) -> Result<(), PinError> {
     if !is_bpffs(bpffs).unwrap_or(false) {
         return Err(PinError::NoBpffs(bpffs.to_owned()));
     }
-    super::raise_memlock();
+    raise_memlock();
     let map = Array::<MapData, u32>::create(1, 0).map_err(|source| ProbeError::Map {
-        map: "on trial",
+        map: "trial",
         source,
     })?;
     let path = bpffs.join(format!("{FOLDER}-trial-{}", process::id()));
@@ -106,73 +116,24 @@ pub fn try_pin(bpffs: &Path) -> Result<(), PinError> {
     fs::remove_file(&path).map_err(file_error("remove", &path))
 }
 
-/// The name of a generation. In the order of their times they were made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name {
-    /// Its records count from here on: nanoseconds since boot.
-    pub since_boot_time_ns: u64,
-    /// Layout of its records.
-    pub abi_version: u32,
-}
-
-impl Name {
-    /// Of a generation of ours.
-    #[must_use]
-    pub fn new(since_boot_time_ns: u64) -> Self {
-        Self {
-            since_boot_time_ns,
-            abi_version: ABI_VERSION,
-        }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:016x}", self.abi_version, self.since_boot_time_ns)
-    }
-}
-
-/// Not the name of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a generation")]
-pub struct NoName;
-
-impl FromStr for Name {
-    type Err = NoName;
-
-    fn from_str(text: &str) -> Result<Self, NoName> {
-        let (abi_version, since) = text.split_once('-').ok_or(NoName)?;
-        let name = Self {
-            since_boot_time_ns: u64::from_str_radix(since, 16).map_err(|_| NoName)?,
-            abi_version: abi_version.parse().map_err(|_| NoName)?,
-        };
-        // Each has one only.
-        if name.to_string() == text {
-            Ok(name)
-        } else {
-            Err(NoName)
-        }
-    }
-}
-
-/// The folder of ours, locked for as long as this lives.
+/// The agent's folder, locked until this is dropped.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
     _lock: File,
 }
 
-/// What is in it.
+/// The contents of [`Pins`].
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// In the order in which they were made.
+    /// Generations, oldest first.
     pub generations: Vec<Generation>,
-    /// What is none of ours.
+    /// Names of files that are not generations.
     pub unknown: Vec<OsString>,
 }
 
 impl Pins {
-    /// Makes it, if it is not there, and locks it.
+    /// Creates the folder if there is none, and locks it.
     pub fn open(bpffs: &Path) -> Result<Self, PinError> {
         if !is_bpffs(bpffs).unwrap_or(false) {
             return Err(PinError::NoBpffs(bpffs.to_owned()));
@@ -180,14 +141,14 @@ impl Pins {
         let folder = bpffs.join(FOLDER);
         loop {
             make_folder(&folder)?;
-            // A cleanup may remove it meanwhile.
+            // `oomwatch cleanup` may remove the folder in between.
             if let Some(pins) = Self::lock(&folder)? {
                 return Ok(pins);
             }
         }
     }
 
-    /// Locks it, if it is there.
+    /// Locks the folder; `None` if there is none.
     pub fn find(bpffs: &Path) -> Result<Option<Self>, PinError> {
         if is_bpffs(bpffs).unwrap_or(false) {
             Self::lock(&bpffs.join(FOLDER))
@@ -208,20 +169,20 @@ impl Pins {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let locked = lock.metadata().map_err(&failed)?;
-        let is_there = fs::metadata(folder).is_ok_and(|found| found.ino() == locked.ino());
-        Ok(is_there.then(|| Self {
+        let is_same = fs::metadata(folder).is_ok_and(|found| found.ino() == locked.ino());
+        Ok(is_same.then(|| Self {
             folder: folder.to_owned(),
             _lock: lock,
         }))
     }
 
-    /// Where they are.
+    /// Path of the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Looks at what is there.
+    /// Lists the folder.
     pub fn contents(&self) -> Result<Contents, PinError> {
         let mut contents = Contents::default();
         for file_name in names(&self.folder)? {
@@ -236,8 +197,13 @@ impl Pins {
         Ok(contents)
     }
 
-    /// Pins attached programs with their counters and their ring. What fails leaves them attached, but not pinned.
-    pub fn keep(&self, probe: &mut Probe, ring: &Ring, name: Name) -> Result<Generation, PinError> {
+    /// Pins the attached programs, their counters and their ring. If that fails, they stay attached, but unpinned.
+    pub fn pin(
+        &self,
+        probe: &mut Probe,
+        ring: &Ring,
+        name: GenerationName,
+    ) -> Result<Generation, PinError> {
         for Attached { program, link } in &probe.attached {
             if !matches!(link, Link::Own(_)) {
                 return Err(PinError::NoLink(program.name));
@@ -249,7 +215,10 @@ impl Pins {
             Ok(()) => Ok(generation),
             Err(error) => {
                 if let Err(error) = generation.remove() {
-                    debug!(error = describe(&error), "remove what was pinned");
+                    debug!(
+                        error = describe(&error),
+                        "failed to remove an incomplete generation"
+                    );
                 }
                 probe.attach_lost()?;
                 Err(error)
@@ -257,12 +226,12 @@ impl Pins {
         }
     }
 
-    /// Removes the folder, if nothing is in it.
+    /// Removes the folder, which must be empty.
     pub fn remove(self) -> Result<(), PinError> {
         fs::remove_dir(&self.folder).map_err(file_error("remove", &self.folder))
     }
 
-    fn generation(&self, name: Name) -> Generation {
+    fn generation(&self, name: GenerationName) -> Generation {
         Generation {
             name,
             folder: self.folder.join(name.to_string()),
@@ -270,28 +239,28 @@ impl Pins {
     }
 }
 
-/// What one start of the agent has pinned.
+/// The pins of one start of the agent.
 #[derive(Clone, Debug)]
 pub struct Generation {
     /// Its name.
-    pub name: Name,
+    pub name: GenerationName,
     folder: PathBuf,
 }
 
 impl Generation {
-    /// Where it is.
+    /// Path of its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Whether its records are laid out as this version's.
+    /// Whether its records have the layout of this version.
     #[must_use]
-    pub fn is_of_this_layout(&self) -> bool {
+    pub fn has_current_layout(&self) -> bool {
         self.name.abi_version == ABI_VERSION
     }
 
-    /// Whether all of it was pinned.
+    /// Whether everything of it was pinned.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.folder.join(RECORDS).exists()
@@ -299,10 +268,10 @@ impl Generation {
 
     /// Opens its ring.
     pub fn ring(&self) -> Result<Ring, ProbeError> {
-        Ring::pinned(&self.folder.join(RECORDS))
+        Ok(Ring::from_pin(&self.folder.join(RECORDS))?)
     }
 
-    /// How many records its ring has refused so far.
+    /// Number of records that its full ring has rejected so far.
     pub fn dropped(&self) -> Result<u64, ProbeError> {
         let dropped = || {
             sum(&Map::from_map_data(MapData::from_pin(
@@ -315,7 +284,7 @@ impl Generation {
         })
     }
 
-    /// Removes all but the ring and its counters: shortly after, its programs do not run any more.
+    /// Removes everything but the ring and its counters. Its programs stop running shortly afterwards.
     pub fn detach(&self) -> Result<(), PinError> {
         for name in names(&self.folder)? {
             if name != RECORDS && name != DROPPED {
@@ -325,7 +294,7 @@ impl Generation {
         Ok(())
     }
 
-    /// Removes all of it. From the first step on it is no complete one.
+    /// Removes the generation. It is incomplete from the first step on.
     pub fn remove(&self) -> Result<(), PinError> {
         let mut names = names(&self.folder)?;
         names.sort_unstable_by_key(|name| name != RECORDS);
@@ -347,7 +316,7 @@ impl Generation {
         counters.pin(&dropped).map_err(refused(&dropped))?;
         for Attached { program, link } in attached {
             let path = self.folder.join(format!("{LINK_PREFIX}{}", program.name));
-            // A link that cannot be pinned is gone.
+            // A pin that fails consumes the link.
             if let Link::Own(own) = std::mem::replace(link, Link::Lost) {
                 *link = Link::Own(own.pin(&path).map_err(refused(&path))?.into());
             }
@@ -360,11 +329,11 @@ impl Generation {
 fn make_folder(path: &Path) -> Result<(), PinError> {
     match DirBuilder::new().mode(FOLDER_MODE).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(file_error("make folder", path)),
+        made => made.map_err(file_error("create folder", path)),
     }
 }
 
-/// Names of what is in a folder.
+/// Names of the entries of a folder.
 fn names(folder: &Path) -> Result<Vec<OsString>, PinError> {
     fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())

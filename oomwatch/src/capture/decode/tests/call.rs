@@ -1,4 +1,4 @@
-//! What function hooks and classic tracepoints add to a record, and what they leave out.
+//! What fentry and kprobe programs add to a record.
 
 use oomwatch_ebpf::record::{
     BACKEND_FENTRY, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
@@ -10,8 +10,8 @@ use crate::model::{
     kill::{Allocation, Constraint},
 };
 
-/// A kill as function hooks record it, with every field set to a value of its own.
-fn function() -> RecordBuilder {
+/// A kill as the fentry and kprobe programs write it, with a distinct value in every field.
+fn function_record() -> RecordBuilder {
     RecordBuilder::new().set(|record| {
         record.backend = BACKEND_FENTRY;
         record.kill_number = 2;
@@ -30,7 +30,7 @@ fn full_call() -> OomKillCall {
     OomKillCall {
         first_kill_boot_time_ns: 9_000_000_000,
         kill_number: 2,
-        ran_out: Some(OomTarget::Memcg(10)),
+        target: Some(OomTarget::Memcg(10)),
         constraint: Some(Constraint::Memcg),
         allocation: Some(Allocation {
             order: -1,
@@ -42,21 +42,21 @@ fn full_call() -> OomKillCall {
 }
 
 #[test]
-fn function_hooks_tell_of_the_call() {
-    let expected = Mark {
+fn function_record_gives_its_call() {
+    let expected = VictimMark {
         backend: Backend::Fentry,
         call: Some(full_call()),
         stack: vec![],
         ..full_mark()
     };
-    assert_eq!(marked(function()), expected);
+    assert_eq!(marked(function_record()), expected);
 }
 
 #[test]
-fn what_the_kernel_does_not_tell_of_the_call_is_absent_and_named() {
+fn missing_fact_of_the_call_is_absent_and_named() {
     type Loss = (u64, &'static str, fn(&mut OomKillCall));
     let losses: [Loss; 4] = [
-        (MISSING_OOM_CGROUP, "oom_cgroup", |call| call.ran_out = None),
+        (MISSING_OOM_CGROUP, "oom_cgroup", |call| call.target = None),
         (MISSING_CONSTRAINT, "constraint", |call| {
             call.constraint = None;
         }),
@@ -68,35 +68,35 @@ fn what_the_kernel_does_not_tell_of_the_call_is_absent_and_named() {
     for (bit, name, lose) in losses {
         let mut expected = full_call();
         lose(&mut expected);
-        let mark = marked(function().set(|record| record.missing = bit));
+        let mark = marked(function_record().set(|record| record.missing = bit));
         assert_eq!(mark.call, Some(expected));
         assert_eq!(mark.missing, [name]);
     }
 }
 
 #[test]
-fn every_constraint_has_its_meaning() {
+fn every_constraint_is_decoded() {
     for (value, expected) in [
         (0, Constraint::None),
         (1, Constraint::Cpuset),
         (2, Constraint::MemoryPolicy),
         (3, Constraint::Memcg),
     ] {
-        let mark = marked(function().set(|record| record.constraint = value));
+        let mark = marked(function_record().set(|record| record.constraint = value));
         assert_eq!(mark.call.and_then(|call| call.constraint), Some(expected));
     }
 }
 
 #[test]
-fn no_cgroup_that_ran_out_is_the_system() {
-    let mark = marked(function().set(|record| record.oom_memcg_id = 0));
-    let ran_out = mark.call.and_then(|call| call.ran_out);
-    assert_eq!(ran_out, Some(OomTarget::System));
+fn oom_memcg_id_zero_is_the_system() {
+    let mark = marked(function_record().set(|record| record.oom_memcg_id = 0));
+    let target = mark.call.and_then(|call| call.target);
+    assert_eq!(target, Some(OomTarget::System));
 }
 
 #[test]
-fn mark_without_a_kill_tells_of_no_call() {
-    let mark = marked(function().set(|record| {
+fn mark_without_a_kill_has_no_call() {
+    let mark = marked(function_record().set(|record| {
         record.signal = SIGNAL_NONE;
         record.kill_number = 0;
     }));
@@ -104,7 +104,7 @@ fn mark_without_a_kill_tells_of_no_call() {
 }
 
 #[test]
-fn signal_that_function_hooks_see_is_the_oom_killers() {
+fn signal_of_a_function_program_is_certain() {
     let record = SignalRecord {
         backend: BACKEND_FENTRY,
         ..signal_record()

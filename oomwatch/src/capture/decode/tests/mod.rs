@@ -12,7 +12,7 @@ use crate::{
 
 const PAGE: u64 = 4096;
 
-fn marked(record: RecordBuilder) -> Mark {
+fn marked(record: RecordBuilder) -> VictimMark {
     match decode(&record.bytes(), PAGE).expect("a record") {
         Observation::Mark(mark) => *mark,
         other => panic!("not a mark: {other:?}"),
@@ -27,8 +27,8 @@ fn signalled(record: &SignalRecord) -> Signal {
 }
 
 /// What [`RecordBuilder::new`] decodes to.
-fn full_mark() -> Mark {
-    Mark {
+fn full_mark() -> VictimMark {
+    VictimMark {
         backend: Backend::RawTracepoint,
         call: None,
         boot_time_ns: 9_000_000_001,
@@ -88,7 +88,7 @@ fn full_mark() -> Mark {
 }
 
 #[test]
-fn fuzzing_begins_with_these_records() {
+fn fuzz_seeds_are_these_records() {
     check_seed("record", "victim", &RecordBuilder::new().bytes());
     check_seed("record", "signal", signal_record().as_bytes());
 }
@@ -114,22 +114,22 @@ fn signal_record_gives_every_field() {
     };
     assert_eq!(signalled(&signal_record()), expected);
 
-    let sharer = SignalRecord {
-        relation: RELATION_SHARER,
+    let mm_sharer = SignalRecord {
+        relation: RELATION_MM_SHARER,
         sender_exiting: 1,
         ..signal_record()
     };
     let expected = Signal {
-        relation: Relation::Sharer { victim_pid: 4241 },
+        relation: Relation::MmSharer { victim_pid: 4241 },
         sender_exiting: true,
         is_certain: false,
         ..expected
     };
-    assert_eq!(signalled(&sharer), expected);
+    assert_eq!(signalled(&mm_sharer), expected);
 }
 
 #[test]
-fn each_signal_before_a_mark_has_its_meaning() {
+fn signal_before_a_mark_is_decoded() {
     for (signal, expected) in [
         (SIGNAL_NONE, Sigkill::None),
         (SIGNAL_SENT, Sigkill::Sent),
@@ -142,7 +142,7 @@ fn each_signal_before_a_mark_has_its_meaning() {
 
 #[test]
 fn missing_fact_is_absent_and_named_and_nothing_else_changes() {
-    type Loss = (u64, &'static str, fn(&mut Mark));
+    type Loss = (u64, &'static str, fn(&mut VictimMark));
     let losses: &[Loss] = &[
         (MISSING_COMM, "comm", |mark| mark.victim.comm = None),
         (MISSING_START_TIME, "start_time", |mark| {
@@ -183,25 +183,25 @@ fn missing_fact_is_absent_and_named_and_nothing_else_changes() {
         let mark = marked(RecordBuilder::new().set(|record| record.missing = bit));
         assert_eq!(mark, expected, "{name}");
     }
-    // These two are told by a test of their own: the first is no mark of a process, the second no record of a program.
-    let elsewhere = [MISSING_TASK, MISSING_TGID];
+    // Tests of their own: the first gives a thread mark, the second an error.
+    let own_tests = [MISSING_TASK, MISSING_TGID];
     let of_a_call = ["oom_cgroup", "constraint", "allocation", "oom_points"];
-    // And these leave something else empty too.
+    // Tests of their own: these leave other fields empty too.
     let with_data = [MISSING_CGROUP, MISSING_LIMITS, MISSING_STACK];
     assert_eq!(
-        losses.len() + elsewhere.len() + with_data.len() + of_a_call.len(),
+        losses.len() + own_tests.len() + with_data.len() + of_a_call.len(),
         MISSING_NAMES.len(),
         "a bit without a test"
     );
 }
 
 #[test]
-fn stack_that_was_not_taken_is_empty_and_named() {
+fn failed_stack_is_empty_and_named() {
     let record = RecordBuilder::new().set(|record| {
         record.missing = MISSING_STACK;
         record.stack.length = -14;
     });
-    let expected = Mark {
+    let expected = VictimMark {
         stack: vec![],
         missing: vec!["stack"],
         ..full_mark()
@@ -210,7 +210,7 @@ fn stack_that_was_not_taken_is_empty_and_named() {
 }
 
 #[test]
-fn memory_cgroup_that_was_not_read_leaves_no_path_and_no_limits() {
+fn unread_memory_cgroup_has_no_path_and_no_limits() {
     let record = RecordBuilder::new()
         .victim_names(b"")
         .levels(&[])
@@ -228,7 +228,7 @@ fn memory_cgroup_that_was_not_read_leaves_no_path_and_no_limits() {
 }
 
 #[test]
-fn all_that_is_missing_is_named_once() {
+fn every_missing_fact_is_named_once() {
     let all = MISSING_NAMES.iter().fold(0, |all, (bit, _)| all | bit);
     let record = RecordBuilder::new()
         .victim_names(b"")
@@ -242,11 +242,11 @@ fn all_that_is_missing_is_named_once() {
 }
 
 #[test]
-fn mark_of_an_unknown_task_keeps_its_thread() {
+fn mark_of_an_unknown_task_keeps_its_thread_id() {
     let record = RecordBuilder::new().set(|record| record.missing = MISSING_TASK | MISSING_TGID);
     assert_eq!(
         decode(&record.bytes(), PAGE),
-        Ok(Observation::BareMark {
+        Ok(Observation::ThreadMark {
             boot_time_ns: 9_000_000_001,
             tid: 4243
         })
@@ -272,7 +272,7 @@ fn comm_ends_at_its_first_nul() {
 }
 
 #[test]
-fn quantities_are_the_machines_pages() {
+fn quantities_depend_on_the_page_size() {
     for page_bytes in [4096, 16384, 65536] {
         let no_limit = i64::MAX.unsigned_abs() / page_bytes;
         let record = RecordBuilder::new()
@@ -295,7 +295,7 @@ fn quantities_are_the_machines_pages() {
 }
 
 #[test]
-fn negative_counts_are_zero_and_absurd_ones_do_not_wrap() {
+fn negative_counts_are_zero_and_huge_ones_saturate() {
     let mark = marked(RecordBuilder::new().set(|record| {
         record.anon_rss_pages = -1;
         record.file_rss_pages = i64::MIN;
@@ -311,7 +311,7 @@ fn negative_counts_are_zero_and_absurd_ones_do_not_wrap() {
 }
 
 #[test]
-fn level_says_how_far_it_is_from_its_limit() {
+fn level_gives_the_pages_below_its_limit() {
     let swap = |mut level: Level, usage, limit| {
         level.swap_usage_pages = usage;
         level.swap_limit_pages = limit;
@@ -333,7 +333,7 @@ fn level_says_how_far_it_is_from_its_limit() {
         free(FLAG_CGROUP_V1),
         [(Some(10), Some(5)), (Some(0), Some(0))]
     );
-    // On v2 it is swap alone, and no swap at all is not out of memory.
+    // On cgroup v2 the second counter is swap alone, and a swap limit of 0 is not out of memory.
     assert_eq!(free(0), [(Some(10), None), (Some(0), None)]);
 }
 
@@ -378,7 +378,7 @@ fn level_flags_are_read_one_by_one() {
 }
 
 #[test]
-fn stack_is_what_was_taken_of_it() {
+fn stack_has_the_frames_that_were_read() {
     let frames = [1, 2, 3, 0, 5];
     for (length, expected) in [
         (-22, &[][..]),
@@ -407,10 +407,11 @@ fn stack_is_what_was_taken_of_it() {
 }
 
 #[test]
-fn namespace_init_is_pid_one_of_a_namespace_that_its_cgroup_has_to_itself() {
+fn namespace_init_is_pid_one_of_a_namespace_of_its_cgroup_alone() {
     const YES: Option<bool> = Some(true);
     const NO: Option<bool> = Some(false);
-    /// Own memory cgroup, that of the namespace's init, that of the outer one's; level, pid in the namespace.
+    /// Memory cgroup ids of the victim, of its namespace's init and of the outer namespace's init; nesting level; pid in the
+    /// namespace.
     type Case = ((u64, u64, u64), u32, u32, Option<bool>, &'static str);
     let cases: &[Case] = &[
         ((20, 20, 1), 1, 1, YES, "container's init"),

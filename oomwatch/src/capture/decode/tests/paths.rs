@@ -1,4 +1,4 @@
-//! Names to paths.
+//! Names in a record to cgroup paths.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::testing::pack;
 /// Paths of the victim's memory cgroup, of its leaf, and of the limits.
 type Paths = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<Vec<u8>>);
 
-fn paths(mark: Mark) -> Paths {
+fn paths(mark: VictimMark) -> Paths {
     (
         mark.victim.cgroup.map(|cgroup| cgroup.path),
         mark.victim.leaf_cgroup.map(|cgroup| cgroup.path),
@@ -20,7 +20,7 @@ fn paths(mark: Mark) -> Paths {
 }
 
 #[test]
-fn names_are_joined_from_the_root_as_they_stand() {
+fn names_are_joined_from_the_root_unchanged() {
     for path in [
         &b"/a"[..],
         b"/kubepods.slice/x.scope/leaf",
@@ -50,7 +50,7 @@ fn walk_that_did_not_reach_the_root_gives_no_path() {
         assert_eq!(
             mark.levels,
             full_mark().levels,
-            "what ran out can still be told"
+            "the levels are still known"
         );
         assert_eq!(paths(mark), (None, None, vec![]), "{names:?}");
     }
@@ -160,13 +160,13 @@ fn trigger_whose_cgroup_was_not_read_has_none() {
 
 /// Names of a cgroup: any bytes but NUL and `/`.
 fn names() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let byte = any::<u8>().prop_filter("no name has it", |byte| !matches!(byte, 0 | b'/'));
+    let byte = any::<u8>().prop_filter("not in a name", |byte| !matches!(byte, 0 | b'/'));
     prop::collection::vec(prop::collection::vec(byte, 1..60), 1..16)
 }
 
 proptest! {
     #[test]
-    fn any_names_come_back(victim in names(), trigger in names()) {
+    fn any_names_give_their_path(victim in names(), trigger in names()) {
         let path = |names: &[Vec<u8>]| {
             names.iter().flat_map(|name| [b"/", name.as_slice()].concat()).collect::<Vec<_>>()
         };

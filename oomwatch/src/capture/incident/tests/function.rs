@@ -1,4 +1,4 @@
-//! What function hooks make of an incident: nothing has to be concluded.
+//! Incidents from fentry and kprobe records, which say everything themselves.
 
 use super::*;
 use crate::{
@@ -12,13 +12,13 @@ use crate::{
 const MEMCG: OomTarget = OomTarget::Memcg(10);
 
 /// The `number`th kill of one call of `oom_kill_process`, in `/a/b`; the kernel shows no stack.
-fn kill(pid: u32, number: u32, ran_out: Option<OomTarget>) -> Mark {
-    Mark {
+fn kill(pid: u32, number: u32, target: Option<OomTarget>) -> VictimMark {
+    VictimMark {
         backend: Backend::Fentry,
         call: Some(OomKillCall {
             first_kill_boot_time_ns: 77,
             kill_number: number,
-            ran_out,
+            target,
             constraint: Some(Constraint::Cpuset),
             allocation: Some(Allocation {
                 order: 3,
@@ -32,16 +32,16 @@ fn kill(pid: u32, number: u32, ran_out: Option<OomTarget>) -> Mark {
     }
 }
 
-fn told(mark: Mark) -> Kill {
-    let mut story = Story::default();
-    story.mark(mark, NO_SYMBOLS);
-    story.kills.remove(0)
+fn observed(mark: VictimMark) -> Kill {
+    let mut scenario = Scenario::default();
+    scenario.mark(mark, NO_SYMBOLS);
+    scenario.kills.remove(0)
 }
 
 #[test]
-fn kernels_own_answer_is_taken_as_it_is() {
-    // `/a/b` is at its limit, but it is `/a` that the kernel names.
-    let kill = told(kill(7, 1, Some(MEMCG)));
+fn cgroup_named_by_the_kernel_is_the_one_that_ran_out() {
+    // `/a/b` is at its limit, but the kernel names `/a`.
+    let kill = observed(kill(7, 1, Some(MEMCG)));
     assert_eq!((kill.scope, kill.oom_level), (Scope::Memcg, Some(1)));
     assert_eq!(kill.constraint, Some(Constraint::Cpuset));
     assert_eq!(kill.allocation.map(|asked| asked.order), Some(3));
@@ -52,76 +52,76 @@ fn kernels_own_answer_is_taken_as_it_is() {
 }
 
 #[test]
-fn system_has_no_cgroup_that_ran_out() {
-    let kill = told(kill(7, 1, Some(OomTarget::System)));
+fn system_oom_has_no_oom_level() {
+    let kill = observed(kill(7, 1, Some(OomTarget::System)));
     assert_eq!((kill.scope, kill.oom_level), (Scope::System, None));
     assert_eq!(kill.missing, [""; 0]);
 }
 
 #[test]
-fn what_ran_out_is_unknown_if_it_could_not_be_read() {
-    let kill = told(kill(7, 1, None));
+fn scope_is_unknown_if_the_oom_cgroup_could_not_be_read() {
+    let kill = observed(kill(7, 1, None));
     assert_eq!((kill.scope, kill.oom_level), (Scope::Unknown, None));
 }
 
 #[test]
-fn cgroup_that_is_none_of_the_victims_is_missing() {
-    let kill = told(kill(7, 1, Some(OomTarget::Memcg(99))));
+fn oom_cgroup_that_is_none_of_the_victims_is_missing() {
+    let kill = observed(kill(7, 1, Some(OomTarget::Memcg(99))));
     assert_eq!((kill.scope, kill.oom_level), (Scope::Memcg, None));
     assert_eq!(kill.missing, ["oom_cgroup"]);
 }
 
 #[test]
-fn further_kills_of_a_call_are_a_groups_and_were_not_weighed() {
-    let mut story = Story::default();
+fn further_kills_of_a_call_are_group_members_without_points() {
+    let mut scenario = Scenario::default();
     let mut first = kill(7, 1, Some(MEMCG));
     first.levels[0].oom_group = true;
     let rekill = kill(7, 3, Some(MEMCG));
-    story
+    scenario
         .mark(first, NO_SYMBOLS)
         .mark(kill(8, 2, Some(MEMCG)), NO_SYMBOLS)
         .mark(rekill, NO_SYMBOLS);
-    assert_eq!(story.pids(), [7, 8]);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
-    for kill in &story.kills {
+    assert_eq!(scenario.pids(), [7, 8]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
+    for kill in &scenario.kills {
         assert_eq!(kill.group_kill, Some(true));
         assert_eq!(kill.incident_boot_time_ns, Some(77));
     }
-    assert_eq!(story.kills[1].victim.oom_points, None);
+    assert_eq!(scenario.kills[1].victim.oom_points, None);
 }
 
 #[test]
-fn points_that_the_kernel_left_at_zero_are_none() {
+fn zero_points_are_absent() {
     let mut mark = kill(7, 1, Some(OomTarget::System));
     if let Some(call) = &mut mark.call {
         call.points = Some(0);
     }
-    assert_eq!(told(mark).victim.oom_points, None);
+    assert_eq!(observed(mark).victim.oom_points, None);
 }
 
 #[test]
-fn sharer_is_told_without_a_stack_and_by_an_exiting_trigger() {
-    let mut story = Story::default();
+fn certain_signal_needs_no_stack_and_no_living_sender() {
+    let mut scenario = Scenario::default();
     let signal = Signal {
         is_certain: true,
         sender_exiting: true,
-        ..signal(8, Relation::Sharer { victim_pid: 7 })
+        ..signal(8, Relation::MmSharer { victim_pid: 7 })
     };
-    story.signal(signal, NO_SYMBOLS);
-    assert_eq!(story.asides, [NonKillKind::Sharer { victim_pid: 7 }]);
+    scenario.signal(signal, NO_SYMBOLS);
+    assert_eq!(scenario.non_kills, [NonKillKind::Sharer { victim_pid: 7 }]);
 }
 
 #[test]
-fn thread_whose_start_is_unknown_is_the_same_for_some_seconds() {
-    let story = |later_ns: u64| {
-        let mut story = Story::default();
+fn pid_without_a_start_time_is_the_same_process_for_ten_seconds() {
+    let scenario = |later_ns: u64| {
+        let mut scenario = Scenario::default();
         let mut first = mark(7, Sigkill::Sent);
         first.victim.start_boot_time_ns = None;
         let mut second = first.clone();
         second.boot_time_ns += later_ns;
-        story.mark(first, MEMCG_KILL).mark(second, MEMCG_KILL);
-        story.kills.len()
+        scenario.mark(first, MEMCG_KILL).mark(second, MEMCG_KILL);
+        scenario.kills.len()
     };
-    assert_eq!(story(9_000_000_000), 1);
-    assert_eq!(story(10_000_000_000), 2);
+    assert_eq!(scenario(9_000_000_000), 1);
+    assert_eq!(scenario(10_000_000_000), 2);
 }

@@ -1,4 +1,4 @@
-//! What ran out, and whether that takes a whole group.
+//! Which cgroup ran out of memory, and whether the kill is a group kill.
 
 use oomwatch_ebpf::record::{FLAG_CGROUP_V1, Level};
 
@@ -67,7 +67,7 @@ fn topmost_locked_level_else_the_only_full_one_ran_out() {
 }
 
 #[test]
-fn level_that_was_cut_may_be_the_one_that_ran_out() {
+fn no_oom_level_if_it_may_be_above_the_record() {
     for (what, levels, expected) in [
         ("locked below", &[locked(), free(None)][..], Some(0)),
         ("locked to the end", &[locked(), locked()], None),
@@ -85,7 +85,7 @@ fn no_swap_is_not_out_of_memory_but_a_full_memsw_is() {
         swap_limit_pages: 0,
         ..testing::level(20, 100, 5000)
     };
-    let ran_out = |flags| {
+    let oom_level_with = |flags| {
         let record = RecordBuilder::new().levels(&[no_swap]);
         let bytes = record.set(|record| record.flags = flags).bytes();
         let mut incidents = Incidents::default();
@@ -94,13 +94,13 @@ fn no_swap_is_not_out_of_memory_but_a_full_memsw_is() {
             other => panic!("no kill: {other:?}"),
         }
     };
-    assert_eq!(ran_out(0), None);
-    assert_eq!(ran_out(FLAG_CGROUP_V1), Some(0));
+    assert_eq!(oom_level_with(0), None);
+    assert_eq!(oom_level_with(FLAG_CGROUP_V1), Some(0));
 }
 
 #[test]
-fn level_without_its_limits_told_is_not_shown() {
-    let unnamed = Mark {
+fn oom_level_without_limits_is_absent() {
+    let unnamed = VictimMark {
         limits: vec![],
         missing: vec!["cgroup", "limits"],
         ..mark(100, Sigkill::Sent)
@@ -112,11 +112,11 @@ fn level_without_its_limits_told_is_not_shown() {
 
 #[test]
 fn group_members_inherit_the_cgroup_that_ran_out() {
-    let full_no_more = |pid| Mark {
+    let no_longer_full = |pid| VictimMark {
         levels: vec![free(Some(5000)), free(None)],
         ..mark(pid, Sigkill::Sent)
     };
-    let deeper = Mark {
+    let deeper = VictimMark {
         limits: vec![
             limit("/a/b/c", 30, None),
             limit("/a/b", 20, Some(1 << 20)),
@@ -125,67 +125,67 @@ fn group_members_inherit_the_cgroup_that_ran_out() {
         levels: vec![free(Some(0)), free(Some(5000)), free(None)],
         ..mark(102, Sigkill::Sent)
     };
-    let elsewhere = Mark {
+    let elsewhere = VictimMark {
         limits: vec![limit("/x", 99, None)],
         levels: vec![free(Some(0))],
         ..mark(103, Sigkill::Sent)
     };
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
-        .mark(full_no_more(101), GROUP_MEMBER)
+        .mark(no_longer_full(101), GROUP_MEMBER)
         .mark(deeper, GROUP_MEMBER)
         .mark(elsewhere, GROUP_MEMBER);
-    let levels: Vec<_> = story.kills.iter().map(|kill| kill.oom_level).collect();
+    let levels: Vec<_> = scenario.kills.iter().map(|kill| kill.oom_level).collect();
     assert_eq!(levels, [Some(0), Some(0), Some(1), None]);
     assert_eq!(
-        story.kills[2].limits[1].cgroup.id,
-        story.kills[0].limits[0].cgroup.id
+        scenario.kills[2].limits[1].cgroup.id,
+        scenario.kills[0].limits[0].cgroup.id
     );
 }
 
 #[test]
-fn group_members_of_an_unknown_cgroup_have_none() {
-    let undecided = Mark {
+fn group_members_inherit_an_unknown_cgroup() {
+    let undecided = VictimMark {
         levels: vec![free(Some(0)), free(Some(0))],
         ..mark(100, Sigkill::Sent)
     };
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(undecided, MEMCG_KILL)
         .mark(mark(101, Sigkill::Sent), GROUP_MEMBER);
-    let levels: Vec<_> = story.kills.iter().map(|kill| kill.oom_level).collect();
+    let levels: Vec<_> = scenario.kills.iter().map(|kill| kill.oom_level).collect();
     assert_eq!(levels, [None, None]);
-    assert_eq!(story.incidents(), [100_000; 2]);
+    assert_eq!(scenario.incidents(), [100_000; 2]);
 }
 
 #[test]
-fn group_of_the_system_has_no_cgroup_that_ran_out() {
-    let member = Some(Stack {
+fn group_kill_of_a_system_oom_has_no_oom_level() {
+    let member = Some(OomStack {
         memcg: false,
         kill: true,
         group_member: true,
     });
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), SYSTEM_KILL)
         .mark(mark(101, Sigkill::Sent), member);
-    for kill in &story.kills {
+    for kill in &scenario.kills {
         assert_eq!((kill.scope, kill.oom_level), (Scope::System, None));
     }
-    assert_eq!(story.incidents(), [100_000; 2]);
-    assert_eq!(story.kills[1].group_kill, Some(true));
+    assert_eq!(scenario.incidents(), [100_000; 2]);
+    assert_eq!(scenario.kills[1].group_kill, Some(true));
 }
 
 #[test]
-fn group_kill_is_what_the_kernel_would_do_or_absent() {
-    /// A mark with `memory.oom.group` set on one of three levels, of which the middle one ran out.
-    fn grouped(set: Option<usize>) -> Mark {
+fn group_kill_is_what_the_kernel_does_or_absent() {
+    /// A mark with `memory.oom.group` set on level `set` of three; the middle one ran out of memory.
+    fn grouped(set: Option<usize>) -> VictimMark {
         let mut levels = vec![free(None), free(Some(0)), free(None)];
         if let Some(set) = set {
             levels[set].oom_group = true;
         }
-        Mark {
+        VictimMark {
             limits: vec![
                 limit("/a/b/c", 30, None),
                 limit("/a/b", 20, Some(1 << 20)),
@@ -195,26 +195,26 @@ fn group_kill_is_what_the_kernel_would_do_or_absent() {
             ..mark(100, Sigkill::Sent)
         }
     }
-    let on_v1 = |mark| Mark {
+    let on_v1 = |mark| VictimMark {
         cgroup_v1: true,
         ..mark
     };
-    let undecided = |mut mark: Mark| {
+    let undecided = |mut mark: VictimMark| {
         mark.levels[1].free_pages = None;
         mark
     };
-    let unread = |mark| Mark {
+    let unread = |mark| VictimMark {
         limits: vec![],
         levels: vec![],
         missing: vec!["cgroup", "limits"],
         ..mark
     };
-    let in_root = |mark| Mark {
+    let in_root = |mark| VictimMark {
         limits: vec![],
         levels: vec![],
         ..mark
     };
-    let cut = |mut mark: Mark| {
+    let cut = |mut mark: VictimMark| {
         mark.levels = vec![free(None); MAX_LEVELS];
         mark.missing = vec!["limits"];
         mark
@@ -235,10 +235,10 @@ fn group_kill_is_what_the_kernel_would_do_or_absent() {
         ("member", grouped(None), GROUP_MEMBER, yes),
         ("cgroup v1", on_v1(set(0)), MEMCG_KILL, no),
         ("levels not read", unread(set(0)), MEMCG_KILL, None),
-        ("nor the version", on_v1(unread(set(0))), MEMCG_KILL, None),
+        ("version not read", on_v1(unread(set(0))), MEMCG_KILL, None),
         ("in the root cgroup", in_root(set(0)), SYSTEM_KILL, no),
         ("set, perhaps, where cut", cut(set(0)), MEMCG_KILL, None),
-        ("nor the system's", cut(set(0)), SYSTEM_KILL, None),
+        ("the same for the system", cut(set(0)), SYSTEM_KILL, None),
         ("cut on cgroup v1", on_v1(cut(set(0))), MEMCG_KILL, no),
     ] {
         assert_eq!(only_kill(mark, stack).group_kill, expected, "{what}");

@@ -1,6 +1,6 @@
+mod checkpoint;
 mod function;
 mod limits;
-mod memory;
 
 use super::*;
 use crate::{
@@ -12,34 +12,34 @@ use crate::{
 };
 
 /// Stacks as [`crate::capture::bpf::symbols`] explains them.
-const MEMCG_KILL: Option<Stack> = Some(Stack {
+const MEMCG_KILL: Option<OomStack> = Some(OomStack {
     memcg: true,
     kill: true,
     group_member: false,
 });
-const GROUP_MEMBER: Option<Stack> = Some(Stack {
+const GROUP_MEMBER: Option<OomStack> = Some(OomStack {
     memcg: true,
     kill: true,
     group_member: true,
 });
-const SYSTEM_KILL: Option<Stack> = Some(Stack {
+const SYSTEM_KILL: Option<OomStack> = Some(OomStack {
     memcg: false,
     kill: true,
     group_member: false,
 });
-const MARK_ONLY: Option<Stack> = Some(Stack {
+const MARK_ONLY: Option<OomStack> = Some(OomStack {
     memcg: true,
     kill: false,
     group_member: false,
 });
-/// The kernel hides its symbols.
-const NO_SYMBOLS: Option<Stack> = None;
+/// The stack cannot be interpreted, since the kernel hides its symbols.
+const NO_SYMBOLS: Option<OomStack> = None;
 
 const TRIGGER: u32 = 500;
 
-/// A mark of a process in `/a/b`, of which `/a/b` alone is at its limit.
-fn mark(pid: u32, sigkill: Sigkill) -> Mark {
-    Mark {
+/// A `mark_victim` event of a process in `/a/b`; of its cgroups only `/a/b` is at its limit. Its time is `pid` microseconds.
+fn mark(pid: u32, sigkill: Sigkill) -> VictimMark {
+    VictimMark {
         backend: Backend::RawTracepoint,
         call: None,
         boot_time_ns: u64::from(pid) * 1000,
@@ -102,29 +102,29 @@ fn signal(pid: u32, relation: Relation) -> Signal {
     }
 }
 
-/// Observations under test, with what came of them.
+/// Observations, and the outcomes that they gave.
 #[derive(Default)]
-struct Story {
+struct Scenario {
     incidents: Incidents,
     kills: Vec<Kill>,
-    asides: Vec<NonKillKind>,
+    non_kills: Vec<NonKillKind>,
 }
 
-impl Story {
-    fn observe(&mut self, observation: Observation, stack: Option<Stack>) -> &mut Self {
+impl Scenario {
+    fn observe(&mut self, observation: Observation, stack: Option<OomStack>) -> &mut Self {
         match self.incidents.observe(observation, |_| stack) {
             Outcome::Kill(kill) => self.kills.push(*kill),
-            Outcome::NonKill(aside) => self.asides.push(aside.kind),
+            Outcome::NonKill(event) => self.non_kills.push(event.kind),
             Outcome::Nothing => {}
         }
         self
     }
 
-    fn mark(&mut self, mark: Mark, stack: Option<Stack>) -> &mut Self {
+    fn mark(&mut self, mark: VictimMark, stack: Option<OomStack>) -> &mut Self {
         self.observe(Observation::Mark(Box::new(mark)), stack)
     }
 
-    fn signal(&mut self, signal: Signal, stack: Option<Stack>) -> &mut Self {
+    fn signal(&mut self, signal: Signal, stack: Option<OomStack>) -> &mut Self {
         self.observe(Observation::Signal(Box::new(signal)), stack)
     }
 
@@ -132,7 +132,7 @@ impl Story {
         self.kills.iter().map(|kill| kill.victim.pid).collect()
     }
 
-    /// When the incident of each kill began.
+    /// The time at which the incident of each kill began.
     fn incidents(&self) -> Vec<u64> {
         self.kills
             .iter()
@@ -141,16 +141,16 @@ impl Story {
     }
 }
 
-/// The only kill that a mark makes.
-fn only_kill(mark: Mark, stack: Option<Stack>) -> Kill {
-    let mut story = Story::default();
-    story.mark(mark, stack);
-    story.kills.pop().expect("a kill")
+/// The kill that a single mark gives.
+fn only_kill(mark: VictimMark, stack: Option<OomStack>) -> Kill {
+    let mut scenario = Scenario::default();
+    scenario.mark(mark, stack);
+    scenario.kills.pop().expect("a kill")
 }
 
 #[test]
 fn kill_keeps_the_facts_of_its_mark() {
-    let marked = Mark {
+    let marked = VictimMark {
         missing: vec!["uid"],
         ..mark(100, Sigkill::Sent)
     };
@@ -177,7 +177,7 @@ fn kill_keeps_the_facts_of_its_mark() {
 }
 
 #[test]
-fn stack_of_the_record_is_what_is_explained() {
+fn stack_of_the_record_is_explained() {
     let mut asked = Vec::new();
     let observation = Observation::Mark(Box::new(mark(100, Sigkill::Sent)));
     Incidents::default().observe(observation, |frames| {
@@ -188,7 +188,7 @@ fn stack_of_the_record_is_what_is_explained() {
 }
 
 #[test]
-fn stack_tells_what_ran_out_and_without_it_nothing_does() {
+fn scope_comes_from_the_stack_and_is_unknown_without_it() {
     for (stack, scope, constraint, oom_level) in [
         (MEMCG_KILL, Scope::Memcg, Some(Constraint::Memcg), Some(0)),
         (SYSTEM_KILL, Scope::System, None, None),
@@ -204,44 +204,44 @@ fn stack_tells_what_ran_out_and_without_it_nothing_does() {
 
 #[test]
 fn without_symbols_the_signal_alone_makes_a_kill() {
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), NO_SYMBOLS)
         .mark(mark(101, Sigkill::None), NO_SYMBOLS);
-    assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [NonKillKind::Mark]);
+    assert_eq!(scenario.pids(), [100]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Mark]);
 }
 
 #[test]
 fn stack_wins_over_the_signal() {
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::None), MEMCG_KILL)
         .mark(mark(101, Sigkill::Sent), MARK_ONLY);
-    assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [NonKillKind::Mark]);
+    assert_eq!(scenario.pids(), [100]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Mark]);
 }
 
 #[test]
 fn thirteen_marks_of_the_threads_of_one_process_are_one_kill() {
     for (killing, marking) in [(MEMCG_KILL, MARK_ONLY), (NO_SYMBOLS, NO_SYMBOLS)] {
-        let mut story = Story::default();
-        story.mark(mark(100, Sigkill::Sent), killing);
+        let mut scenario = Scenario::default();
+        scenario.mark(mark(100, Sigkill::Sent), killing);
         for tid in 101..113 {
             let mut other = mark(100, Sigkill::None);
             other.victim.tid = tid;
             other.trigger.tid = Some(tid);
-            story.mark(other, marking);
+            scenario.mark(other, marking);
         }
-        assert_eq!(story.pids(), [100]);
-        assert_eq!(story.asides, [NonKillKind::Mark; 12]);
+        assert_eq!(scenario.pids(), [100]);
+        assert_eq!(scenario.non_kills, [NonKillKind::Mark; 12]);
     }
 }
 
 #[test]
-fn bare_mark_is_a_mark_of_a_thread() {
+fn thread_mark_is_no_kill() {
     let outcome = Incidents::default().observe(
-        Observation::BareMark {
+        Observation::ThreadMark {
             boot_time_ns: 5,
             tid: 9,
         },
@@ -259,7 +259,7 @@ fn bare_mark_is_a_mark_of_a_thread() {
 }
 
 #[test]
-fn aside_says_whom_it_is_about() {
+fn non_kill_event_names_its_process() {
     let mut incidents = Incidents::default();
     let marked = Observation::Mark(Box::new(mark(100, Sigkill::None)));
     let expected = NonKill {
@@ -286,164 +286,209 @@ fn aside_says_whom_it_is_about() {
 
 #[test]
 fn group_of_four_is_one_incident_and_its_first_victim_is_killed_again() {
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .signal(signal(100, Relation::Rekill), GROUP_MEMBER);
     for pid in 101..104 {
-        story.mark(mark(pid, Sigkill::Sent), GROUP_MEMBER);
+        scenario.mark(mark(pid, Sigkill::Sent), GROUP_MEMBER);
     }
-    assert_eq!(story.pids(), [100, 101, 102, 103]);
-    assert_eq!(story.incidents(), [100_000; 4]);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
+    assert_eq!(scenario.pids(), [100, 101, 102, 103]);
+    assert_eq!(scenario.incidents(), [100_000; 4]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
 }
 
 #[test]
-fn rekill_that_marks_another_thread_is_told_once() {
+fn rekill_that_marks_another_thread_is_reported_once() {
     let other_thread = |sigkill| {
         let mut mark = mark(100, sigkill);
         mark.victim.tid = 199;
         mark
     };
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .signal(signal(100, Relation::Rekill), GROUP_MEMBER)
         .mark(other_thread(Sigkill::Reported), GROUP_MEMBER);
-    assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
+    assert_eq!(scenario.pids(), [100]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
 
-    // The same where the record of the signal did not come.
-    let mut story = Story::default();
-    story
+    // The same if the record of the signal was lost.
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .mark(other_thread(Sigkill::Sent), GROUP_MEMBER);
-    assert_eq!(story.pids(), [100]);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
+    assert_eq!(scenario.pids(), [100]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
 }
 
 #[test]
-fn group_is_counted_right_without_symbols_too() {
-    let mut story = Story::default();
-    story
+fn group_is_counted_without_symbols_too() {
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), NO_SYMBOLS)
         .signal(signal(100, Relation::Rekill), NO_SYMBOLS);
     for pid in 101..104 {
-        story.mark(mark(pid, Sigkill::Sent), NO_SYMBOLS);
+        scenario.mark(mark(pid, Sigkill::Sent), NO_SYMBOLS);
     }
-    assert_eq!(story.pids(), [100, 101, 102, 103]);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
+    assert_eq!(scenario.pids(), [100, 101, 102, 103]);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
 }
 
 #[test]
 fn two_incidents_of_one_trigger_are_two() {
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .mark(mark(101, Sigkill::Sent), MEMCG_KILL)
         .mark(mark(102, Sigkill::Sent), GROUP_MEMBER);
-    assert_eq!(story.incidents(), [100_000, 101_000, 101_000]);
+    assert_eq!(scenario.incidents(), [100_000, 101_000, 101_000]);
 }
 
 #[test]
 fn group_member_of_another_trigger_is_of_another_incident() {
     let mut other = mark(101, Sigkill::Sent);
     other.trigger.tid = Some(TRIGGER + 1);
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .mark(other, GROUP_MEMBER);
-    assert_eq!(story.incidents(), [100_000, 101_000]);
+    assert_eq!(scenario.incidents(), [100_000, 101_000]);
+}
+
+#[test]
+fn group_member_after_the_incident_gap_begins_an_incident() {
+    let first = mark(100, Sigkill::Sent);
+    for (gap_ns, joined) in [(INCIDENT_GAP_NS - 1, true), (INCIDENT_GAP_NS, false)] {
+        let mut late = mark(101, Sigkill::Sent);
+        late.boot_time_ns = first.boot_time_ns + gap_ns;
+        let mut scenario = Scenario::default();
+        scenario
+            .mark(first.clone(), MEMCG_KILL)
+            .mark(late.clone(), GROUP_MEMBER);
+        let expected = if joined {
+            first.boot_time_ns
+        } else {
+            late.boot_time_ns
+        };
+        assert_eq!(scenario.incidents(), [first.boot_time_ns, expected]);
+    }
+}
+
+#[test]
+fn incident_gap_is_measured_from_the_latest_member() {
+    let mut scenario = Scenario::default();
+    scenario.mark(mark(100, Sigkill::Sent), MEMCG_KILL);
+    for number in 1..4 {
+        let mut member = mark(100 + number, Sigkill::Sent);
+        member.boot_time_ns = 100_000 + u64::from(number) * (INCIDENT_GAP_NS - 1);
+        scenario.mark(member, GROUP_MEMBER);
+    }
+    assert_eq!(scenario.incidents(), [100_000; 4]);
 }
 
 #[test]
 fn process_that_took_a_victims_pid_is_another() {
     let mut reused = mark(100, Sigkill::Sent);
     reused.victim.start_boot_time_ns = Some(7);
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .mark(reused, MEMCG_KILL);
-    assert_eq!(story.pids(), [100, 100]);
+    assert_eq!(scenario.pids(), [100, 100]);
 }
 
 #[test]
-fn sharer_is_told_once_and_its_own_kill_is_one() {
-    let sharer = || signal(200, Relation::Sharer { victim_pid: 100 });
-    let mut story = Story::default();
-    story
+fn mm_sharer_is_reported_once_and_its_own_kill_is_a_kill() {
+    let sharer = || signal(200, Relation::MmSharer { victim_pid: 100 });
+    let mut scenario = Scenario::default();
+    scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
         .signal(sharer(), MEMCG_KILL)
         .signal(sharer(), GROUP_MEMBER)
         .mark(mark(200, Sigkill::Sent), GROUP_MEMBER);
-    assert_eq!(story.pids(), [100, 200]);
-    assert_eq!(story.incidents(), [100_000; 2]);
-    assert_eq!(story.asides, [NonKillKind::Sharer { victim_pid: 100 }]);
+    assert_eq!(scenario.pids(), [100, 200]);
+    assert_eq!(scenario.incidents(), [100_000; 2]);
+    assert_eq!(
+        scenario.non_kills,
+        [NonKillKind::Sharer { victim_pid: 100 }]
+    );
 }
 
 #[test]
-fn signal_of_a_dying_pid_namespace_is_nothing() {
-    for relation in [Relation::Rekill, Relation::Sharer { victim_pid: 100 }] {
+fn signal_of_a_dying_pid_namespace_is_ignored() {
+    for relation in [Relation::Rekill, Relation::MmSharer { victim_pid: 100 }] {
         let exiting = Signal {
             sender_exiting: true,
             ..signal(100, relation)
         };
-        let mut story = Story::default();
-        story
+        let mut scenario = Scenario::default();
+        scenario
             .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
             .signal(exiting, NO_SYMBOLS)
             .signal(signal(100, relation), MARK_ONLY);
-        assert_eq!(story.asides, []);
+        assert_eq!(scenario.non_kills, []);
     }
 }
 
 #[test]
-fn signal_of_no_trigger_is_nothing_without_symbols() {
-    let stranger = Signal {
+fn signal_of_another_task_than_the_trigger_is_ignored_without_symbols() {
+    let other_sender = Signal {
         sender_tid: TRIGGER + 1,
         ..signal(100, Relation::Rekill)
     };
-    let mut story = Story::default();
-    story
+    let mut scenario = Scenario::default();
+    scenario
         .signal(signal(100, Relation::Rekill), NO_SYMBOLS)
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
-        .signal(stranger, NO_SYMBOLS);
-    assert_eq!(story.asides, []);
-    story.signal(signal(100, Relation::Rekill), NO_SYMBOLS);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
+        .signal(other_sender, NO_SYMBOLS);
+    assert_eq!(scenario.non_kills, []);
+    scenario.signal(signal(100, Relation::Rekill), NO_SYMBOLS);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
 }
 
 #[test]
 fn stack_proves_a_signal_even_of_an_exiting_sender() {
-    // A dying task that allocates may invoke the killer itself.
+    // A dying task that allocates may invoke the OOM killer itself.
     let exiting = Signal {
         sender_exiting: true,
         sender_tid: TRIGGER + 1,
         ..signal(100, Relation::Rekill)
     };
-    let mut story = Story::default();
-    story.signal(exiting, GROUP_MEMBER);
-    assert_eq!(story.asides, [NonKillKind::Rekill]);
+    let mut scenario = Scenario::default();
+    scenario.signal(exiting, GROUP_MEMBER);
+    assert_eq!(scenario.non_kills, [NonKillKind::Rekill]);
 }
 
 #[test]
-fn remembered_processes_are_bounded_and_the_oldest_is_forgotten() {
+fn remembered_processes_are_bounded_and_the_oldest_is_dropped() {
     let count = u32::try_from(REMEMBERED).expect("a few thousand");
-    let mut story = Story::default();
-    let sharer = |pid| signal(pid, Relation::Sharer { victim_pid: 1 });
+    let mut scenario = Scenario::default();
+    let sharer = |pid| signal(pid, Relation::MmSharer { victim_pid: 1 });
     for pid in 1..=count + 1 {
-        story
+        scenario
             .mark(mark(pid, Sigkill::Sent), MEMCG_KILL)
             .signal(sharer(pid), MEMCG_KILL);
     }
     let Incidents {
-        killed, sharers, ..
-    } = &story.incidents;
-    assert_eq!((killed.0.len(), sharers.0.len()), (REMEMBERED, REMEMBERED));
+        killed, mm_sharers, ..
+    } = &scenario.incidents;
+    assert_eq!(
+        (killed.0.len(), mm_sharers.0.len()),
+        (REMEMBERED, REMEMBERED)
+    );
 
-    story.asides.clear();
-    story.mark(mark(2, Sigkill::Sent), MEMCG_KILL);
-    assert_eq!(story.asides, [NonKillKind::Rekill], "second is remembered");
-    story.mark(mark(1, Sigkill::Sent), MEMCG_KILL);
-    assert_eq!(story.asides, [NonKillKind::Rekill], "first is forgotten");
+    scenario.non_kills.clear();
+    scenario.mark(mark(2, Sigkill::Sent), MEMCG_KILL);
+    assert_eq!(
+        scenario.non_kills,
+        [NonKillKind::Rekill],
+        "second is remembered"
+    );
+    scenario.mark(mark(1, Sigkill::Sent), MEMCG_KILL);
+    assert_eq!(
+        scenario.non_kills,
+        [NonKillKind::Rekill],
+        "first is dropped"
+    );
 }

@@ -1,4 +1,4 @@
-//! Bytes of the ring to what was seen.
+//! Turns the bytes of records into kills and non-kill events. Pure.
 
 use tracing::error;
 
@@ -6,48 +6,57 @@ use crate::capture::{
     bpf::symbols::Symbols,
     decode::decode,
     incident::{IncidentCheckpoint, Incidents, Outcome},
-    observer::CaptureItem,
+    observer::item::CaptureItem,
 };
 
-/// Records to outcomes.
+/// Decodes records and groups them into incidents.
 pub(super) struct Decoder {
     page_bytes: u64,
-    /// Where the kernel's stacks are needed and can be read.
+    /// Absent where kernel stacks are not needed, or cannot be interpreted.
     symbols: Option<Symbols>,
-    pub(super) incidents: Incidents,
+    incidents: Incidents,
 }
 
-/// What came of records.
+/// What a record, or several, amount to.
 pub(super) enum Decoded {
-    CaptureItem(CaptureItem),
-    /// So many records that cannot be read.
-    Lost(u64),
+    Item(CaptureItem),
+    /// Number of records that could not be decoded.
+    Undecodable(u64),
 }
 
 impl Decoder {
-    /// `memory`: of the incident before the first record.
-    pub(super) fn new(symbols: Option<Symbols>, memory: IncidentCheckpoint) -> Self {
+    /// `checkpoint` is of the incident before the first record.
+    pub(super) fn new(
+        page_bytes: u64,
+        symbols: Option<Symbols>,
+        checkpoint: IncidentCheckpoint,
+    ) -> Self {
         Self {
-            page_bytes: rustix::param::page_size() as u64,
+            page_bytes,
             symbols,
-            incidents: memory.into(),
+            incidents: checkpoint.into(),
         }
     }
 
-    /// What a record tells, if it tells anything.
+    /// Decodes the next record; `None` if there is nothing to report.
     pub(super) fn decode(&mut self, record: &[u8]) -> Option<Decoded> {
         let observation = match decode(record, self.page_bytes) {
             Ok(observation) => observation,
             Err(error) => {
-                error!(%error, "a record from the kernel was lost: are the programs of this version?");
-                return Some(Decoded::Lost(1));
+                error!(%error, "failed to decode a record, which is lost (the programs may be of another version)");
+                return Some(Decoded::Undecodable(1));
             }
         };
         let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
         match self.incidents.observe(observation, explain) {
-            Outcome::Kill(kill) => Some(Decoded::CaptureItem(CaptureItem::Kill(kill))),
-            Outcome::NonKill(aside) => Some(Decoded::CaptureItem(CaptureItem::NonKill(aside))),
+            Outcome::Kill(kill) => Some(Decoded::Item(CaptureItem::Kill(kill))),
+            Outcome::NonKill(event) => Some(Decoded::Item(CaptureItem::NonKill(event))),
             Outcome::Nothing => None,
         }
+    }
+
+    /// The state of the last incident before a time, in nanoseconds since boot.
+    pub(super) fn checkpoint(&self, before_boot_time_ns: u64) -> IncidentCheckpoint {
+        self.incidents.checkpoint(before_boot_time_ns)
     }
 }

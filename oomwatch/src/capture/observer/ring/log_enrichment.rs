@@ -1,8 +1,11 @@
-//! What the kernel log adds to kills that the programs saw.
+//! Adds facts from the kernel log to kills of the raw-tracepoint backend.
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, Instant},
+};
 
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::{
@@ -15,12 +18,12 @@ use crate::{
     model::kill::{Kill, Scope},
 };
 
-/// How long a kill may wait for the log: its line is written microseconds after the mark.
+/// Time that a kill may wait for its line in the log, which the kernel writes microseconds after the mark.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What is added to kills of which the programs do not tell all.
+/// Enriches kills.
 pub(super) struct LogEnrichment {
-    /// Absent where the log is not needed or cannot be read.
+    /// Absent if the log is not needed or cannot be read.
     pub(super) log: Option<Log>,
     joiner: Joiner,
 }
@@ -33,56 +36,56 @@ impl LogEnrichment {
         }
     }
 
-    /// Adds what is known already; until when it may wait for more. The header of a kill is in the log before its victim is
-    /// marked; if the kernel withheld it, the line of the kill, which comes after, still tells what ran out.
-    pub(super) fn complete(&mut self, kill: &mut Kill) -> Option<Instant> {
+    /// Adds the facts of the kill's header, which the kernel logs before it marks the victim. Returns until when the kill may wait
+    /// for its `Killed process` line, which shows what ran out of memory if the header was rate-limited.
+    pub(super) fn enrich(&mut self, kill: &mut Kill) -> Option<Instant> {
         if kill.backend.is_function() {
             return None;
         }
         self.read_log();
-        let told = self.log.as_mut().and_then(|log| log.live.take_header(kill));
-        self.joiner.join(kill, told, oom_group(kill));
-        let is_open = kill.scope == Scope::Unknown && self.log.is_some();
-        is_open.then(|| Instant::now() + PATIENCE)
+        let facts = self.log.as_mut().and_then(|log| log.live.take_header(kill));
+        self.joiner.join(kill, facts, oom_group(kill));
+        let is_incomplete = kill.scope == Scope::Unknown && self.log.is_some();
+        is_incomplete.then(|| Instant::now() + PATIENCE)
     }
 
-    /// Takes what ran out from the line of a kill; false if it has not been written yet.
-    pub(super) fn scope_of(&mut self, kill: &mut Kill) -> bool {
-        let told = self
+    /// Adds the facts of the kill's `Killed process` line. Returns false if the line is not in the log yet.
+    pub(super) fn enrich_late(&mut self, kill: &mut Kill) -> bool {
+        let facts = self
             .log
             .as_mut()
             .and_then(|log| log.live.take_killed(&kill.victim));
-        let is_told = told.is_some();
-        self.joiner.join(kill, told, oom_group(kill));
-        is_told
+        let is_found = facts.is_some();
+        self.joiner.join(kill, facts, oom_group(kill));
+        is_found
     }
 
     pub(super) fn log_is_readable(&mut self, readable: io::Result<()>) {
         match readable {
             Ok(()) => self.read_log(),
-            Err(error) => self.lose_log(&error),
+            Err(error) => self.close_log(&error),
         }
     }
 
-    /// The log's own kills are not needed: these are seen already.
+    /// Reads the log. Its kills are dropped, since the programs have seen them.
     fn read_log(&mut self) {
         if let Some(log) = &mut self.log
             && let Err(error) = log.drain(drop)
         {
-            self.lose_log(&error);
+            self.close_log(&error);
         }
     }
 
-    fn lose_log(&mut self, error: &(dyn Error + 'static)) {
+    fn close_log(&mut self, error: &(dyn Error + 'static)) {
         warn!(
             error,
-            "the kernel log cannot be read any more: it adds nothing from now on"
+            "failed to read the kernel log: kills are not enriched from now on"
         );
         self.log = None;
     }
 }
 
-/// Which of a kill's cgroups kill as a whole.
+/// Which of the kill's cgroups has `memory.oom.group` set.
 fn oom_group(kill: &Kill) -> OomGroup {
     match kill.oom_group_level {
         Some(level) => OomGroup::At(level),
@@ -91,8 +94,8 @@ fn oom_group(kill: &Kill) -> OomGroup {
     }
 }
 
-/// The kernel's symbols and its log: either tells what ran out.
-pub(super) fn additions(config: &CaptureConfig) -> (Option<Symbols>, Option<Log>) {
+/// Opens the kernel's symbols and the kernel log. Either shows what ran out of memory.
+pub(super) fn open_sources(config: &CaptureConfig) -> (Option<Symbols>, Option<Log>) {
     let symbols = Symbols::load(&config.proc_root);
     let log = Log::open(&config.kmsg);
     match (&symbols, &log) {
@@ -100,13 +103,15 @@ pub(super) fn additions(config: &CaptureConfig) -> (Option<Symbols>, Option<Log>
         (Ok(_), Err(error)) => {
             debug!(
                 error = describe(error),
-                "constraint and allocation will not be known"
+                "kernel log unreadable: constraint and allocation stay unknown"
             );
         }
         (Err(error), Ok(_)) => {
-            debug!(%error, "what ran out of memory is taken from the kernel log");
+            debug!(%error, "kernel symbols unreadable: what ran out of memory is read from the kernel log");
         }
-        (Err(error), Err(_)) => warn!(%error, "what ran out of memory will not be known"),
+        (Err(error), Err(_)) => {
+            warn!(%error, "kernel symbols and kernel log unreadable: what ran out of memory stays unknown")
+        }
     }
     (symbols.ok(), log.ok())
 }

@@ -1,469 +1,241 @@
-//! Kills from the programs' ring, with what the kernel log adds to them; before them those that earlier agents have left in
-//! theirs.
+//! Kills from the ring of the attached programs, enriched from the kernel log, after those in the rings of previous agents.
+//!
+//! This is the IO shell of [`progress`]: it reads rings and log, waits, and removes pins.
 
 mod decoder;
+mod generation;
 mod log_enrichment;
 mod previous_generation;
+mod progress;
 mod start;
 
 use std::{
-    collections::VecDeque, convert::Infallible, io, ops::ControlFlow, ops::Range, path::Path,
-    sync::Arc, time::Duration,
+    collections::VecDeque, convert::Infallible, io, ops::ControlFlow, path::Path, time::Instant,
 };
 
-use tokio::time::Instant;
-use tracing::error;
-
 use self::{
-    decoder::{Decoded, Decoder},
-    log_enrichment::{LogEnrichment, additions},
-    previous_generation::{PreviousGeneration, Unread, is_of},
+    decoder::Decoder,
+    generation::Generation,
+    log_enrichment::{LogEnrichment, open_sources},
+    previous_generation::PreviousGeneration,
+    progress::{Drained, ReleaseMode, RingProgress, Step},
     start::{Start, remove, start},
 };
 use super::{
-    CaptureItem, Losses, ObserveError,
     cursor::{Cursor, Progress, RingUsage},
+    error::ObserveError,
+    item::CaptureItem,
     log::{Log, until},
 };
 use crate::{
     capture::{
-        bpf::{Probe, ProbeError, Ring, pins::Pins, symbols::Symbols},
+        bpf::{
+            Probe, ProbeError,
+            pins::{self, Pins},
+            symbols::Symbols,
+        },
         config::CaptureConfig,
-        incident::IncidentCheckpoint,
-        ready::Ready,
+        ring::{Ring, ready::Ready},
     },
     model::backend::Backend,
 };
 
-pub(super) use self::start::remove_earlier;
+pub(super) use self::start::remove_previous;
 
-/// How long after its links are gone a program may still be about to write a record: microseconds, but more than 10 ms were
-/// seen where a hypervisor stops the CPU in between.
-const SETTLED: Duration = Duration::from_millis(200);
-/// How long a record that was begun may stay so, after that: it is written with interrupts off.
-const GIVEN_UP: Duration = Duration::from_secs(5);
-/// How often a ring is looked at of which the kernel tells nothing.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// What becomes of records that were read.
+/// Whether records stay in the ring after they were read.
 pub(super) enum Retention<'a> {
-    /// Their room is given back at once.
+    /// Their room is released at once.
     Nothing,
-    /// They stay until they are released, also while nobody runs, if they can be pinned here.
+    /// They stay until they are released. If they can be pinned at `bpffs`, they also stay while no agent runs.
     Records {
         bpffs: &'a Path,
-        /// Up to where those of an earlier agent were handed over.
+        /// Up to where a previous agent has reported records.
         cursor: Option<&'a Cursor>,
     },
 }
 
-/// Attached programs, and what their records are turned into.
+/// Attached programs, and the state of reading their ring and the rings of previous generations.
 pub(super) struct RingSource {
-    own: Own,
-    /// Earlier generations that are not removed yet.
-    older: VecDeque<PreviousGeneration>,
-    /// How many of those are read to their end.
-    read_out: usize,
-    /// When no program of theirs can be about to write any more.
-    settled: Instant,
-    is_deferred: bool,
-    decoder: Decoder,
-    addition: LogEnrichment,
-    /// What was read and not handed over yet.
-    held: VecDeque<Pending>,
-    /// Records that could not be read, among those that were handed over.
-    undecoded: u64,
-    /// What the rings of removed generations had refused.
-    dropped: u64,
-    /// Whether to look at the rings although the kernel has not said so: now, or at a time.
-    look: Poll,
-    /// Whether something was passed since the last time something was handed over.
-    has_passed: bool,
+    progress: RingProgress,
+    /// The previous generations of `progress`, in the same order.
+    previous: VecDeque<PreviousRing>,
+    probe: Probe,
+    ring: Ring,
+    ready: Ready,
+    enrichment: LogEnrichment,
     _pins: Option<Pins>,
 }
 
-/// One's own generation.
-struct Own {
-    probe: Probe,
-    name: Arc<str>,
+/// The ring of a previous generation, and its pins.
+struct PreviousRing {
     ring: Ring,
-    ready: Ready,
-    /// Boot times of the records that count: an older generation has seen the earlier ones.
-    counts: Range<u64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Poll {
-    Now,
-    At(Instant),
-    WhenTold,
-}
-
-/// What was read, in its order.
-struct Pending {
-    what: Decoded,
-    place: Place,
-    /// A kill that waits for the log, and until when.
-    due: Option<Instant>,
-}
-
-/// Where a record begins.
-#[derive(Clone)]
-struct Place {
-    generation: Arc<str>,
-    position: u64,
+    pins: pins::Generation,
 }
 
 impl RingSource {
-    /// `attaching` is a time before the programs were attached.
+    /// `attaching` is a time before the programs were attached, in nanoseconds since boot.
     pub(super) fn new(
         backend: Backend,
         mut probe: Probe,
         attaching: u64,
         config: &CaptureConfig,
-        keeping: &Retention<'_>,
+        retention: &Retention<'_>,
     ) -> Result<Self, ObserveError> {
-        let records = probe.ring()?;
-        let ready = Ready::new(&records).map_err(ProbeError::Wait)?;
-        let (pins, cursor, is_deferred) = match keeping {
-            Retention::Nothing => (None, None, false),
-            Retention::Records { bpffs, cursor } => (Some(Pins::open(bpffs)), *cursor, true),
+        let ring = probe.ring()?;
+        let ready = Ready::new(&ring).map_err(ProbeError::Wait)?;
+        let (pins, cursor, mode) = match retention {
+            Retention::Nothing => (None, None, ReleaseMode::WhenRead),
+            Retention::Records { bpffs, cursor } => {
+                (Some(Pins::open(bpffs)), *cursor, ReleaseMode::WhenStored)
+            }
         };
-        let Start { name, older, pins } = match pins {
-            Some(pins) => start(&mut probe, &records, attaching, pins, cursor)?,
-            None => Start::alone(attaching),
+        let Start {
+            name,
+            previous,
+            pins,
+        } = match pins {
+            Some(pins) => start(&mut probe, &ring, attaching, pins, cursor)?,
+            None => Start::unpinned(attaching),
         };
         // Kills wait in the ring meanwhile.
         let (symbols, log) = match backend {
-            Backend::RawTracepoint => additions(config),
-            _ if older.is_empty() => (None, None),
-            // An earlier generation may have used raw tracepoints.
+            Backend::RawTracepoint => open_sources(config),
+            _ if previous.is_empty() => (None, None),
+            // Previous generations may have used raw tracepoints.
             _ => (Symbols::load(&config.proc_root).ok(), None),
         };
+        let decoder = Decoder::new(
+            rustix::param::page_size() as u64,
+            symbols,
+            cursor
+                .map(|cursor| cursor.incident.clone())
+                .unwrap_or_default(),
+        );
+        let own = Generation::new(name, ring.position());
+        let (states, previous): (Vec<_>, VecDeque<_>) = previous
+            .into_iter()
+            .map(|PreviousGeneration { pins, ring, state }| (state, PreviousRing { ring, pins }))
+            .unzip();
         Ok(Self {
-            own: Own {
-                probe,
-                name: name.to_string().into(),
-                ring: records,
-                ready,
-                counts: name.since_boot_time_ns..u64::MAX,
-            },
-            older,
-            read_out: 0,
-            settled: Instant::now() + SETTLED,
-            is_deferred,
-            decoder: Decoder::new(
-                symbols,
-                cursor.map_or_else(IncidentCheckpoint::default, |cursor| {
-                    cursor.incident.clone()
-                }),
-            ),
-            addition: LogEnrichment::new(log),
-            held: VecDeque::new(),
-            undecoded: 0,
-            dropped: 0,
-            look: Poll::Now,
-            has_passed: false,
+            progress: RingProgress::new(states, own, decoder, mode, Instant::now()),
+            previous,
+            probe,
+            ring,
+            ready,
+            enrichment: LogEnrichment::new(log),
             _pins: pins,
         })
     }
 
+    /// Waits until there is something to deliver, or to release, and delivers it. Cancel safe.
     pub(super) async fn drain<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, ObserveError> {
-        if matches!(self.look, Poll::Now) {
+        if self.progress.is_read_due() {
             self.read();
         }
-        while !self.has_news() {
-            let due = self.held.front().and_then(|held| held.due);
-            let look = match self.look {
-                Poll::At(time) => Some(time),
-                Poll::Now | Poll::WhenTold => None,
-            };
+        while !self.progress.has_news(Instant::now()) {
             tokio::select! {
-                readable = self.own.ready.readable() => readable.map_err(ProbeError::Wait)?,
-                readable = readable(self.addition.log.as_ref()) => {
-                    self.addition.log_is_readable(readable);
+                readable = self.ready.readable() => readable.map_err(ProbeError::Wait)?,
+                readable = readable(self.enrichment.log.as_ref()) => {
+                    self.enrichment.log_is_readable(readable);
                 }
-                () = until(due) => self.held.iter_mut().take(1).for_each(|held| held.due = None),
-                () = until(look) => {}
+                () = until(self.progress.wake_at().map(Into::into)) => {}
             }
             self.read();
         }
-        Ok(self.hand_over(&mut take))
+        Ok(self.progress.deliver(Instant::now(), handle))
     }
 
+    /// Delivers what is there and need not wait for the log.
     pub(super) fn drain_ready<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         self.read();
-        self.hand_over(&mut take)
+        self.progress.deliver(Instant::now(), handle)
     }
 
     /// Whether something waits for the log.
     pub(super) fn is_holding(&self) -> bool {
-        !self.held.is_empty()
+        self.progress.is_holding()
     }
 
-    /// Also what waits for the log.
+    /// Delivers what is there, also what waits for the log.
     pub(super) fn drain_now<B>(
         &mut self,
-        mut take: impl FnMut(CaptureItem) -> ControlFlow<B>,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         self.read();
-        for held in &mut self.held {
-            held.due = None;
-        }
-        self.hand_over(&mut take)
+        self.progress.stop_waiting();
+        self.progress.deliver(Instant::now(), handle)
     }
 
-    /// Reads one's own counters.
+    /// Reads the counters of the own ring, to check that this is permitted.
     pub(super) fn try_counters(&self) -> Result<(), ObserveError> {
-        self.own.probe.dropped()?;
+        self.probe.dropped()?;
         Ok(())
     }
 
-    /// What was handed over, and what was lost by then.
+    /// Up to where items were delivered, and the losses by then.
     pub(super) fn progress(&self) -> Result<Progress, ObserveError> {
-        let Place {
-            generation,
-            position,
-        } = match self.held.front() {
-            Some(held) => held.place.clone(),
-            None => self.place(),
-        };
-        let mut lost = self.dropped;
-        let mut refused = None;
-        for older in self.older.iter().take(self.read_out + 1) {
-            lost += older.lost;
-            if older.name == generation {
-                refused = Some(older.dropped);
-                break;
-            }
-        }
-        let dropped = if let Some(refused) = refused {
-            refused
-        } else {
-            let own = self.own.probe.dropped()?;
-            lost += own;
-            own
-        };
-        Ok(Progress {
-            cursor: Some(Cursor {
-                generation: generation.to_string(),
-                position,
-                dropped,
-                incident: self.memory(),
-            }),
-            losses: Losses {
-                dropped: lost,
-                undecoded: self.undecoded,
-            },
-        })
+        Ok(self.progress.progress(|| self.probe.dropped())?)
     }
 
-    /// Gives back the room of all before a cursor, and removes the generations that end before it.
+    /// Releases everything before a stored cursor, and removes the generations that end before it.
     pub(super) fn release(&mut self, cursor: &Cursor) {
-        let is_own = *self.own.name == *cursor.generation;
-        let index = match self
-            .older
-            .iter()
-            .position(|older| *older.name == *cursor.generation)
-        {
-            Some(index) => index,
-            None if is_own => self.older.len(),
-            // Not one of this start's.
-            None => return,
-        };
-        if index > self.read_out {
+        let Some(released) = self.progress.release(cursor) else {
             return;
-        }
-        self.read_out -= index;
-        for older in self.older.drain(..index) {
-            self.dropped += older.lost;
-            remove(&older.generation);
-        }
-        if let Some(older) = self.older.front_mut() {
-            older.ring.release(cursor.position);
-        } else {
-            self.own.ring.release(cursor.position);
-            self.look = Poll::Now;
-        }
-    }
-
-    /// What is known of the last incident without what is still to be handed over.
-    fn memory(&self) -> IncidentCheckpoint {
-        let first = self.held.iter().find_map(|held| match &held.what {
-            Decoded::CaptureItem(CaptureItem::Kill(kill)) => kill.boot_time_ns,
-            Decoded::CaptureItem(CaptureItem::NonKill(aside)) => aside.boot_time_ns,
-            Decoded::CaptureItem(_) | Decoded::Lost(_) => None,
-        });
-        self.decoder.incidents.memory(first.unwrap_or(u64::MAX))
-    }
-
-    /// How full one's own ring is.
-    pub(super) fn filling(&self) -> RingUsage {
-        RingUsage {
-            used_bytes: self.own.ring.used_bytes(),
-            size_bytes: self.own.ring.size_bytes(),
-        }
-    }
-
-    /// Takes all records that are there, and gives the kills that wait what the log has told by now.
-    fn read(&mut self) {
-        let before = self.place();
-        self.read_older();
-        if self.read_out == self.older.len() {
-            self.read_own();
-        }
-        let after = self.place();
-        let has_moved = after.position != before.position || after.generation != before.generation;
-        self.has_passed |= self.is_deferred && has_moved && self.held.is_empty();
-        let is_untold = self.read_out < self.older.len()
-            || self.own.ring.released() != self.own.ring.position();
-        self.look = if is_untold {
-            Poll::At(Instant::now() + LOOK)
-        } else {
-            Poll::WhenTold
         };
-        for Pending { what, due, .. } in self.held.iter_mut().filter(|held| held.due.is_some()) {
-            if let Decoded::CaptureItem(CaptureItem::Kill(kill)) = what
-                && self.addition.scope_of(kill)
-            {
-                *due = None;
-            }
+        for PreviousRing { pins, .. } in self.previous.drain(..released.generations) {
+            remove(&pins);
+        }
+        match self.previous.front_mut() {
+            Some(previous) => previous.ring.release(released.position),
+            None => self.ring.release(released.position),
         }
     }
 
-    /// Goes on from one older generation to the next when nothing can come any more.
-    fn read_older(&mut self) {
+    /// How full the own ring is.
+    pub(super) fn usage(&self) -> RingUsage {
+        RingUsage {
+            used_bytes: self.ring.used_bytes(),
+            size_bytes: self.ring.size_bytes(),
+        }
+    }
+
+    /// Reads all records that are there, and enriches the kills that wait for the log.
+    fn read(&mut self) {
         let Self {
-            older,
-            read_out,
-            decoder,
-            held,
+            progress,
+            previous,
+            ring: own,
+            enrichment,
             ..
         } = self;
         let now = Instant::now();
-        while let Some(older) = older.get_mut(*read_out) {
-            let PreviousGeneration {
-                name,
-                ring,
-                counts,
-                unread,
-                ..
-            } = older;
-            let hold = |what, position| Pending {
-                what,
-                place: Place {
-                    generation: name.clone(),
-                    position,
-                },
-                // The log of that time is not read, and the victim is no more.
-                due: None,
-            };
-            if let Some(Unread { position, records }) = unread.take() {
-                held.push_back(hold(Decoded::Lost(records), position));
-            } else if older.generation.is_of_this_layout() {
-                let ControlFlow::Continue(()) = ring.drain(|position, record| {
-                    if is_of(counts, record) {
-                        held.extend(decoder.decode(record).map(|what| hold(what, position)));
-                    }
-                    ControlFlow::<Infallible>::Continue(())
-                });
-                if now < self.settled || ring.has_unread() && now < self.settled + GIVEN_UP {
-                    return;
-                }
-                if ring.has_unread() {
-                    error!(
-                        generation = &**name,
-                        "the end of a ring was never written, and is lost"
-                    );
-                    held.push_back(hold(Decoded::Lost(1), ring.position()));
-                }
-            }
-            *read_out += 1;
-        }
-    }
-
-    fn read_own(&mut self) {
-        let Self {
-            own: Own {
-                name, ring, counts, ..
-            },
-            is_deferred,
-            decoder,
-            addition,
-            held,
-            ..
-        } = self;
         loop {
-            let before = ring.position();
+            let ring = match previous.get_mut(progress.reading()) {
+                Some(previous) => &mut previous.ring,
+                None => &mut *own,
+            };
             let ControlFlow::Continue(()) = ring.drain(|position, record| {
-                if is_of(counts, record)
-                    && let Some(mut what) = decoder.decode(record)
-                {
-                    let due = match &mut what {
-                        Decoded::CaptureItem(CaptureItem::Kill(kill)) => addition.complete(kill),
-                        Decoded::CaptureItem(_) | Decoded::Lost(_) => None,
-                    };
-                    let generation = name.clone();
-                    held.push_back(Pending {
-                        what,
-                        place: Place {
-                            generation,
-                            position,
-                        },
-                        due,
-                    });
-                }
+                progress.record(position, record, |kill| enrichment.enrich(kill));
                 ControlFlow::<Infallible>::Continue(())
             });
-            if *is_deferred || ring.position() == before {
-                return;
-            }
-            // What came meanwhile has told nobody.
-            ring.release(ring.position());
-        }
-    }
-
-    /// Up to where was read.
-    fn place(&self) -> Place {
-        let (name, ring) = match self.older.get(self.read_out) {
-            Some(older) => (&older.name, &older.ring),
-            None => (&self.own.name, &self.own.ring),
-        };
-        Place {
-            generation: name.clone(),
-            position: ring.position(),
-        }
-    }
-
-    /// Whether the next in turn waits for nothing, or there is nothing to hand over but that others may forget.
-    fn has_news(&self) -> bool {
-        self.has_passed || self.is_ready()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.held.front().is_some_and(|held| held.due.is_none())
-    }
-
-    fn hand_over<B>(
-        &mut self,
-        take: &mut impl FnMut(CaptureItem) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        self.has_passed = false;
-        while self.is_ready()
-            && let Some(Pending { what, .. }) = self.held.pop_front()
-        {
-            match what {
-                Decoded::CaptureItem(seen) => take(seen)?,
-                Decoded::Lost(records) => self.undecoded += records,
+            let drained = Drained {
+                position: ring.position(),
+                released: ring.released(),
+                has_unread: ring.has_unread(),
+            };
+            match progress.drained(drained, now) {
+                Step::ReadNext => {}
+                Step::Release(position) => ring.release(position),
+                Step::Wait => break,
             }
         }
-        ControlFlow::Continue(())
+        progress.enrich(|kill| enrichment.enrich_late(kill));
     }
 }
 

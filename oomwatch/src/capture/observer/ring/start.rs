@@ -1,53 +1,57 @@
-//! From earlier generations to one's own: who sees which kill, so that each is seen once.
+//! Pins the own generation and takes over from the previous ones, so that each kill is reported once.
 //!
-//! One's own programs are attached while those of the last agent still are. At a moment at which nobody is killed the one
-//! takes over from the other: the name of the new generation says when that was, so that whoever comes later divides them
-//! there, too. Only when the new one is pinned are the old ones detached.
+//! The own programs are attached while those of the last agent still are. The time of the takeover is one at which no process
+//! is being killed; the name of the own generation states it, for later starts. The previous programs are detached once the
+//! own ones are pinned.
 
-use std::{collections::VecDeque, path::Path, thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use tracing::{debug, info, warn};
 
-use crate::capture::observer::ring::previous_generation::PreviousGeneration;
+use super::{
+    generation::{divide, is_reported},
+    previous_generation::PreviousGeneration,
+};
 use crate::{
     capture::{
         bpf::{
-            Probe, ProbeError, Ring, describe,
-            pins::{Generation, Name, PinError, Pins},
+            Probe, ProbeError, describe,
+            pins::{Generation, GenerationName, PinError, Pins},
         },
         observer::cursor::Cursor,
+        ring::Ring,
     },
     sys::clock::since_boot_ns,
 };
 
-/// How long nobody must be killed around the moment. The programs of two generations see one kill microseconds apart.
+/// Time without a kill around the takeover. The programs of two generations see one kill microseconds apart.
 const QUIET: Duration = Duration::from_millis(2);
-/// How often such a moment is tried for.
-const TRIES: u32 = 100;
+/// Number of attempts to find such a time.
+const ATTEMPTS: u32 = 100;
 
-/// What a start came to.
+/// The result of a start.
 pub(super) struct Start {
-    /// Name of one's own generation, pinned or not.
-    pub(super) name: Name,
-    /// What earlier ones have left, in their order.
-    pub(super) older: VecDeque<PreviousGeneration>,
-    /// The lock on the pins, if one's own generation is pinned.
+    /// Name of the own generation, pinned or not.
+    pub(super) name: GenerationName,
+    /// Previous generations, oldest first.
+    pub(super) previous: Vec<PreviousGeneration>,
+    /// The lock on the pins; absent if neither the own nor a previous generation is pinned.
     pub(super) pins: Option<Pins>,
 }
 
 impl Start {
-    /// One that nobody came before.
-    pub(super) fn alone(attaching: u64) -> Self {
+    /// A start without pins. `attaching` is a time before the programs were attached.
+    pub(super) fn unpinned(attaching: u64) -> Self {
         Self {
-            name: Name::new(attaching),
-            older: VecDeque::new(),
+            name: GenerationName::new(attaching),
+            previous: Vec::new(),
             pins: None,
         }
     }
 }
 
-/// Pins one's own generation, if it can be, and takes over from earlier ones. `attaching` is a time before the programs were
-/// attached, `pins` where to pin, or why that cannot be.
+/// Pins the own generation, if possible, and takes over from previous ones. `attaching` is a time before the programs were
+/// attached. `pins` is where to pin, or why that is not possible.
 pub(super) fn start(
     probe: &mut Probe,
     ring: &Ring,
@@ -56,119 +60,123 @@ pub(super) fn start(
     cursor: Option<&Cursor>,
 ) -> Result<Start, ProbeError> {
     let found = pins.and_then(|pins| {
-        let earlier = earlier(&pins, cursor)?;
-        Ok((pins, earlier))
+        let found = unreported_generations(&pins, cursor)?;
+        Ok((pins, found))
     });
-    let (pins, earlier) = match found {
+    let (pins, found) = match found {
         Ok(found) => found,
         Err(error) => {
-            tell_unpinned(&error);
-            return Ok(Start::alone(attaching));
+            warn_unpinned(&error);
+            return Ok(Start::unpinned(attaching));
         }
     };
-    let moment = if earlier.is_empty() {
+    let takeover = if found.is_empty() {
         attaching
     } else {
-        quiet_moment(ring)
+        quiet_time(ring)
     };
-    let mut older: VecDeque<_> = earlier
+    let mut previous: Vec<_> = found
         .iter()
         .filter_map(|generation| open(generation, cursor))
         .collect();
-    // What nobody else can tell is one's own to tell.
-    let mut name = Name::new(if older.is_empty() { attaching } else { moment });
-    let is_pinned = match pins.keep(probe, ring, name) {
+    // If no previous ring is readable, the own generation counts from its attachment on.
+    let mut name = GenerationName::new(if previous.is_empty() {
+        attaching
+    } else {
+        takeover
+    });
+    let is_pinned = match pins.pin(probe, ring, name) {
         Ok(generation) => {
             info!(
                 folder = %generation.folder().display(),
-                "kills are kept while no agent runs"
+                "programs and ring are pinned: kills while no agent runs are kept"
             );
             true
         }
         Err(PinError::Probe(error)) => return Err(error),
         Err(error) => {
-            tell_unpinned(&error);
-            // It may have been detached for a moment.
-            if !older.is_empty() {
-                name = Name::new(quiet_moment(ring));
+            warn_unpinned(&error);
+            // The failed pin may have detached the own programs for a moment.
+            if !previous.is_empty() {
+                name = GenerationName::new(quiet_time(ring));
             }
             false
         }
     };
-    let mut end = name.since_boot_time_ns;
-    for older in older.iter_mut().rev() {
-        older.counts.end = end;
-        end = older.counts.start;
-        if let Err(error) = older.generation.detach() {
+    divide(
+        previous.iter_mut().map(|previous| &mut previous.state),
+        name.since_boot_time_ns,
+    );
+    for PreviousGeneration { pins, .. } in previous.iter().rev() {
+        if let Err(error) = pins.detach() {
             warn!(
                 error = describe(&error),
-                "the programs of an earlier agent stay attached"
+                "failed to detach the programs of a previous agent"
             );
         }
     }
-    let is_needed = is_pinned || !older.is_empty();
+    let is_needed = is_pinned || !previous.is_empty();
     Ok(Start {
         name,
-        older,
+        previous,
         pins: is_needed.then_some(pins),
     })
 }
 
-/// The earlier generations that have something to tell; the others are removed.
-fn earlier(pins: &Pins, cursor: Option<&Cursor>) -> Result<Vec<Generation>, PinError> {
+/// The previous generations that are not reported completely; the others are removed.
+fn unreported_generations(
+    pins: &Pins,
+    cursor: Option<&Cursor>,
+) -> Result<Vec<Generation>, PinError> {
     let contents = pins.contents()?;
     for name in &contents.unknown {
         warn!(
             name = %name.display(),
             folder = %pins.folder().display(),
-            "there is something that no agent has pinned: it is left alone"
+            "ignoring a file that no agent has pinned"
         );
     }
     let now = since_boot_ns();
-    let is_passed = |name: Name| {
-        let read: Option<Name> = cursor.and_then(|cursor| cursor.generation.parse().ok());
-        // A cursor of another boot may be ahead of all that there is.
-        read.is_some_and(|read| {
-            name.since_boot_time_ns < read.since_boot_time_ns && read.since_boot_time_ns <= now
-        })
-    };
-    let (earlier, done): (Vec<_>, Vec<_>) = contents
+    let (unreported, obsolete): (Vec<_>, Vec<_>) = contents
         .generations
         .into_iter()
-        .partition(|found| found.is_complete() && !is_passed(found.name));
-    for generation in done {
-        debug!(folder = %generation.folder().display(), "remove what has nothing to tell");
+        .partition(|found| found.is_complete() && !is_reported(found.name, cursor, now));
+    for generation in obsolete {
+        debug!(folder = %generation.folder().display(), "removing a generation that is incomplete or reported");
         remove(&generation);
     }
-    Ok(earlier)
+    Ok(unreported)
 }
 
-/// Where kills are not taken from a ring: removes what earlier agents have left, which the kernel log has, too.
-pub(in crate::capture::observer) fn remove_earlier(bpffs: &Path) {
+/// Removes all generations of previous agents, where kills do not come from a ring. The kernel log has the same kills.
+pub(in crate::capture::observer) fn remove_previous(bpffs: &Path) {
     let removed = Pins::find(bpffs).and_then(|pins| {
         let Some(pins) = pins else { return Ok(()) };
         for generation in pins.contents()?.generations {
             warn!(
                 folder = %generation.folder().display(),
-                "what an earlier agent has seen is left to the kernel log"
+                "discarding the ring of a previous agent: its kills are read from the kernel log"
             );
             generation.remove()?;
         }
         Ok(())
     });
     if let Err(error) = removed {
-        warn!(error = describe(&error), "pins of an earlier agent stay");
+        warn!(
+            error = describe(&error),
+            "failed to remove the pins of a previous agent"
+        );
     }
 }
 
 fn open(generation: &Generation, cursor: Option<&Cursor>) -> Option<PreviousGeneration> {
     match PreviousGeneration::open(generation.clone(), cursor) {
-        Ok(older) => Some(older),
+        Ok(previous) => Some(previous),
         Err(error) => {
             warn!(
                 folder = %generation.folder().display(),
                 error = describe(&error),
-                "what an earlier agent has seen cannot be read, and is lost"
+                "failed to read the ring of a previous agent: its kills are lost"
             );
             remove(generation);
             None
@@ -176,29 +184,32 @@ fn open(generation: &Generation, cursor: Option<&Cursor>) -> Option<PreviousGene
     }
 }
 
-/// Removes a generation; what stays is removed by the next start.
+/// Removes a generation. The next start retries what fails.
 pub(super) fn remove(generation: &Generation) {
     if let Err(error) = generation.remove() {
-        warn!(error = describe(&error), "pins of an earlier agent stay");
+        warn!(
+            error = describe(&error),
+            "failed to remove the pins of a previous agent"
+        );
     }
 }
 
-/// A moment that no kill is near to: none came to the ring in the time around it.
-fn quiet_moment(ring: &Ring) -> u64 {
-    for _ in 0..TRIES {
+/// A time in nanoseconds since boot around which nothing was written to the ring.
+fn quiet_time(ring: &Ring) -> u64 {
+    for _ in 0..ATTEMPTS {
         let (begin, produced) = (since_boot_ns(), ring.produced());
         thread::sleep(QUIET);
         if ring.produced() == produced {
             return begin.midpoint(since_boot_ns());
         }
     }
-    debug!("there are kills without a pause: one may be told twice");
+    debug!("no pause between kills was found: a kill may be reported twice");
     since_boot_ns()
 }
 
-fn tell_unpinned(error: &PinError) {
+fn warn_unpinned(error: &PinError) {
     warn!(
         error = describe(error),
-        "kills while no agent runs are not kept: they are looked for in the kernel log"
+        "programs and ring are not pinned: kills while no agent runs are read from the kernel log"
     );
 }

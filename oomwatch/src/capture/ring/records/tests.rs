@@ -4,14 +4,14 @@ use super::*;
 
 const SIZE: u64 = 256;
 
-/// The kernel's side of a ring, as `kernel/bpf/ringbuf.c` writes it.
+/// Writes records as `kernel/bpf/ringbuf.c` does.
 struct Writer {
     words: Vec<AtomicU64>,
     producer: u64,
 }
 
 impl Writer {
-    /// One whose positions have come this far.
+    /// An empty ring whose positions are both `position`.
     fn at(position: u64) -> Self {
         Self {
             words: (0..SIZE / WORD_BYTES).map(|_| AtomicU64::new(!0)).collect(),
@@ -21,16 +21,16 @@ impl Writer {
 
     fn put(&mut self, position: u64, bytes: &[u8]) {
         for (position, byte) in (position..).zip(bytes) {
-            let [index, place] = [position % SIZE / WORD_BYTES, position % WORD_BYTES]
+            let [index, offset] = [position % SIZE / WORD_BYTES, position % WORD_BYTES]
                 .map(|number| usize::try_from(number).expect("small"));
             let word = self.words[index].get_mut();
             let mut all = word.to_ne_bytes();
-            all[place] = *byte;
+            all[offset] = *byte;
             *word = u64::from_ne_bytes(all);
         }
     }
 
-    /// Appends a record; where it begins.
+    /// Appends a record and returns the position at which it begins.
     fn write(&mut self, bytes: &[u8], flags: u32) -> u64 {
         let begin = self.producer;
         let length = u32::try_from(bytes.len()).expect("small");
@@ -41,44 +41,44 @@ impl Writer {
         begin
     }
 
-    fn look(&self, position: u64) -> (Found, Vec<u8>) {
+    fn read(&self, position: u64) -> (Slot, Vec<u8>) {
         let mut bytes = vec![1; 3];
-        let found = Records::new(&self.words).look(position, self.producer, &mut bytes);
-        (found, bytes)
+        let slot = Records::new(&self.words).read(position, self.producer, &mut bytes);
+        (slot, bytes)
     }
 }
 
 #[test]
-fn record_is_there_when_its_length_is() {
+fn record_is_read_once_its_length_is_written() {
     let mut writer = Writer::at(0);
-    assert_eq!(writer.look(0).0, Found::Nothing);
+    assert_eq!(writer.read(0).0, Slot::Empty);
     let begin = writer.write(b"four words and three bytes", BUSY);
-    assert_eq!(writer.look(begin).0, Found::Busy);
+    assert_eq!(writer.read(begin).0, Slot::Busy);
     writer.put(begin, &26u32.to_ne_bytes());
-    let (found, bytes) = writer.look(begin);
-    assert_eq!(found, Found::Record(40));
+    let (slot, bytes) = writer.read(begin);
+    assert_eq!(slot, Slot::Record(40));
     assert_eq!(bytes, b"four words and three bytes");
-    assert_eq!(writer.look(40).0, Found::Nothing);
+    assert_eq!(writer.read(40).0, Slot::Empty);
 }
 
 #[test]
-fn record_that_was_given_up_is_passed() {
+fn discarded_record_is_skipped() {
     let mut writer = Writer::at(0);
     let begin = writer.write(&[0; 9], DISCARDED);
-    assert_eq!(writer.look(begin).0, Found::Discarded(24));
+    assert_eq!(writer.read(begin).0, Slot::Discarded(24));
     let begin = writer.write(&[0; 9], BUSY | DISCARDED);
-    assert_eq!(writer.look(begin).0, Found::Busy);
+    assert_eq!(writer.read(begin).0, Slot::Busy);
 }
 
 #[test]
-fn record_without_bytes_is_one() {
+fn record_without_bytes_is_a_record() {
     let mut writer = Writer::at(0);
     let begin = writer.write(&[], 0);
-    assert_eq!(writer.look(begin), (Found::Record(8), Vec::new()));
+    assert_eq!(writer.read(begin), (Slot::Record(8), Vec::new()));
 }
 
 #[test]
-fn what_the_kernel_cannot_have_written_is_told_apart() {
+fn record_that_the_kernel_cannot_have_written_is_corrupt() {
     for (length, position) in [
         // Past what was produced, larger than the ring, not where a record begins.
         (33, 0),
@@ -89,8 +89,8 @@ fn what_the_kernel_cannot_have_written_is_told_apart() {
         writer.write(&[0; 32], 0);
         writer.put(position, &u32::to_ne_bytes(length));
         assert_eq!(
-            writer.look(position).0,
-            Found::Broken,
+            writer.read(position).0,
+            Slot::Corrupt,
             "{length} {position}"
         );
     }
@@ -98,30 +98,30 @@ fn what_the_kernel_cannot_have_written_is_told_apart() {
 
 proptest! {
     #[test]
-    fn records_come_back_as_they_were_written(
+    fn records_are_read_back_as_written(
         laps in 0u64..3,
         start in 0u64..SIZE / WORD_BYTES,
         records in vec((vec(any::<u8>(), 0..100), any::<bool>()), 0..20),
     ) {
         let start = (laps << 32) + start * WORD_BYTES;
         let mut writer = Writer::at(start);
-        let mut read = start;
+        let mut position = start;
         for (bytes, is_kept) in records {
             writer.write(&bytes, if is_kept { 0 } else { DISCARDED });
-            let (found, came) = writer.look(read);
+            let (slot, read_bytes) = writer.read(position);
             if is_kept {
-                prop_assert_eq!(found, Found::Record(writer.producer));
-                prop_assert_eq!(came, bytes);
+                prop_assert_eq!(slot, Slot::Record(writer.producer));
+                prop_assert_eq!(read_bytes, bytes);
             } else {
-                prop_assert_eq!(found, Found::Discarded(writer.producer));
+                prop_assert_eq!(slot, Slot::Discarded(writer.producer));
             }
-            read = writer.producer;
+            position = writer.producer;
         }
-        prop_assert_eq!(writer.look(read).0, Found::Nothing);
+        prop_assert_eq!(writer.read(position).0, Slot::Empty);
     }
 
     #[test]
-    fn any_words_are_answered(
+    fn any_words_give_a_slot_inside_the_ring(
         words in vec(any::<u64>(), 32),
         position in any::<u32>(),
         produced in 0u64..1024,
@@ -130,13 +130,13 @@ proptest! {
         let position = u64::from(position);
         let mut bytes = Vec::new();
         let producer = position + produced;
-        match Records::new(&words).look(position, producer, &mut bytes) {
-            Found::Record(end) | Found::Discarded(end) => {
+        match Records::new(&words).read(position, producer, &mut bytes) {
+            Slot::Record(end) | Slot::Discarded(end) => {
                 prop_assert!(end > position && end <= producer);
                 prop_assert!(end - position <= SIZE);
             }
-            Found::Nothing => prop_assert_eq!(produced, 0),
-            Found::Busy | Found::Broken => {}
+            Slot::Empty => prop_assert_eq!(produced, 0),
+            Slot::Busy | Slot::Corrupt => {}
         }
     }
 }

@@ -68,7 +68,7 @@ fn missing_features_are_named() {
     let no_types = ProbeError::NoTypes("none".to_owned());
     explains(no_types, Backend::Kprobe, HEALTHY, "BTF", "see BTF");
     let lacks = ProbeError::Lacks("x");
-    explains(lacks, Backend::Kprobe, HEALTHY, "has not x", "--btf");
+    explains(lacks, Backend::Kprobe, HEALTHY, "has no x", "--btf");
     let absent = || attach(libc::ENOENT);
     explains(
         absent(),
@@ -166,10 +166,13 @@ fn refusal_has_the_step_the_error_and_the_log_of_the_verifier() {
     let (finding, _) = refusal.explain(Backend::RawTracepoint, &HEALTHY);
     assert_eq!(
         finding,
-        "refused\nload program it: permission denied\nR1 invalid\nprocessed 7 insns"
+        "refused\nfailed to load program it: permission denied\nR1 invalid\nprocessed 7 insns"
     );
     let error = ProbeError::Wait(io::Error::other("made up"));
-    assert_eq!(Refusal::from(error).text, "wait for the ring: made up");
+    assert_eq!(
+        Refusal::from(error).text,
+        "failed to wait for the ring buffer: made up"
+    );
 }
 
 #[test]

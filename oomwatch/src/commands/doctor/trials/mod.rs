@@ -18,7 +18,7 @@ use crate::{
     capture::{
         bpf::{
             self, Probe, ProbeError, RING_BYTES, kernel_answer,
-            offsets::{Kernel, LoadError},
+            offsets::{KernelTypes, LoadError},
             programs,
         },
         kmsg::reader::{ReadError, Reader, Start},
@@ -50,7 +50,7 @@ impl TrialFacts {
     pub(super) fn gather(
         roots: Roots<'_>,
         choice: Option<Backend>,
-        kernel: &Result<Kernel, LoadError>,
+        kernel: &Result<KernelTypes, LoadError>,
         cgroup_count: Option<&Path>,
     ) -> Self {
         let sysctl = |name: &str| {
@@ -120,7 +120,7 @@ impl TrialFacts {
 }
 
 /// Loads and attaches the programs of a backend like `watch`. They are detached when it returns.
-fn attach(backend: Backend, kernel: &Result<Kernel, LoadError>) -> Result<(), ProbeError> {
+fn attach(backend: Backend, kernel: &Result<KernelTypes, LoadError>) -> Result<(), ProbeError> {
     let kernel = kernel
         .as_ref()
         .map_err(|error| ProbeError::NoTypes(bpf::describe(error)))?;
