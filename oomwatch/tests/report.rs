@@ -168,8 +168,8 @@ fn node_is_the_option_or_the_host_of_the_log() {
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert!(text.lines().all(|line| line.contains(node)), "{text}");
     }
-    let nameless = report(&logs().join("7.3-global.log"), &["-o", "json"]);
-    assert!(!String::from_utf8_lossy(&nameless.stdout).contains(r#""node":"#));
+    let unnamed = report(&logs().join("7.3-global.log"), &["-o", "json"]);
+    assert!(!String::from_utf8_lossy(&unnamed.stdout).contains(r#""node":"#));
 }
 
 #[test]

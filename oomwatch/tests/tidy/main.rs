@@ -85,7 +85,7 @@ const IMPURE: &[&str] = &[
     "capture/kmsg/snapshot_clock",
     "capture/kmsg/tail",
     "deliver/events/api",
-    "deliver/events/deliver",
+    "deliver/events/sender",
     "deliver/events/record",
 ];
 

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::{
     capture::bpf::describe,
-    commands::agent::EventConfig,
+    commands::agent::config::EventConfig,
     deliver::{
         events::{Cause, DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
         http::ComponentHealth,

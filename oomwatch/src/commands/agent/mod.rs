@@ -1,7 +1,7 @@
 //! `oomwatch agent`: what runs on every node of a cluster.
 //!
 //! ```text
-//! pipeline --captured--> history ("seen") --------------> the ring is released
+//! pipeline --captured--> history ("captured") --------------> the ring is released
 //!    |
 //!    +--identified--> history ("named") --saved--> stdout, metrics, Events --> history ("delivered")
 //! ```
@@ -10,16 +10,14 @@
 //! however it ended, the next one delivers: from the history, from the ring, or from the kernel log.
 
 mod api;
+mod config;
 mod history_queue;
-
 mod resume;
 mod state;
 mod stdout;
 mod unresolved;
 
-use std::{
-    collections::BTreeSet, convert::Infallible, net::SocketAddr, path::PathBuf, time::Instant,
-};
+use std::{convert::Infallible, time::Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
@@ -30,10 +28,11 @@ use tokio::{
 };
 use tracing::{debug, info};
 
+pub use self::config::{AgentConfig, EventConfig, HistoryStoreConfig};
 use self::{api::Api, state::Agent, stdout::Lines, unresolved::Unresolved};
 use crate::{
     audit::auditor::{Auditor, Schedule},
-    capture::{config::CaptureConfig, observer::Observer},
+    capture::observer::Observer,
     commands::{
         exit::Exit,
         host::read_host,
@@ -41,14 +40,13 @@ use crate::{
         signals::Signals,
     },
     deliver::{
-        events::{EventSender, NodeUid},
+        events::EventSender,
         http::{self, ComponentHealth, Health},
         metrics::Metrics,
     },
     identify::{
         resolver::{NameSources, Resolver},
         runtimes::{Listing, RuntimeConfig},
-        sockets::SocketChoice,
     },
     sys::{cmdline, privileges},
 };
@@ -58,67 +56,6 @@ const NICE: i32 = -20;
 
 /// How often metrics and health are updated with what changes by itself.
 const REFRESH: Duration = Duration::from_secs(10);
-
-/// Configuration of `oomwatch agent`.
-#[derive(Debug)]
-pub struct AgentConfig {
-    /// Name of this node at the API server; absent for the host's name.
-    pub node: Option<String>,
-    /// Where metrics and health are served; absent for port 10137 of every address.
-    pub listen: Option<SocketAddr>,
-    /// Whether each kill is written to stdout as a line of JSON.
-    pub log_kills: bool,
-    /// Whether to read the victim's arguments.
-    pub cmdline: bool,
-    /// Which Events are recorded.
-    pub events: EventConfig,
-    /// Whether this node's pods are watched at the API server.
-    pub pod_watch: bool,
-    /// The CRI socket.
-    pub cri_socket: SocketChoice,
-    /// Docker's socket.
-    pub docker_socket: SocketChoice,
-    /// The host's `/var/log`.
-    pub log_root: PathBuf,
-    /// The history.
-    pub history: HistoryStoreConfig,
-    /// The BPF file system for pins.
-    pub bpffs: PathBuf,
-    /// How kills are captured.
-    pub capture: CaptureConfig,
-}
-
-/// Which Kubernetes Events are recorded.
-#[derive(Debug)]
-pub struct EventConfig {
-    /// Whether system OOMs are recorded on the Node.
-    pub node_events: bool,
-    /// Whether kills are recorded on their pods.
-    pub pod_events: bool,
-    /// Namespaces whose pods get no Events.
-    pub excluded_namespaces: BTreeSet<String>,
-    /// Kills that are older have no Event.
-    pub max_age: Duration,
-    /// `source.component` of the Events.
-    pub component: String,
-    /// What stands for the Node's UID.
-    pub node_uid: NodeUid,
-    /// Longest random delay before the first request.
-    pub start_jitter: Duration,
-}
-
-/// Where the history is kept, and how much of it.
-#[derive(Debug)]
-pub struct HistoryStoreConfig {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Its largest size.
-    pub max_bytes: u64,
-    /// Older kills are removed.
-    pub max_age: Duration,
-    /// File with the host's id.
-    pub machine_id: PathBuf,
-}
 
 /// Runs until a signal ends it, or until capture fails.
 pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {

@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 use crate::commands::agent::history_queue::{self, HistoryQueue};
 use crate::{
     capture::bpf::describe,
-    commands::{agent::HistoryStoreConfig, signals::Signals},
+    commands::{agent::config::HistoryStoreConfig, signals::Signals},
     model::report::Host,
     store::{Config, History, Identity, Lock, LockError, Restored},
 };

@@ -134,7 +134,7 @@ impl Agent {
     /// Delivers a kill. The Event of a kill whose pod may yet get a name waits for the name, or until it is known that there
     /// is none.
     fn deliver(&mut self, report: Report, pipeline: &Pipeline) {
-        if !self.unresolved.was_told(&report.id) {
+        if !self.unresolved.was_delivered(&report.id) {
             self.metrics.kill(&report, Timestamp::now());
             self.stdout.kill(&report);
         }

@@ -1,5 +1,5 @@
-//! Each kill as a line of JSON on stdout, for whoever collects the logs of containers. A thread of its own writes: a reader that
-//! takes nothing, as a runtime whose disk is full, holds up nobody.
+//! Each kill as a line of JSON on stdout, which log collectors read. A thread of its own writes, so that a reader that does not read
+//! (a runtime whose disk is full) does not stop the agent.
 
 use std::{
     io::{self, Write},
@@ -16,27 +16,27 @@ use crate::{
     sys::privileges,
 };
 
-/// Lines that may wait for their reader, of some 2 KiB each.
+/// Most lines that wait for the reader, of about 2 KiB each.
 const WAITING_MAX: usize = 1024;
-/// How long the reader is waited for at the end.
+/// How long to wait for the reader at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Writes lines, as long as somebody takes them.
+/// Queues lines for the thread that writes them.
 #[derive(Debug)]
 pub(super) struct Lines {
     queue: Option<SyncSender<String>>,
     ended: Receiver<()>,
-    /// Lines that there was no room for since there last was.
+    /// Lines dropped since the queue last had room.
     dropped: u64,
 }
 
 impl Lines {
-    /// To stdout.
+    /// Writes to stdout.
     pub(super) fn stdout() -> io::Result<Self> {
         Self::to(io::stdout())
     }
 
-    /// To nobody.
+    /// Writes nothing.
     pub(super) fn none() -> Self {
         let (_, ended) = mpsc::channel();
         Self {
@@ -54,7 +54,7 @@ impl Lines {
             .spawn(move || {
                 privileges::drop_all_capabilities();
                 write_all(out, &lines);
-                // Nobody may wait for it.
+                // The receiver may be gone.
                 let _ = end.send(());
             })?;
         Ok(Self {
@@ -64,12 +64,12 @@ impl Lines {
         })
     }
 
-    /// A kill.
+    /// Writes a kill.
     pub(super) fn kill(&mut self, report: &Report) {
         self.write(|| kill_to_json(report));
     }
 
-    /// Kills that were only counted.
+    /// Writes kills that were only counted.
     pub(super) fn gap(&mut self, report: &GapReport) {
         self.write(|| gap_to_json(report));
     }
