@@ -248,7 +248,7 @@ fn fuzz_one(workspace: &Workspace, folder: &Path, target: &Target, seconds: u32)
         .stdin(Stdio::null())
         .stdout(output.try_clone().context("share the log")?)
         .stderr(output);
-    exec::tie_to_us(&mut command, libc::SIGKILL);
+    exec::end_with_us(&mut command, libc::SIGKILL);
     eprintln!("fuzzing {name} for {seconds} s");
     let start = Instant::now();
     let status = command

@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         eprintln!("== {name}: {told}");
         rows.push([name, format!("{:.1}", start.elapsed().as_secs_f64()), told]);
     }
-    failures::tell(&said);
+    failures::print(&said);
     print!("\n{}", table::render(["tier", "seconds", "outcome"], &rows));
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
@@ -317,7 +317,9 @@ impl Failure {
         let failed = error.downcast_ref::<TestsFailed>();
         Outcome::Failed(Self {
             why: one_line(error),
-            said: failed.map(|failed| failed.said.clone()).unwrap_or_default(),
+            said: failed
+                .map(|failed| failed.messages.clone())
+                .unwrap_or_default(),
         })
     }
 

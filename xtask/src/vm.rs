@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         failed,
         said,
     } = matrix(&workspace, args)?;
-    failures::tell(&said);
+    failures::print(&said);
     let problems = [missing, failed].concat();
     if problems.is_empty() {
         return Ok(());

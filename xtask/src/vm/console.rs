@@ -61,7 +61,7 @@ impl Console {
             self.verdict = Some(verdict);
         }
         self.rungs.take(&line);
-        self.failures.take(&line);
+        self.failures.read_line(&line);
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }

@@ -88,7 +88,7 @@ pub(crate) fn boot(guest: &Guest<'_>, prefix: &str, timeout: Duration) -> Result
 fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> {
     let start = Instant::now();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    exec::tie_to_us(command, libc::SIGKILL);
+    exec::end_with_us(command, libc::SIGKILL);
     let mut qemu = command
         .spawn()
         .with_context(|| format!("start `{}`", exec::shown(command)))?;
