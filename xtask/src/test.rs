@@ -294,11 +294,14 @@ fn vm_outcome(summary: Result<vm::Summary>) -> Outcome {
         Ok(vm::Summary {
             missing,
             failed,
-            said,
+            messages,
         }) => {
             if !failed.is_empty() {
                 let why = [failed, missing].concat().join("; ");
-                Outcome::Failed(Failure { why, said })
+                Outcome::Failed(Failure {
+                    why,
+                    said: messages,
+                })
             } else if !missing.is_empty() {
                 Outcome::Skipped(missing.join("; "))
             } else {
@@ -393,7 +396,7 @@ mod tests {
             vm_outcome(Ok(vm::Summary {
                 missing: owned(missing),
                 failed: owned(failed),
-                said: vec!["a: odd".to_owned()],
+                messages: vec!["a: odd".to_owned()],
             }))
         };
         assert!(matches!(summary(&[], &[]), Outcome::Passed));
