@@ -28,6 +28,7 @@ use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::Tool;
 use crate::failures;
+use crate::install::{How, Install};
 use crate::table;
 use backend::Results;
 use boots::{BackendChoice, Boot, CgroupVersion, Tests};
@@ -36,7 +37,7 @@ use plan::Plan;
 use qemu::{Guest, Run};
 
 /// What booting needs.
-const TOOLS: [Tool; 2] = [
+pub(crate) const TOOLS: [Tool; 2] = [
     Tool {
         program: qemu::PROGRAM,
         package: "qemu-system-x86",
@@ -139,9 +140,18 @@ pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
     )
 }
 
-/// Installs what booting needs.
-pub(crate) fn prepare() -> Result<()> {
-    apt::ensure_tools(&TOOLS)
+/// The kernels of the matrix that have not been fetched.
+pub(crate) fn missing(workspace: &Workspace) -> Vec<Install> {
+    let folder = folder(workspace);
+    boots::MATRIX
+        .iter()
+        .filter(|boot| kernels::cached(boot.release, &folder).is_none())
+        .map(|boot| Install {
+            what: format!("kernel {}", boot.release.name),
+            how: How::Unpack,
+            seconds: 15,
+        })
+        .collect()
 }
 
 fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
