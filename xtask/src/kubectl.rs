@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::apt::{self, Apt, Archive};
 use crate::cargo::Workspace;
 use crate::exec;
+use crate::install::{How, Install};
 use crate::toolchain::remove_if_there;
 
 /// The Debian suite that has one.
@@ -31,7 +32,8 @@ pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
         .first()
         .with_context(|| format!("{SUITE} has no kubectl"))?;
     remove_if_there(&folder)?;
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
     let package = apt.download(candidate, &folder)?;
     apt::unpack(&package, &folder)?;
     ensure!(
@@ -40,6 +42,17 @@ pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
         candidate.version
     );
     Ok(own)
+}
+
+/// What [`ensure_kubectl`] would fetch.
+pub(crate) fn missing(workspace: &Workspace) -> Option<Install> {
+    let own = workspace.target.join("tools/kubectl/usr/bin/kubectl");
+    let mut found = exec::find("kubectl").into_iter().chain([own]);
+    (!found.any(|path| is_new_enough(&path))).then(|| Install {
+        what: "kubectl".to_owned(),
+        how: How::Unpack,
+        seconds: 30,
+    })
 }
 
 fn is_new_enough(kubectl: &Path) -> bool {
