@@ -113,7 +113,12 @@ fn target(workspace: &Workspace) -> PathBuf {
 }
 
 /// A cargo command on the programs, for the BPF target.
-fn cargo(workspace: &Workspace, toolchain: &Toolchain, command: &str) -> Result<Command> {
+fn cargo(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    command: &str,
+    target: &Path,
+) -> Result<Command> {
     let Toolchain {
         sysroot,
         linker_folder,

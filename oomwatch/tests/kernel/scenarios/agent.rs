@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("agent_has_every_kill_of_a_storm_in_its_journal", of_a_storm),
+    Scenario::new("agent_has_every_kill_of_a_storm_in_its_history", of_a_storm),
     Scenario::new("agent_counts_what_its_ring_refused", refused).needing(fast),
     Scenario::new("agent_survives_a_machine_out_of_memory", out_of_memory).needing(guest),
     Scenario::new("agent_keeps_its_record_when_the_clock_is_set", clock).needing(guest),

@@ -15,16 +15,16 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("rungs_agree_on_one_process", one_process),
-    Scenario::new("rungs_agree_on_threads_and_sharers", threads_and_sharers),
+    Scenario::new("backends_agree_on_one_process", one_process),
+    Scenario::new("backends_agree_on_threads_and_sharers", threads_and_sharers),
     Scenario::new("kprobes_that_hide_the_stack_agree_too", kprobes_alone).needing(hiding),
-    Scenario::new("rungs_agree_on_groups", groups).needing(group::cgroup_v2),
+    Scenario::new("backends_agree_on_groups", groups).needing(group::cgroup_v2),
     Scenario::new(
         "group_of_memory_sharers_is_counted_once_each",
         group_of_sharers,
     )
     .needing(group::cgroup_v2),
-    Scenario::new("rungs_agree_on_a_storm", a_storm),
+    Scenario::new("backends_agree_on_a_storm", a_storm),
 ];
 
 const LIMIT_BYTES: u64 = 16 * MIB;

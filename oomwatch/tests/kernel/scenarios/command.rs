@@ -23,7 +23,10 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("reader_that_goes_away_is_no_failure", closed_pipe),
     Scenario::new("slow_reader_loses_nothing", slow_reader),
     Scenario::new("filters_show_what_fits_and_nothing_else", filters),
-    Scenario::new("arguments_are_the_victims_where_they_are_told", arguments),
+    Scenario::new(
+        "arguments_are_the_victims_where_they_are_asked_for",
+        arguments,
+    ),
 ];
 
 const LIMIT_BYTES: u64 = 16 * MIB;

@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("without_function_hooks_tracepoints_are_taken", no_functions),
-    Scenario::new("without_btf_the_next_rung_is_taken", no_btf).needing(gives_the_log),
+    Scenario::new("without_btf_the_next_backend_is_taken", no_btf).needing(gives_the_log),
 ];
 
 fn kill(machine: &Machine, name: &str) -> Expected {

@@ -32,7 +32,7 @@ pub(super) const ALL: &[Scenario] = &[
         overflow,
     )
     .needing(fast),
-    Scenario::new("what_no_log_tells_is_counted", without_log).needing(fast),
+    Scenario::new("what_no_log_has_is_counted", without_log).needing(fast),
     Scenario::new("kills_that_go_on_hide_none_that_is_missing", going_on).needing(fast),
     Scenario::new(
         "kernel_log_is_found_without_its_device_and_while_the_command_runs",

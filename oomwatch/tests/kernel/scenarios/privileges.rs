@@ -35,15 +35,12 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("watch_gives_up_what_it_may_do_and_sees_kills", watch),
+    Scenario::new("watch_drops_capabilities_and_captures_kills", watch),
     Scenario::new(
-        "watch_of_another_user_gives_up_what_it_may_do",
+        "watch_of_another_user_drops_capabilities",
         watch_of_another_user,
     ),
-    Scenario::new(
-        "agent_gives_up_what_it_may_do_and_goes_on_with_all_it_does",
-        agent,
-    ),
+    Scenario::new("agent_drops_capabilities_and_keeps_working", agent),
     Scenario::new(
         "another_user_learns_nothing_of_a_process_from_the_agent",
         other_user,

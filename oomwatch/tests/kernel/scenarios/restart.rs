@@ -28,18 +28,19 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
-        "kills_while_nobody_runs_are_told_by_the_next_start",
+        "kills_while_no_agent_runs_are_reported_by_the_next_start",
         nobody_runs,
     )
     .needing(pins_work),
-    Scenario::new("what_was_not_saved_is_told_again", not_saved).needing(pins_work_and_no_guest),
+    Scenario::new("what_was_not_saved_is_reported_again", not_saved)
+        .needing(pins_work_and_no_guest),
     Scenario::new(
-        "every_kill_is_told_once_while_agents_are_killed_and_follow_each_other",
+        "every_kill_is_reported_once_while_agents_are_killed_and_follow_each_other",
         one_after_another,
     )
     .needing(pins_work),
     Scenario::new(
-        "kills_that_two_agents_have_seen_are_told_once",
+        "kills_that_two_agents_have_seen_are_reported_once",
         two_attached,
     )
     .needing(pins_work),
@@ -55,9 +56,9 @@ pub(super) const ALL: &[Scenario] = &[
         .needing(pins_work_and_no_guest),
     Scenario::new("agent_beside_another_pins_nothing", second_agent)
         .needing(pins_work_and_no_guest),
-    Scenario::new("one_rung_takes_over_from_another", other_rung).needing(pins_work),
+    Scenario::new("one_backend_takes_over_from_another", other_rung).needing(pins_work),
     Scenario::new(
-        "without_bpffs_kills_are_told_and_nothing_is_pinned",
+        "without_bpffs_kills_are_reported_and_nothing_is_pinned",
         no_bpffs,
     ),
 ];

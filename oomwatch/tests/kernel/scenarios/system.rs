@@ -14,12 +14,19 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("rungs_agree_when_the_system_runs_out", system).needing(guest),
-    Scenario::new("rungs_agree_on_sysrq", sysrq).needing(has_sysrq),
-    Scenario::new("rungs_agree_when_the_allocating_task_is_killed", allocating).needing(guest),
-    Scenario::new("rungs_agree_when_a_cpuset_runs_out", cpuset).needing(has_cpuset),
-    Scenario::new("rungs_agree_when_a_memory_policy_runs_out", memory_policy)
-        .needing(has_two_nodes),
+    Scenario::new("backends_agree_when_the_system_runs_out", system).needing(guest),
+    Scenario::new("backends_agree_on_sysrq", sysrq).needing(has_sysrq),
+    Scenario::new(
+        "backends_agree_when_the_allocating_task_is_killed",
+        allocating,
+    )
+    .needing(guest),
+    Scenario::new("backends_agree_when_a_cpuset_runs_out", cpuset).needing(has_cpuset),
+    Scenario::new(
+        "backends_agree_when_a_memory_policy_runs_out",
+        memory_policy,
+    )
+    .needing(has_two_nodes),
 ];
 
 /// How often all memory is taken in a storm.

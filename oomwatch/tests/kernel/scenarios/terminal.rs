@@ -10,7 +10,7 @@ use super::MIB;
 use crate::{Scenario, Skip, ended::Ended, machine::Machine, process::Hog, watcher::Watch};
 
 pub(super) const ALL: &[Scenario] =
-    &[Scenario::new("colour_is_for_terminals_that_want_it", colour).needing(terminal)];
+    &[Scenario::new("color_is_for_terminals_that_want_it", colour).needing(terminal)];
 
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";

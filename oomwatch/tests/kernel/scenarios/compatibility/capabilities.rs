@@ -15,11 +15,11 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
-        "rung_takes_the_capabilities_of_the_document_and_each_of_them",
+        "backend_needs_the_capabilities_of_the_document_and_each_of_them",
         capabilities,
     ),
     Scenario::new(
-        "perf_event_paranoid_refuses_the_rungs_that_the_document_says",
+        "perf_event_paranoid_refuses_the_backends_that_the_document_says",
         paranoid,
     )
     .needing(in_a_guest),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("doctor_says_of_each_rung_what_watch_does", agrees),
+    Scenario::new("doctor_says_of_each_backend_what_watch_does", agrees),
     Scenario::new("doctor_disturbs_no_watcher", disturbs_nobody),
     Scenario::new("doctor_leaves_no_program_behind", leaves_nothing).needing(in_a_guest),
 ];

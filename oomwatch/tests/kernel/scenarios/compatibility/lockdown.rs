@@ -7,12 +7,12 @@ use crate::{Scenario, Skip, confined::Confined, machine::Machine};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
-        "rungs_work_in_lockdown_for_integrity_as_the_document_says",
+        "backends_work_in_lockdown_for_integrity_as_the_document_says",
         integrity,
     )
     .needing(may_lock),
     Scenario::new(
-        "rungs_work_in_lockdown_for_confidentiality_as_the_document_says",
+        "backends_work_in_lockdown_for_confidentiality_as_the_document_says",
         confidentiality,
     )
     .needing(may_lock),

@@ -14,13 +14,13 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("rung_needs_the_files_that_the_document_says", files),
-    Scenario::new("rung_needs_devices_where_the_document_says", devices),
+    Scenario::new("backend_needs_the_files_that_the_document_says", files),
+    Scenario::new("backend_needs_devices_where_the_document_says", devices),
     Scenario::new(
-        "scope_takes_the_kernels_symbols_where_the_document_says",
+        "scope_needs_the_kernels_symbols_where_the_document_says",
         symbols,
     ),
-    Scenario::new("rung_that_attaches_has_the_documents_options", options).needing(config),
+    Scenario::new("backend_that_attaches_has_the_documents_options", options).needing(config),
 ];
 
 const NO_BTF: &str = "/nonexistent/btf";
