@@ -127,7 +127,7 @@ impl Pipeline {
         Ok(self.accept(captured))
     }
 
-    /// CaptureCounts captured records and turns them into items. A kill that was found in the kernel log before is left out.
+    /// Counts captured records and turns them into items. A kill that was found in the kernel log before is left out.
     fn accept(&mut self, captured: Vec<CaptureItem>) -> Vec<Item> {
         let mut items = Vec::with_capacity(captured.len());
         for item in captured {

@@ -87,7 +87,7 @@ impl<'a> Backends<'a> {
             match machine.tried(backend) {
                 Some(Err(why)) => backends.absent.push((backend, why)),
                 Some(Ok(())) | None if !hides => {
-                    backends.try_start(backend, Watch::on(machine, backend))
+                    backends.try_start(backend, Watch::on(machine, backend));
                 }
                 Some(Ok(())) => {}
                 None => {

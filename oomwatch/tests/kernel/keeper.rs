@@ -127,7 +127,7 @@ async fn keep(orders: &HashMap<String, String>) {
                 CaptureItem::NonKill(event) => {
                     kept.rekills += u64::from(event.kind == NonKillKind::Rekill);
                 }
-                other => panic!("{other:?}"),
+                gap @ CaptureItem::Gap(_) => panic!("{gap:?}"),
             }
             ControlFlow::<Infallible>::Continue(())
         };

@@ -13,7 +13,6 @@ pub(crate) enum Backend {
     Fentry,
     Kprobe,
     RawTracepoint,
-    Format,
     Kmsg,
     Counters,
 }
@@ -52,11 +51,10 @@ pub(crate) struct Results {
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Fentry,
         Self::Kprobe,
         Self::RawTracepoint,
-        Self::Format,
         Self::Kmsg,
         Self::Counters,
     ];
@@ -67,7 +65,6 @@ impl Backend {
             Self::Fentry => "fentry",
             Self::Kprobe => "kprobe",
             Self::RawTracepoint => RAW_TRACEPOINT,
-            Self::Format => "format",
             Self::Kmsg => "kmsg",
             Self::Counters => "counters",
         }

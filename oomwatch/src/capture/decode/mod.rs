@@ -318,7 +318,7 @@ fn victim(
         file_rss_bytes: pages(MISSING_FILE_RSS, record.file_rss_pages),
         shmem_rss_bytes: pages(MISSING_SHMEM_RSS, record.shmem_rss_pages),
         swap_bytes: pages(MISSING_SWAP, record.swap_pages),
-        pgtables_bytes: has(MISSING_PGTABLES).then(|| record.pgtables_bytes),
+        pgtables_bytes: has(MISSING_PGTABLES).then_some(record.pgtables_bytes),
         start_boot_time_ns: has(MISSING_START_TIME).then_some(record.start_time_ns),
         cgroup: memcg_names.map(|names| cgroup(names, some_id(record.victim.memcg_id))),
         leaf_cgroup: leaf_names

@@ -77,7 +77,7 @@ struct LastIncident {
 /// A process: its id, and its start in nanoseconds since boot.
 type Process = (u32, Option<u64>);
 
-/// RecentProcesses processes, oldest first, each with the time at which it was inserted.
+/// Recent processes, oldest first, each with the time at which it was inserted.
 #[derive(Debug, Default)]
 struct RecentProcesses(VecDeque<(Process, u64)>);
 

@@ -106,7 +106,7 @@ impl Containers {
             .retained
             .extract_if(.., |_, retained| retained.expires < now);
         for (container, retained) in expired {
-            remove_series(&self.kills, &self.last_kill, container, retained);
+            remove_series(&self.kills, &self.last_kill, &container, &retained);
         }
     }
 
@@ -124,7 +124,7 @@ impl Containers {
             else {
                 return;
             };
-            remove_series(&self.kills, &self.last_kill, container, retained);
+            remove_series(&self.kills, &self.last_kill, &container, &retained);
             self.evicted.inc();
         }
     }
@@ -133,12 +133,12 @@ impl Containers {
 fn remove_series(
     kills: &Family<KillLabels, Counter>,
     last_kill: &Family<ContainerLabels, TimeGauge>,
-    container: ContainerLabels,
-    retained: Retained,
+    container: &ContainerLabels,
+    retained: &Retained,
 ) {
-    last_kill.remove(&container);
-    for reason in retained.reasons {
-        let container = container.clone();
+    last_kill.remove(container);
+    for reason in &retained.reasons {
+        let (reason, container) = (reason.clone(), container.clone());
         kills.remove(&KillLabels { reason, container });
     }
 }

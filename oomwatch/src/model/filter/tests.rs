@@ -29,7 +29,7 @@ fn by_scope(scope: Scope) -> Filter {
     }
 }
 
-fn shows(filter: Filter, report: &Report) -> bool {
+fn shows(filter: &Filter, report: &Report) -> bool {
     filter.matches(report)
 }
 
@@ -66,8 +66,8 @@ fn cgroup_path_starts_at_the_root_of_the_hierarchy() {
 
 #[test]
 fn empty_filter_shows_everything() {
-    assert!(shows(Filter::default(), &testing::report()));
-    assert!(shows(Filter::default(), &testing::minimal_report()));
+    assert!(shows(&Filter::default(), &testing::report()));
+    assert!(shows(&Filter::default(), &testing::minimal_report()));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn each_condition_selects_matching_reports_only() {
         by_scope(Scope::Memcg),
     ] {
         let what = format!("{args:?}");
-        assert!(shows(args, &report), "{what}");
+        assert!(shows(&args, &report), "{what}");
     }
     for args in [
         by_namespace("sho"),
@@ -99,7 +99,7 @@ fn each_condition_selects_matching_reports_only() {
         by_scope(Scope::Unknown),
     ] {
         let what = format!("{args:?}");
-        assert!(!shows(args, &report), "{what}");
+        assert!(!shows(&args, &report), "{what}");
     }
 }
 
@@ -113,9 +113,9 @@ fn report_without_a_field_does_not_match_it() {
         by_scope(Scope::System),
     ] {
         let what = format!("{args:?}");
-        assert!(!shows(args, &report), "{what}");
+        assert!(!shows(&args, &report), "{what}");
     }
-    assert!(shows(by_scope(Scope::Unknown), &report));
+    assert!(shows(&by_scope(Scope::Unknown), &report));
 }
 
 #[test]
@@ -127,16 +127,16 @@ fn all_conditions_must_match() {
         ..by_namespace(namespace)
     };
     let report = testing::report();
-    assert!(shows(args("shop", "app"), &report));
-    assert!(!shows(args("shop", "other"), &report));
-    assert!(!shows(args("other", "app"), &report));
+    assert!(shows(&args("shop", "app"), &report));
+    assert!(!shows(&args("shop", "other"), &report));
+    assert!(!shows(&args("other", "app"), &report));
 }
 
 #[test]
 fn victim_without_a_memory_cgroup_is_matched_by_its_leaf() {
     let mut report = testing::report();
     report.kill.victim.cgroup = None;
-    assert!(shows(by_cgroup(POD), &report));
+    assert!(shows(&by_cgroup(POD), &report));
     report.kill.victim.leaf_cgroup = None;
-    assert!(!shows(by_cgroup(POD), &report));
+    assert!(!shows(&by_cgroup(POD), &report));
 }

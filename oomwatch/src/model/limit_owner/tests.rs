@@ -241,7 +241,7 @@ fn limit_of_a_pod_is_attributed_by_its_specification() {
             scope: Scope::Memcg,
             attribution: Attribution::Kmsg,
             limits: vec![
-                testing::limit(&testing::container_path(), 1, None),
+                testing::limit(testing::container_path(), 1, None),
                 testing::limit(POD, 2, mib(40)),
             ],
             oom_level: Some(1),

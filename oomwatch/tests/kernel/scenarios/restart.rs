@@ -56,7 +56,7 @@ pub(super) const ALL: &[Scenario] = &[
         .needing(pins_work_and_no_guest),
     Scenario::new("agent_beside_another_pins_nothing", second_agent)
         .needing(pins_work_and_no_guest),
-    Scenario::new("one_backend_takes_over_from_another", other_rung).needing(pins_work),
+    Scenario::new("one_backend_takes_over_from_another", other_backend).needing(pins_work),
     Scenario::new(
         "without_bpffs_kills_are_reported_and_nothing_is_pinned",
         no_bpffs,
@@ -350,7 +350,7 @@ fn second_agent(machine: &Machine) {
 }
 
 /// Each that this machine has in its turn, and the first once more. Where a program cannot be pinned nothing is kept.
-fn other_rung(machine: &Machine) {
+fn other_backend(machine: &Machine) {
     let node = Node::new(machine, "other-backend");
     let keeper = node.keeper();
     let mut backends: Vec<_> = [Backend::Fentry, Backend::Kprobe, Backend::RawTracepoint]

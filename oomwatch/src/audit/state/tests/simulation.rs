@@ -172,7 +172,8 @@ impl Machine {
     }
 
     fn drain(&mut self) {
-        for record in self.ring[self.taken..].to_vec() {
+        for at in self.taken..self.ring.len() {
+            let record = self.ring[at];
             match record.kind {
                 Kind::Kill => {
                     if self.state.kill(&record.kill()) {

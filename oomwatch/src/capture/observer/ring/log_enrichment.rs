@@ -110,7 +110,7 @@ pub(super) fn open_sources(config: &CaptureConfig) -> (Option<Symbols>, Option<L
             debug!(%error, "kernel symbols unreadable: what ran out of memory is read from the kernel log");
         }
         (Err(error), Err(_)) => {
-            warn!(%error, "kernel symbols and kernel log unreadable: what ran out of memory stays unknown")
+            warn!(%error, "kernel symbols and kernel log unreadable: what ran out of memory stays unknown");
         }
     }
     (symbols.ok(), log.ok())

@@ -54,9 +54,7 @@ impl Node {
     }
 }
 
-fn app() -> Option<String> {
-    Some("app".to_owned())
-}
+const APP: &str = "app";
 
 #[test]
 fn kill_leaves_with_its_name_as_soon_as_the_runtime_replies() {
@@ -64,7 +62,7 @@ fn kill_leaves_with_its_name_as_soon_as_the_runtime_replies() {
     node.kill(report());
     assert!(node.after(100).is_empty());
     node.cri_replies(Reply::Found);
-    assert_eq!(node.after(0), [app()]);
+    assert_eq!(node.after(0), [Some(APP.to_owned())]);
 }
 
 #[test]
@@ -75,7 +73,7 @@ fn kill_of_a_slow_runtime_leaves_without_a_name_and_the_next_has_it() {
     assert_eq!(node.after(1), [None]);
     node.cri_replies(Reply::Found);
     node.kill(report());
-    assert_eq!(node.after(0), [app()]);
+    assert_eq!(node.after(0), [Some(APP.to_owned())]);
 }
 
 #[test]
@@ -102,7 +100,7 @@ fn dead_runtime_delays_no_kill_until_it_is_tried_again_and_is_back_with_its_repl
     node.directory.set_cri_up(Some(Runtime::Containerd));
     assert_eq!(node.directory.is_runtime_up(), Some(true));
     node.cri_replies(Reply::Found);
-    assert_eq!(node.after(0), [app()]);
+    assert_eq!(node.after(0), [Some(APP.to_owned())]);
 }
 
 #[test]

@@ -334,17 +334,13 @@ impl RingProgress {
         let mut lost = self.rejected;
         let mut dropped = 0;
         for reached in self.generations.iter().take(self.reading + 1) {
-            dropped = match &reached.previous {
-                Some(previous) => {
-                    lost += previous.unreported;
-                    previous.rejected
-                }
-                None => {
-                    let rejected = own_rejected()?;
-                    lost += rejected;
-                    rejected
-                }
-            };
+            if let Some(previous) = &reached.previous {
+                lost += previous.unreported;
+                dropped = previous.rejected;
+            } else {
+                dropped = own_rejected()?;
+                lost += dropped;
+            }
             if reached.name == generation {
                 break;
             }

@@ -199,7 +199,7 @@ proptest! {
                     let outcome = if is_saved { Outcome::Saved } else { Outcome::Deferred };
                     let (ids, now, unsaved) = settle(&mut unsettled, answer(up_to, outcome, &[]));
                     released.extend(ids);
-                    let reached = up_to.checked_sub(1).map(|last| positions[last as usize]);
+                    let reached = up_to.checked_sub(1).map(|last| positions[usize::try_from(last).expect("few")]);
                     prop_assert!(now.is_none() || unsaved.is_none());
                     prop_assert!(now <= reached && unsaved <= reached);
                     prop_assert!(is_saved || now.is_none());

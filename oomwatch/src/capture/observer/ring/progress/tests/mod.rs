@@ -328,7 +328,7 @@ fn records_without_items_are_news_for_the_store() {
 fn previous_ring_is_read_until_its_programs_have_stopped() {
     let mut world = after_an_agent();
     world.start();
-    world.pass(SETTLE - Duration::from_nanos(1));
+    world.pass(SETTLE.saturating_sub(Duration::from_nanos(1)));
     world.read();
     assert_eq!(world.agent().progress.reading(), 0);
     let poll = world.now + POLL_INTERVAL;
@@ -343,7 +343,7 @@ fn incomplete_record_of_a_previous_agent_is_given_up_and_counted() {
     let mut world = after_an_agent();
     world.begin_record(0);
     world.start();
-    world.pass(SETTLE + GIVE_UP - Duration::from_nanos(1));
+    world.pass((SETTLE + GIVE_UP).saturating_sub(Duration::from_nanos(1)));
     world.read();
     assert_eq!(world.agent().progress.reading(), 0);
     world.pass(Duration::from_nanos(1));
