@@ -1,13 +1,13 @@
 //! A real Kubernetes for the tests: an API server alone, or a whole node on which pods run and are killed.
 //!
-//! Neither is made here. Who has them says where they are:
-//! `KUBEBUILDER_ASSETS`, the folder of etcd, kube-apiserver and kubectl as envtest has it, and
-//! `OOMWATCH_KUBE_NODE`, a command that brings a node of its own up (`up`, which prints its environment as lines for a
-//! shell), loads an archive of images into it (`load FILE`), and takes it down (`down`).
+//! Neither is made here. The environment says where they are:
+//!
+//! | variable | means |
+//! |---|---|
+//! | `KUBEBUILDER_ASSETS` | the folder of etcd, kube-apiserver, kubectl and the programs of a node, as envtest has it |
+//! | `OOMWATCH_KUBE_NODE` | a command that starts a cluster with a node on this machine (`up`, which prints its environment as lines for a shell), loads an archive of images into it (`load FILE`), and stops it (`down`) |
 
 use std::env;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,10 +36,11 @@ pub(crate) fn tell<'a>(tests: &'a mut Command, assets: &Path, required: &str) ->
     tests.env(ASSETS, assets).env("OOMWATCH_REQUIRE", required)
 }
 
-/// A node that is up; it goes down when this is dropped.
+/// A cluster with one node, which is up; it is stopped when this is dropped.
 pub(crate) struct Node {
     command: PathBuf,
-    /// What its users need to be told.
+    assets: PathBuf,
+    /// What its users need in their environment.
     pub(crate) environment: Vec<(String, String)>,
 }
 
@@ -50,69 +51,42 @@ impl Node {
         Ok((command.into(), assets()?))
     }
 
-    /// Brings one up, with its programs in a folder of ours.
-    pub(crate) fn up(command: PathBuf, assets: &Path, folder: &Path) -> Result<Self> {
-        link_programs(assets, folder)?;
+    /// Starts one.
+    pub(crate) fn up(command: PathBuf, assets: &Path) -> Result<Self> {
         let mut node = Self {
             command,
+            assets: assets.to_owned(),
             environment: Vec::new(),
         };
-        let mut up = Command::new(&node.command);
-        up.arg("up").env("KUBE_BIN", folder);
+        let mut up = node.command("up");
         eprintln!("$ {}", exec::shown(&up));
         // It waits a minute for its kubelet, which on a busy machine is not always enough.
-        let told = exec::output(&mut up).or_else(|error| {
+        let printed = exec::output(&mut up).or_else(|error| {
             eprintln!("{error:#}; once more");
             exec::output(&mut up)
         })?;
-        node.environment = told.lines().filter_map(parse_export).collect();
+        node.environment = printed.lines().filter_map(parse_export).collect();
         Ok(node)
     }
 
     /// Loads an archive of images.
     pub(crate) fn load(&self, archive: &Path) -> Result<()> {
-        exec::run(Command::new(&self.command).arg("load").arg(archive))
+        exec::run(self.command("load").arg(archive))
+    }
+
+    fn command(&self, action: &str) -> Command {
+        let mut command = Command::new(&self.command);
+        command.arg(action).env("KUBE_BIN", &self.assets);
+        command
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Err(error) = exec::run(Command::new(&self.command).arg("down")) {
+        if let Err(error) = exec::run(&mut self.command("down")) {
             eprintln!("{error:#}");
         }
     }
-}
-
-/// The kubelet tells its help to whoever does not listen to the end, too: it would fail by it, and with `pipefail` whoever
-/// looks for a flag there takes it for absent.
-const KUBELET: &str = r#"#!/bin/sh
-if [ "$1" = --help ]; then
-    help=$(KUBELET --help 2>&1)
-    trap '' PIPE
-    printf '%s\n' "$help" 2>/dev/null
-    exit 0
-fi
-exec KUBELET "$@"
-"#;
-
-fn link_programs(assets: &Path, folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    for entry in fs::read_dir(assets).with_context(|| format!("read {}", assets.display()))? {
-        let program = entry?.path();
-        let name = program.file_name().context("a program has a name")?;
-        let ours = folder.join(name);
-        if name == "kubelet" {
-            let text = KUBELET.replace("KUBELET", &program.to_string_lossy());
-            fs::write(&ours, text).with_context(|| format!("write {}", ours.display()))?;
-            fs::set_permissions(&ours, Permissions::from_mode(0o755))?;
-        } else {
-            symlink(&program, &ours).with_context(|| format!("link {}", ours.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// `export NAME=VALUE`.

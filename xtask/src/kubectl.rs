@@ -1,4 +1,5 @@
-//! A kubectl that renders kustomizations as they are written today: the machine's own, else Debian's of another release.
+//! A kubectl that renders kustomizations as they are written today: that of `KUBEBUILDER_ASSETS`, else the machine's own, else
+//! Debian's of another release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use serde_json::Value;
 
 use crate::apt::{self, Apt, Archive};
 use crate::cargo::Workspace;
-use crate::exec;
 use crate::toolchain::remove_if_there;
+use crate::{exec, kube};
 
 /// The Debian suite that has one.
 const SUITE: &str = "trixie";
@@ -21,8 +22,9 @@ const OLDEST_KUSTOMIZE: u64 = 5;
 pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("tools/kubectl");
     let own = folder.join("usr/bin/kubectl");
-    let found = exec::find("kubectl").into_iter().chain([own.clone()]);
-    if let Some(kubectl) = found.into_iter().find(|path| is_new_enough(path)) {
+    let assets = kube::assets().ok().map(|folder| folder.join("kubectl"));
+    let found = assets.into_iter().chain(exec::find("kubectl"));
+    if let Some(kubectl) = found.chain([own.clone()]).find(|path| is_new_enough(path)) {
         return Ok(kubectl);
     }
     let apt = Apt::update(&workspace.target.join("tools/apt"), Archive::Main, SUITE)?;

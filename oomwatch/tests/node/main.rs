@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let name = "system_oom_is_recorded_as_the_kubelet_does".to_owned();
     let mut trials = vec![trial(
         name,
-        Box::new(|cluster, _| kubelet::compare(cluster)),
+        Box::new(|cluster, _| kubelet::forged_system_oom(cluster)),
     )];
     // The second follows the first as after an upgrade.
     for (overlay, more) in [
