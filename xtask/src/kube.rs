@@ -1,4 +1,4 @@
-//! A real Kubernetes for the tests: an API server alone, or a whole node on which pods run and are killed.
+//! A real Kubernetes for the tests: an API server alone, or whole nodes on which pods run and are killed.
 //!
 //! Neither is made here. The environment says where they are:
 //!
@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `KUBEBUILDER_ASSETS` | the folder of etcd, kube-apiserver, kubectl and the programs of a node, as envtest has it |
 //! | `OOMWATCH_KUBE_NODE` | a command that starts a cluster with a node on this machine (`up`, which prints its environment as lines for a shell), loads an archive of images into it (`load FILE`), and stops it (`down`) |
+//! | `OOMWATCH_KUBE_VM_NODE` | a command that adds a node in a virtual machine to that cluster (`up NAME FILE`, with an archive of images), runs a command on it (`exec NAME COMMAND`), and removes it (`down NAME`) |
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,13 @@ use crate::exec;
 
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
 const NODE: &str = "OOMWATCH_KUBE_NODE";
+const VM_NODE: &str = "OOMWATCH_KUBE_VM_NODE";
+const VM_NODE_NAME: &str = "OOMWATCH_KUBE_VM_NODE_NAME";
+
+/// Name of the node in a virtual machine, as the tests' overlays have it.
+const VM_NAME: &str = "node-2";
+/// Its memory, in MiB: so little that a container without a limit uses it up in seconds.
+const VM_MEMORY: &str = "1024";
 
 /// Folder of the API server's programs.
 pub(crate) fn assets() -> Result<PathBuf> {
@@ -82,6 +90,47 @@ impl Node {
 }
 
 impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = exec::run(&mut self.command("down")) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// A second node of a cluster, in a virtual machine; it is removed when this is dropped.
+pub(crate) struct VmNode {
+    command: PathBuf,
+    cluster: Vec<(String, String)>,
+}
+
+impl VmNode {
+    /// Adds one that has the images of an archive; absent if there is no command for it.
+    pub(crate) fn up(cluster: &Node, archive: &Path) -> Result<Option<Self>> {
+        let Some(command) = env::var_os(VM_NODE) else {
+            return Ok(None);
+        };
+        let node = Self {
+            command: command.into(),
+            cluster: cluster.environment.clone(),
+        };
+        exec::run(node.command("up").arg(archive).env("MEMORY", VM_MEMORY))?;
+        Ok(Some(node))
+    }
+
+    /// What its users need in their environment besides that of the cluster.
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 2] {
+        [(VM_NODE, &self.command), (VM_NODE_NAME, Path::new(VM_NAME))]
+    }
+
+    fn command(&self, action: &str) -> Command {
+        let mut command = Command::new(&self.command);
+        command.args([action, VM_NAME]);
+        command.envs(self.cluster.iter().cloned());
+        command
+    }
+}
+
+impl Drop for VmNode {
     fn drop(&mut self) {
         if let Err(error) = exec::run(&mut self.command("down")) {
             eprintln!("{error:#}");

@@ -198,16 +198,16 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
 }
 
 fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
-    let kubectl = kubectl::ensure_kubectl(workspace)?;
     let image = image::own(workspace)?;
     let node = kube::Node::up(command, assets)?;
     node.load(&image)?;
+    let vm = kube::VmNode::up(&node, &image)?;
     let tests = |target: &str| {
         let mut tests = workspace.cargo();
         tests.args(["test", "--locked", "--package", "oomwatch"]);
         tests.args(["--test", target]);
         tests.envs(node.environment.iter().cloned());
-        tests.env("OOMWATCH_KUBECTL", &kubectl);
+        tests.envs(vm.iter().flat_map(kube::VmNode::environment));
         kube::tell(&mut tests, assets, "all");
         tests
     };
