@@ -1,6 +1,6 @@
-//! What both sides of the ring buffer compile: the records that the programs write, and the globals that the loader sets.
+//! Definitions that kernel side and user side share: the records in the ring buffer, and the globals that the loader sets.
 //!
-//! The programs themselves are this package's binary, built for the BPF target only (`cargo xtask ebpf`).
+//! The BPF programs are the binary of this package, built for the BPF target only (`cargo xtask ebpf`).
 #![no_std]
 
 pub mod record;

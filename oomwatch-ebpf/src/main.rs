@@ -1,4 +1,4 @@
-//! The BPF programs. For any other target this is an empty program, so that the workspace builds everywhere.
+//! The BPF programs. For other targets this is an empty program, so that the whole workspace builds on them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]

@@ -1,23 +1,23 @@
-//! The records that cross the ring buffer, the counters of what did not, and the globals that the loader sets.
+//! The records in the ring buffer, and the globals that the loader sets.
 //!
-//! This is the one definition of the layout. Fixed-width integers and byte arrays only, no padding that a compiler chooses:
-//! `zerocopy::IntoBytes` refuses to derive where there is any. Quantities are the kernel's own (pages, bytes, nanoseconds
-//! since boot); user space converts.
+//! This is the only definition of the layout. It has fixed-width integers and byte arrays only, and no implicit padding:
+//! `zerocopy::IntoBytes` cannot be derived if there is any. Quantities are in the kernel's units (pages, bytes, nanoseconds
+//! since boot), which user space converts.
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Changes whenever a record or a global changes its layout, so that a pinned ring is never read by another's rules.
-pub const ABI_VERSION: u32 = 2;
+/// Version of the layout. Changes with every change of a record or a global, so that a pinned ring is never read with another
+/// layout.
+pub const ABI_VERSION: u32 = 3;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
-/// Ancestor memory cgroups that a record can carry; Kubernetes nests 5 to 8.
+/// Memory cgroups in a record, the victim's own and its ancestors; Kubernetes nests 5 to 8.
 pub const MAX_LEVELS: usize = 16;
-/// Return addresses of the kernel stack that a record can carry: the OOM killer's own are the 12 innermost, the tracing's
-/// included, and each costs a microsecond.
+/// Return addresses in a record. Those of tracing and of the OOM killer are the 12 innermost; each costs a microsecond.
 pub const STACK_FRAMES: usize = 16;
-/// Bytes of cgroup names that count; the walk stops at the first name that begins past them.
+/// Bytes of cgroup names in a record; the walk stops at the first name that would begin past them.
 pub const NAMES_LEN: usize = 2048;
-/// `NAME_MAX` and its NUL: what the last name may take beyond [`NAMES_LEN`].
+/// `NAME_MAX` and a NUL: bytes by which the last name may exceed [`NAMES_LEN`].
 pub const NAME_LEN: usize = 256;
 
 /// [`Header::kind`] of a [`VictimRecord`].
@@ -25,7 +25,7 @@ pub const KIND_VICTIM: u32 = 1;
 /// [`Header::kind`] of a [`SignalRecord`].
 pub const KIND_SIGNAL: u32 = 2;
 
-/// How every record opens.
+/// The beginning of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
@@ -37,41 +37,41 @@ pub struct Header {
     pub boot_time_ns: u64,
 }
 
-/// One process, as far as a kill needs to know it.
+/// A process and one of its threads.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Task {
-    /// The process (`task_struct.tgid`), in the initial PID namespace.
+    /// Process id (`task_struct.tgid`) in the initial PID namespace.
     pub tgid: u32,
-    /// The thread (`task_struct.pid`), in the initial PID namespace.
+    /// Thread id (`task_struct.pid`) in the initial PID namespace.
     pub tid: u32,
-    /// `task_struct.comm`: of the process for a victim, of the thread for a trigger. Residue may follow its NUL.
+    /// `task_struct.comm`: of the process for a victim, of the thread for a trigger. Residue may follow the NUL.
     pub comm: [u8; COMM_LEN],
-    /// `kernfs_node.id` of the memory cgroup; 0 if not read.
+    /// Id of its memory cgroup (`kernfs_node.id`); 0 if it could not be read.
     pub memcg_id: u64,
 }
 
-/// One memory cgroup at the kill: the victim's own first, then its ancestors, without the root.
+/// One memory cgroup at the time of the kill.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Level {
-    /// `kernfs_node.id`.
+    /// Id of the cgroup (`kernfs_node.id`).
     pub id: u64,
     /// `mem_cgroup.memory.usage`, in pages.
     pub usage_pages: u64,
-    /// `mem_cgroup.memory.max`, in pages; `PAGE_COUNTER_MAX` where there is no limit.
+    /// `mem_cgroup.memory.max`, in pages; `PAGE_COUNTER_MAX` if there is no limit.
     pub limit_pages: u64,
     /// `mem_cgroup.swap.usage` on cgroup v2, `memsw.usage` on v1, in pages.
     pub swap_usage_pages: u64,
     /// `mem_cgroup.swap.max` on cgroup v2, `memsw.max` on v1, in pages.
     pub swap_limit_pages: u64,
-    /// The `LEVEL_` bits.
+    /// Bit set of the `LEVEL_` constants.
     pub flags: u64,
 }
 
-/// [`Level::flags`]: `mem_cgroup.oom_lock` was set: this cgroup, or one above it, is out of memory.
+/// [`Level::flags`]: `mem_cgroup.oom_lock` is set: this cgroup, or one above it, is out of memory.
 pub const LEVEL_OOM_LOCK: u64 = 1 << 0;
-/// [`Level::flags`]: `mem_cgroup.oom_group` was set (`memory.oom.group`).
+/// [`Level::flags`]: `mem_cgroup.oom_group` is set (`memory.oom.group`).
 pub const LEVEL_OOM_GROUP: u64 = 1 << 1;
 /// [`Level::flags`]: the id could not be read.
 pub const LEVEL_NO_ID: u64 = 1 << 2;
@@ -80,154 +80,157 @@ pub const LEVEL_NO_MEMORY: u64 = 1 << 3;
 /// [`Level::flags`]: swap usage or swap limit could not be read.
 pub const LEVEL_NO_SWAP: u64 = 1 << 4;
 
-/// The kernel stack at the record, innermost frame first.
+/// The kernel stack when the record was written, innermost frame first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Stack {
-    /// Bytes of `frames` that are used; negative (an errno) if the stack was not taken.
+    /// Used bytes of `frames`; a negative errno if the stack could not be read.
     pub length: i64,
     /// Return addresses.
     pub frames: [u64; STACK_FRAMES],
 }
 
-/// A task that `mark_oom_victim` marked: a kill, or the mark of a task that was dying already.
+/// A `mark_victim` event: a kill, or the mark of a task that was already dying.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct VictimRecord {
-    /// Kind [`KIND_VICTIM`].
+    /// Header with the kind [`KIND_VICTIM`].
     pub header: Header,
-    /// The `MISSING_` bits: what could not be read.
+    /// Bit set of the `MISSING_` constants: the facts that could not be read.
     pub missing: u64,
     /// The marked task.
     pub victim: Task,
-    /// The task whose allocation invoked the killer (`current`).
+    /// The task whose allocation invoked the OOM killer (`current`).
     pub trigger: Task,
-    /// `group_leader->start_boottime`, nanoseconds since boot.
+    /// `group_leader->start_boottime`, in nanoseconds since boot.
     pub start_time_ns: u64,
-    /// `mm_struct.total_vm`.
+    /// `mm_struct.total_vm`, in pages.
     pub total_vm_pages: u64,
-    /// `rss_stat[MM_ANONPAGES]`; approximate and possibly negative where it is a per-CPU counter (6.2 and later).
+    /// `rss_stat[MM_ANONPAGES]`, in pages. A per-CPU counter since 6.2: approximate, and possibly negative.
     pub anon_rss_pages: i64,
-    /// `rss_stat[MM_FILEPAGES]`, as above.
+    /// `rss_stat[MM_FILEPAGES]`, in pages, as above.
     pub file_rss_pages: i64,
-    /// `rss_stat[MM_SHMEMPAGES]`, as above.
+    /// `rss_stat[MM_SHMEMPAGES]`, in pages, as above.
     pub shmem_rss_pages: i64,
-    /// `rss_stat[MM_SWAPENTS]`, as above.
+    /// `rss_stat[MM_SWAPENTS]`, in pages, as above.
     pub swap_pages: i64,
-    /// `mm_struct.pgtables_bytes`.
+    /// `mm_struct.pgtables_bytes`, in bytes.
     pub pgtables_bytes: u64,
-    /// `kernfs_node.id` of the cgroup that [`Self::names`] begins with: the v2 leaf, or the memory cgroup on v1.
+    /// Id (`kernfs_node.id`) of the cgroup at which [`Self::names`] begins: the leaf on cgroup v2, the memory cgroup on v1.
     pub cgroup_id: u64,
     /// Memory cgroup id of the init process of the victim's PID namespace.
     pub ns_init_memcg_id: u64,
-    /// Memory cgroup id of the init process of the PID namespace above it; 0 where there is none.
+    /// Memory cgroup id of the init process of the PID namespace above it; 0 if there is none.
     pub parent_ns_init_memcg_id: u64,
-    /// The process id inside the victim's own PID namespace.
+    /// Process id of the victim inside its own PID namespace.
     pub ns_pid: u32,
-    /// `pid->level`: how deep that namespace is nested; 0 is the initial one.
+    /// `pid->level`: nesting depth of that namespace; 0 is the initial one.
     pub ns_level: u32,
     /// `real_cred->uid` in the initial user namespace.
     pub uid: u32,
     /// `signal_struct.oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: i32,
-    /// The cgroup that ran out: `kernfs_node.id` of `oom_control.memcg`; 0 where the system did. With function hooks only.
+    /// Id (`kernfs_node.id`) of `oom_control.memcg`, the memory cgroup that ran out of memory; 0 if the system did. Fentry and
+    /// kprobe only.
     pub oom_memcg_id: u64,
-    /// When the first victim of this call of `oom_kill_process` was marked. With function hooks only.
+    /// Time at which the first victim of this call of `oom_kill_process` was marked, in nanoseconds since boot. Fentry and kprobe
+    /// only.
     pub incident_time_ns: u64,
-    /// `oom_control.totalpages`. With function hooks only.
+    /// `oom_control.totalpages`, in pages. Fentry and kprobe only.
     pub total_pages: u64,
-    /// `oom_control.chosen_points`: the badness of the process that the kernel chose. With function hooks only.
+    /// `oom_control.chosen_points`: the kernel's badness score of the process it chose, in pages. Fentry and kprobe only.
     pub points: i64,
-    /// `oom_control.constraint`: `enum oom_constraint`. With function hooks only.
+    /// `oom_control.constraint`, an `enum oom_constraint`. Fentry and kprobe only.
     pub constraint: u32,
-    /// `oom_control.order`; -1 for sysrq. With function hooks only.
+    /// `oom_control.order` of the failed allocation; -1 for sysrq. Fentry and kprobe only.
     pub order: i32,
-    /// `oom_control.gfp_mask`. With function hooks only.
+    /// `oom_control.gfp_mask` of the failed allocation. Fentry and kprobe only.
     pub gfp_mask: u32,
-    /// Counts the kills of this call of `oom_kill_process` from 1; 0 for a mark without a kill. With function hooks only.
+    /// Number of this kill within the call of `oom_kill_process`, from 1; 0 for a mark without a kill. Fentry and kprobe only.
     pub kill_number: u32,
-    /// One of the `HOOKS_` constants.
-    pub hooks: u32,
+    /// One of the `BACKEND_` constants.
+    pub backend: u32,
     /// One of the `SIGNAL_` constants.
     pub signal: u32,
-    /// The `FLAG_` bits.
+    /// Bit set of the `FLAG_` constants.
     pub flags: u32,
-    /// How many levels the memory cgroup is above the cgroup that [`Self::names`] begins with.
+    /// Number of levels by which the memory cgroup is above the cgroup at which [`Self::names`] begins.
     pub memcg_distance: u32,
-    /// Levels of [`Self::levels`] that are used.
+    /// Used elements of [`Self::levels`].
     pub level_count: u32,
-    /// Bytes of [`Self::names`] that the victim's cgroup takes.
+    /// Bytes of [`Self::names`] that belong to the victim's cgroup.
     pub victim_names_length: u32,
-    /// Bytes of [`Self::names`] that are used: the trigger's cgroup stands behind the victim's where its memory cgroup is another.
+    /// Used bytes of [`Self::names`]. The names of the trigger's cgroup follow those of the victim's, if the trigger's memory
+    /// cgroup is another one.
     pub names_length: u32,
-    /// Keeps what follows aligned.
+    /// Padding that aligns the next field.
     pub reserved: u32,
-    /// The kernel stack, for user space to tell why the task was marked.
+    /// The kernel stack, from which user space concludes why the task was marked.
     pub stack: Stack,
-    /// The victim's memory cgroup and its ancestors, without the root.
+    /// The victim's memory cgroup and its ancestors, innermost first, without the root.
     pub levels: [Level; MAX_LEVELS],
-    /// Directory names, each with its NUL, leaf first; the root's empty name ends a complete path.
+    /// Directory names of cgroup paths, each with its NUL, leaf first. A complete path ends with the root's empty name.
     pub names: [u8; NAMES_LEN + NAME_LEN],
-    /// Room up to a power of two, so that a masked length stays inside the record. Never sent.
+    /// Padding to a power of two, so that a masked length stays inside the record. Never sent.
     pub unused: [u8; 624],
 }
 
-/// Length of a [`VictimRecord`] without any names.
+/// Length of a [`VictimRecord`] without names, in bytes.
 pub const VICTIM_FIXED_LENGTH: usize = core::mem::offset_of!(VictimRecord, names);
 
-/// [`VictimRecord::hooks`]: raw tracepoints, with the kernel's structures read at the offsets that BTF gives.
-pub const HOOKS_TRACEPOINT: u32 = 0;
-/// [`VictimRecord::hooks`]: functions of `mm/oom_kill.c`, by fentry or kprobes; the structures as above.
-pub const HOOKS_FUNCTION: u32 = 1;
-/// [`VictimRecord::hooks`]: classic tracepoints, with the fields that their `format` files name and nothing else.
-pub const HOOKS_FORMAT: u32 = 2;
+/// [`VictimRecord::backend`]: raw tracepoints.
+pub const BACKEND_RAW_TRACEPOINT: u32 = 0;
+/// [`VictimRecord::backend`]: fentry and fexit on functions of `mm/oom_kill.c`.
+pub const BACKEND_FENTRY: u32 = 1;
+/// [`VictimRecord::backend`]: kprobes on functions of `mm/oom_kill.c`.
+pub const BACKEND_KPROBE: u32 = 2;
 
-/// [`VictimRecord::signal`]: the kernel sent this task no SIGKILL just before it was marked: it was dying already.
+/// [`VictimRecord::signal`]: the kernel sent the task no SIGKILL just before it was marked: it was already dying.
 pub const SIGNAL_NONE: u32 = 0;
-/// [`VictimRecord::signal`]: the kernel sent this task SIGKILL just before it was marked: a kill. With function hooks:
-/// it was marked in `__oom_kill_process`.
+/// [`VictimRecord::signal`]: the kernel sent the task SIGKILL just before it was marked: a kill. For fentry and kprobes: the task
+/// was marked in `__oom_kill_process`.
 pub const SIGNAL_SENT: u32 = 1;
-/// [`VictimRecord::signal`]: as [`SIGNAL_SENT`], but a [`SignalRecord`] has told of that signal: a re-kill.
+/// [`VictimRecord::signal`]: as [`SIGNAL_SENT`], but a [`SignalRecord`] reports that signal: a re-kill.
 pub const SIGNAL_REPORTED: u32 = 2;
 
 /// [`VictimRecord::flags`]: the memory controller is on cgroup v1.
 pub const FLAG_CGROUP_V1: u32 = 1 << 0;
-/// [`VictimRecord::flags`]: `memcg_distance` could not be read, so that the names may begin below the memory cgroup.
+/// [`VictimRecord::flags`]: `memcg_distance` could not be read: the names may begin below the memory cgroup.
 pub const FLAG_NO_DISTANCE: u32 = 1 << 1;
 
-/// A SIGKILL from the kernel to a process that was marked before, or that shares its memory with the last victim.
+/// A SIGKILL from the kernel to an earlier victim, or to a process that shares the last victim's mm.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SignalRecord {
-    /// Kind [`KIND_SIGNAL`].
+    /// Header with the kind [`KIND_SIGNAL`].
     pub header: Header,
-    /// The process that was sent the signal.
+    /// The process that received the signal.
     pub target: Task,
     /// The sender (`current`).
     pub sender: Task,
-    /// `group_leader->start_boottime` of the target, nanoseconds since boot; 0 if not read.
+    /// `group_leader->start_boottime` of the target, in nanoseconds since boot; 0 if it could not be read.
     pub start_time_ns: u64,
-    /// The victim whose memory the target shares ([`RELATION_SHARER`]), else 0.
+    /// Process id of the victim whose mm the target shares ([`RELATION_MM_SHARER`]), else 0.
     pub victim_tgid: u32,
     /// One of the `RELATION_` constants.
     pub relation: u32,
-    /// 1 if the sender was exiting (`PF_EXITING`), as the init process of a dying PID namespace is; else 0.
+    /// 1 if the sender was exiting (`PF_EXITING`), like the init process of a dying PID namespace; else 0.
     pub sender_exiting: u32,
-    /// One of the `HOOKS_` constants. With function hooks it is certain that the OOM killer sent the signal.
-    pub hooks: u32,
-    /// The kernel stack, for user space to tell whether the OOM killer sent it.
+    /// One of the `BACKEND_` constants. With fentry and kprobes the OOM killer is known to be the sender.
+    pub backend: u32,
+    /// The kernel stack, from which user space concludes whether the OOM killer sent the signal.
     pub stack: Stack,
 }
 
-/// [`SignalRecord::relation`]: the process was marked as an OOM victim before (`signal_struct.oom_mm` is set).
+/// [`SignalRecord::relation`]: the target is an earlier victim (`signal_struct.oom_mm` is set).
 pub const RELATION_REKILL: u32 = 1;
-/// [`SignalRecord::relation`]: another process with the memory of the last victim.
-pub const RELATION_SHARER: u32 = 2;
+/// [`SignalRecord::relation`]: the target is another process with the last victim's mm.
+pub const RELATION_MM_SHARER: u32 = 2;
 
 macro_rules! missing {
     ($($name:ident = $bit:literal, $json:literal;)*) => {
         $(#[doc = concat!("[`VictimRecord::missing`]: `", $json, "`.")] pub const $name: u64 = 1 << $bit;)*
-        /// Each `MISSING_` bit with the name of the fact in a report.
+        /// Each `MISSING_` bit, with the name of the fact in the `missing` list of a report.
         pub const MISSING_NAMES: &[(u64, &str)] = &[$(($name, $json)),*];
     };
 }
@@ -256,7 +259,7 @@ missing! {
     MISSING_POINTS = 20, "oom_points";
 }
 
-/// Declares offsets: the structure, and for each its name and what in the kernel it leads to.
+/// Declares a structure of offsets, each with its name and the kernel member it leads to.
 macro_rules! offsets {
     ($(#[$about:meta])* $structure:ident, $($(#[$doc:meta])* $name:ident,)*) => {
         $(#[$about])*
@@ -267,7 +270,7 @@ macro_rules! offsets {
         }
 
         impl $structure {
-            /// Nothing is known: what the object holds until the loader sets it.
+            /// No offset is known: the value in the object until the loader sets it.
             pub const NONE: Self = Self { $($name: ABSENT,)* };
 
             /// Each offset with its name.
@@ -278,12 +281,12 @@ macro_rules! offsets {
     };
 }
 
-/// An offset that this kernel does not have.
+/// The offset of a member that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
 offsets! {
-    /// Offsets of kernel members in bytes, [`ABSENT`] where this kernel has none. Found in the kernel's BTF when the
-    /// programs are loaded, and read-only for them from then on.
+    /// Offsets of kernel members in bytes; [`ABSENT`] for a member that this kernel does not have. The loader sets them from the
+    /// kernel's BTF; they are read-only for the programs.
     Offsets,
     /// `task_struct.pid`
     task_pid,
@@ -387,46 +390,16 @@ offsets! {
     oom_control_constraint,
     /// `pt_regs`: the register of a function's first argument
     pt_regs_argument,
-    /// Not an offset: one of the `MARK_` constants.
+    /// One of the `MARK_` constants, not an offset.
     mark_victim_argument,
 }
 
-offsets! {
-    /// Offsets of the fields of classic tracepoints in bytes, [`ABSENT`] where this kernel has none. Found in their
-    /// `format` files when the programs are loaded, and read-only for them from then on.
-    Formats,
-    /// `signal:signal_generate` `sig`
-    signal_sig,
-    /// `signal:signal_generate` `code`: `si_code`
-    signal_code,
-    /// `signal:signal_generate` `pid`: a thread
-    signal_pid,
-    /// `oom:mark_victim` `pid`: a thread
-    mark_pid,
-    /// `oom:mark_victim` `comm`, a `__data_loc`: offset in the low half, length in the high one
-    mark_comm,
-    /// `oom:mark_victim` `uid`
-    mark_uid,
-    /// `oom:mark_victim` `total_vm`, in KiB as the next ones
-    mark_total_vm,
-    /// `oom:mark_victim` `anon_rss`
-    mark_anon_rss,
-    /// `oom:mark_victim` `file_rss`
-    mark_file_rss,
-    /// `oom:mark_victim` `shmem_rss`
-    mark_shmem_rss,
-    /// `oom:mark_victim` `pgtables`
-    mark_pgtables,
-    /// `oom:mark_victim` `oom_score_adj`
-    mark_oom_score_adj,
-}
-
-/// [`Offsets::mark_victim_argument`]: `mark_victim(struct task_struct *, uid_t)`: 6.9 and later, and the stable kernels of 2025.
+/// [`Offsets::mark_victim_argument`]: `mark_victim(struct task_struct *, uid_t)`, since 6.9 and the stable kernels of 2025.
 pub const MARK_TASK: u32 = 0;
-/// [`Offsets::mark_victim_argument`]: `mark_victim(int pid)`, a thread id.
+/// [`Offsets::mark_victim_argument`]: `mark_victim(int pid)` with a thread id.
 pub const MARK_PID: u32 = 1;
 
-// The ring carries these bytes between two programs built apart: a layout that moves must be meant.
+// Kernel side and user side are built separately: a change of the layout must be deliberate, and changes ABI_VERSION.
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Level>() == 48);

@@ -1,15 +1,12 @@
-//! The command: reads what was typed, starts the log, runs, and ends with the right code.
+//! The command: reads the command line, starts the log, runs, and ends with the right exit code.
 
 use std::io;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser as _};
+use jiff::Timestamp;
 use oomwatch::{
-    agent, cleanup,
-    cli::{Cli, Command, LogArgs, LogFormat, LogLevel},
-    doctor,
-    exit::Exit,
-    history, report_file, watch,
+    cli::{self, Cli, Command, LogArgs, LogFormat},
+    commands::{agent, cleanup, doctor, exit::Exit, history, report, watch},
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
@@ -18,7 +15,7 @@ use tracing_subscriber::{
 };
 
 fn main() -> Exit {
-    let Cli { command, log } = Cli::parse();
+    let Cli { command, log } = cli::parse();
     start_log(&log);
     run(command).unwrap_or_else(|error| {
         error!("{error:#}");
@@ -28,21 +25,17 @@ fn main() -> Exit {
 
 fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Watch(args) => runtime()?.block_on(watch::run(*args)),
-        Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args)),
-        Command::Report(args) => report_file::run(*args),
-        Command::History(args) => history::run(*args),
-        Command::Completions { shell } => {
-            let mut command = Cli::command();
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "oomwatch", &mut script);
-            print(&script)
-        }
+        Command::Watch(args) => runtime()?.block_on(watch::run((*args).into())),
+        Command::Agent(args) => runtime()?.block_on(agent::run((*args).into())),
+        Command::Doctor(args) => doctor::run(&args.into()),
+        Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args.into())),
+        Command::Report(args) => report::run((*args).into()),
+        Command::History(args) => history::run(args.config(Timestamp::now())),
+        Command::Completions { shell } => print(&cli::completions(shell)),
         Command::Man { folder } => {
-            clap_mangen::generate_to(Cli::command(), &folder)
-                .with_context(|| format!("write manual pages into {}", folder.display()))?;
+            cli::write_manual_pages(&folder).with_context(|| {
+                format!("failed to write manual pages into {}", folder.display())
+            })?;
             Ok(Exit::Done)
         }
     }
@@ -52,7 +45,7 @@ fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Writes to stdout; a reader that has enough is no failure.
+/// Writes to stdout; a closed pipe is no failure.
 fn print(bytes: &[u8]) -> anyhow::Result<Exit> {
     match io::Write::write_all(&mut io::stdout(), bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -66,25 +59,19 @@ fn start_log(
         log_format,
     }: &LogArgs,
 ) {
-    let level = match log_level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
+    let level = *log_level;
     let lines = fmt::layer().with_writer(io::stderr).with_target(false);
     let lines = match log_format {
         LogFormat::Text => lines.without_time().with_ansi(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let mut wanted = Targets::new().with_default(level);
+    let mut targets = Targets::new().with_default(level);
     if level < LevelFilter::DEBUG {
-        // It tells each failed request, which we tell as often as it is news.
-        wanted = wanted.with_target("kube_client", LevelFilter::OFF);
+        // It logs each failed request; oomwatch logs a failure once, until it changes.
+        targets = targets.with_target("kube_client", LevelFilter::OFF);
     }
     tracing_subscriber::registry()
         .with(lines)
-        .with(wanted)
+        .with(targets)
         .init();
 }

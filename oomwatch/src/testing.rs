@@ -1,24 +1,25 @@
-//! For tests: records as the programs write them, and a kill and its report, each full, to be changed as a test needs.
-//! What of it fuzzing begins with is committed below `fuzz/seeds`.
+//! Values for tests: records as the programs write them, a kill and its report, each with every field set. Tests change what
+//! they need. Some of these values are committed below `fuzz/seeds` as seeds of the fuzz targets.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use oomwatch_ebpf::record::{
-    HOOKS_TRACEPOINT, Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES,
+    BACKEND_RAW_TRACEPOINT, Header, KIND_SIGNAL, KIND_VICTIM, Level, RELATION_REKILL, STACK_FRAMES,
     SignalRecord, Stack, Task, VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::{
+use crate::model::{
+    backend::Backend,
     cgroup::{Qos, Runtime},
-    counters::{Gap, GapCgroup, Place},
+    gap::{Gap, GapCgroup, GapPlace},
     kill::{
-        Allocation, Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope,
-        Source, Trigger, Victim,
+        Allocation, Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source,
+        Trigger, Victim,
     },
+    limit_owner::{LimitOwner, LimitSource},
     report::{Container, ContainerKind, GapReport, Pod, Report},
-    verdict::{LimitOwner, LimitSource},
 };
 
 pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice";
@@ -34,7 +35,7 @@ pub(crate) fn container_path() -> String {
 /// `PAGE_COUNTER_MAX` with pages of 4096 bytes.
 pub(crate) const NO_LIMIT: u64 = i64::MAX.unsigned_abs() / 4096;
 
-/// A [`VictimRecord`] on its way to bytes.
+/// Builds the bytes of a [`VictimRecord`].
 #[derive(Clone)]
 pub(crate) struct RecordBuilder {
     record: VictimRecord,
@@ -43,7 +44,7 @@ pub(crate) struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    /// A kill in `/a/b`, triggered from `/c`, with every field set to a value of its own.
+    /// A kill in `/a/b`, triggered from `/c`, with a distinct value in every field.
     pub(crate) fn new() -> Self {
         let mut record = VictimRecord::new_zeroed();
         record.header.kind = KIND_VICTIM;
@@ -74,37 +75,37 @@ impl RecordBuilder {
         .levels(&[level(20, 256, 256), level(10, 300, NO_LIMIT)])
     }
 
-    /// Changes the fixed part.
+    /// Changes fields of the fixed part.
     pub(crate) fn set(mut self, change: impl FnOnce(&mut VictimRecord)) -> Self {
         change(&mut self.record);
         self
     }
 
-    /// The path that the victim's names make.
+    /// Sets the path of the victim's cgroup.
     pub(crate) fn victim_path(self, path: &[u8]) -> Self {
         self.victim_names(&pack(path))
     }
 
-    /// The bytes that the walk from the victim's cgroup left.
+    /// Sets the bytes of the victim's names.
     pub(crate) fn victim_names(mut self, names: &[u8]) -> Self {
         self.victim_names = names.to_vec();
         self
     }
 
-    /// The bytes that the walk from the trigger's cgroup left; none where it is the victim's.
+    /// Sets the bytes of the trigger's names; empty if its memory cgroup is the victim's.
     pub(crate) fn trigger_names(mut self, names: &[u8]) -> Self {
         self.trigger_names = names.to_vec();
         self
     }
 
-    /// The victim's memory cgroup and its ancestors.
+    /// Sets the victim's memory cgroup and its ancestors, innermost first.
     pub(crate) fn levels(mut self, levels: &[Level]) -> Self {
         self.record.levels[..levels.len()].copy_from_slice(levels);
         self.record.level_count = u32::try_from(levels.len()).expect("few levels");
         self
     }
 
-    /// What goes through the ring: as long as the names make it.
+    /// The record as the ring carries it: its length depends on the names.
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         let (victim, trigger) = (self.victim_names.len(), self.trigger_names.len());
         let length = VICTIM_FIXED_LENGTH + victim + trigger;
@@ -117,7 +118,7 @@ impl RecordBuilder {
     }
 }
 
-/// A path's names as the programs pack them: leaf first, each with its NUL, the root's empty one last.
+/// The names of a path as the programs write them: leaf first, each with its NUL, the root's empty name last.
 pub(crate) fn pack(path: &[u8]) -> Vec<u8> {
     let names = path.split(|&byte| byte == b'/').rev();
     let mut packed: Vec<u8> = names
@@ -159,7 +160,7 @@ pub(crate) fn stack(addresses: &[u64]) -> Stack {
     }
 }
 
-/// A re-kill with every field set to a value of its own.
+/// A re-kill with a distinct value in every field.
 pub(crate) fn signal_record() -> SignalRecord {
     SignalRecord {
         header: Header {
@@ -173,7 +174,7 @@ pub(crate) fn signal_record() -> SignalRecord {
         victim_tgid: 4241,
         relation: RELATION_REKILL,
         sender_exiting: 0,
-        hooks: HOOKS_TRACEPOINT,
+        backend: BACKEND_RAW_TRACEPOINT,
         stack: stack(&[0xffff_ffff_8120_0150]),
     }
 }
@@ -185,7 +186,7 @@ pub(crate) fn cgroup(path: impl AsRef<[u8]>, id: u64) -> Cgroup {
     }
 }
 
-/// A memory cgroup that is half full.
+/// A memory cgroup whose usage is half its limit.
 pub(crate) fn limit(path: impl AsRef<[u8]>, id: u64, limit_bytes: Option<u64>) -> Limit {
     Limit {
         cgroup: cgroup(path, id),
@@ -196,7 +197,7 @@ pub(crate) fn limit(path: impl AsRef<[u8]>, id: u64, limit_bytes: Option<u64>) -
     }
 }
 
-/// The main process of a container at its own limit of 40 MiB, with all that can be known of it.
+/// The kill of a container's main process at the container's limit of 40 MiB, with every fact known.
 pub(crate) fn kill() -> Kill {
     let container = container_path();
     let full = Limit {
@@ -209,7 +210,7 @@ pub(crate) fn kill() -> Kill {
         boot_time_ns: Some(1_234_567_890_123),
         incident_boot_time_ns: Some(1_234_567_890_000),
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         attribution: Attribution::Kernel,
         scope: Scope::Memcg,
         constraint: Some(Constraint::Memcg),
@@ -219,6 +220,7 @@ pub(crate) fn kill() -> Kill {
             total_pages: Some(10_240),
         }),
         group_kill: Some(true),
+        log_key: None,
         group_cgroup: Some(cgroup(POD, 4004)),
         oom_level: Some(0),
         oom_group_level: None,
@@ -240,7 +242,7 @@ pub(crate) fn kill() -> Kill {
             start_boot_time_ns: Some(1_200_000_000_000),
             cgroup: Some(cgroup(&container, 5005)),
             leaf_cgroup: Some(cgroup(format!("{container}/leaf"), 6006)),
-            main_process: MainProcess::Yes,
+            is_namespace_init: Some(true),
         },
         trigger: Some(Trigger {
             pid: Some(14670),
@@ -252,18 +254,19 @@ pub(crate) fn kill() -> Kill {
     }
 }
 
-/// A kill of which nothing is known but that it happened.
+/// A kill with no fact known but its time and process id.
 pub(crate) fn minimal_kill() -> Kill {
     Kill {
         boot_time_ns: Some(1),
         incident_boot_time_ns: Some(1),
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
         group_kill: None,
+        log_key: None,
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,
@@ -285,14 +288,14 @@ pub(crate) fn minimal_kill() -> Kill {
             start_boot_time_ns: None,
             cgroup: None,
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: None,
         missing: vec!["cgroup", "limits"],
     }
 }
 
-/// [`kill`] with its meaning, names included.
+/// The report of [`kill`], with all names.
 pub(crate) fn report() -> Report {
     Report {
         kill: kill(),
@@ -303,6 +306,7 @@ pub(crate) fn report() -> Report {
         start_time: Some(timestamp(1_789_999_965, 1)),
         limit_owner: Some(LimitOwner::Container),
         limit_source: Some(LimitSource::ContainerLimits),
+        main_process: MainProcess::Yes,
         container: Some(Container {
             runtime: Some(Runtime::Containerd),
             id: CONTAINER_ID.to_owned(),
@@ -323,7 +327,7 @@ pub(crate) fn report() -> Report {
     }
 }
 
-/// [`minimal_kill`] without any meaning.
+/// The report of [`minimal_kill`], without any name.
 pub(crate) fn minimal_report() -> Report {
     Report {
         kill: minimal_kill(),
@@ -334,6 +338,7 @@ pub(crate) fn minimal_report() -> Report {
         start_time: None,
         limit_owner: None,
         limit_source: None,
+        main_process: MainProcess::Unknown,
         container: None,
         pod: None,
         unit: None,
@@ -342,7 +347,7 @@ pub(crate) fn minimal_report() -> Report {
     }
 }
 
-/// The committed seed of a fuzz target must be these bytes; `INSTA_UPDATE=always` renews it.
+/// Checks that the committed seed of a fuzz target is these bytes. `INSTA_UPDATE=always` rewrites the seed.
 pub(crate) fn check_seed(target: &str, name: &str, bytes: &[u8]) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let mut settings = insta::Settings::clone_current();
@@ -353,7 +358,7 @@ pub(crate) fn check_seed(target: &str, name: &str, bytes: &[u8]) {
     settings.bind(|| insta::assert_binary_snapshot!(&name, bytes.to_vec()));
 }
 
-/// Three kills that were only counted: two in a cgroup, one below another.
+/// A gap of three kills that were only counted: two in one cgroup, one below another.
 pub(crate) fn gap_report() -> GapReport {
     let cgroup = |path: &str, kills, place| GapCgroup {
         path: path.as_bytes().to_vec(),
@@ -367,8 +372,8 @@ pub(crate) fn gap_report() -> GapReport {
             since_boot_time_ns: 1_233_567_890_000,
             boot_time_ns: 1_234_567_890_000,
             cgroups: vec![
-                cgroup(POD, 1, Place::Below),
-                cgroup("/system.slice/nginx.service", 2, Place::Here),
+                cgroup(POD, 1, GapPlace::Descendants),
+                cgroup("/system.slice/nginx.service", 2, GapPlace::Own),
             ],
         },
         node: "node-1".to_owned(),
@@ -382,7 +387,7 @@ pub(crate) fn timestamp(second: i64, nanosecond: i32) -> Timestamp {
     Timestamp::new(second, nanosecond).expect("a time of our calendar")
 }
 
-/// Bytes that a process may give itself or its cgroup for a name, which have led other readers astray.
+/// Names that a process may give itself or its cgroup, and that other programs have misread.
 pub(crate) const HOSTILE: [&[u8]; 12] = [
     b"a\nb",
     b"\r\x08\x7f",

@@ -193,7 +193,7 @@ fn closed_pipe_is_no_failure() {
 }
 
 #[test]
-fn doctors_verdict_survives_a_closed_pipe() {
+fn doctors_exit_code_survives_a_closed_pipe() {
     for output in ["text", "json"] {
         let arguments = ["doctor", "-o", output, "--proc-root", "/nonexistent"];
         let ran = Ran::new(oomwatch(&arguments).stdout(closed_pipe()));
@@ -205,8 +205,8 @@ fn doctors_verdict_survives_a_closed_pipe() {
 fn doctor_without_roots_fails_with_the_remedies() {
     run(&[
         "doctor",
-        "--hooks",
-        "tracepoint",
+        "--backend",
+        "raw-tracepoint",
         "--proc-root",
         "/nonexistent/proc",
         "--cgroup-root",
@@ -218,9 +218,9 @@ fn doctor_without_roots_fails_with_the_remedies() {
     .printed(&[
         "FAIL  BTF",
         "there is no /nonexistent/btf",
-        "say with --btf where",
+        "give a file with its BTF with --btf",
         "read /nonexistent/proc/vmstat: no such file",
-        "say with --proc-root where",
+        "give the host's with --proc-root",
         "\noomwatch watch does not work here: see BTF",
     ]);
 }
@@ -228,14 +228,20 @@ fn doctor_without_roots_fails_with_the_remedies() {
 #[test]
 fn doctor_takes_garbage_for_btf_as_what_it_is() {
     let file = garbage();
-    run(&["doctor", "--hooks", "tracepoint", "--btf", path(&file)])
-        .ended_with(1)
-        .printed(&[
-            "  BTF ",
-            "is not BTF",
-            "leave --btf out",
-            "see BTF, under Kernel",
-        ]);
+    run(&[
+        "doctor",
+        "--backend",
+        "raw-tracepoint",
+        "--btf",
+        path(&file),
+    ])
+    .ended_with(1)
+    .printed(&[
+        "  BTF ",
+        "is not BTF",
+        "omit --btf",
+        "see BTF, under Kernel",
+    ]);
     run(&["doctor", "--btf", "/"]).printed(&["  BTF ", "is a directory"]);
 }
 
@@ -246,8 +252,12 @@ fn doctors_json_is_one_object_that_agrees_with_its_exit_code() {
     assert_eq!(doctor["schema"], "oomwatch-doctor/v1");
     assert_eq!(doctor["works"].as_bool(), Some(ran.code == Some(0)));
     let checks = doctor["checks"].as_array().expect("a list");
-    assert!(checks.iter().any(|check| check["name"] == "tracepoint"));
-    assert_eq!(doctor["rung"].is_string(), ran.code == Some(0), "{doctor}");
+    assert!(checks.iter().any(|check| check["name"] == "raw-tracepoint"));
+    assert_eq!(
+        doctor["backend"].is_string(),
+        ran.code == Some(0),
+        "{doctor}"
+    );
     for check in checks {
         let needs_remedy = ["warn", "fail"]
             .iter()
@@ -276,9 +286,9 @@ fn doctor_as_root_finds_that_watch_works() {
         return;
     }
     run(&["doctor"]).ended_with(0).printed(&[
-        "ok    tracepoint",
-        "ok    --hooks",
-        "oomwatch watch works here, on ",
+        "ok    raw-tracepoint",
+        "ok    --backend",
+        "oomwatch watch works here, with ",
     ]);
 }
 
@@ -295,7 +305,7 @@ fn doctor_is_coloured_only_if_asked_or_on_a_terminal() {
 #[test]
 fn cleanup_with_nothing_to_remove_is_done() {
     let nowhere = ["--bpffs", "/nonexistent", "--state-dir", "/nonexistent"];
-    for more in [&[][..], &["--journal"]] {
+    for more in [&[][..], &["--history"]] {
         run(&[&["cleanup"], &nowhere[..], more].concat())
             .ended_with(0)
             .said(&["nothing to remove"])
@@ -331,7 +341,7 @@ fn watch_without_usable_btf_says_what_to_do() {
         } else {
             &["CAP_BPF", "sudo"][..]
         };
-        run(&["watch", "--hooks", "tracepoint", "--btf", btf])
+        run(&["watch", "--backend", "raw-tracepoint", "--btf", btf])
             .ended_with(1)
             .said(words)
             .printed_nothing();

@@ -1,4 +1,4 @@
-//! `docs/compatibility.md` and the code name the same rungs, capabilities, kernel options and facts.
+//! `docs/compatibility.md` and the code name the same backends, capabilities, kernel options and facts.
 //!
 //! What it says of them is held against running kernels by the kernel tests.
 #![expect(
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oomwatch::probe::Rung;
+use oomwatch::model::backend::Backend;
 
 use crate::document::{COMPATIBILITY, Table, words};
 
@@ -22,11 +22,9 @@ mod document;
 const OUTPUT: &str = include_str!("../../docs/output.md");
 const UNIT: &str = include_str!("../../deploy/systemd/oomwatch.service");
 
-/// The rungs, best first.
-fn rungs() -> Vec<&'static str> {
-    let mut rungs: Vec<_> = Rung::ALL.into_iter().map(Rung::as_str).collect();
-    rungs.extend(["kmsg", "counters"]);
-    rungs
+/// The backends, best first.
+fn backends() -> Vec<&'static str> {
+    Backend::ALL.into_iter().map(Backend::flag).collect()
 }
 
 fn table(heading: &str) -> Table {
@@ -64,13 +62,13 @@ fn capitals<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn every_rung_has_its_line_and_its_capabilities() {
-    let table = table("## The rungs");
-    let named: Vec<_> = table.rows().map(|row| row.word("rung")).collect();
-    assert_eq!(named, rungs());
+fn every_backend_has_its_line_and_its_capabilities() {
+    let table = table("## The backends");
+    let named: Vec<_> = table.rows().map(|row| row.word("backend")).collect();
+    assert_eq!(named, backends());
     let capabilities = self::table("## Capabilities");
-    let named: BTreeSet<_> = capabilities.rows().map(|row| row.word("rung")).collect();
-    assert_eq!(named, rungs().into_iter().collect());
+    let named: BTreeSet<_> = capabilities.rows().map(|row| row.word("backend")).collect();
+    assert_eq!(named, backends().into_iter().collect());
 }
 
 #[test]
@@ -78,14 +76,14 @@ fn every_capability_that_is_spoken_of_is_explained() {
     let purposes = table("### What they are for");
     let explained: BTreeSet<_> = purposes.rows().map(|row| row.word("capability")).collect();
     assert_eq!(explained.len(), purposes.rows().count());
-    let (probe, doctor) = (sources("probe"), sources("doctor"));
+    let (probe, doctor) = (sources("capture"), sources("commands/doctor"));
     for text in [&probe, &doctor, UNIT, COMPATIBILITY] {
         let spoken = capitals(text, "CAP_");
         assert!(!spoken.is_empty());
         let unexplained: Vec<_> = spoken.difference(&explained).collect();
         assert!(unexplained.is_empty(), "{unexplained:?}");
     }
-    // Those that a rung takes, the doctor speaks of.
+    // The doctor names each capability that a backend needs.
     let capabilities = table("## Capabilities");
     let needed = capabilities
         .rows()
@@ -100,13 +98,13 @@ fn every_capability_that_is_spoken_of_is_explained() {
 
 #[test]
 fn every_kernel_option_of_a_remedy_is_named() {
-    let rungs = table("## The rungs");
-    let doctor = sources("doctor");
+    let backends = table("## The backends");
+    let doctor = sources("commands/doctor");
     let spoken = capitals(&doctor, "CONFIG_");
     for option in &spoken {
         assert!(words(COMPATIBILITY).contains(option), "{option}");
     }
-    for row in rungs.rows() {
+    for row in backends.rows() {
         for option in row.words("kernel options") {
             assert!(spoken.contains(option), "{option}");
         }
@@ -152,7 +150,7 @@ fn every_fact_of_the_json_has_one_line() {
 
 #[test]
 fn every_word_for_a_fact_is_explained() {
-    let words = table("## What each rung tells");
+    let words = table("## What each backend reports");
     let explained: BTreeSet<_> = words.rows().map(|row| row.cell("word")).collect();
     let facts = table("### Facts");
     let mut used = BTreeSet::new();
@@ -165,14 +163,14 @@ fn every_word_for_a_fact_is_explained() {
 }
 
 #[test]
-fn every_rung_that_tells_of_kills_has_a_column() {
+fn every_backend_that_reports_kills_has_a_column() {
     let facts = table("### Facts");
     let named: Vec<_> = facts.titles()[1..]
         .iter()
         .flat_map(|title| words(title))
         .collect();
-    let mut expected = rungs();
-    expected.retain(|rung| *rung != "counters");
+    let mut expected = backends();
+    expected.retain(|backend| *backend != "counters");
     assert_eq!(named, expected);
 }
 
@@ -194,7 +192,7 @@ fn rows(text: &str) -> BTreeSet<u8> {
 #[test]
 fn every_row_of_the_kubelets_contract_is_tested_or_a_difference() {
     let tested = [
-        rows(&sources("sink/event")),
+        rows(&sources("deliver/events")),
         rows(&rust_below("tests/events")),
     ];
     let (_, section) = COMPATIBILITY

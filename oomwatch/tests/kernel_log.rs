@@ -1,11 +1,11 @@
-//! What is left where no program can be loaded: the kernel's log and its counts, with real kills.
+//! The backends without BPF, the kernel log and the counts, with real kills.
 //!
-//! Each kill is in a memory cgroup of the test's own. What a test cannot do here it says and skips. With
-//! `OOMWATCH_FLOOD_LOG=1` one of them overwrites the machine's kernel log.
+//! Each test kills in a memory cgroup of its own. A test that cannot run on this machine prints why and is skipped. With
+//! `OOMWATCH_FLOOD_LOG=1` one test overwrites the machine's kernel log.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a test says what it expects, and fails by panicking"
+    reason = "tests print why they skip, and fail by panicking"
 )]
 
 use std::{
@@ -20,14 +20,20 @@ use std::{
 };
 
 use oomwatch::{
-    clock,
-    counters::{Counters, Gap, Place},
-    kill::{Constraint, Hooks, Kill, Scope, Source},
-    kmsg::{
-        assemble::{Found, LogKill},
-        live::{Drained, Live},
+    capture::{
+        counters::Counters,
+        kmsg::{
+            assemble::{LogItem, LogKill},
+            tail::{Drained, LogTail},
+        },
     },
-    report::{Host, Report},
+    model::{
+        backend::Backend,
+        gap::{Gap, GapPlace},
+        kill::{Constraint, Kill, Scope, Source},
+        report::{Host, Origin, Report},
+    },
+    sys::clock,
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -37,21 +43,21 @@ use tokio::{
 
 const KMSG: &str = "/dev/kmsg";
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// What a victim may use.
+/// Memory limit of a victim.
 const LIMIT_BYTES: u64 = 24 << 20;
-/// How long something may take on a busy machine.
+/// Timeout, for a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A memory cgroup of our own, which goes with this.
+/// A memory cgroup of the test, removed on drop.
 struct Cgroup {
-    /// From the root of its hierarchy.
+    /// Path from the root of its hierarchy.
     path: String,
     directory: PathBuf,
     is_v2: bool,
 }
 
 impl Cgroup {
-    /// At the top; says why if there can be none.
+    /// A cgroup below the root; prints why if none can be made.
     fn new() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -82,7 +88,7 @@ impl Cgroup {
                 "memory.limit_in_bytes"
             };
             made.write(file, &LIMIT_BYTES.to_string());
-            // Absent where the kernel has no swap accounting.
+            // Absent without swap accounting.
             let (swap, bytes) = if made.is_v2 {
                 ("memory.swap.max", 0)
             } else {
@@ -114,7 +120,7 @@ impl Cgroup {
         fs::write(self.directory.join(file), text).expect("write to a cgroup");
     }
 
-    /// Has a process killed in it; gives its id.
+    /// Makes the OOM killer kill a process in it. Returns its pid.
     fn kill(&self) -> u32 {
         killed(self.start("tail /dev/zero"))
     }
@@ -129,12 +135,14 @@ impl Cgroup {
             .spawn()
             .expect("start a process");
         let stdout = child.stdout.as_mut().expect("a piped stdout");
-        stdout.read_exact(&mut [0]).expect("wait until it is in");
+        stdout
+            .read_exact(&mut [0])
+            .expect("wait until it is in the cgroup");
         child
     }
 }
 
-/// Waits until it was killed; gives its id.
+/// Waits until the process is killed. Returns its pid.
 fn killed(mut child: Child) -> u32 {
     let status = child.wait().expect("wait for a victim");
     assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
@@ -144,10 +152,10 @@ fn killed(mut child: Child) -> u32 {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        // Its last process may be on its way out.
+        // Its last process may still be exiting.
         while let Err(error) = fs::remove_dir(&self.directory) {
             if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() > deadline {
-                println!("remove {}: {error}", self.directory.display());
+                println!("failed to remove {}: {error}", self.directory.display());
                 return;
             }
             thread::yield_now();
@@ -155,10 +163,10 @@ impl Drop for Cgroup {
     }
 }
 
-/// The log from here on.
-fn live() -> Option<Live> {
-    match Live::open(Path::new(KMSG)) {
-        Ok(live) => Some(live),
+/// The log from its end onwards; prints why if it cannot be read.
+fn open_log() -> Option<LogTail> {
+    match LogTail::open(Path::new(KMSG)) {
+        Ok(log) => Some(log),
         Err(error) => {
             println!("skipped: {error}");
             None
@@ -166,48 +174,48 @@ fn live() -> Option<Live> {
     }
 }
 
-/// Waits for the kills of processes as an event loop does; gives them in the order of the log.
-fn kills(live: Live, pids: &[u32]) -> (Vec<LogKill>, Live) {
+/// Waits for the kills of processes as an event loop does. Returns them in the order of the log.
+fn kills(log: LogTail, pids: &[u32]) -> (Vec<LogKill>, LogTail) {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime
         .expect("start a runtime")
-        .block_on(wait_for(live, pids))
+        .block_on(wait_for(log, pids))
 }
 
-async fn wait_for(live: Live, pids: &[u32]) -> (Vec<LogKill>, Live) {
-    // SAFETY: it owns its file descriptor, and hands out the same one always.
-    let live = unsafe { AsyncFd::register_with_interest(live, Interest::READABLE) };
-    let mut live = live.expect("watch the log");
+async fn wait_for(log: LogTail, pids: &[u32]) -> (Vec<LogKill>, LogTail) {
+    // SAFETY: it owns its file descriptor and always returns the same one.
+    let log = unsafe { AsyncFd::register_with_interest(log, Interest::READABLE) };
+    let mut log = log.expect("watch the log");
     let mut found = Vec::new();
     let until = Instant::now() + PATIENCE;
     while found.len() < pids.len() {
-        let mut told = Vec::new();
-        let due = live.get_ref().flush_due();
+        let mut items = Vec::new();
+        let due = log.get_ref().flush_due();
         tokio::select! {
-            guard = live.readable_mut() => {
+            guard = log.readable_mut() => {
                 let mut guard = guard.expect("wait for the log");
-                let drained = guard.get_inner_mut().drain(|kill| told.push(kill));
+                let drained = guard.get_inner_mut().drain(|kill| items.push(kill));
                 assert_eq!(drained.expect("read the log"), Drained::Empty);
                 guard.clear_ready();
             }
             () = sleep_until(due.unwrap_or(until).into()) => {
-                live.get_mut().flush(|kill| told.push(kill)).expect("read the log");
+                log.get_mut().flush(|kill| items.push(kill)).expect("read the log");
             }
         }
-        found.extend(told.into_iter().filter_map(|kill| match kill {
-            Found::Kill(kill) if pids.contains(&kill.kill.victim.tid) => Some(*kill),
-            Found::Kill(_) | Found::Rekill { .. } => None,
+        found.extend(items.into_iter().filter_map(|kill| match kill {
+            LogItem::Kill(kill) if pids.contains(&kill.kill.victim.tid) => Some(*kill),
+            LogItem::Kill(_) | LogItem::Rekill { .. } => None,
         }));
         assert!(Instant::now() < until, "only {found:?} of {pids:?}");
     }
-    (found, live.into_inner())
+    (found, log.into_inner())
 }
 
-/// The same kill as a program would have seen it that knows neither what ran out nor why.
-fn as_seen(kill: &Kill) -> Kill {
+/// The same kill as the tracepoint backend records it: without scope and allocation.
+fn as_recorded(kill: &Kill) -> Kill {
     Kill {
         source: Source::Bpf,
-        hooks: Hooks::Tracepoint,
+        backend: Backend::RawTracepoint,
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
@@ -218,17 +226,17 @@ fn as_seen(kill: &Kill) -> Kill {
 
 #[test]
 fn real_kill_is_read_from_the_log() {
-    let (Some(live), Some(cgroup)) = (live(), Cgroup::new()) else {
+    let (Some(log), Some(cgroup)) = (open_log(), Cgroup::new()) else {
         return;
     };
     let before = clock::since_boot_ns();
     let pid = cgroup.kill();
-    let (found, mut live) = kills(live, &[pid]);
-    let [found] = &found[..] else {
+    let (found, mut log) = kills(log, &[pid]);
+    let [log_kill] = &found[..] else {
         panic!("one kill")
     };
-    let kill = &found.kill;
-    assert_eq!((kill.source, kill.hooks), (Source::Kmsg, Hooks::Kmsg));
+    let kill = &log_kill.kill;
+    assert_eq!((kill.source, kill.backend), (Source::Kmsg, Backend::Kmsg));
     assert_eq!(
         (kill.scope, kill.constraint),
         (Scope::Memcg, Some(Constraint::Memcg))
@@ -243,16 +251,22 @@ fn real_kill_is_read_from_the_log() {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c4b5a".to_owned(),
     };
-    let report = Report::from_live_log(found.clone(), &host);
-    let stamp = found.stamp.boot_time_ns.expect("a stamp");
+    let report = Report::new(
+        log_kill.clone().into_kill(),
+        Origin::Boot {
+            host: &host,
+            now: clock::ClockSample::now(),
+        },
+    );
+    let stamp = log_kill.stamp.boot_time_ns.expect("a stamp");
     assert_eq!(report.id, format!("0f1e2d3c-{stamp:x}-{pid}"));
     assert_eq!(report.incident, format!("0f1e2d3c-{stamp:x}"));
 
-    // Ten headers come in five seconds, for the whole machine.
-    let told = live.take_header(&as_seen(kill));
+    // The kernel writes ten headers in five seconds, for the whole machine.
+    let facts = log.take_header(&as_recorded(kill));
     if kill.missing.contains(&"allocation") {
         println!("the kernel withheld the header");
-        assert_eq!(told, None);
+        assert_eq!(facts, None);
     } else {
         let path = cgroup.path.as_bytes();
         assert_eq!(
@@ -263,22 +277,20 @@ fn real_kill_is_read_from_the_log() {
             Some(path)
         );
         assert_eq!(kill.missing, [""; 0]);
-        let told = told.expect("the header");
-        assert_eq!(told.allocation, kill.allocation);
-        assert_eq!(told.oom_path.as_deref(), Some(path));
-        assert_eq!(told.victim_path.as_deref(), Some(path));
-        assert_eq!(told.trigger_tid, Some(pid));
+        let facts = facts.expect("the header");
+        assert_eq!(facts.allocation, kill.allocation);
+        assert_eq!(facts.oom_path.as_deref(), Some(path));
+        assert_eq!(facts.victim_path.as_deref(), Some(path));
+        assert_eq!(facts.trigger_tid, Some(pid));
     }
-    let told = live
-        .take_killed(&kill.victim)
-        .expect("the line of the kill");
-    assert_eq!(told.scope, Scope::Memcg);
-    assert_eq!(live.losses().overruns, 0);
+    let facts = log.take_killed(&kill.victim).expect("the kill line");
+    assert_eq!(facts.scope, Scope::Memcg);
+    assert_eq!(log.losses().overruns, 0);
 }
 
 #[test]
 fn real_group_is_one_incident() {
-    let (Some(live), Some(cgroup)) = (live(), Cgroup::new()) else {
+    let (Some(log), Some(cgroup)) = (open_log(), Cgroup::new()) else {
         return;
     };
     if !cgroup.is_v2 {
@@ -290,7 +302,7 @@ fn real_group_is_one_incident() {
     let first = cgroup.kill();
     let members = members.map(killed);
     let pids: Vec<u32> = members.into_iter().chain([first]).collect();
-    let (found, live) = kills(live, &pids);
+    let (found, log) = kills(log, &pids);
     assert_eq!(found[0].kill.victim.pid, first);
     let begun = found[0].kill.boot_time_ns;
     for LogKill { kill, incident, .. } in &found {
@@ -302,67 +314,69 @@ fn real_group_is_one_incident() {
         assert_eq!(group.path, cgroup.path.as_bytes());
     }
     // The kernel kills the first twice.
-    let (counts, _) = live.finish(|_| {}).expect("read the log");
+    let (counts, _) = log.finish(|_| {}).expect("read the log");
     assert_eq!(counts.rekills, 1);
 }
 
 #[test]
-fn kill_that_a_process_wrote_is_not_believed() {
+fn kill_line_of_a_process_is_ignored() {
     const FORGED: &str = "Memory cgroup out of memory: Killed process 4194303 (forged) total-vm:8kB, anon-rss:4kB, \
                           file-rss:4kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0";
-    let Some(mut live) = live() else { return };
-    // Facility 0 is the kernel's own: no process is given it. Without its newline the record would not be there yet.
+    let Some(mut log) = open_log() else { return };
+    // A process cannot set facility 0. Without a newline the record would become available only with the next one.
     if fs::write(KMSG, format!("<3>{FORGED}\n")).is_err() {
         println!("skipped: {KMSG} cannot be written");
         return;
     }
     let mut found = Vec::new();
-    live.drain(|kill| found.push(kill)).expect("read the log");
-    if live.counts().untrusted == 0 {
-        println!("skipped: what is written to {KMSG} does not arrive (printk.devkmsg)");
+    log.drain(|kill| found.push(kill)).expect("read the log");
+    if log.counts().untrusted == 0 {
+        println!(
+            "skipped: what is written to {KMSG} does not arrive (see the sysctl printk.devkmsg)"
+        );
         return;
     }
-    let (counts, _) = live.finish(|kill| found.push(kill)).expect("read the log");
+    let (counts, _) = log.finish(|kill| found.push(kill)).expect("read the log");
     assert_eq!(counts.untrusted, 1);
-    let is_forged = |found: &Found| matches!(found, Found::Kill(kill) if kill.kill.victim.comm.as_deref() == Some(b"forged"));
+    let is_forged = |found: &LogItem| matches!(found, LogItem::Kill(kill) if kill.kill.victim.comm.as_deref() == Some(b"forged"));
     assert!(!found.iter().any(is_forged), "{found:?}");
 }
 
-/// The largest buffer that is built in has 32 MiB (`CONFIG_LOG_BUF_SHIFT` 25).
+/// The largest default buffer has 32 MiB (`CONFIG_LOG_BUF_SHIFT` 25).
 #[test]
-fn log_that_overtakes_its_reader_is_counted() {
+fn records_overwritten_before_they_are_read_are_counted() {
     if env::var_os("OOMWATCH_FLOOD_LOG").is_none() {
-        println!("skipped: overwrites the kernel log, which OOMWATCH_FLOOD_LOG=1 allows");
+        println!("skipped: it overwrites the kernel log, set OOMWATCH_FLOOD_LOG=1 to allow that");
         return;
     }
-    let Some(mut live) = live() else { return };
-    let read = |live: &mut Live| live.drain(|_| {}).expect("read the log");
+    let Some(mut log) = open_log() else { return };
+    let read = |log: &mut LogTail| log.drain(|_| {}).expect("read the log");
     fs::write(KMSG, "oomwatch-test: before the flood\n").expect("write to the log");
-    assert_eq!(read(&mut live), Drained::Empty);
-    assert_eq!(live.losses().overruns, 0);
+    assert_eq!(read(&mut log), Drained::Empty);
+    assert_eq!(log.losses().overruns, 0);
     let text = format!("oomwatch-test: {}\n", "x".repeat(900));
     let mut written = 0_u64;
-    while live.losses().overruns == 0 {
+    while log.losses().overruns == 0 {
         for _ in 0..4096 {
-            // A new file each time: how often one may be written to is limited.
+            // A new file each time: writes per open file are rate-limited.
             fs::write(KMSG, &text).expect("write to the log");
         }
         written += 4096;
         assert!(written < 1 << 16, "it is never full");
-        while read(&mut live) == Drained::More {}
+        while read(&mut log) == Drained::More {}
     }
-    let losses = live.losses();
+    let losses = log.losses();
     println!("{written} records were written: {losses:?}");
     assert_eq!(losses.overruns, 1);
     assert!(losses.records > 0 && losses.records < written, "{losses:?}");
-    // And it goes on.
-    fs::write(KMSG, "oomwatch-test: behind the flood\n").expect("write to the log");
-    assert_eq!(read(&mut live), Drained::Empty);
-    assert_eq!(live.losses(), losses);
+    // Reading continues after the loss.
+    fs::write(KMSG, "oomwatch-test: after the flood\n").expect("write to the log");
+    assert_eq!(read(&mut log), Drained::Empty);
+    assert_eq!(log.losses(), losses);
 }
 
-/// What the counts tell of our own cgroup: others may be killed meanwhile.
-fn places(gap: &Gap, cgroup: &Cgroup) -> Vec<(String, u64, Place)> {
+/// The growth in the test's own cgroup; other processes may be killed meanwhile.
+fn places(gap: &Gap, cgroup: &Cgroup) -> Vec<(String, u64, GapPlace)> {
     let places = gap.cgroups.iter().map(|place| {
         let path = String::from_utf8_lossy(&place.path).into_owned();
         (path, place.kills, place.place)
@@ -373,7 +387,7 @@ fn places(gap: &Gap, cgroup: &Cgroup) -> Vec<(String, u64, Place)> {
 }
 
 #[test]
-fn counts_tell_the_cgroup_of_a_real_kill() {
+fn counts_give_the_cgroup_of_a_real_kill() {
     let Some(cgroup) = Cgroup::new() else { return };
     let (proc_root, cgroup_root) = (Path::new("/proc"), Path::new(CGROUPS));
     let mut counters = match Counters::new(proc_root, cgroup_root) {
@@ -387,16 +401,16 @@ fn counts_tell_the_cgroup_of_a_real_kill() {
     assert!(gap.kills >= 1);
     assert!(gap.boot_time_ns >= before && gap.since_boot_time_ns <= before);
     let path = cgroup.path.clone();
-    assert_eq!(places(&gap, &cgroup), [(path.clone(), 1, Place::Here)]);
+    assert_eq!(places(&gap, &cgroup), [(path.clone(), 1, GapPlace::Own)]);
 
-    // In one that is new, and gone when it is looked for.
+    // In a new cgroup that is removed before the counts are read.
     let below = cgroup.below("below");
     below.kill();
     below.kill();
     drop(below);
     let gap = poll();
     let expected = if cgroup.is_v2 {
-        vec![(path, 2, Place::Below)]
+        vec![(path, 2, GapPlace::Descendants)]
     } else {
         vec![]
     };

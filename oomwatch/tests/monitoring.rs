@@ -1,6 +1,6 @@
-//! The metrics, the alert rules, the dashboard and the documents name the same things.
+//! The metrics, the alert rules, the dashboard and the documents use the same names.
 //!
-//! That the rules do what they should is tested by promtool: `cargo xtask test --only rules`.
+//! promtool tests the rules themselves: `cargo xtask test --only rules`.
 #![expect(
     clippy::expect_used,
     reason = "a test says what it expects, and fails by panicking"
@@ -10,15 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    admin::DEFAULT_PORT,
-    cgroup::Qos,
-    kmsg::{
-        assemble::{Assembler, Found, Trust},
-        saved::Saved,
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        log_file::LogFileParser,
     },
-    observe::Way,
-    report::{Container, Pod, Report},
-    sink::metrics::{Format, Metrics},
+    deliver::{http::DEFAULT_PORT, metrics::Metrics},
+    identify::directory::Directory,
+    model::{
+        backend::Backend,
+        cgroup::Qos,
+        report::{Container, Origin, Pod, Report},
+    },
 };
 
 use crate::document::{Table, words};
@@ -37,17 +39,18 @@ const LOG: &[u8] = include_bytes!("logs/7.3-group-kill.log");
 
 /// A kill in a container.
 fn report() -> Report {
-    let mut saved = Saved::new(Offset::UTC, Timestamp::now());
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::now());
     let mut assembler = Assembler::new(Trust::Kernel);
     let lines = LOG.split(|byte| *byte == b'\n');
     let kill = lines
-        .filter_map(|line| assembler.push(&saved.parse(line)))
+        .filter_map(|line| assembler.push(&parser.parse(line)))
         .find_map(|found| match found {
-            Found::Kill(kill) => Some(*kill),
-            Found::Rekill { .. } => None,
+            LogItem::Kill(kill) => Some(*kill),
+            LogItem::Rekill { .. } => None,
         })
         .expect("a kill in the log");
-    let mut report = Report::from_log(kill, None);
+    let mut report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
+    Directory::default().decide(&mut report);
     report.pod = Some(Pod {
         namespace: Some("shop".to_owned()),
         name: Some("cart-0".to_owned()),
@@ -65,24 +68,24 @@ fn report() -> Report {
     report
 }
 
-/// What `/metrics` says when all has happened that makes a metric.
+/// The text of `/metrics` with a series of every metric.
 fn exposed() -> String {
     let metrics = Metrics::new();
-    metrics.hooks(Way::Log);
+    metrics.backend(Backend::Kmsg);
     metrics.api_watch_up(true);
     let now = Timestamp::now();
     metrics.kill(&report(), now);
-    metrics.render(Format::Prometheus, now)
+    metrics.encode(now)
 }
 
-/// The names of the samples, and the label names of each.
+/// The label names of each metric, by the name of its samples.
 fn samples(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut samples: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, labels) = line
             .split_once(['{', ' '])
             .expect("a name, and labels or a value");
-        // No value in here has a comma or an equals sign.
+        // No label value here has a comma or an equals sign.
         let labels = labels.split_once('}').map_or("", |(labels, _)| labels);
         let names = labels.split(',').filter_map(|label| label.split_once('='));
         samples
@@ -93,14 +96,14 @@ fn samples(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     samples
 }
 
-/// Words in a text that begin as our metrics do.
+/// Words of a text that begin like our metrics.
 fn metric_words(text: &str) -> BTreeSet<&str> {
     text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
         .filter(|word| word.starts_with("oomwatch_") || word.starts_with("process_"))
         .collect()
 }
 
-/// The values behind a key of a YAML text, wherever it stands.
+/// The values of a key of a YAML text, at any depth.
 fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
     text.lines()
         .filter_map(|line| {
@@ -117,7 +120,7 @@ fn alerts() -> Vec<&'static str> {
 }
 
 #[test]
-fn every_metric_has_its_line_with_its_type_and_labels() {
+fn every_metric_is_documented_with_its_type_and_labels() {
     let text = exposed();
     let samples = samples(&text);
     let mut exposed = BTreeMap::new();
@@ -125,25 +128,30 @@ fn every_metric_has_its_line_with_its_type_and_labels() {
         let Some(family) = line.strip_prefix("# TYPE ") else {
             continue;
         };
-        let (name, kind) = family.split_once(' ').expect("a name and a type");
+        let (family, kind) = family.split_once(' ').expect("a name and a type");
+        let name = match kind {
+            "counter" => format!("{family}_total"),
+            _ => family.to_owned(),
+        };
         let labels = match kind {
             "histogram" => BTreeSet::new(),
-            _ => samples.get(name).expect("a sample of each").clone(),
+            _ => samples.get(&*name).expect("a sample of each").clone(),
         };
         exposed.insert(name, (kind, labels));
     }
     let table = Table::below(METRICS, "## The metrics");
-    let mut told = BTreeMap::new();
+    let mut documented = BTreeMap::new();
     for row in table.rows() {
         let labels = row.words("labels").into_iter().collect();
-        let earlier = told.insert(row.word("metric"), (row.cell("type"), labels));
+        let name = row.word("metric").to_owned();
+        let earlier = documented.insert(name, (row.cell("type"), labels));
         assert_eq!(earlier, None, "{} twice", row.word("metric"));
     }
-    assert_eq!(told, exposed);
+    assert_eq!(documented, exposed);
 }
 
 #[test]
-fn every_value_of_a_label_is_explained() {
+fn every_label_value_is_explained() {
     let text = exposed();
     let known: BTreeSet<_> = words(METRICS).into_iter().collect();
     let families = [
@@ -164,9 +172,9 @@ fn every_value_of_a_label_is_explained() {
 }
 
 #[test]
-fn rules_and_dashboard_and_documents_name_metrics_that_are_there() {
+fn rules_dashboard_and_documents_use_only_exposed_metrics() {
     let text = exposed();
-    let there = samples(&text);
+    let exposed = samples(&text);
     for (name, text) in [
         ("alerts.yaml", ALERTS),
         ("alerts.test.yaml", ALERT_TESTS),
@@ -174,20 +182,20 @@ fn rules_and_dashboard_and_documents_name_metrics_that_are_there() {
         ("operations.md", OPERATIONS),
         ("metrics.md", METRICS),
     ] {
-        let named = metric_words(text);
-        assert!(!named.is_empty(), "{name}");
-        for word in named {
-            let is_family = there.contains_key(format!("{word}_bucket").as_str());
-            assert!(there.contains_key(word) || is_family, "{word} in {name}");
+        let names = metric_words(text);
+        assert!(!names.is_empty(), "{name}");
+        for word in names {
+            let is_family = exposed.contains_key(format!("{word}_bucket").as_str());
+            assert!(exposed.contains_key(word) || is_family, "{word} in {name}");
         }
     }
 }
 
 #[test]
-fn rules_match_labels_that_are_there() {
+fn rules_match_only_exposed_labels() {
     let text = exposed();
-    let there = samples(&text);
-    // Those that a scrape adds.
+    let exposed = samples(&text);
+    // Labels that a scrape adds.
     let added = [
         "job",
         "node",
@@ -203,7 +211,7 @@ fn rules_match_labels_that_are_there() {
             let Some((name, matchers)) = selector else {
                 continue;
             };
-            let Some(labels) = there.get(name) else {
+            let Some(labels) = exposed.get(name) else {
                 continue;
             };
             let matchers = matchers.split('}').next().unwrap_or_default();
@@ -219,7 +227,7 @@ fn rules_match_labels_that_are_there() {
 }
 
 #[test]
-fn monitor_finds_the_agents_by_label_and_port() {
+fn pod_monitor_selects_the_agents_by_label_and_port() {
     let port = DEFAULT_PORT.to_string();
     assert_eq!(values(DAEMON_SET, "containerPort"), [port]);
     let ports = values(MONITOR, "port");
@@ -230,7 +238,7 @@ fn monitor_finds_the_agents_by_label_and_port() {
     // The DaemonSet's selector, and its pods.
     let labels = values(DAEMON_SET, "app.kubernetes.io/name");
     assert_eq!(labels, [label[0]; 2]);
-    // Which the alerts' `job` comes from.
+    // The label that becomes the alerts' `job`.
     assert_eq!(values(MONITOR, "jobLabel"), ["app.kubernetes.io/name"]);
     assert_eq!(values(MONITOR, "honorLabels"), ["true"]);
 }
@@ -257,7 +265,7 @@ fn every_alert_has_a_runbook() {
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_and_what_it_is() {
+fn every_alert_has_a_severity_a_summary_and_a_description() {
     let count = alerts().len();
     assert_eq!(values(ALERTS, "summary").len(), count);
     assert_eq!(values(ALERTS, "description").len(), count);

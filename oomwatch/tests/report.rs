@@ -1,7 +1,7 @@
-//! `oomwatch report` on logs of real kernels and on ones written after their sources: the whole output, byte by byte.
+//! Golden tests of `oomwatch report`: the whole output for logs of real kernels and for logs written after kernel sources.
 //!
-//! Those named after 5.10, 6.1, 6.18 and 7.3 were written by these kernels (`/dev/kmsg` in a virtual machine with two
-//! nodes of memory; `dmesg` on a host with cgroup v1). The others follow `mm/oom_kill.c` of theirs.
+//! The logs named after 5.10, 6.1, 6.18 and 7.3 are of these kernels (`/dev/kmsg` in a virtual machine with two NUMA nodes;
+//! `dmesg` on a host with cgroup v1). The others follow `mm/oom_kill.c` of their version.
 
 #![expect(
     clippy::expect_used,
@@ -27,7 +27,7 @@ fn oomwatch(arguments: &[&str]) -> Command {
     command
 }
 
-/// What was written to stdout and stderr, after a successful end.
+/// stdout and stderr of a successful run.
 fn shown(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
@@ -38,7 +38,7 @@ fn shown(output: &Output) -> String {
     )
 }
 
-/// A copy of a log that was last written at the same time on every machine.
+/// A copy of a log with a fixed modification time.
 fn dated(name: &str, folder: &Path) -> PathBuf {
     let path = folder.join(name);
     fs::copy(logs().join(name), &path).expect("copy the log");
@@ -105,7 +105,7 @@ fn every_log_gives_its_reports() {
 const FORMATS: &str = "6.18-every-dmesg-format.log";
 
 #[test]
-fn every_format_of_dmesg_gives_the_same_kill_but_for_its_time() {
+fn every_format_of_dmesg_gives_the_same_kill_except_its_time() {
     let log = fs::read_to_string(logs().join(FORMATS)).expect("read the log");
     let lines: Vec<&str> = log.lines().collect();
     let all: String = lines
@@ -116,7 +116,7 @@ fn every_format_of_dmesg_gives_the_same_kill_but_for_its_time() {
 }
 
 #[test]
-fn text_shows_the_clock_that_the_log_has() {
+fn text_shows_the_time_of_the_log() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let tables: String = [
         "6.1-leader-gone.log",
@@ -133,13 +133,13 @@ fn text_shows_the_clock_that_the_log_has() {
 }
 
 #[test]
-fn filters_are_those_of_watch() {
+fn filters_are_the_same_as_for_watch() {
     let log = logs().join("7.3-group-kill.log");
     for (arguments, kills) in [
         (&["--no-header"][..], 4),
         (&["--no-header", "--scope", "memcg"], 4),
         (&["--no-header", "--scope", "system"], 0),
-        // What is known of the others is the group's cgroup only.
+        // Of the others only the cgroup of the group is known.
         (&["--no-header", "--cgroup", "/g"], 1),
         (&["--no-header", "--cgroup", "/h"], 0),
     ] {
@@ -151,14 +151,14 @@ fn filters_are_those_of_watch() {
 }
 
 #[test]
-fn users_lines_count_only_if_they_are_trusted() {
+fn lines_of_processes_count_only_if_trusted() {
     let log = logs().join("written-by-a-user.log");
     let output = report(&log, &["--no-header", "--trust", "everyone"]);
     assert_eq!(output.stdout.split(|&byte| byte == b'\n').count() - 1, 2);
 }
 
 #[test]
-fn node_is_what_the_user_or_the_log_says() {
+fn node_is_the_option_or_the_host_of_the_log() {
     let log = logs().join("journal-of-a-node.log");
     for (arguments, node) in [
         (&["-o", "json"][..], r#""node":"node-7""#),
@@ -168,12 +168,12 @@ fn node_is_what_the_user_or_the_log_says() {
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert!(text.lines().all(|line| line.contains(node)), "{text}");
     }
-    let nameless = report(&logs().join("7.3-global.log"), &["-o", "json"]);
-    assert!(!String::from_utf8_lossy(&nameless.stdout).contains(r#""node":"#));
+    let unnamed = report(&logs().join("7.3-global.log"), &["-o", "json"]);
+    assert!(!String::from_utf8_lossy(&unnamed.stdout).contains(r#""node":"#));
 }
 
 #[test]
-fn failures_end_with_1_and_wrong_usage_with_2() {
+fn failure_exits_with_1_and_wrong_usage_with_2() {
     for (arguments, code, words) in [
         (&["/nonexistent/log"][..], 1, "open /nonexistent/log"),
         (&["/"], 1, "read /"),
@@ -191,7 +191,7 @@ fn failures_end_with_1_and_wrong_usage_with_2() {
 }
 
 #[test]
-fn closed_pipe_is_no_failure() {
+fn closed_pipe_is_not_a_failure() {
     let mut log = Vec::new();
     for name in 0..2000 {
         let line = format!(

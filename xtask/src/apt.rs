@@ -1,8 +1,7 @@
-//! Debian packages: installing what is missing, and fetching packages of other releases.
+//! Debian packages: installing missing ones, and fetching packages of other releases.
 //!
-//! Fetching goes through an apt with configuration, lists and cache of its own, on the archives that the machine's own
-//! apt is configured with, so that proxies and mirrors hold; the machine's own lists are not touched. No address of an
-//! archive is written here: a machine without one has to be told.
+//! Packages are fetched by apt with its own configuration, lists and cache, from the archives in the machine's apt sources, so
+//! that proxies and mirrors are used; the machine's lists are not changed. No address of an archive is built in.
 
 pub(crate) mod version;
 
@@ -13,10 +12,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::exec::{self, Tool};
+use crate::install::{How, Install};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Which of Debian's archives a suite is in.
+/// The archive of Debian's that has a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Archive {
     /// The one whose address ends in `/debian`.
@@ -32,43 +32,45 @@ pub(crate) struct Candidate {
     pub(crate) version: String,
 }
 
-/// An apt that sees one suite only and keeps everything in one folder.
+/// An apt that uses one suite only and keeps its files in one folder.
 pub(crate) struct Apt {
     folder: PathBuf,
     suite: &'static str,
 }
 
 impl Apt {
-    /// Writes the configuration below `folder` and fetches the suite's lists.
+    /// Writes the configuration below `folder` and downloads the suite's lists.
     pub(crate) fn update(folder: &Path, archive: Archive, suite: &'static str) -> Result<Self> {
         let address = address(archive)?;
         ensure!(
             Path::new(KEYRING).exists(),
-            "{KEYRING} is missing: run `apt-get install debian-archive-keyring`"
+            "{KEYRING} not found (run `apt-get install debian-archive-keyring`)"
         );
         let folder = folder.join(suite);
         for name in ["lists/partial", "cache/archives/partial"] {
             let path = folder.join(name);
-            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+            fs::create_dir_all(&path)
+                .with_context(|| format!("failed to create {}", path.display()))?;
         }
-        // An old release's lists may be past their date; they are still signed.
+        // The lists of an old release may have expired; their signature is still checked.
         let source = format!(
             "deb [arch=amd64 target=Packages check-valid-until=no signed-by={KEYRING}] {address} {suite} main\n"
         );
         let sources = folder.join("sources.list");
-        fs::write(&sources, source).with_context(|| format!("write {}", sources.display()))?;
+        fs::write(&sources, source)
+            .with_context(|| format!("failed to write {}", sources.display()))?;
         let configuration = folder.join("apt.conf");
         fs::write(&configuration, configure(&folder)?)
-            .with_context(|| format!("write {}", configuration.display()))?;
+            .with_context(|| format!("failed to write {}", configuration.display()))?;
 
         let apt = Self { folder, suite };
         eprintln!("fetching the package lists of {suite}");
         exec::output(&mut apt.command("apt-get", &["-qq", "update"]))
-            .with_context(|| format!("fetch the package lists of {suite}"))?;
+            .with_context(|| format!("failed to fetch the package lists of {suite}"))?;
         Ok(apt)
     }
 
-    /// Every version of every package whose name matches the POSIX extended regular expression.
+    /// Every version of every package whose name matches this POSIX extended regular expression.
     pub(crate) fn candidates(&self, pattern: &str) -> Result<Vec<Candidate>> {
         let found =
             exec::output(&mut self.command("apt-cache", &["search", "--names-only", pattern]))?;
@@ -84,7 +86,7 @@ impl Apt {
         Ok(parse_madison(&listed))
     }
 
-    /// Downloads the package into the folder, checked against the signed lists, and returns its path.
+    /// Downloads the package into the folder, verifies it against the signed lists, and returns its path.
     pub(crate) fn download(&self, candidate: &Candidate, into: &Path) -> Result<PathBuf> {
         let Candidate { package, version } = candidate;
         eprintln!("fetching {package} {version}");
@@ -93,7 +95,7 @@ impl Apt {
             self.command("apt-get", &["-qq", "download", &wanted])
                 .current_dir(into),
         )
-        .with_context(|| format!("download {package} {version} of {}", self.suite))?;
+        .with_context(|| format!("failed to download {package} {version} of {}", self.suite))?;
         find_package(into, package)
     }
 
@@ -112,12 +114,26 @@ pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
     exec::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(into)).map(drop)
 }
 
-/// Installs what is missing of the tools, or says how to.
-pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<&Tool> = tools
+/// What [`ensure_tools`] would install.
+pub(crate) fn missing(tools: &[Tool]) -> Vec<Install> {
+    missing_tools(tools)
+        .map(|tool| Install {
+            what: tool.package.to_owned(),
+            how: How::Apt,
+            seconds: 15,
+        })
+        .collect()
+}
+
+fn missing_tools(tools: &[Tool]) -> impl Iterator<Item = &Tool> {
+    tools
         .iter()
         .filter(|tool| exec::find(tool.program).is_none())
-        .collect();
+}
+
+/// Installs the missing tools. Where it cannot, the error has the command that does.
+pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = missing_tools(tools).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -129,15 +145,14 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     );
     if exec::find("apt-get").is_none() {
         bail!(
-            "{programs} not found: install what Debian has in the packages {}",
+            "{programs} not found (install the equivalents of Debian's packages {})",
             packages.join(", ")
         );
     }
     if !exec::is_root() {
-        bail!("{programs} not found: run `sudo {remedy}`");
+        bail!("{programs} not found (run `sudo {remedy}`)");
     }
-    install(&packages)
-        .with_context(|| format!("{programs} not found, and installing failed: run `{remedy}`"))
+    install(&packages).with_context(|| format!("{programs} not found, and `{remedy}` failed"))
 }
 
 fn install(packages: &[&str]) -> Result<()> {
@@ -153,7 +168,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if get(&wanted).is_ok() {
         return Ok(());
     }
-    // Lists that are missing or old, or an installation that broke off.
+    // The lists are missing or old, or an earlier installation is incomplete.
     get(&["update"])?;
     get(&["-f", "install"])?;
     get(&wanted)
@@ -162,18 +177,18 @@ fn install(packages: &[&str]) -> Result<()> {
 fn address(archive: Archive) -> Result<String> {
     ensure!(
         exec::find("apt-get").is_some() && exec::find("dpkg-deb").is_some(),
-        "packages are fetched with apt-get and dpkg-deb, which are not here"
+        "apt-get and dpkg-deb, which fetch packages, not found"
     );
-    // What it would fetch is known without lists and without root, unlike `apt-get indextargets`.
+    // It works without lists and without root, unlike `apt-get indextargets`.
     let uris = exec::output(Command::new("apt-get").args(["--print-uris", "update"]))
-        .context("ask apt for this machine's archives")?;
+        .context("failed to list this machine's archives")?;
     let ending = match archive {
         Archive::Main => "/debian",
         Archive::Security => "/debian-security",
     };
     find_site(&uris, ending).with_context(|| {
         format!(
-            "this machine's apt sources name no archive whose address ends in {ending}: add one"
+            "no archive in this machine's apt sources has an address that ends in {ending} (add one)"
         )
     })
 }
@@ -194,11 +209,11 @@ fn configure(folder: &Path) -> Result<String> {
         .filter(|path| !path.contains(['"', '\\', '\n']))
         .with_context(|| {
             format!(
-                "{} cannot be named in apt's configuration",
+                "{} cannot be written in apt's configuration",
                 folder.display()
             )
         })?;
-    // Cleared: what the machine hangs onto an update of its own lists.
+    // `#clear` removes the machine's hooks on updates.
     Ok(format!(
         r#"Dir::Etc::sourcelist "{folder}/sources.list";
 Dir::Etc::sourceparts "/dev/null";
@@ -239,7 +254,9 @@ fn parse_madison(listed: &str) -> Vec<Candidate> {
 
 fn find_package(folder: &Path, package: &str) -> Result<PathBuf> {
     let prefix = format!("{package}_");
-    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))?
+    {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -247,7 +264,10 @@ fn find_package(folder: &Path, package: &str) -> Result<PathBuf> {
             return Ok(entry.path());
         }
     }
-    bail!("apt-get left no {prefix}*.deb in {}", folder.display())
+    bail!(
+        "apt-get downloaded no {prefix}*.deb into {}",
+        folder.display()
+    )
 }
 
 #[cfg(test)]
@@ -255,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn archives_are_told_apart_by_their_ending() {
+    fn archive_is_found_by_the_end_of_its_address() {
         let uris = "'mirror+file:/etc/apt/m/debian/dists/x/InRelease' a 0 \n\
                     'http://mirror.test/debian/dists/bookworm/InRelease' b 0 \n\
                     'http://mirror.test/debian-security/dists/bookworm-security/InRelease' c 0 \n";
@@ -270,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_name_no_archive() {
+    fn malformed_lines_have_no_archive() {
         for uris in [
             "",
             "'",
@@ -313,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_apt_cannot_be_told_is_refused() {
+    fn folder_that_cannot_be_quoted_is_an_error() {
         assert!(configure(Path::new("/a b/c")).is_ok());
         assert!(configure(Path::new("/a\"b")).is_err());
         assert!(configure(Path::new("/a\nb")).is_err());

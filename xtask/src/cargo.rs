@@ -1,6 +1,6 @@
-//! What cargo knows: the workspace's folders and test targets, and the executables a build gave.
+//! The workspace's folders and test targets, and the executables of a build, from cargo's JSON output.
 //!
-//! It reads cargo's JSON as far as it needs it and ignores the rest, as cargo's documentation asks.
+//! Unknown fields and messages are ignored, as cargo's documentation asks.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,18 +12,18 @@ use serde_json::Value;
 
 use crate::exec;
 
-/// The workspace, as `cargo metadata` describes it.
+/// The workspace, from `cargo metadata`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// The target folder in force, `CARGO_TARGET_DIR` included.
+    /// The target folder, with `CARGO_TARGET_DIR` respected.
     pub(crate) target: PathBuf,
     /// Names of the integration test targets, sorted.
     pub(crate) tests: Vec<String>,
 }
 
-/// The cargo that runs us, so that a pinned toolchain stays the same one.
+/// The cargo that started this process, which keeps the pinned toolchain.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
@@ -40,7 +40,7 @@ impl Workspace {
         parse_metadata(&json)
     }
 
-    /// A cargo command in the workspace's root.
+    /// A cargo command that runs in the workspace's root.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = cargo();
         command.current_dir(&self.root);
@@ -66,7 +66,7 @@ pub(crate) fn build_executables(
         .collect()
 }
 
-/// Runs a build and returns cargo's messages of it, one in a line.
+/// Runs a build and returns cargo's messages, one a line.
 fn build(command: &mut Command) -> Result<String> {
     command
         .arg("--message-format=json-render-diagnostics")
@@ -74,7 +74,7 @@ fn build(command: &mut Command) -> Result<String> {
         .stderr(Stdio::inherit());
     let output = command
         .output()
-        .with_context(|| format!("start `{}`", exec::shown(command)))?;
+        .with_context(|| format!("failed to start `{}`", exec::shown(command)))?;
     ensure!(
         output.status.success(),
         "`{}`: {}",
@@ -85,12 +85,12 @@ fn build(command: &mut Command) -> Result<String> {
 }
 
 fn parse_metadata(json: &str) -> Result<Workspace> {
-    let metadata: Value = serde_json::from_str(json).context("parse cargo's metadata")?;
+    let metadata: Value = serde_json::from_str(json).context("failed to parse cargo's metadata")?;
     let folder = |key: &str| {
         metadata[key]
             .as_str()
             .map(PathBuf::from)
-            .with_context(|| format!("find {key} in cargo's metadata"))
+            .with_context(|| format!("cargo's metadata has no {key}"))
     };
     let packages = metadata["packages"]
         .as_array()
@@ -193,7 +193,7 @@ not json at all
         let error = parse_metadata(r#"{"workspace_root":"/w"}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "find target_directory in cargo's metadata"
+            "cargo's metadata has no target_directory"
         );
     }
 }

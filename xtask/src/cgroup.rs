@@ -1,6 +1,6 @@
-//! Small memory cgroups of our own, for processes that are to be killed in them.
+//! Creates small memory cgroups, for processes that are killed in them.
 //!
-//! Each is removed again; every other cgroup is left alone.
+//! Each is removed when it is dropped. Other cgroups are not changed.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Where memory cgroups are made.
+/// The hierarchy of memory cgroups.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Hierarchy {
     V1(PathBuf),
@@ -18,10 +18,10 @@ pub(crate) enum Hierarchy {
 }
 
 impl Hierarchy {
-    /// Finds the mounted one and sees to it that its children account for memory. Needs root.
+    /// Finds the mounted one and enables the memory controller for its children. Needs root.
     pub(crate) fn find() -> Result<Self> {
-        let mountinfo =
-            fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo")
+            .context("failed to read /proc/self/mountinfo")?;
         let hierarchy = find_hierarchy(&mountinfo)
             .context("no cgroup hierarchy with a memory controller is mounted")?;
         if let Self::V2(parent) = &hierarchy {
@@ -37,22 +37,23 @@ pub(crate) struct MemoryCgroup {
 }
 
 impl MemoryCgroup {
-    /// Makes it, with a limit and without swap.
-    pub(crate) fn make(hierarchy: &Hierarchy, name: &str, limit_bytes: u64) -> Result<Self> {
+    /// Creates one with a limit and without swap.
+    pub(crate) fn create(hierarchy: &Hierarchy, name: &str, limit_bytes: u64) -> Result<Self> {
         let (Hierarchy::V1(parent) | Hierarchy::V2(parent)) = hierarchy;
         let path = parent.join(name);
-        fs::create_dir(&path).with_context(|| format!("create the cgroup {}", path.display()))?;
+        fs::create_dir(&path)
+            .with_context(|| format!("failed to create the cgroup {}", path.display()))?;
         let cgroup = Self { path };
         match hierarchy {
             Hierarchy::V1(_) => {
                 cgroup.set("memory.limit_in_bytes", limit_bytes)?;
-                // Without swap; the second file is only there when the kernel accounts for swap.
+                // Without swap. The second file exists only if the kernel accounts for swap.
                 cgroup.set("memory.swappiness", 0)?;
-                cgroup.set_if_there("memory.memsw.limit_in_bytes", limit_bytes)?;
+                cgroup.set_if_present("memory.memsw.limit_in_bytes", limit_bytes)?;
             }
             Hierarchy::V2(_) => {
                 cgroup.set("memory.max", limit_bytes)?;
-                cgroup.set_if_there("memory.swap.max", 0)?;
+                cgroup.set_if_present("memory.swap.max", 0)?;
             }
         }
         Ok(cgroup)
@@ -65,10 +66,10 @@ impl MemoryCgroup {
     fn set(&self, file: &str, value: u64) -> Result<()> {
         let path = self.path.join(file);
         fs::write(&path, value.to_string())
-            .with_context(|| format!("write {value} to {}", path.display()))
+            .with_context(|| format!("failed to write {value} to {}", path.display()))
     }
 
-    fn set_if_there(&self, file: &str, value: u64) -> Result<()> {
+    fn set_if_present(&self, file: &str, value: u64) -> Result<()> {
         if self.path.join(file).exists() {
             self.set(file, value)?;
         }
@@ -78,7 +79,7 @@ impl MemoryCgroup {
 
 impl Drop for MemoryCgroup {
     fn drop(&mut self) {
-        // The kernel may take a moment to let go of the process that died.
+        // The kernel may take a moment to release the killed process.
         for _ in 0..2_000 {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -88,14 +89,14 @@ impl Drop for MemoryCgroup {
                 Err(_) => break,
             }
         }
-        eprintln!("the cgroup {} could not be removed", self.path.display());
+        eprintln!("failed to remove the cgroup {}", self.path.display());
     }
 }
 
 fn enable_memory(parent: &Path) -> Result<()> {
     let control = parent.join("cgroup.subtree_control");
-    let enabled =
-        fs::read_to_string(&control).with_context(|| format!("read {}", control.display()))?;
+    let enabled = fs::read_to_string(&control)
+        .with_context(|| format!("failed to read {}", control.display()))?;
     if enabled
         .split_whitespace()
         .any(|controller| controller == "memory")
@@ -103,10 +104,10 @@ fn enable_memory(parent: &Path) -> Result<()> {
         return Ok(());
     }
     fs::write(&control, "+memory")
-        .with_context(|| format!("write +memory to {}", control.display()))
+        .with_context(|| format!("failed to write +memory to {}", control.display()))
 }
 
-/// Looks for a v1 memory controller first: where there is one, v2 has none.
+/// A v1 memory controller first: where it exists, v2 has none.
 fn find_hierarchy(mountinfo: &str) -> Option<Hierarchy> {
     let mounts = || mountinfo.lines().filter_map(parse_mount);
     let v1 = mounts().find(|mount| {
@@ -135,7 +136,7 @@ fn parse_mount(line: &str) -> Option<Mount<'_>> {
     })
 }
 
-/// The kernel writes these four as octal numbers.
+/// Decodes the four characters that the kernel writes as octal numbers.
 fn unescape(place: &str) -> String {
     place
         .replace(r"\040", " ")
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_or_other_mounts_are_no_hierarchy() {
+    fn malformed_and_other_mounts_are_no_hierarchy() {
         for mountinfo in [
             "",
             " - ",

@@ -1,4 +1,4 @@
-//! One real OOM kill on purpose: a small memory cgroup, and a process that dies in it.
+//! Causes one real OOM kill, of a process in a small memory cgroup.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio, id};
@@ -9,13 +9,13 @@ use crate::cgroup::{Hierarchy, MemoryCgroup};
 
 const LIMIT_BYTES: u64 = 30 << 20;
 
-/// Makes the cgroup, lets a process die in it, removes it. Needs root.
+/// Creates the cgroup, starts a process in it, waits for the kill, and removes the cgroup. Needs root.
 pub(crate) fn kill_one() -> Result<()> {
     let hierarchy = Hierarchy::find()?;
-    let cgroup = MemoryCgroup::make(&hierarchy, &format!("oomwatch-demo-{}", id()), LIMIT_BYTES)?;
+    let cgroup = MemoryCgroup::create(&hierarchy, &format!("oomwatch-demo-{}", id()), LIMIT_BYTES)?;
     let path = cgroup.path();
     eprintln!(
-        "demo: a process that takes memory without end now starts in {}, which is limited to {} MiB",
+        "demo: starting a process that allocates memory without end in {}, whose limit is {} MiB",
         path.display(),
         LIMIT_BYTES >> 20
     );
@@ -28,10 +28,10 @@ pub(crate) fn kill_one() -> Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()
-        .context("start `sh`")?;
+        .context("failed to start `sh`")?;
     ensure!(
         status.signal() == Some(libc::SIGKILL),
-        "the demo's process was to be killed, but ended with {status}"
+        "the demo's process was not killed: it ended with {status}"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! `cargo xtask ebpf`: the BPF programs' source to the committed object, byte for byte the same on every machine.
+//! `cargo xtask ebpf`: builds the committed BPF object from its source, byte for byte the same on every machine.
 //!
-//! It does not load the object: the kernel tests do.
+//! It does not load the object; the kernel tests do.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,18 +14,24 @@ use anyhow::{Context as _, Result, bail};
 use crate::cargo::Workspace;
 use crate::exec;
 use crate::toolchain::{self, Toolchain};
+use crate::tools;
 
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "ebpf";
 const BINARY: &str = "oomwatch-bpf";
+/// The feature of the programs that makes them log.
+const LOG_FEATURE: &str = "bpf-log";
 /// Where the object is committed.
 const OBJECT: &str = "oomwatch/bpf/oomwatch.bpf.o";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Build, compare with the committed object and change nothing
+    /// Build and compare with the committed object, without changing it
     #[arg(long)]
     check: bool,
+    /// Build an object whose programs log, for `oomwatch watch --bpf-log FILE`; leave the committed one alone
+    #[arg(long, conflicts_with = "check")]
+    bpf_log: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -33,6 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let toolchain = toolchain::ensure_toolchain(&workspace)?;
     if args.check {
         check(&workspace, &toolchain)
+    } else if args.bpf_log {
+        build_with_log(&workspace, &toolchain)
     } else {
         rebuild(&workspace, &toolchain)
     }
@@ -44,16 +52,16 @@ pub(crate) fn check(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> 
     let committed = match fs::read(workspace.root.join(OBJECT)) {
         Ok(committed) => committed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!("there is no {OBJECT}: run `cargo xtask ebpf` and commit it");
+            bail!("{OBJECT} does not exist (run `cargo xtask ebpf` and commit it)");
         }
-        Err(error) => return Err(error).with_context(|| format!("read {OBJECT}")),
+        Err(error) => return Err(error).with_context(|| format!("failed to read {OBJECT}")),
     };
     if let Some(difference) = describe_difference(&committed, &built) {
         bail!(
-            "{OBJECT} is not what the source gives ({difference}): run `cargo xtask ebpf` and commit it"
+            "{OBJECT} differs from what its source builds: {difference} (run `cargo xtask ebpf` and commit it)"
         );
     }
-    eprintln!("{OBJECT} is what the source gives ({} bytes)", built.len());
+    eprintln!("{OBJECT} is what its source builds ({} bytes)", built.len());
     Ok(())
 }
 
@@ -61,36 +69,56 @@ fn rebuild(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     let built = build(workspace, toolchain)?;
     let path = workspace.root.join(OBJECT);
     if fs::read(&path).is_ok_and(|committed| committed == built) {
-        eprintln!("{OBJECT} was up to date ({} bytes)", built.len());
+        eprintln!("{OBJECT} is up to date ({} bytes)", built.len());
         return Ok(());
     }
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
     }
-    fs::write(&path, &built).with_context(|| format!("write {OBJECT}"))?;
-    eprintln!("{OBJECT} rebuilt ({} bytes)", built.len());
+    fs::write(&path, &built).with_context(|| format!("failed to write {OBJECT}"))?;
+    eprintln!("{OBJECT} was rebuilt ({} bytes)", built.len());
     Ok(())
 }
 
-/// Lints the programs, which clippy's run over the workspace sees as an empty `main`.
-pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
-    let toolchain = toolchain::ensure_toolchain(workspace)?;
-    exec::run(cargo(workspace, &toolchain, "clippy")?.args(["--", "--deny", "warnings"]))
+/// Lints the programs. For the host, where clippy runs over the workspace, they are an empty `main`.
+pub(crate) fn lint(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let mut clippy = cargo(workspace, toolchain, "clippy", &target(workspace))?;
+    exec::run(clippy.args(["--", "--deny", "warnings"]))
 }
 
 fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<u8>> {
-    exec::run(&mut cargo(workspace, toolchain, "build")?)?;
+    let target = target(workspace);
+    exec::run(&mut cargo(workspace, toolchain, "build", &target)?)?;
+    let built = object_in(&target);
+    fs::read(&built).with_context(|| format!("failed to read {}", built.display()))
+}
+
+/// Builds the object with log lines, in a target folder of its own, and prints its path.
+fn build_with_log(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let target = workspace.target.join("ebpf-log");
+    let mut cargo = cargo(workspace, toolchain, "build", &target)?;
+    exec::run(cargo.args(["--features", LOG_FEATURE]))?;
+    eprintln!("built {}", object_in(&target).display());
+    Ok(())
+}
+
+fn object_in(target: &Path) -> PathBuf {
     let built: PathBuf = [TARGET, PROFILE, BINARY].iter().collect();
-    let built = target(workspace).join(built);
-    fs::read(&built).with_context(|| format!("read {}", built.display()))
+    target.join(built)
 }
 
 fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("ebpf")
 }
 
-/// cargo, over the programs for the BPF target.
-fn cargo(workspace: &Workspace, toolchain: &Toolchain, command: &str) -> Result<Command> {
+/// A cargo command on the programs, for the BPF target.
+fn cargo(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    command: &str,
+    target: &Path,
+) -> Result<Command> {
     let Toolchain {
         sysroot,
         linker_folder,
@@ -101,29 +129,29 @@ fn cargo(workspace: &Workspace, toolchain: &Toolchain, command: &str) -> Result<
         .args(["--package", "oomwatch-ebpf", "--bin", BINARY])
         .args(["-Z", "build-std=core", "--target", TARGET])
         .arg("--target-dir")
-        .arg(target(workspace))
+        .arg(target)
         // For `-Z build-std` on stable.
         .env("RUSTC_BOOTSTRAP", "1")
-        // aya-ebpf lays out `pt_regs` for it; nothing here reads registers, so one object serves every machine.
+        // Decides aya-ebpf's layout of `pt_regs`. No program reads registers, so one object serves every architecture.
         .env("AYA_BPF_TARGET_ARCH", "x86_64")
         .env("PATH", path_with(linker_folder)?)
-        // Before every other source of flags, so that a developer's own do not change the bytes.
+        // It overrides every other source of flags, so that a developer's own do not change the object.
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, sysroot)?);
     Ok(cargo)
 }
 
-/// Keeps the machine's paths out of the object, which makes it the same everywhere.
+/// Replaces this machine's paths in the object, so that it is the same everywhere.
 fn flags(root: &Path, sysroot: &Path) -> Result<OsString> {
     let mut places = vec![
         (root.to_path_buf(), "/oomwatch"),
         (sysroot.to_path_buf(), "/rust"),
     ];
-    if let Some(home) = toolchain::cargo_home() {
+    if let Some(home) = tools::cargo_home() {
         places.push((home, "/cargo"));
     }
     let mut flags = OsString::new();
     for (place, name) in places {
-        // cargo's own separator of flags.
+        // The separator of `CARGO_ENCODED_RUSTFLAGS`.
         if !flags.is_empty() {
             flags.push("\u{1f}");
         }
@@ -142,7 +170,7 @@ fn path_with(first: &Path) -> Result<OsString> {
             .into_iter()
             .chain(env::split_paths(&rest)),
     )
-    .with_context(|| format!("put {} into PATH", first.display()))
+    .with_context(|| format!("failed to put {} into PATH", first.display()))
 }
 
 /// `None` if they are the same.

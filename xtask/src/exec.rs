@@ -1,6 +1,6 @@
-//! Running other programs: with an error that names them, as root, and never outliving us.
+//! Runs other programs: with errors that name the command, as root where needed, and ended with this process.
 //!
-//! It does not decide what to run, and hides nothing: what takes long is printed before it starts.
+//! Commands that may take long are printed before they start.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,28 +14,29 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::failures::Failures;
 
-/// A program, and the Debian package that has it.
+/// A program and its Debian package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }
 
-/// Prints the command and runs it; any end but success is an error.
+/// Prints the command and runs it. An exit code other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", shown(command));
     let status = command
         .status()
-        .with_context(|| format!("start `{}`", shown(command)))?;
+        .with_context(|| format!("failed to start `{}`", shown(command)))?;
     ensure!(status.success(), "`{}`: {status}", shown(command));
     Ok(())
 }
 
-/// A command of tests that failed, and what its tests said of it.
+/// A test command that failed.
 #[derive(Debug)]
 pub(crate) struct TestsFailed {
     why: String,
-    pub(crate) said: Vec<String>,
+    /// Messages of its failed tests.
+    pub(crate) messages: Vec<String>,
 }
 
 impl fmt::Display for TestsFailed {
@@ -46,31 +47,31 @@ impl fmt::Display for TestsFailed {
 
 impl std::error::Error for TestsFailed {}
 
-/// Like `run`, and failing tests are `TestsFailed`. Its stdout is passed on as it comes.
+/// Like [`run`], but the error is [`TestsFailed`]. The command's stdout is copied to ours.
 pub(crate) fn run_tests(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", shown(command));
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("start `{}`", shown(command)))?;
-    let failures = child.stdout.take().map(pass_on).transpose();
+        .with_context(|| format!("failed to start `{}`", shown(command)))?;
+    let failures = child.stdout.take().map(copy_to_stdout).transpose();
     let status = child.wait();
     let failures = failures
-        .with_context(|| format!("read what `{}` wrote", shown(command)))?
+        .with_context(|| format!("failed to read the output of `{}`", shown(command)))?
         .unwrap_or_default();
-    let status = status.with_context(|| format!("wait for `{}`", shown(command)))?;
+    let status = status.with_context(|| format!("failed to wait for `{}`", shown(command)))?;
     if status.success() {
         return Ok(());
     }
     Err(TestsFailed {
         why: format!("`{}`: {status}", shown(command)),
-        said: failures.into_lines(),
+        messages: failures.into_lines(),
     }
     .into())
 }
 
-/// Byte by byte as it comes: the name of a test that takes long is there before its outcome.
-fn pass_on(mut from: impl io::Read) -> io::Result<Failures> {
+/// Copies without waiting for complete lines: the name of a slow test appears before its outcome.
+fn copy_to_stdout(mut from: impl io::Read) -> io::Result<Failures> {
     let mut failures = Failures::default();
     let mut line = Vec::new();
     let mut buffer = [0; 4096];
@@ -81,7 +82,7 @@ fn pass_on(mut from: impl io::Read) -> io::Result<Failures> {
             Err(error) => return Err(error),
         };
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
-            failures.take(&String::from_utf8_lossy(&line));
+            failures.read_line(&String::from_utf8_lossy(&line));
             return Ok(failures);
         };
         let mut stdout = io::stdout().lock();
@@ -89,7 +90,7 @@ fn pass_on(mut from: impl io::Read) -> io::Result<Failures> {
         stdout.flush()?;
         for &byte in bytes {
             if byte == b'\n' {
-                failures.take(&String::from_utf8_lossy(&line));
+                failures.read_line(&String::from_utf8_lossy(&line));
                 line.clear();
             } else {
                 line.push(byte);
@@ -98,12 +99,12 @@ fn pass_on(mut from: impl io::Read) -> io::Result<Failures> {
     }
 }
 
-/// Runs the command silently and returns what it wrote to stdout; its stderr becomes part of the error.
+/// Runs the command without printing anything and returns its stdout; its stderr becomes part of the error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("start `{}`", shown(command)))?;
+        .with_context(|| format!("failed to start `{}`", shown(command)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let stderr: Vec<&str> = stderr.lines().map(str::trim).collect();
@@ -115,10 +116,10 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         );
     }
     String::from_utf8(output.stdout)
-        .with_context(|| format!("read what `{}` wrote", shown(command)))
+        .with_context(|| format!("the output of `{}` is not UTF-8", shown(command)))
 }
 
-/// The command much as one would type it: without its environment and the program's folder.
+/// The command for messages, without its environment and the program's folder.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());
@@ -130,7 +131,7 @@ pub(crate) fn shown(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Where `PATH` finds a program.
+/// Finds a program in `PATH`.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|folder| folder.join(program))
@@ -143,13 +144,13 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Whether we are uid 0.
+/// Whether this process has uid 0.
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid takes nothing, touches no memory and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Whether `sudo` would run something without asking.
+/// Whether `sudo` works without a password.
 pub(crate) fn has_passwordless_sudo() -> bool {
     Command::new("sudo")
         .args(["-n", "true"])
@@ -160,7 +161,7 @@ pub(crate) fn has_passwordless_sudo() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The program as root: itself if we are root, else through `sudo`, which may ask for a password.
+/// A command that runs the program as root: through `sudo`, which may ask for a password, unless this process is root.
 pub(crate) fn as_root(program: &Path) -> Command {
     if is_root() {
         return Command::new(program);
@@ -170,9 +171,9 @@ pub(crate) fn as_root(program: &Path) -> Command {
     command
 }
 
-/// Lets the kernel send `signal` to the child when we die, however we die. It does not reach through `sudo`.
-pub(crate) fn tie_to_us(command: &mut Command, signal: libc::c_int) -> &mut Command {
-    let tie = move || {
+/// Makes the kernel send `signal` to the child when this process ends. It does not reach a program behind `sudo`.
+pub(crate) fn end_with_us(command: &mut Command, signal: libc::c_int) -> &mut Command {
+    let set = move || {
         // SAFETY: prctl(2) is async-signal-safe and PR_SET_PDEATHSIG takes one integer.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } == 0 {
             Ok(())
@@ -181,7 +182,7 @@ pub(crate) fn tie_to_us(command: &mut Command, signal: libc::c_int) -> &mut Comm
         }
     };
     // SAFETY: between fork and exec the closure makes one system call and does not allocate.
-    unsafe { command.pre_exec(tie) }
+    unsafe { command.pre_exec(set) }
 }
 
 #[cfg(test)]
@@ -189,12 +190,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failing_tests_are_told_with_their_words() {
+    fn failed_tests_are_an_error_with_their_messages() {
         let script = r"printf 'failures:\n\n---- a ----\nodd\n\nfailures:\n    a\n'; exit 101";
         let error = run_tests(Command::new("sh").args(["-c", script])).unwrap_err();
         let failed = error.downcast_ref::<TestsFailed>().unwrap();
         assert!(failed.to_string().ends_with("exit status: 101"), "{failed}");
-        assert_eq!(failed.said, ["---- a ----", "odd"]);
+        assert_eq!(failed.messages, ["---- a ----", "odd"]);
         run_tests(Command::new("sh").args(["-c", "echo ok"])).unwrap();
     }
 }

@@ -1,14 +1,14 @@
-//! What failing tests say of themselves, kept from the middle of a long output to be said once more at its end.
+//! Messages of failed tests, collected from a long output so that they can be printed again at its end.
 
-/// Lines of one test's that are kept.
+/// Maximum number of lines for one test.
 const LINES_OF_A_TEST: usize = 8;
-/// Lines that are kept in all.
+/// Maximum number of lines in total.
 const LINES: usize = 40;
-/// Characters of a line that are kept.
+/// Maximum number of characters in a line.
 const COLUMNS: usize = 240;
 
-/// Reads the output of test executables, both the standard harness's and libtest-mimic's, which have the same form:
-/// `failures:`, for each test `---- NAME ----` and its words, then `failures:` again over a list of the names.
+/// Reads the output of test executables, of the standard harness and of libtest-mimic, which have the same form:
+/// `failures:`, for each test `---- NAME ----` and its output, then a second `failures:` with a list of the names.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     lines: Vec<String>,
@@ -18,8 +18,8 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Takes the next line.
-    pub(crate) fn take(&mut self, line: &str) {
+    /// Reads the next line.
+    pub(crate) fn read_line(&mut self, line: &str) {
         let line = line.trim_end();
         if line == "failures:" {
             self.is_within = !self.is_within;
@@ -42,22 +42,22 @@ impl Failures {
         self.lines.push(line.chars().take(COLUMNS).collect());
     }
 
-    /// What was said, shortened.
+    /// The messages, shortened.
     pub(crate) fn into_lines(self) -> Vec<String> {
         let Self {
             mut lines, omitted, ..
         } = self;
         if omitted > 0 {
-            lines.push(format!("({omitted} further lines stand above)"));
+            lines.push(format!("({omitted} more lines above)"));
         }
         lines
     }
 }
 
-/// Says once more, at the end, what was kept.
-pub(crate) fn tell(said: &[String]) {
-    if !said.is_empty() {
-        println!("\nwhat the failed tests said:\n{}", said.join("\n"));
+/// Prints the messages of all failed tests.
+pub(crate) fn print(messages: &[String]) {
+    if !messages.is_empty() {
+        println!("\nmessages of the failed tests:\n{}", messages.join("\n"));
     }
 }
 
@@ -76,13 +76,13 @@ mod tests {
     fn kept(output: &str) -> Vec<String> {
         let mut failures = Failures::default();
         for line in output.lines() {
-            failures.take(line);
+            failures.read_line(line);
         }
         failures.into_lines()
     }
 
     #[test]
-    fn words_of_failed_tests_are_kept_of_either_harness() {
+    fn messages_are_kept_for_both_harnesses() {
         let standard = "running 2 tests
 test a ... FAILED
 test b ... ok
@@ -113,7 +113,7 @@ test result: FAILED. 1 passed; 1 failed
     }
 
     #[test]
-    fn passed_or_broken_off_output_is_nothing_wrong() {
+    fn passed_or_incomplete_output_is_accepted() {
         assert_eq!(
             kept("test a ... ok\n\ntest result: ok. 1 passed\n"),
             [""; 0]
@@ -122,7 +122,7 @@ test result: FAILED. 1 passed; 1 failed
     }
 
     #[test]
-    fn much_is_shortened_and_says_so() {
+    fn long_output_is_shortened_with_a_note() {
         let long = format!(
             "failures:\n---- a ----\n{}{}",
             "x".repeat(1000),
@@ -131,7 +131,7 @@ test result: FAILED. 1 passed; 1 failed
         let lines = kept(&long);
         assert_eq!(lines.len(), LINES_OF_A_TEST + 1);
         assert_eq!(lines[1].len(), COLUMNS);
-        assert_eq!(lines[LINES_OF_A_TEST], "(4 further lines stand above)");
+        assert_eq!(lines[LINES_OF_A_TEST], "(4 more lines above)");
         let many = format!("failures:\n{}", "---- a ----\nodd\n".repeat(100));
         assert_eq!(kept(&many).len(), LINES + 1);
     }

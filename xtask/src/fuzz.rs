@@ -1,9 +1,8 @@
-//! `cargo xtask fuzz`: every parser on input that nobody wrote, found by libFuzzer.
+//! `cargo xtask fuzz`: runs every parser on input that libFuzzer generates.
 //!
-//! Plain cargo and the pinned compiler do. What libFuzzer needs the parsers to be compiled with are passes of LLVM's that
-//! stable Rust hands on; the address sanitizer, which it does not, would watch code that has no `unsafe`, and SQLite's C, which
-//! its authors fuzz. Findings, and inputs that reached new code, are kept below the target folder: a run begins with the
-//! latter and the committed seeds.
+//! Stable Rust suffices: the coverage that libFuzzer needs is a pass of LLVM's. The address sanitizer needs nightly and is left
+//! out; the parsers have no `unsafe`, and SQLite's C code is fuzzed by its authors. Findings, and inputs that reached new code,
+//! are kept below the target folder. A run starts from those inputs and the committed seeds.
 
 mod log;
 
@@ -23,43 +22,45 @@ use crate::cargo::{self, Workspace};
 use crate::exec::{self, Tool};
 use crate::{apt, table};
 
-/// The fuzz targets' own workspace.
+/// Folder of the fuzz targets, which are a workspace of their own.
 const FOLDER: &str = "oomwatch/fuzz";
-/// Its manifest, from the root.
+/// Their manifest, relative to the root.
 pub(crate) const MANIFEST: &str = "oomwatch/fuzz/Cargo.toml";
-/// libFuzzer is C++, compiled with its crate.
-const TOOLS: [Tool; 1] = [Tool {
+/// libFuzzer is C++ and is compiled with its crate.
+pub(crate) const TOOLS: [Tool; 1] = [Tool {
     program: "c++",
     package: "g++",
 }];
-/// Counters of the code's edges and what comparisons compare: what libFuzzer is guided by.
+/// Counts edges of the code and records operands of comparisons, which guide libFuzzer.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    // Keeps `a && b` two edges.
+    // Keeps `a && b` as two edges.
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
-/// How long each target runs if nobody says otherwise.
+/// Default time for each target.
 const SECONDS: u32 = 60;
-/// Bytes of an input: a record has 3,472 at most, a kill in the kernel log half of that; more only takes longer.
+/// Time for each target in the tier `fuzz`.
+const TIER_SECONDS: u32 = 10;
+/// Maximum length of an input in bytes. A record has at most 3,472, a kill in the kernel log half of that.
 const MAX_LENGTH: u32 = 4096;
-/// Resident memory of a target, of which the inputs it remembers are most. More is a finding.
+/// Maximum resident memory of a target, most of which are remembered inputs. More is a finding.
 const MAX_MEMORY_MIB: u32 = 512;
-/// Time that one input may take, some 10,000 times what it does. More is a finding.
+/// Maximum time for one input, some 10,000 times the usual. More is a finding.
 const MAX_INPUT_SECONDS: u32 = 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run each target for that many seconds
+    /// Seconds to run each target
     #[arg(long, value_name = "N", default_value_t = SECONDS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     seconds: u32,
-    /// Run this target only; more than once for more
+    /// Run this target only (can be repeated)
     #[arg(long, value_name = "TARGET")]
     only: Vec<String>,
-    /// Run on this input only, as on one that was a finding
+    /// Run the target on this input only, such as a finding
     #[arg(long, value_name = "FILE", conflicts_with = "seconds")]
     input: Option<PathBuf>,
 }
@@ -70,12 +71,12 @@ struct Target {
     executable: PathBuf,
 }
 
-/// What became of a target.
+/// A target that has run.
 struct Run {
     target: String,
     duration: Duration,
     log: Log,
-    /// An error says what was found, on which input, and how to see it again.
+    /// An error has what was found, on which input, and the command that repeats it.
     outcome: Result<(), String>,
 }
 
@@ -87,21 +88,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } = args;
     let workspace = Workspace::load()?;
     let names = select(list(&workspace)?, only)?;
-    prepare()?;
+    apt::ensure_tools(&TOOLS)?;
     match input {
         None => fuzz(&workspace, &names, *seconds),
         Some(input) => repeat(&workspace, &names, input),
     }
 }
 
-/// Every target, for a minute each: the test tier.
+/// Every target for [`TIER_SECONDS`].
 pub(crate) fn every_target(workspace: &Workspace) -> Result<()> {
-    fuzz(workspace, &list(workspace)?, SECONDS)
-}
-
-/// Installs what building takes.
-pub(crate) fn prepare() -> Result<()> {
-    apt::ensure_tools(&TOOLS)
+    fuzz(workspace, &list(workspace)?, TIER_SECONDS)
 }
 
 fn fuzz(workspace: &Workspace, names: &[String], seconds: u32) -> Result<()> {
@@ -128,13 +124,13 @@ fn fuzz(workspace: &Workspace, names: &[String], seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Runs the target on one input, with all that it says.
+/// Runs the target on one input and prints its output.
 fn repeat(workspace: &Workspace, names: &[String], input: &Path) -> Result<()> {
     let [_] = names else {
-        bail!("an input is for one target: name it with --only");
+        bail!("--input needs one target (name it with --only)");
     };
-    // libFuzzer would take a name that is not there for a folder to fill.
-    ensure!(input.is_file(), "there is no input {}", input.display());
+    // libFuzzer takes a path that does not exist for a folder to fill.
+    ensure!(input.is_file(), "{} is not a file", input.display());
     for target in build(workspace, names)? {
         exec::run(
             Command::new(target.executable)
@@ -149,7 +145,7 @@ fn repeat(workspace: &Workspace, names: &[String], input: &Path) -> Result<()> {
 /// The targets are the files of `fuzz_targets`.
 fn list(workspace: &Workspace) -> Result<Vec<String>> {
     let folder = workspace.root.join(FOLDER).join("fuzz_targets");
-    let read = || format!("list {}", folder.display());
+    let read = || format!("failed to list {}", folder.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).with_context(read)? {
         let path = entry.with_context(read)?.path();
@@ -161,11 +157,11 @@ fn list(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Everything if nothing is asked for.
+/// All targets if none is named.
 fn select(all: Vec<String>, only: &[String]) -> Result<Vec<String>> {
     if let Some(odd) = only.iter().find(|name| !all.contains(name)) {
         bail!(
-            "there is no fuzz target {odd}: the targets are {}",
+            "unknown fuzz target {odd}: the targets are {}",
             all.join(", ")
         );
     }
@@ -174,20 +170,8 @@ fn select(all: Vec<String>, only: &[String]) -> Result<Vec<String>> {
 }
 
 fn build(workspace: &Workspace, names: &[String]) -> Result<Vec<Target>> {
-    let mut build = workspace.cargo();
-    build
-        .args(["build", "--release", "--locked"])
-        .args(["--manifest-path", MANIFEST])
-        .arg("--target-dir")
-        .arg(folder(workspace))
-        // Said although it is the default: then the flags are not for build scripts and macros.
-        .args(["--target", "host-tuple"])
-        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
-    for name in names {
-        build.args(["--bin", name]);
-    }
-    eprintln!("building {}; this takes a minute, once", names.join(", "));
-    let executables = cargo::build_executables(&mut build, "bin", names)?;
+    eprintln!("building {}", names.join(", "));
+    let executables = cargo::build_executables(&mut cargo_build(workspace, names), "bin", names)?;
     let targets = names.iter().zip(executables);
     Ok(targets
         .map(|(name, executable)| Target {
@@ -197,7 +181,28 @@ fn build(workspace: &Workspace, names: &[String]) -> Result<Vec<Target>> {
         .collect())
 }
 
-/// As many at a time as there are cores; the results in the targets' order.
+/// The command that builds every target.
+pub(crate) fn build_command(workspace: &Workspace) -> Result<Command> {
+    Ok(cargo_build(workspace, &list(workspace)?))
+}
+
+fn cargo_build(workspace: &Workspace, names: &[String]) -> Command {
+    let mut build = workspace.cargo();
+    build
+        .args(["build", "--release", "--locked"])
+        .args(["--manifest-path", MANIFEST])
+        .arg("--target-dir")
+        .arg(folder(workspace))
+        // The default, but given explicitly so that the flags do not apply to build scripts and macros.
+        .args(["--target", "host-tuple"])
+        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
+    for name in names {
+        build.args(["--bin", name]);
+    }
+    build
+}
+
+/// Runs as many at a time as there are cores. The results are sorted by target.
 fn side_by_side(
     targets: &[Target],
     work: impl Fn(&Target) -> Result<Run> + Sync,
@@ -210,7 +215,7 @@ fn side_by_side(
             let (sender, next, work) = (sender.clone(), &next, &work);
             scope.spawn(move || {
                 while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Whoever would listen is gone only if it has failed itself.
+                    // The receiver outlives the scope.
                     let _ = sender.send(work(target));
                 }
             });
@@ -226,13 +231,15 @@ fn fuzz_one(workspace: &Workspace, folder: &Path, target: &Target, seconds: u32)
     let Target { name, executable } = target;
     let place = |kind: &str| {
         let path = folder.join(kind).join(name);
-        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("failed to create {}", path.display()))?;
         Ok::<_, anyhow::Error>(path)
     };
     let (corpus, findings) = (place("corpus")?, place("findings")?);
     let seeds = workspace.root.join(FOLDER).join("seeds").join(name);
     let log = folder.join(format!("{name}.log"));
-    let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    let output =
+        File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
     let mut command = Command::new(executable);
     command
         .args(limits())
@@ -241,31 +248,31 @@ fn fuzz_one(workspace: &Workspace, folder: &Path, target: &Target, seconds: u32)
         .arg(format!("-artifact_prefix={}/", findings.display()))
         .arg("-print_final_stats=1")
         .arg(corpus)
-        // A link that leads nowhere is for libFuzzer to refuse.
+        // A broken link is passed on, for libFuzzer to refuse.
         .args(seeds.symlink_metadata().is_ok().then_some(seeds))
-        // Its words alone; whoever repeats a finding gets the backtrace.
+        // Without a backtrace, which repeating a finding prints.
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
-        .stdout(output.try_clone().context("share the log")?)
+        .stdout(output.try_clone().context("failed to share the log")?)
         .stderr(output);
-    exec::tie_to_us(&mut command, libc::SIGKILL);
+    exec::end_with_us(&mut command, libc::SIGKILL);
     eprintln!("fuzzing {name} for {seconds} s");
     let start = Instant::now();
     let status = command
         .status()
-        .with_context(|| format!("start {}", executable.display()))?;
+        .with_context(|| format!("failed to start {}", executable.display()))?;
     let duration = start.elapsed();
-    let text = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
-    let told = Log::parse(&String::from_utf8_lossy(&text));
+    let text = fs::read(&log).with_context(|| format!("failed to read {}", log.display()))?;
+    let parsed = Log::parse(&String::from_utf8_lossy(&text));
     Ok(Run {
         target: name.clone(),
         duration,
-        outcome: judge(name, status, &told, &log),
-        log: told,
+        outcome: evaluate(name, status, &parsed, &log),
+        log: parsed,
     })
 }
 
-/// What holds for every input, however it comes.
+/// Limits on every input.
 fn limits() -> [String; 2] {
     [
         format!("-timeout={MAX_INPUT_SECONDS}"),
@@ -273,18 +280,18 @@ fn limits() -> [String; 2] {
     ]
 }
 
-fn judge(name: &str, status: ExitStatus, told: &Log, log: &Path) -> Result<(), String> {
+fn evaluate(name: &str, status: ExitStatus, parsed: &Log, log: &Path) -> Result<(), String> {
     if status.success() {
         return Ok(());
     }
-    let what = told.failure.as_deref().unwrap_or("no reason was given");
-    Err(match &told.input {
+    let what = parsed.failure.as_deref().unwrap_or("no reason given");
+    Err(match &parsed.input {
         Some(input) => {
-            format!("{name}: {what}; again with `cargo xtask fuzz --only {name} --input {input}`")
+            format!("{name}: {what}; repeat with `cargo xtask fuzz --only {name} --input {input}`")
         }
-        // As where the stack overflowed: libFuzzer, too, needs some to write the input.
+        // After a stack overflow libFuzzer cannot write the input.
         None => format!(
-            "{name}: {what} ({status}), and no input was kept; see {}",
+            "{name}: {what} ({status}), without an input; see {}",
             log.display()
         ),
     })
@@ -323,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_for_is_every_target() {
+    fn no_names_select_every_target() {
         let all = names(&["btf", "kmsg", "record"]);
         assert_eq!(select(all.clone(), &[]).unwrap(), all);
         assert_eq!(
@@ -333,16 +340,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_target_is_an_error_that_names_the_known() {
+    fn unknown_target_is_an_error_with_the_known_ones() {
         let error = select(names(&["btf", "kmsg"]), &names(&["btf", "x"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no fuzz target x: the targets are btf, kmsg"
+            "unknown fuzz target x: the targets are btf, kmsg"
         );
     }
 
     #[test]
-    fn every_target_runs_once_and_is_told_in_order() {
+    fn every_target_runs_once_and_results_are_sorted() {
         let targets: Vec<Target> = names(&["a", "b", "c", "d", "e", "f", "g"])
             .into_iter()
             .map(|name| Target {
@@ -364,28 +371,28 @@ mod tests {
     }
 
     #[test]
-    fn finding_is_told_with_the_command_that_repeats_it() {
-        let told = Log {
+    fn finding_has_the_command_that_repeats_it() {
+        let parsed = Log {
             failure: Some("panicked at a.rs:1:1: b".to_owned()),
             input: Some("/t/crash-1".to_owned()),
             ..Log::default()
         };
-        let outcome = |raw, told: &Log| {
-            judge(
+        let outcome = |raw, parsed: &Log| {
+            evaluate(
                 "kmsg",
                 ExitStatus::from_raw(raw),
-                told,
+                parsed,
                 Path::new("/t/kmsg.log"),
             )
         };
         assert_eq!(outcome(0, &Log::default()), Ok(()));
         assert_eq!(
-            outcome(77 << 8, &told).unwrap_err(),
-            "kmsg: panicked at a.rs:1:1: b; again with `cargo xtask fuzz --only kmsg --input /t/crash-1`"
+            outcome(77 << 8, &parsed).unwrap_err(),
+            "kmsg: panicked at a.rs:1:1: b; repeat with `cargo xtask fuzz --only kmsg --input /t/crash-1`"
         );
         assert_eq!(
             outcome(libc::SIGSEGV, &Log::default()).unwrap_err(),
-            "kmsg: no reason was given (signal: 11 (SIGSEGV)), and no input was kept; see /t/kmsg.log"
+            "kmsg: no reason given (signal: 11 (SIGSEGV)), without an input; see /t/kmsg.log"
         );
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::apt::{self, Apt, Archive};
 use crate::cargo::Workspace;
+use crate::install::{How, Install};
 use crate::toolchain::remove_if_there;
 use crate::{exec, kube};
 
@@ -17,23 +18,24 @@ use crate::{exec, kube};
 const SUITE: &str = "trixie";
 /// The first kustomize that has what `deploy` uses: components, patches with a target, labels without selectors.
 const OLDEST_KUSTOMIZE: u64 = 5;
+/// Its path below the folder that the package is unpacked in.
+const FETCHED: &str = "usr/bin/kubectl";
 
 /// Finds it, fetching it if it is missing.
 pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.target.join("tools/kubectl");
-    let own = folder.join("usr/bin/kubectl");
-    let assets = kube::assets().ok().map(|folder| folder.join("kubectl"));
-    let found = assets.into_iter().chain(exec::find("kubectl"));
-    if let Some(kubectl) = found.chain([own.clone()]).find(|path| is_new_enough(path)) {
+    if let Some(kubectl) = found(workspace) {
         return Ok(kubectl);
     }
+    let folder = folder(workspace);
+    let own = folder.join(FETCHED);
     let apt = Apt::update(&workspace.target.join("tools/apt"), Archive::Main, SUITE)?;
     let candidates = apt.candidates("^kubectl$")?;
     let candidate = candidates
         .first()
         .with_context(|| format!("{SUITE} has no kubectl"))?;
     remove_if_there(&folder)?;
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("failed to create {}", folder.display()))?;
     let package = apt.download(candidate, &folder)?;
     apt::unpack(&package, &folder)?;
     ensure!(
@@ -42,6 +44,29 @@ pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
         candidate.version
     );
     Ok(own)
+}
+
+/// What [`ensure_kubectl`] would fetch.
+pub(crate) fn missing(workspace: &Workspace) -> Option<Install> {
+    found(workspace).is_none().then(|| Install {
+        what: "kubectl".to_owned(),
+        how: How::Unpack,
+        seconds: 30,
+    })
+}
+
+/// The first that is new enough.
+fn found(workspace: &Workspace) -> Option<PathBuf> {
+    let assets = kube::assets().ok().map(|folder| folder.join("kubectl"));
+    let installed = exec::find("kubectl");
+    let fetched = folder(workspace).join(FETCHED);
+    let mut all = assets.into_iter().chain(installed).chain([fetched]);
+    all.find(|path| is_new_enough(path))
+}
+
+/// Where Debian's is unpacked.
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools/kubectl")
 }
 
 fn is_new_enough(kubectl: &Path) -> bool {

@@ -1,23 +1,24 @@
-//! `cargo xtask`: what is not expressible with just cargo.
+//! `cargo xtask`: builds, runs and tests that cargo alone cannot express.
 //!
-//! One file a command. Nothing here is part of the product, and nothing of the product is decided here.
+//! One file for each command. Nothing here is part of the product.
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a tool for the terminal: its output is what it is run for"
+    reason = "a tool for the terminal"
 )]
 
 mod apt;
 mod bench;
 mod cargo;
 mod cgroup;
-mod ci;
+mod check;
 mod demo;
 mod ebpf;
 mod exec;
 mod failures;
 mod fuzz;
 mod image;
+mod install;
 mod kube;
 mod kubectl;
 mod rules;
@@ -25,6 +26,7 @@ mod run;
 mod table;
 mod test;
 mod toolchain;
+mod tools;
 mod vm;
 
 use std::process::ExitCode;
@@ -42,29 +44,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Rebuild the BPF object that the command embeds, or prove that it is up to date
-    Ebpf(ebpf::Args),
+    /// Check a change in minutes: format, lints, spelling, dependencies, unit tests, documentation
+    Check(check::Args),
+    /// Run what `check` does and real OOM kills on this machine; with `--all`, every test
+    Test(test::Args),
     /// Build oomwatch and run `oomwatch watch` as root
     Run(run::Args),
-    /// Build a static binary and write it as an image archive, without a container engine
-    Image(image::Args),
-    /// Run the tests, tier by tier, as far as this machine can
-    Test(test::Args),
+    /// Rebuild the BPF object that oomwatch embeds, or check that it is up to date
+    Ebpf(ebpf::Args),
     /// Boot other kernels in QEMU and run the kernel tests there
     Vm(vm::Args),
-    /// Give every parser input that nobody wrote, and fail with what it cannot bear
+    /// Run every parser on generated input, by libFuzzer
     Fuzz(fuzz::Args),
-    /// Measure oomwatch against its budgets, beside the kernel log; root only
+    /// Measure oomwatch against its budgets, next to the kernel log (needs root)
     Bench(bench::Args),
-    /// Everything that a change has to pass: format, lints, documentation, every tier of tests
-    Ci(ci::Args),
-    /// Provoke the one OOM kill of `run --demo`; root only
+    /// Build a static binary and write it as an image archive, without a container engine
+    Image(image::Args),
+    /// Cause one OOM kill, for `run --demo` (needs root)
     #[command(hide = true)]
     DemoKill,
-    /// Take memory in a cgroup until the kernel kills us, for `bench`
+    /// Allocate memory in a cgroup until the kernel kills this process, for `bench`
     #[command(name = bench::hog::COMMAND, hide = true)]
     Hog(bench::hog::Args),
-    /// Pass on the kernel log, for `bench`
+    /// Copy the kernel log to stdout, for `bench`
     #[command(name = bench::relay::COMMAND, hide = true)]
     Relay,
 }
@@ -81,14 +83,14 @@ fn main() -> ExitCode {
 
 fn dispatch(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Ebpf(args) => ebpf::run(&args)?,
-        Task::Run(args) => return run::run(args),
-        Task::Image(args) => image::run(&args)?,
+        Task::Check(args) => check::run(&args)?,
         Task::Test(args) => test::run(&args)?,
+        Task::Run(args) => return run::run(args),
+        Task::Ebpf(args) => ebpf::run(&args)?,
         Task::Vm(args) => vm::run(&args)?,
         Task::Fuzz(args) => fuzz::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
-        Task::Ci(args) => ci::run(&args)?,
+        Task::Image(args) => image::run(&args)?,
         Task::DemoKill => demo::kill_one()?,
         Task::Hog(args) => bench::hog::run(&args)?,
         Task::Relay => bench::relay::run()?,

@@ -1,7 +1,7 @@
-//! Alert rules and dashboard, held against promtool: the rules' syntax, their unit tests, and the dashboard's queries.
+//! Checks alert rules and dashboard with promtool: the rules' syntax, their unit tests, and the dashboard's queries.
 //!
-//! promtool is the one that `PATH` finds, else Debian's, unpacked below the target folder: installing its package would
-//! start a Prometheus on this machine.
+//! promtool is the one in `PATH`, else Debian's, unpacked below the target folder: installing its package would start a
+//! Prometheus on this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,17 @@ use serde_json::Value;
 use crate::apt::{self, Apt, Archive};
 use crate::cargo::Workspace;
 use crate::exec;
+use crate::install::{How, Install};
 
-/// Where the rules and the dashboard are.
+/// Folder of the rules and the dashboard.
 const FOLDER: &str = "deploy/monitoring";
 
-/// A release whose promtool runs on later ones, too.
+const PROMTOOL: &str = "promtool";
+
+/// A release whose promtool runs on later ones as well.
 const SUITE: &str = "bookworm";
 
-/// What Grafana puts in the place of its variables.
+/// Values in place of Grafana's variables.
 const VARIABLES: [(&str, &str); 4] = [
     ("$__rate_interval", "5m"),
     ("$__range", "1h"),
@@ -28,17 +31,33 @@ const VARIABLES: [(&str, &str); 4] = [
     ("$node", ".*"),
 ];
 
-/// Finds promtool, or fetches it.
+/// Returns the path of promtool, fetching it if needed.
 pub(crate) fn prepare(workspace: &Workspace) -> Result<PathBuf> {
-    if let Some(promtool) = exec::find("promtool") {
+    if let Some(promtool) = find(workspace) {
         return Ok(promtool);
     }
-    let folder = workspace.target.join("promtool");
-    let promtool = folder.join("promtool");
-    if !promtool.exists() {
-        fetch(&folder, &promtool).context("promtool not found, and it could not be fetched")?;
-    }
+    let folder = folder(workspace);
+    let promtool = folder.join(PROMTOOL);
+    fetch(&folder, &promtool).context("promtool not found, and it could not be fetched")?;
     Ok(promtool)
+}
+
+/// What [`prepare`] would fetch.
+pub(crate) fn missing(workspace: &Workspace) -> Option<Install> {
+    find(workspace).is_none().then(|| Install {
+        what: PROMTOOL.to_owned(),
+        how: How::Unpack,
+        seconds: 30,
+    })
+}
+
+fn find(workspace: &Workspace) -> Option<PathBuf> {
+    let own = folder(workspace).join(PROMTOOL);
+    exec::find(PROMTOOL).or_else(|| own.exists().then_some(own))
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join(PROMTOOL)
 }
 
 fn fetch(folder: &Path, promtool: &Path) -> Result<()> {
@@ -48,27 +67,29 @@ fn fetch(folder: &Path, promtool: &Path) -> Result<()> {
     let package = apt.download(candidate, folder)?;
     let unpacked = folder.join("unpacked");
     apt::unpack(&package, &unpacked)?;
-    fs::remove_file(&package).with_context(|| format!("remove {}", package.display()))?;
+    fs::remove_file(&package).with_context(|| format!("failed to remove {}", package.display()))?;
     let program = unpacked.join("usr/bin/promtool");
-    // Last, so that what is there is whole.
-    fs::rename(&program, promtool).with_context(|| format!("move {}", program.display()))?;
-    fs::remove_dir_all(&unpacked).with_context(|| format!("remove {}", unpacked.display()))
+    // Moved last, so that an incomplete one is never used.
+    fs::rename(&program, promtool)
+        .with_context(|| format!("failed to move {}", program.display()))?;
+    fs::remove_dir_all(&unpacked)
+        .with_context(|| format!("failed to remove {}", unpacked.display()))
 }
 
-/// Runs promtool on all of it.
+/// Runs promtool on the rules, their tests and the dashboard's queries.
 pub(crate) fn check(workspace: &Workspace, promtool: &Path) -> Result<()> {
     let from = workspace.root.join(FOLDER);
     let into = workspace.target.join("rules");
-    fs::create_dir_all(&into).with_context(|| format!("create {}", into.display()))?;
+    fs::create_dir_all(&into).with_context(|| format!("failed to create {}", into.display()))?;
     let read = |name: &str| {
         let path = from.join(name);
-        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
     };
     let write = |name: &str, text: &str| {
         let path = into.join(name);
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
     };
-    // The names that the unit tests and the messages of promtool have for them.
+    // The names that the rules' tests and the messages of promtool use.
     write("rules.yaml", &rule_file(&read("alerts.yaml")?)?)?;
     write("alerts.test.yaml", &read("alerts.test.yaml")?)?;
     write("dashboard.yaml", &query_file(&read("dashboard.json")?)?)?;
@@ -91,16 +112,17 @@ fn rule_file(manifest: &str) -> Result<String> {
             let inner = line.strip_prefix("  ");
             ensure!(
                 line.is_empty() || inner.is_some(),
-                "`spec` is not the last of the manifest: {line}"
+                "`spec` is not the last part of the manifest: {line}"
             );
             Ok(format!("{}\n", inner.unwrap_or_default()))
         })
         .collect()
 }
 
-/// The queries of a dashboard as rules, since promtool reads no others without a server.
+/// The queries of a dashboard as rules: promtool checks no other queries without a server.
 fn query_file(dashboard: &str) -> Result<String> {
-    let dashboard: Value = serde_json::from_str(dashboard).context("read the dashboard")?;
+    let dashboard: Value =
+        serde_json::from_str(dashboard).context("failed to parse the dashboard")?;
     let mut queries = Vec::new();
     collect_queries(&dashboard, &mut queries);
     ensure!(!queries.is_empty(), "the dashboard has no query");
@@ -113,8 +135,11 @@ fn query_file(dashboard: &str) -> Result<String> {
                 .fold((*query).to_owned(), |query, (name, value)| {
                     query.replace(name, value)
                 });
-            ensure!(!query.contains('$'), "a variable without a value: {query}");
-            // A string of JSON is one of YAML.
+            ensure!(
+                !query.contains('$'),
+                "unknown variable in the query {query}"
+            );
+            // A JSON string is a YAML string.
             let query = Value::from(query);
             Ok(format!("  - record: q{number}\n    expr: {query}\n"))
         })

@@ -1,6 +1,6 @@
-//! `cargo xtask run`: builds oomwatch and becomes `oomwatch watch` as root; with `--demo`, provokes a kill for it to see.
+//! `cargo xtask run`: builds oomwatch and runs `oomwatch watch` as root; with `--demo` it also causes a kill.
 //!
-//! What `watch` prints is passed on as it is.
+//! The output of `watch` is not changed.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,19 +15,19 @@ use anyhow::{Context as _, Result, ensure};
 use crate::cargo::{self, Workspace};
 use crate::{demo, exec};
 
-/// What `watch` says on stderr as soon as it would see a kill.
+/// What `watch` logs to stderr once it sees kills.
 pub(crate) const ATTACHED: &[u8] = b"watching for OOM kills";
 const DEMO: &str = "--demo";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Let a real process die in a small memory cgroup as soon as the watcher is attached
+    /// Cause a real OOM kill in a small memory cgroup once the watcher is attached
     #[arg(long)]
     demo: bool,
-    /// Build with optimisation
+    /// Build with optimizations
     #[arg(long)]
     release: bool,
-    /// Passed to `oomwatch watch`
+    /// Arguments for `oomwatch watch`
     #[arg(last = true, value_name = "ARGS")]
     watch: Vec<OsString>,
 }
@@ -58,11 +58,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if demo {
         run_demo(watch)
     } else {
-        Err(watch.exec()).with_context(|| format!("start `{}`", exec::shown(&watch)))
+        Err(watch.exec()).with_context(|| format!("failed to start `{}`", exec::shown(&watch)))
     }
 }
 
-/// `--demo` is ours wherever it stands: `run --demo -- ARGS` and `run -- --demo ARGS` are the same.
+/// `run --demo -- ARGS` and `run -- --demo ARGS` are the same.
 fn take_demo(demo: bool, mut args: Vec<OsString>) -> (bool, Vec<OsString>) {
     let given = args.len();
     args.retain(|arg| arg != DEMO);
@@ -70,30 +70,30 @@ fn take_demo(demo: bool, mut args: Vec<OsString>) -> (bool, Vec<OsString>) {
 }
 
 fn run_demo(mut watch: Command) -> Result<ExitCode> {
-    keep_on_interrupt()?;
-    exec::tie_to_us(watch.stderr(Stdio::piped()), libc::SIGTERM);
+    ignore_interrupt()?;
+    exec::end_with_us(watch.stderr(Stdio::piped()), libc::SIGTERM);
     let mut child = watch
         .spawn()
-        .with_context(|| format!("start `{}`", exec::shown(&watch)))?;
+        .with_context(|| format!("failed to start `{}`", exec::shown(&watch)))?;
     let stderr = child.stderr.take().context("the watcher has no stderr")?;
     let (attached, wait) = mpsc::channel();
     let forwarder = thread::spawn(move || {
         forward(stderr, &mut io::stderr(), || {
-            // It waits, or has gone with an error of its own.
+            // The receiver waits, or has returned an error.
             let _ = attached.send(());
         });
     });
-    // An error: the watcher closed its stderr without attaching. It said why, and its exit code says it again.
+    // An error means that the watcher ended without attaching; it has logged why, and its exit code is returned.
     let demo = match wait.recv() {
         Ok(()) => kill_one_as_root(),
         Err(_) => Ok(()),
     };
     if demo.is_err() {
-        // It may have ended already, or be root's while we are not.
+        // It fails if the watcher has ended already, or runs as root and this process does not.
         drop(child.kill());
     }
-    let status = child.wait().context("wait for the watcher")?;
-    // What it said last is still on its way.
+    let status = child.wait().context("failed to wait for the watcher")?;
+    // Its last lines are still being copied.
     drop(forwarder.join());
     demo.map(|()| exit_code(status))
 }
@@ -102,22 +102,22 @@ fn kill_one_as_root() -> Result<()> {
     if exec::is_root() {
         return demo::kill_one();
     }
-    let ourselves = env::current_exe().context("find our own executable")?;
+    let ourselves = env::current_exe().context("failed to find the path of this executable")?;
     let status = exec::as_root(&ourselves)
         .arg("demo-kill")
         .status()
-        .context("start the demo through sudo")?;
+        .context("failed to start the demo through sudo")?;
     ensure!(status.success(), "the demo failed: {status}");
     Ok(())
 }
 
-/// Copies line by line, and calls back once when the watcher says that it is attached.
+/// Copies line by line, and calls `attached` once when the watcher has logged that it is attached.
 fn forward(from: impl Read, to: &mut impl io::Write, attached: impl FnOnce()) {
     let mut from = BufReader::new(from);
     let mut attached = Some(attached);
     let mut line = Vec::new();
     while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-        // With our own stderr closed, the watcher's is drained all the same.
+        // The watcher's stderr is drained even if ours is closed.
         drop(to.write_all(&line));
         if line
             .windows(ATTACHED.len())
@@ -130,20 +130,20 @@ fn forward(from: impl Read, to: &mut impl io::Write, attached: impl FnOnce()) {
     }
 }
 
-/// Ctrl-C reaches the watcher too, which ends in good order: we wait for it.
-fn keep_on_interrupt() -> Result<()> {
+/// Ctrl-C reaches the watcher too; this process waits until it has ended.
+fn ignore_interrupt() -> Result<()> {
     extern "C" fn wait_for_the_watcher(_signal: libc::c_int) {}
     let handler = wait_for_the_watcher as extern "C" fn(libc::c_int);
     // SAFETY: the handler does nothing, so it may run at any point. A handler is reset by exec, so that the watcher
     // does not inherit it as it would SIG_IGN.
     let previous = unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
     if previous == libc::SIG_ERR {
-        return Err(io::Error::last_os_error()).context("handle SIGINT");
+        return Err(io::Error::last_os_error()).context("failed to handle SIGINT");
     }
     Ok(())
 }
 
-/// As a shell has it: the code, or 128 and the signal.
+/// As in a shell: the code, or 128 plus the signal.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn demo_is_taken_from_either_side() {
+    fn demo_is_accepted_before_and_after_the_dashes() {
         assert_eq!(
             take_demo(true, args(&["--count", "1"])),
             (true, args(&["--count", "1"]))
@@ -178,25 +178,25 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_forwarded_and_attaching_is_told_once() {
-        let said =
-            b"\xff odd\nINFO watching for OOM kills rung=B\nwatching for OOM kills\nno newline";
-        let (mut seen, mut told) = (Vec::new(), 0);
-        forward(&said[..], &mut seen, || told += 1);
-        assert_eq!((seen.as_slice(), told), (&said[..], 1));
+    fn everything_is_forwarded_and_attached_is_called_once() {
+        let stderr =
+            b"\xff odd\nINFO watching for OOM kills backend=fentry\nwatching for OOM kills\nno newline";
+        let (mut copied, mut calls) = (Vec::new(), 0);
+        forward(&stderr[..], &mut copied, || calls += 1);
+        assert_eq!((copied.as_slice(), calls), (&stderr[..], 1));
     }
 
     #[test]
-    fn watcher_that_never_attaches_is_not_told() {
-        for said in [&b""[..], b"watching for", b"watching for\nOOM kills\n"] {
-            let mut told = false;
-            forward(said, &mut Vec::new(), || told = true);
-            assert!(!told);
+    fn attached_is_not_called_for_other_lines() {
+        for stderr in [&b""[..], b"watching for", b"watching for\nOOM kills\n"] {
+            let mut called = false;
+            forward(stderr, &mut Vec::new(), || called = true);
+            assert!(!called);
         }
     }
 
     #[test]
-    fn death_by_signal_is_the_shells_code() {
+    fn signal_is_128_plus_its_number() {
         assert_eq!(
             exit_code(ExitStatus::from_raw(130 << 8)),
             ExitCode::from(130)

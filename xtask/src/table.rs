@@ -1,6 +1,6 @@
-//! Rows of text to a table for the terminal. It neither wraps nor colours.
+//! Renders rows of text as a table for the terminal, without wrapping or color.
 
-/// The table, columns padded to their widest cell, with a line below the head.
+/// The table, with columns padded to their widest cell and a line below the head.
 pub(crate) fn render<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(width);
     for row in rows {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_leave_the_head() {
+    fn table_without_rows_has_the_head() {
         assert_eq!(render(["a"], &[]), "a\n-\n");
     }
 }

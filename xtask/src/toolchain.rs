@@ -1,44 +1,68 @@
-//! What compiling for BPF needs beside stable Rust: the standard library's source and bpf-linker.
+//! What compiling for BPF needs besides stable Rust: the source of the standard library and bpf-linker.
 //!
-//! Both are looked for, and installed when they are missing. The compiler itself is rustup's business
-//! (`rust-toolchain.toml`) and is left alone.
+//! Whatever is missing is installed, except for the compiler, which rustup installs (`rust-toolchain.toml`).
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::apt::{self, Apt, Archive, Candidate};
 use crate::cargo::Workspace;
 use crate::exec;
+use crate::install::{How, Install};
+use crate::tools::BPF_LINKER;
 
-/// The last bpf-linker that takes rustc's own LLVM at Rust 1.95; later ones want a system LLVM.
-const LINKER_VERSION: &str = "0.10.3";
-/// The Debian suite that carries the newer releases of Rust.
+/// The Debian suite that has the newer releases of Rust.
 const RUST_SUITE: &str = "trixie-backports";
 
-/// Where the parts are.
+/// The parts that were found.
 pub(crate) struct Toolchain {
     pub(crate) sysroot: PathBuf,
-    /// The folder of the right bpf-linker, to be put first in `PATH`.
+    /// Folder of bpf-linker, to be put first in `PATH`.
     pub(crate) linker_folder: PathBuf,
 }
 
 /// Finds both parts, installing what is missing.
 pub(crate) fn ensure_toolchain(workspace: &Workspace) -> Result<Toolchain> {
-    let sysroot = exec::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let sysroot = PathBuf::from(sysroot.trim_end());
+    let sysroot = sysroot(workspace)?;
     ensure_source(&sysroot, workspace)?;
+    let mut linker_folder = BPF_LINKER.ensure(workspace)?;
+    linker_folder.pop();
     Ok(Toolchain {
-        linker_folder: ensure_linker(workspace)?,
         sysroot,
+        linker_folder,
     })
 }
 
+/// What [`ensure_toolchain`] would install.
+pub(crate) fn missing(workspace: &Workspace) -> Result<Vec<Install>> {
+    let source = (!has_source(&library(&sysroot(workspace)?))).then(|| Install {
+        what: "rust-src".to_owned(),
+        how: How::Rustup,
+        seconds: 15,
+    });
+    let linker = BPF_LINKER.missing(workspace);
+    Ok(source.into_iter().chain(linker).collect())
+}
+
+/// The sysroot of the pinned toolchain.
+pub(crate) fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc
+        .args(["--print", "sysroot"])
+        .current_dir(&workspace.root);
+    Ok(PathBuf::from(exec::output(&mut rustc)?.trim_end()))
+}
+
+/// Source of the standard library in a sysroot.
+fn library(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust/library")
+}
+
 fn ensure_source(sysroot: &Path, workspace: &Workspace) -> Result<()> {
-    let library = sysroot.join("lib/rustlib/src/rust/library");
+    let library = library(sysroot);
     if has_source(&library) {
         return Ok(());
     }
@@ -57,7 +81,7 @@ fn ensure_source(sysroot: &Path, workspace: &Workspace) -> Result<()> {
     }
     copy_debian_source(&library, workspace).with_context(|| {
         format!(
-            "the standard library's source is not in {}: run `rustup component add rust-src`",
+            "{} does not have the source of the standard library (run `rustup component add rust-src`)",
             library.display()
         )
     })
@@ -67,11 +91,15 @@ fn has_source(library: &Path) -> bool {
     library.join("core/Cargo.toml").is_file() && library.join("Cargo.lock").is_file()
 }
 
-/// Debian's `rust-src` of the very same release has the same `core`.
+/// Copies Debian's `rust-src` of the same release, which has the same `core`.
 fn copy_debian_source(library: &Path, workspace: &Workspace) -> Result<()> {
     let rustc = exec::output(Command::new("rustc").arg("--version"))?;
-    let release = parse_release(&rustc)
-        .with_context(|| format!("`rustc --version` is no release: {}", rustc.trim_end()))?;
+    let release = parse_release(&rustc).with_context(|| {
+        format!(
+            "`rustc --version` does not name a release: {}",
+            rustc.trim_end()
+        )
+    })?;
     let folder = workspace.target.join("tools");
     let apt = Apt::update(&folder.join("apt"), Archive::Main, RUST_SUITE)?;
     let candidates = apt.candidates("^rust-src$")?;
@@ -80,26 +108,27 @@ fn copy_debian_source(library: &Path, workspace: &Workspace) -> Result<()> {
 
     let work = folder.join("rust-src");
     remove_if_there(&work)?;
-    fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
+    fs::create_dir_all(&work).with_context(|| format!("failed to create {}", work.display()))?;
     let package = apt.download(candidate, &work)?;
     apt::unpack(&package, &work)?;
     let source = work.join(format!("usr/src/rustc-{release}/library"));
     ensure!(
         has_source(&source),
-        "{} has no library of Rust {release}",
+        "{} does not have the library of Rust {release}",
         package.display()
     );
 
-    // Beside its place first, so that one that broke off is never taken for whole.
+    // Copied next to its place and renamed, so that an incomplete copy is never used.
     let parent = library
         .parent()
         .with_context(|| format!("{} has no parent", library.display()))?;
     let partial = parent.join("library.partial");
-    fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    fs::create_dir_all(parent).with_context(|| format!("failed to create {}", parent.display()))?;
     remove_if_there(&partial)?;
     exec::output(Command::new("cp").arg("-r").arg(&source).arg(&partial))?;
     remove_if_there(library)?;
-    fs::rename(&partial, library).with_context(|| format!("create {}", library.display()))?;
+    fs::rename(&partial, library)
+        .with_context(|| format!("failed to create {}", library.display()))?;
     eprintln!(
         "installed Debian's rust-src {} in {}",
         candidate.version,
@@ -111,7 +140,8 @@ fn copy_debian_source(library: &Path, workspace: &Workspace) -> Result<()> {
 /// Removes a folder that may not exist.
 pub(crate) fn remove_if_there(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("failed to remove {}", folder.display()))?;
     }
     Ok(())
 }
@@ -125,7 +155,7 @@ fn parse_release(version: &str) -> Option<&str> {
     is_release.then_some(release)
 }
 
-/// The candidate of exactly that upstream release, such as `1.95.0+dfsg1-2~bpo13+1`.
+/// The candidate with exactly that upstream release, such as `1.95.0+dfsg1-2~bpo13+1`.
 fn pick_release<'a>(candidates: &'a [Candidate], release: &str) -> Option<&'a Candidate> {
     candidates.iter().find(|candidate| {
         candidate
@@ -133,54 +163,6 @@ fn pick_release<'a>(candidates: &'a [Candidate], release: &str) -> Option<&'a Ca
             .strip_prefix(release)
             .is_some_and(|rest| rest.starts_with(['+', '-']))
     })
-}
-
-fn ensure_linker(workspace: &Workspace) -> Result<PathBuf> {
-    let own = workspace.target.join("tools/bin");
-    let installed = cargo_home().map(|home| home.join("bin"));
-    let in_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>());
-    let found = in_path
-        .into_iter()
-        .flatten()
-        .chain(installed)
-        .chain([own.clone()])
-        .find(|folder| is_right_linker(&folder.join("bpf-linker")));
-    if let Some(folder) = found {
-        return Ok(folder);
-    }
-    // Not into cargo's own folder, where another project may need another version.
-    eprintln!("bpf-linker {LINKER_VERSION} is not installed; this takes a minute, once");
-    exec::run(
-        workspace
-            .cargo()
-            .args(["install", "--locked", "--force"])
-            .arg(format!("bpf-linker@{LINKER_VERSION}"))
-            .arg("--root")
-            .arg(workspace.target.join("tools"))
-            .arg("--target-dir")
-            .arg(workspace.target.join("tools/build")),
-    )
-    .with_context(|| format!("install bpf-linker {LINKER_VERSION}"))?;
-    if !is_right_linker(&own.join("bpf-linker")) {
-        bail!(
-            "the bpf-linker in {} is not {LINKER_VERSION}",
-            own.display()
-        );
-    }
-    Ok(own)
-}
-
-/// Where cargo keeps what it fetched.
-pub(crate) fn cargo_home() -> Option<PathBuf> {
-    env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
-}
-
-fn is_right_linker(program: &Path) -> bool {
-    program.is_file()
-        && exec::output(Command::new(program).arg("--version"))
-            .is_ok_and(|version| version.trim_end() == format!("bpf-linker {LINKER_VERSION}"))
 }
 
 #[cfg(test)]

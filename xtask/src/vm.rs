@@ -1,19 +1,20 @@
 //! `cargo xtask vm`: boots other kernels in QEMU, without hardware acceleration, and runs the kernel tests in the guest.
 //!
-//! The guest has nothing but the test executable, oomwatch and busybox. What is tested is the test executable's
-//! business, and so is what it tells of the rungs of the hook ladder, which is collected into tables here.
+//! The guest has the test executable, oomwatch and busybox. The test executable decides what is tested; its results for each
+//! backend are collected into tables here.
 
+mod backend;
 mod boots;
 mod build;
 mod compatibility;
 mod console;
 mod guest;
 mod initramfs;
+mod interface;
 mod kernels;
 mod plan;
 mod qemu;
 mod report;
-mod rungs;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,16 @@ use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::Tool;
 use crate::failures;
+use crate::install::{How, Install};
 use crate::table;
-use boots::{Boot, CgroupVersion, Hooks};
+use backend::Results;
+use boots::{BackendChoice, Boot, CgroupVersion, Tests};
 use compatibility::Compatibility;
 use plan::Plan;
 use qemu::{Guest, Run};
-use rungs::Rungs;
 
-const TOOLS: [Tool; 2] = [
+/// What booting needs.
+pub(crate) const TOOLS: [Tool; 2] = [
     Tool {
         program: qemu::PROGRAM,
         package: "qemu-system-x86",
@@ -45,53 +48,56 @@ const TOOLS: [Tool; 2] = [
     },
 ];
 
-/// Where the project says what each rung can do on which kernel.
+/// The document that states what each backend reports on which kernel.
 const DOCUMENT: &str = "docs/compatibility.md";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Boot this kernel image instead of the matrix; more than once for more
+    /// Boot this kernel image instead of the matrix (can be repeated)
     #[arg(long, value_name = "FILE")]
     kernel: Vec<PathBuf>,
-    /// Make this boot of the matrix only; more than once for more
+    /// Boot only this entry of the matrix (can be repeated)
     #[arg(long, value_name = "NAME", value_parser = boots::parse_name)]
     only: Vec<&'static Boot>,
-    /// Print the matrix and what of it has been fetched
+    /// Print the matrix, and which kernels have been fetched
     #[arg(long)]
     list: bool,
-    /// Fetch again what has been fetched: the newest of each release
+    /// Fetch the kernels again, the newest of each release
     #[arg(long)]
     refresh: bool,
-    /// Boot with the memory controller on this version of cgroups; with a kernel image v2 if this is not given
+    /// Version of cgroups that has the memory controller [default: the matrix's; v2 with --kernel]
     #[arg(long, value_name = "VERSION", value_enum)]
     cgroup: Option<CgroupVersion>,
-    /// Run the tests on this rung, save those that try every rung; with a kernel image auto if this is not given
-    #[arg(long, value_name = "RUNG", value_enum)]
-    hooks: Option<Hooks>,
-    /// Boot that many at a time; by default as many as there are processors
+    /// Backend of the tests that do not choose one [default: the matrix's; auto with --kernel]
+    #[arg(long, value_name = "BACKEND", value_enum)]
+    backend: Option<BackendChoice>,
+    /// Which tests to run [default: the matrix's; all with --kernel or ARGS]
+    #[arg(long, value_name = "SET", value_enum)]
+    tests: Option<Tests>,
+    /// Number of guests that run at a time [default: the number of processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Give a guest that many seconds
+    /// Time limit of a guest
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS)]
     timeout: u64,
-    /// If all pass, write what each rung can do on which kernel into this document, in its block for that
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "kernel", "cgroup", "hooks", "test"])]
+    /// If all tests pass, write the table of backends and kernels into this document
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "kernel", "cgroup", "backend", "tests", "test"])]
     markdown: Option<PathBuf>,
-    /// Passed to the test executable, instead of what a boot leaves out
+    /// Arguments for the test executable, such as a part of a test's name
     #[arg(last = true, value_name = "ARGS")]
     test: Vec<String>,
 }
 
 const TIMEOUT_SECONDS: u64 = 1200;
 
-/// What became of the boots that were asked for, each with its reason.
+/// The boots that did not pass, each with its reason.
 pub(crate) struct Summary {
-    /// Not to be had.
+    /// Their kernel could not be fetched.
     pub(crate) missing: Vec<String>,
-    /// Booted, or should have, and did not pass.
+    /// They booted, or should have, and did not pass.
     pub(crate) failed: Vec<String>,
-    /// What their failed tests said, each line behind the boot's name.
-    pub(crate) said: Vec<String>,
+    /// Messages of failed tests, each line prefixed with the boot's name.
+    pub(crate) messages: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -104,9 +110,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Summary {
         missing,
         failed,
-        said,
+        messages,
     } = matrix(&workspace, args)?;
-    failures::tell(&said);
+    failures::print(&messages);
     let problems = [missing, failed].concat();
     if problems.is_empty() {
         return Ok(());
@@ -114,7 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bail!("{}", problems.join("; "))
 }
 
-/// The whole matrix with nothing special asked for: the test tier.
+/// The whole matrix without options: the tier `vm`.
 pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
     matrix(
         workspace,
@@ -124,7 +130,8 @@ pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
             list: false,
             refresh: false,
             cgroup: None,
-            hooks: None,
+            backend: None,
+            tests: None,
             jobs: None,
             timeout: TIMEOUT_SECONDS,
             markdown: None,
@@ -133,9 +140,18 @@ pub(crate) fn whole_matrix(workspace: &Workspace) -> Result<Summary> {
     )
 }
 
-/// Installs what booting needs.
-pub(crate) fn prepare() -> Result<()> {
-    apt::ensure_tools(&TOOLS)
+/// The kernels of the matrix that have not been fetched.
+pub(crate) fn missing(workspace: &Workspace) -> Vec<Install> {
+    let folder = folder(workspace);
+    boots::MATRIX
+        .iter()
+        .filter(|boot| kernels::cached(boot.release, &folder).is_none())
+        .map(|boot| Install {
+            what: format!("kernel {}", boot.release.name),
+            how: How::Unpack,
+            seconds: 15,
+        })
+        .collect()
 }
 
 fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
@@ -144,7 +160,7 @@ fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
     let mut summary = Summary {
         missing,
         failed: Vec::new(),
-        said: Vec::new(),
+        messages: Vec::new(),
     };
     if plans.is_empty() {
         return Ok(summary);
@@ -152,29 +168,33 @@ fn matrix(workspace: &Workspace, args: &Args) -> Result<Summary> {
     let initramfs = build::initramfs(workspace, &folder, &args.test)?;
     let runs = boot_all(&plans, &initramfs, args)?;
 
-    let told: Vec<(&str, &Rungs)> = plans
+    let results: Vec<(&str, &Results)> = plans
         .iter()
         .zip(&runs)
-        .map(|(plan, run)| (plan.name.as_str(), &run.rungs))
+        .map(|(plan, run)| (plan.name.as_str(), &run.results))
         .collect();
-    print!("{}", tables(&plans, &runs, &told));
+    print!("{}", tables(&plans, &runs, &results));
     for (plan, run) in plans.iter().zip(&runs) {
         if let Err(reason) = &run.outcome {
             summary.failed.push(format!("boot {}: {reason}", plan.name));
-            let said = run.said.iter();
-            let said = said.map(|line| format!("{}: {line}", plan.name));
-            summary.said.extend(said);
+            let messages = run.messages.iter();
+            let messages = messages.map(|line| format!("{}: {line}", plan.name));
+            summary.messages.extend(messages);
         }
     }
     if summary.missing.is_empty() && summary.failed.is_empty() {
-        summary.failed = document(workspace, args, &told)?;
+        summary.failed = document(workspace, args, &results)?;
     }
     Ok(summary)
 }
 
-/// Of a run that has passed: writes the document, or says where it contradicts.
-fn document(workspace: &Workspace, args: &Args, told: &[(&str, &Rungs)]) -> Result<Vec<String>> {
-    let compatibility = Compatibility::of(told);
+/// After a run that passed: writes the document, or returns where it contradicts the run.
+fn document(
+    workspace: &Workspace,
+    args: &Args,
+    results: &[(&str, &Results)],
+) -> Result<Vec<String>> {
+    let compatibility = Compatibility::of(results);
     if let Some(document) = &args.markdown {
         compatibility.write(document)?;
         return Ok(Vec::new());
@@ -188,7 +208,7 @@ fn document(workspace: &Workspace, args: &Args, told: &[(&str, &Rungs)]) -> Resu
 }
 
 impl Args {
-    /// Whether it is the whole matrix as it stands.
+    /// Whether the whole matrix is booted without options.
     fn is_whole(&self) -> bool {
         let Self {
             kernel,
@@ -196,7 +216,8 @@ impl Args {
             list: _,
             refresh: _,
             cgroup,
-            hooks,
+            backend,
+            tests,
             jobs: _,
             timeout: _,
             markdown: _,
@@ -206,12 +227,13 @@ impl Args {
             && only.is_empty()
             && test.is_empty()
             && cgroup.is_none()
-            && hooks.is_none()
+            && backend.is_none()
+            && tests.is_none()
     }
 }
 
-/// A few at a time: a guest keeps little more than one processor busy. The longest begin, or the last would run alone. The
-/// results are in the order of the plans.
+/// Boots a few at a time: a guest keeps little more than one processor busy. The longest start first, so that none of them
+/// runs alone at the end. The results are in the order of the plans.
 fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
     let jobs = match args.jobs {
         Some(jobs) => jobs.get(),
@@ -221,18 +243,16 @@ fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
     let timeout = Duration::from_secs(args.timeout);
     let boot = |plan: &Plan| {
         let prefix = format!("{:1$} | ", plan.name, width.unwrap_or(0));
-        if !plan.without.is_empty() {
-            println!("{prefix}without tests of {}", plan.without.join(", "));
-        }
+        println!("{prefix}{}", plan.title());
         let guest = Guest {
             image: &plan.kernel.image,
             initramfs,
-            words: &guest::words(plan.cgroup, plan.hooks, plan.without),
+            words: &guest::words(plan),
         };
         qemu::boot(&guest, &prefix, timeout)
     };
     let mut order: Vec<(usize, &Plan)> = plans.iter().enumerate().collect();
-    order.sort_by_key(|(_, plan)| plan.without.len());
+    order.sort_by_key(|(_, plan)| plan.tests == Tests::Short);
     let waiting = Mutex::new(order.into_iter());
     let next = || waiting.lock().ok()?.next();
     let done = Mutex::new(Vec::new());
@@ -253,33 +273,37 @@ fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
     done.into_iter().map(|(_, run)| run).collect()
 }
 
-/// What the tests have told of the rungs, boot by boot and together, and how the boots went.
-fn tables(plans: &[Plan], runs: &[Run], told: &[(&str, &Rungs)]) -> String {
-    let told_of_rungs = |run: &Run| !run.rungs.scenarios.is_empty();
+/// The tests' results for each backend, boot by boot and together, and the outcome of each boot.
+fn tables(plans: &[Plan], runs: &[Run], results: &[(&str, &Results)]) -> String {
+    let has_results = |run: &Run| !run.results.scenarios.is_empty();
     let mut tables: Vec<String> = plans
         .iter()
         .zip(runs)
-        .filter(|(_, run)| told_of_rungs(run))
-        .map(|(plan, run)| format!("{}\n{}", plan.title(), report::scenarios(&run.rungs)))
+        .filter(|(_, run)| has_results(run))
+        .map(|(plan, run)| format!("{}\n{}", plan.title(), report::scenarios(&run.results)))
         .collect();
-    if runs.iter().any(told_of_rungs) {
-        tables.push(format!("scenarios on each rung\n{}", report::boots(told)));
-        let unknown = report::unknown(told);
-        tables.push(format!("what each rung could not know\n{unknown}"));
+    if runs.iter().any(has_results) {
+        tables.push(format!(
+            "scenarios on each backend\n{}",
+            report::boots(results)
+        ));
+        let unknown = report::unknown(results);
+        tables.push(format!("facts that a backend did not report\n{unknown}"));
     }
-    let rows: Vec<[String; 9]> = plans
+    let rows: Vec<[String; 10]> = plans
         .iter()
         .zip(runs)
         .map(|(plan, run)| row(plan, run))
         .collect();
     let head = [
-        "boot", "version", "cgroup", "hooks", "passed", "failed", "ignored", "seconds", "outcome",
+        "boot", "version", "cgroup", "backend", "tests", "passed", "failed", "ignored", "seconds",
+        "outcome",
     ];
     tables.push(table::render(head, &rows));
     format!("\n{}", tables.join("\n"))
 }
 
-fn row(plan: &Plan, run: &Run) -> [String; 9] {
+fn row(plan: &Plan, run: &Run) -> [String; 10] {
     let count = |pick: fn(&console::Counts) -> u32| {
         run.counts
             .as_ref()
@@ -289,7 +313,8 @@ fn row(plan: &Plan, run: &Run) -> [String; 9] {
         plan.name.clone(),
         plan.kernel.version.clone(),
         plan.cgroup.to_string(),
-        plan.hooks.to_string(),
+        plan.backend.to_string(),
+        plan.tests.to_string(),
         count(|counts| counts.passed),
         count(|counts| counts.failed),
         count(|counts| counts.ignored),
@@ -301,7 +326,7 @@ fn row(plan: &Plan, run: &Run) -> [String; 9] {
 }
 
 fn list(folder: &Path) -> String {
-    let rows: Vec<[String; 5]> = boots::MATRIX
+    let rows: Vec<[String; 6]> = boots::MATRIX
         .iter()
         .map(|boot| {
             let fetched = kernels::cached(boot.release, folder);
@@ -309,12 +334,20 @@ fn list(folder: &Path) -> String {
                 boot.name.to_owned(),
                 fetched.map_or_else(|| "not fetched".to_owned(), |kernel| kernel.version),
                 boot.cgroup.to_string(),
-                boot.hooks.to_string(),
+                boot.backend.to_string(),
+                boot.tests.to_string(),
                 boot.release.about.to_owned(),
             ]
         })
         .collect();
-    let head = ["boot", "version", "cgroup", "hooks", "what it is"];
+    let head = [
+        "boot",
+        "version",
+        "cgroup",
+        "backend",
+        "tests",
+        "description",
+    ];
     table::render(head, &rows)
 }
 

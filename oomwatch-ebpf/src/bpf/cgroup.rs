@@ -1,4 +1,4 @@
-//! Cgroup paths, walked up the kernfs nodes: the id alone is useless once the cgroup is gone.
+//! Reads cgroup paths, name by name up the kernfs nodes. An id alone cannot be resolved once the cgroup is removed.
 
 use core::ffi::c_void;
 
@@ -12,11 +12,12 @@ use super::{
     read::{opaque, read_into, read_pointer},
 };
 
-/// How deep a path is followed.
+/// Number of names after which a path is cut.
 const MAX_DEPTH: u32 = 32;
 
-/// The kernfs node that the victim's path begins with. On v2 a leaf may lie below its memory cgroup, when the controller is
-/// not enabled for it; on v1 and hybrid machines `dfl_cgrp` is in another hierarchy and says nothing about memory.
+/// Address of the kernfs node at which the victim's path begins; 0 if it cannot be read. On cgroup v2 that is the leaf, which is
+/// below the memory cgroup if the memory controller is not enabled for it. On v1 and hybrid machines it is the memory cgroup:
+/// `dfl_cgrp` is in another hierarchy.
 #[inline(always)]
 pub(super) fn first_node(record: &mut VictimRecord, task: u64, css: u64) -> u64 {
     let css_set = read_pointer(task, offset!(task_cgroups));
@@ -45,11 +46,11 @@ pub(super) fn first_node(record: &mut VictimRecord, task: u64, css: u64) -> u64 
     node
 }
 
-/// Packs the names from `node` up to the root into `names`, from `used` on, each with its NUL, and moves `used` to their end.
-/// A path that ends in anything but the root's empty name was cut: at [`MAX_DEPTH`] names, or at `limit` bytes.
+/// Writes the names from `node` up to the root into `names`, from `used` on, each with its NUL, and advances `used`. A path that
+/// does not end in the root's empty name was cut after [`MAX_DEPTH`] names or `limit` bytes.
 ///
-/// `used` must lie in a map and is read anew each time: a number in a register would be another state of the program for the
-/// verifier at each turn and at each way out of the loop (200 times the work, 0.15 s at the start).
+/// `used` must be in a map, and is read from it each time. In a register it would be a different verifier state in each
+/// iteration and at each exit of the loop: 200 times the work, 0.15 s at the start.
 #[inline(always)]
 pub(super) fn read_names(
     names: &mut [u8; NAMES_LEN + NAME_LEN],
@@ -65,7 +66,7 @@ pub(super) fn read_names(
             break;
         }
         let name = read_pointer(node, offset!(kernfs_node_name));
-        // SAFETY: at most NAME_LEN bytes from a place below NAMES_LEN.
+        // SAFETY: at most NAME_LEN bytes at an index below NAMES_LEN.
         let read = unsafe {
             bpf_probe_read_kernel_str(
                 names

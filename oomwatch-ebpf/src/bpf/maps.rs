@@ -1,25 +1,23 @@
-//! The maps, all preallocated, and the globals that the loader sets.
+//! The maps, all of them preallocated, and the globals that the loader sets.
 
 use aya_ebpf::{
     helpers::generated::bpf_ringbuf_output,
     macros::map,
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, PerCpuArray, RingBuf},
 };
-use oomwatch_ebpf::record::{Formats, HOOKS_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
+use oomwatch_ebpf::record::{BACKEND_RAW_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
 
-/// Set by the loader from the kernel's BTF, read-only afterwards.
+use super::log::log;
+
+/// Offsets in the kernel's structures. Set by the loader from BTF, then read-only.
 #[unsafe(no_mangle)]
 pub(super) static OFFSETS: Offsets = Offsets::NONE;
 
-/// Which programs are attached: a `HOOKS_` constant. Set by the loader, read-only afterwards.
+/// The backend of the attached programs: a `BACKEND_` constant. Set by the loader, then read-only.
 #[unsafe(no_mangle)]
-pub(super) static HOOKS: u32 = HOOKS_TRACEPOINT;
+pub(super) static BACKEND: u32 = BACKEND_RAW_TRACEPOINT;
 
-/// As [`OFFSETS`], from the `format` files of tracepoints.
-#[unsafe(no_mangle)]
-pub(super) static FORMATS: Formats = Formats::NONE;
-
-/// One offset of [`OFFSETS`]: the value at build time is not the value at run time.
+/// Reads one offset of [`OFFSETS`], whose value at run time is not the one at build time.
 macro_rules! offset {
     ($name:ident) => {
         $crate::bpf::read::opaque(&$crate::bpf::maps::OFFSETS.$name)
@@ -27,78 +25,67 @@ macro_rules! offset {
 }
 pub(super) use offset;
 
-/// One offset of [`FORMATS`].
-macro_rules! field {
-    ($name:ident) => {
-        $crate::bpf::read::opaque(&$crate::bpf::maps::FORMATS.$name)
-    };
-}
-pub(super) use field;
-
-/// The ring; the loader sets its size.
+/// The ring buffer. The loader sets its size.
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Records that a full ring refused, by [`oomwatch_ebpf::record::Header::kind`] less one.
+/// Number of records that a full ring rejected, by [`oomwatch_ebpf::record::Header::kind`] less one.
 #[map]
 static DROPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
-/// Where a [`VictimRecord`] is put together: larger than a BPF stack.
+/// Where a [`VictimRecord`] is filled in, since it is larger than a BPF stack.
 #[map]
 pub(super) static VICTIM: PerCpuArray<VictimRecord> = PerCpuArray::with_max_entries(1, 0);
 
-/// As [`VICTIM`], apart from it since a signal may interrupt a mark.
+/// Where a [`SignalRecord`] is filled in. Separate from [`VICTIM`], since a signal may interrupt a mark.
 #[map]
 pub(super) static SIGNAL: PerCpuArray<SignalRecord> = PerCpuArray::with_max_entries(1, 0);
 
-/// The last SIGKILL from the kernel on this CPU. One slot is enough: signal and mark run inside one
-/// `task_lock`. A SIGKILL that an interrupt sends in between (`RLIMIT_CPU`) would take its place; then the stack still tells.
+/// The last SIGKILL from the kernel on this CPU. One slot is enough, since signal and mark happen under one `task_lock`. A SIGKILL
+/// sent by an interrupt in between (`RLIMIT_CPU`) overwrites it; then user space relies on the stack.
 #[map]
 pub(super) static LAST_SIGKILL: PerCpuArray<Sigkill> = PerCpuArray::with_max_entries(1, 0);
 
-/// The last victim of the machine. Written under `oom_lock` only.
+/// The last victim on the machine. Written under `oom_lock` only.
 #[map]
 pub(super) static LAST_VICTIM: Array<Victim> = Array::with_max_entries(1, 0);
 
-/// The call of `oom_kill_process` that is going on; one is enough, since `oom_lock` lets them in one by one.
+/// The current call of `oom_kill_process`. `oom_lock` allows one at a time.
 #[map]
 pub(super) static INCIDENT: Array<Incident> = Array::with_max_entries(1, 0);
 
-/// Threads that were marked of late, to tell a re-kill where nothing can be read of a task.
-#[map]
-pub(super) static MARKED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
-
 #[repr(C)]
 pub(super) struct Incident {
-    /// `current`; 0 when nothing is going on.
+    /// `pid_tgid` of the trigger; 0 if there is no current call.
     pub(super) trigger: u64,
     /// Address of its `struct oom_control`.
     pub(super) oom_control: u64,
-    /// When its first victim was marked; 0 before.
+    /// Time of the first mark in nanoseconds since boot; 0 before it.
     pub(super) first_kill_ns: u64,
-    /// A [`Phase`].
+    /// One of [`Phase`].
     pub(super) phase: u64,
-    /// Victims marked so far.
+    /// Number of victims marked so far.
     pub(super) kills: u64,
 }
 
-/// How far an incident has come.
+/// Progress of an incident.
 #[derive(Clone, Copy)]
 pub(super) enum Phase {
     /// `oom_kill_process` was called.
     Begun,
     /// `__oom_kill_process` was called: the next mark is a kill.
     Killing,
-    /// The victim was marked: SIGKILLs that follow go to the sharers of its memory.
+    /// The victim was marked: the SIGKILLs that follow are for processes sharing its mm.
     Marked,
 }
 
 #[repr(C)]
 pub(super) struct Sigkill {
-    /// `current` of the sender; 0 when the slot is empty.
+    /// `pid_tgid` of the sender; 0 if the slot is empty.
     pub(super) sender: u64,
     /// Address of the target's `task_struct`.
     pub(super) target: u64,
+    /// Nanoseconds since boot.
     pub(super) boot_time_ns: u64,
     /// A `SIGNAL_` constant.
     pub(super) state: u64,
@@ -106,14 +93,14 @@ pub(super) struct Sigkill {
 
 #[repr(C)]
 pub(super) struct Victim {
-    /// `current` of the trigger.
+    /// `pid_tgid` of the trigger.
     pub(super) trigger: u64,
     /// Address of the victim's `mm_struct`.
     pub(super) mm: u64,
     pub(super) tgid: u64,
 }
 
-/// Sends the first `length` bytes of a record; a full ring is counted.
+/// Outputs the first `length` bytes of a record to the ring, or counts it if the ring is full.
 ///
 /// # Safety
 /// `record` must be valid for reads of `length` bytes.
@@ -133,5 +120,6 @@ pub(super) unsafe fn output<T>(record: *mut T, length: u64, kind: u32) {
     {
         // SAFETY: this CPU's own counter.
         unsafe { *dropped += 1 };
+        log!("the ring is full: dropped a record of kind {}", kind);
     }
 }

@@ -1,24 +1,27 @@
-//! The mark of an OOM victim by its raw tracepoint. A kill if the kernel has just sent the task SIGKILL.
+//! Raw tracepoint `mark_victim`. The event is a kill if the kernel has just sent the task SIGKILL.
 
 use aya_ebpf::{
     EbpfContext, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use oomwatch_ebpf::record::{HOOKS_TRACEPOINT, MARK_PID, SIGNAL_NONE, SIGNAL_SENT, VictimRecord};
+use oomwatch_ebpf::record::{
+    BACKEND_RAW_TRACEPOINT, MARK_PID, SIGNAL_NONE, SIGNAL_SENT, VictimRecord,
+};
 
 use super::{
+    log::log,
     maps::{LAST_SIGKILL, offset},
     read::read_into,
     task::argument,
     victim,
 };
 
-/// How long a signal is good for as the first half of a kill. Microseconds lie between the two, but more than 10 ms were
-/// seen where a hypervisor stops the CPU in between: on the old layout such a kill would be taken for a mark.
-pub(super) const SIGNAL_AGE_NS: u64 = 1_000_000_000;
+/// Maximum time between the SIGKILL and the mark of one kill. It is usually microseconds, but more than 10 ms were seen where a
+/// hypervisor stops the CPU in between. With the old layout, a kill past this time counts as a mark without a kill.
+const SIGNAL_AGE_NS: u64 = 1_000_000_000;
 
 /// `mark_victim(struct task_struct *task, uid_t uid)`, or `mark_victim(int pid)` before 6.9 and the stable kernels of 2025;
-/// `mark_oom_victim` in `mm/oom_kill.c`. The second argument is never read: the old layout has none.
+/// `mark_oom_victim` in `mm/oom_kill.c`. The second argument is never read, since the old layout has none.
 #[raw_tracepoint]
 fn mark_victim(ctx: RawTracePointContext) -> i32 {
     if let Some(record) = victim::begin() {
@@ -31,16 +34,23 @@ fn mark_victim(ctx: RawTracePointContext) -> i32 {
 fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
     let marked = argument(ctx, 0);
     let (signal, task) = marked_task(record.header.boot_time_ns, marked);
-    record.hooks = HOOKS_TRACEPOINT;
+    record.backend = BACKEND_RAW_TRACEPOINT;
     record.signal = signal;
     victim::read_stack(record, ctx.as_ptr());
     victim::send(record, task, marked as u32);
+    log!(
+        "mark_victim: pid {}, signal {}, missing {:x}",
+        record.victim.tgid,
+        record.signal,
+        record.missing
+    );
     if signal == SIGNAL_SENT {
         victim::remember(record, task);
     }
 }
 
-/// The marked task, 0 if the old layout tells only an id that no signal went before; and the signal, which is taken.
+/// The `SIGNAL_` constant, and the address of the marked task. The address is 0 if the old layout gives only an id, and no signal
+/// preceded the mark. Empties the slot of the last signal if it matches.
 #[inline(always)]
 fn marked_task(now: u64, marked: u64) -> (u32, u64) {
     let by_pid = offset!(mark_victim_argument) == MARK_PID;

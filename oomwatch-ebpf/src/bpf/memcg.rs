@@ -1,4 +1,4 @@
-//! Memory cgroups: a task's own, and the usage and limits of its ancestors.
+//! Reads memory cgroups: that of a task, and usage and limits of it and its ancestors.
 
 use oomwatch_ebpf::record::{
     LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, MAX_LEVELS,
@@ -10,27 +10,28 @@ use super::{
     read::{read_into, read_pointer},
 };
 
-/// `task->cgroups->subsys[memory_cgrp_id]`: the memory controller's state of the task's effective memory cgroup, on either
-/// cgroup version. 0 if it cannot be read.
+/// Address of the `cgroup_subsys_state` of the task's memory cgroup (`task->cgroups->subsys[memory_cgrp_id]`), on either
+/// cgroup version; 0 if it cannot be read.
 #[inline(always)]
 pub(super) fn of_task(task: u64) -> u64 {
     let css_set = read_pointer(task, offset!(task_cgroups));
     read_pointer(css_set, offset!(css_set_memory))
 }
 
-/// The kernfs node of the cgroup that a controller's state belongs to.
+/// Address of the kernfs node of the cgroup that a `cgroup_subsys_state` belongs to; 0 if it cannot be read.
 #[inline(always)]
 pub(super) fn kernfs_node(css: u64) -> u64 {
     let cgroup = read_pointer(css, offset!(css_cgroup));
     read_pointer(cgroup, offset!(cgroup_kn))
 }
 
+/// Id of the cgroup that a `cgroup_subsys_state` belongs to; 0 if it cannot be read.
 #[inline(always)]
 pub(super) fn id(css: u64) -> u64 {
     read_pointer(kernfs_node(css), offset!(kernfs_node_id))
 }
 
-/// Walks from the victim's memory cgroup up to below the root, whose own counter means nothing.
+/// Reads the victim's memory cgroup and its ancestors. Stops below the root, whose counter is meaningless.
 #[inline(always)]
 pub(super) fn read_levels(record: &mut VictimRecord, css: u64) {
     if css == 0 {
@@ -53,7 +54,7 @@ pub(super) fn read_levels(record: &mut VictimRecord, css: u64) {
 #[inline(always)]
 fn read_level(record: &mut VictimRecord, index: usize, css: u64) {
     let level = &mut record.levels[index];
-    // `mem_cgroup.css` is the first member on every kernel seen, but that is for BTF to say.
+    // `mem_cgroup.css` is the first member in the kernels that were examined; BTF states its offset.
     let memcg = css.wrapping_sub(u64::from(offset!(memcg_css)));
     let mut flags =
         read_into(&mut level.id, kernfs_node(css), offset!(kernfs_node_id)) * LEVEL_NO_ID;

@@ -1,24 +1,24 @@
-//! Kernel side: what tells an OOM kill from a mark of a task that was dying already, three ways: the OOM killer's functions,
-//! raw tracepoints, and classic tracepoints alone. The loader attaches one of them.
+//! The BPF programs. They tell a kill from a `mark_victim` event of a task that is already dying, in one of two ways: with hooks
+//! on the OOM killer's functions (fentry or kprobe), or with raw tracepoints. The loader attaches the programs of one backend.
 //!
-//! All marks and all SIGKILLs of the OOM killer happen under the kernel's one `oom_lock`, so they never overlap; other
-//! SIGKILLs from the kernel (a PID namespace that dies, `RLIMIT_CPU`) may come at any time on any CPU.
+//! All marks and SIGKILLs of the OOM killer happen under the global `oom_lock`, so they never overlap. Other SIGKILLs from the
+//! kernel (by a dying PID namespace, or `RLIMIT_CPU`) may happen at any time on any CPU.
 #![expect(
     clippy::inline_always,
-    reason = "one function a program: each call would put another frame on a stack of 512 bytes"
+    reason = "each call adds a frame to a stack of 512 bytes"
 )]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the kernel's own halves: a thread id is the low half of pid_tgid, a length fits 16 bits"
+    reason = "a thread id is the low half of pid_tgid, and lengths fit 16 bits"
 )]
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "the signature of an entry point"
+    reason = "entry points take their context by value"
 )]
 
 mod cgroup;
-mod format;
+mod log;
 mod maps;
 mod mark_victim;
 mod memcg;
@@ -33,7 +33,7 @@ mod victim;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// An endless loop on purpose: the verifier refuses a program that can get here.
+/// Loops forever, so that the verifier refuses a program that can panic.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -1,17 +1,17 @@
-//! The functions of `mm/oom_kill.c` themselves: what ran out, which mark is a kill, and when it is over. Each by fentry, and by
-//! a kprobe where the kernel has no trampolines.
+//! Hooks on the functions of `mm/oom_kill.c`: what ran out of memory, which mark is a kill, and when the incident ends. Each
+//! hook exists as fentry or fexit, and as kprobe or kretprobe for kernels without trampolines.
 //!
 //! ```text
-//! oom_kill_process(oc, message)              begins an incident
-//!   __oom_kill_process(victim, message)      begins a kill, or finds nothing to kill
-//!     SIGKILL; mark_oom_victim(task)         the kill, with the task that is really killed
-//!     SIGKILL to each sharer of its memory   (signal_generate)
-//!   __oom_kill_process(member, message)...   the rest of a group
-//! return                                     ends it
+//! oom_kill_process(oc, message)                  begins the incident
+//!   __oom_kill_process(victim, message)          begins a kill, unless the victim has exited
+//!     SIGKILL; mark_oom_victim(task)             the kill, with the task that is killed
+//!     SIGKILL to each process sharing its mm     (signal_generate)
+//!   __oom_kill_process(member, message)...       the rest of a group
+//! return                                         ends the incident
 //! ```
 //!
-//! `mark_oom_victim` without a kill before it is the mark of a task that was dying already. The prototypes are the same from
-//! 5.1 to 7.3. All of it runs in the trigger's context under the kernel's one `oom_lock`: incidents never overlap.
+//! `mark_oom_victim` outside `__oom_kill_process` marks a task that is already dying. The prototypes are the same from 5.1 to
+//! 7.3. Everything runs in the trigger's context under the global `oom_lock`, so incidents never overlap.
 
 use core::ffi::c_void;
 
@@ -22,14 +22,15 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use oomwatch_ebpf::record::{
-    HOOKS_FUNCTION, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS,
-    SIGNAL_NONE, SIGNAL_SENT, VictimRecord,
+    MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS, SIGNAL_NONE,
+    SIGNAL_SENT, VictimRecord,
 };
 
 use super::{
-    maps::{INCIDENT, Incident, Phase, offset},
+    log::log,
+    maps::{BACKEND, INCIDENT, Incident, Phase, offset},
     memcg,
-    read::read_into,
+    read::{opaque, read_into},
     victim,
 };
 
@@ -75,7 +76,8 @@ fn kprobe_inner_oom_kill_process(_: ProbeContext) -> u32 {
     0
 }
 
-/// `static void mark_oom_victim(struct task_struct *tsk)`, called with `task_lock`: its `mm` is there and stays.
+/// `static void mark_oom_victim(struct task_struct *tsk)`, called under `task_lock`: its `mm` is not null and does
+/// not change.
 #[fentry(function = "mark_oom_victim")]
 fn fentry_mark_oom_victim(ctx: FEntryContext) -> i32 {
     mark(first_of_trampoline(ctx.as_ptr()));
@@ -89,24 +91,24 @@ fn kprobe_mark_oom_victim(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// The first argument as a trampoline hands it over: it comes first.
+/// The first argument in the context of a trampoline: the first word.
 #[inline(always)]
 fn first_of_trampoline(ctx: *mut c_void) -> u64 {
     read_context(ctx, 0)
 }
 
-/// The first argument in its register.
+/// The first argument in the context of a kprobe: in its register.
 #[inline(always)]
 fn first_of_registers(ctx: *mut c_void) -> u64 {
     read_context(ctx, offset!(pt_regs_argument))
 }
 
-/// Read as memory and not through the context, so that it is a number to the verifier on every kernel, and the offset need
-/// not be known when the program is built.
+/// Reads a word of the context with a helper. So the verifier sees a number on every kernel, and the offset need not be a
+/// constant.
 #[inline(always)]
 fn read_context(ctx: *mut c_void, offset: u32) -> u64 {
     let mut value = 0u64;
-    // SAFETY: the helper checks the source itself.
+    // SAFETY: the helper checks the source.
     unsafe {
         bpf_probe_read_kernel(
             (&raw mut value).cast(),
@@ -117,7 +119,7 @@ fn read_context(ctx: *mut c_void, offset: u32) -> u64 {
     value
 }
 
-/// This task's incident.
+/// The incident, if the current task is its trigger.
 #[inline(always)]
 fn own_incident() -> Option<&'static mut Incident> {
     let incident = INCIDENT.get_ptr_mut(0)?;
@@ -136,6 +138,10 @@ fn begin_incident(oom_control: u64) {
         incident.first_kill_ns = 0;
         incident.phase = Phase::Begun as u64;
         incident.kills = 0;
+        log!(
+            "oom_kill_process: called by thread {}",
+            incident.trigger as u32
+        );
     }
 }
 
@@ -143,6 +149,7 @@ fn begin_incident(oom_control: u64) {
 fn end_incident() {
     if let Some(incident) = own_incident() {
         incident.trigger = 0;
+        log!("oom_kill_process: returned after {} kills", incident.kills);
     }
 }
 
@@ -150,6 +157,7 @@ fn end_incident() {
 fn begin_kill() {
     if let Some(incident) = own_incident() {
         incident.phase = Phase::Killing as u64;
+        log!("__oom_kill_process: called");
     }
 }
 
@@ -158,7 +166,7 @@ fn mark(task: u64) {
     let Some(record) = victim::begin() else {
         return;
     };
-    record.hooks = HOOKS_FUNCTION;
+    record.backend = opaque(&BACKEND);
     record.signal = SIGNAL_NONE;
     record.kill_number = 0;
     record.stack.length = 0;
@@ -176,12 +184,18 @@ fn mark(task: u64) {
         read_oom_control(record, incident.oom_control);
     }
     victim::send(record, task, 0);
+    log!(
+        "mark_oom_victim: pid {}, kill {} of its call, missing {:x}",
+        record.victim.tgid,
+        record.kill_number,
+        record.missing
+    );
     if record.signal == SIGNAL_SENT {
         victim::remember(record, task);
     }
 }
 
-/// `struct oom_control` of `include/linux/oom.h`: it lives on the trigger's stack until the incident ends.
+/// Reads `struct oom_control` of `include/linux/oom.h`, which is on the trigger's stack until the incident ends.
 #[inline(always)]
 fn read_oom_control(record: &mut VictimRecord, oom_control: u64) {
     let mut oom_memcg = 0u64;

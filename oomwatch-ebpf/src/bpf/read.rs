@@ -1,4 +1,4 @@
-//! Reading kernel memory at an offset that the loader found.
+//! Reads kernel memory at offsets that the loader has set.
 
 use core::ffi::c_void;
 
@@ -6,11 +6,11 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use oomwatch_ebpf::record::ABSENT;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Copies a `T` from `base + offset` to `destination`. 0 if that worked; else 1, and zeroes: this kernel has no such member,
-/// or a pointer on the way to it was null or stale.
+/// Copies a `T` from `base + offset` to `destination`. Returns 0, or 1 with `destination` zeroed if the read fails: this kernel
+/// has no such member, or `base` is null or stale.
 ///
-/// A number and not a `bool`, so that a caller can note the failure without a branch: each branch doubles the paths that the
-/// verifier walks.
+/// The result is a number so that callers can record a failure without a branch: each branch doubles the number of paths that
+/// the verifier walks.
 #[inline(always)]
 pub(super) fn read_into<T: FromBytes + IntoBytes>(
     destination: &mut T,
@@ -23,12 +23,12 @@ pub(super) fn read_into<T: FromBytes + IntoBytes>(
     }
     let source = base.wrapping_add(u64::from(offset)) as *const c_void;
     let destination = (&raw mut *destination).cast();
-    // SAFETY: every bit pattern is a `T`; the helper checks the source itself, and zeroes the destination if the read fails.
+    // SAFETY: every bit pattern is a valid `T`. The helper checks the source, and zeroes the destination if the read fails.
     let error = unsafe { bpf_probe_read_kernel(destination, size_of::<T>() as u32, source) };
     (error as u64) >> 63
 }
 
-/// Reads a pointer at `base + offset`; 0 if it cannot be read, which every further read takes for what it is.
+/// Reads a pointer at `base + offset`. Returns 0 if the read fails; reads from address 0 fail in turn.
 #[inline(always)]
 pub(super) fn read_pointer(base: u64, offset: u32) -> u64 {
     let mut pointer = 0u64;
@@ -36,9 +36,9 @@ pub(super) fn read_pointer(base: u64, offset: u32) -> u64 {
     pointer
 }
 
-/// Reads a number so that LLVM cannot know its range: it would drop a mask that the verifier of 5.10 and 6.1 needs to see.
+/// Reads a number so that LLVM does not know its range. Otherwise LLVM drops masks that the verifiers of 5.10 and 6.1 need.
 #[inline(always)]
 pub(super) fn opaque(place: &u32) -> u32 {
-    // SAFETY: a reference.
+    // SAFETY: the reference is valid for reads.
     unsafe { core::ptr::read_volatile(place) }
 }

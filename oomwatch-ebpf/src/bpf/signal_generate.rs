@@ -1,5 +1,7 @@
-//! SIGKILLs from the kernel: the first half of a kill, and all that is seen of a re-kill or a killed memory sharer. With
-//! function hooks the sharers alone: all else is known without.
+//! Raw tracepoint `signal_generate`: SIGKILLs from the kernel.
+//!
+//! For the raw-tracepoint backend a SIGKILL is the first half of a kill, and the only trace of a re-kill or of a killed process
+//! that shares the victim's mm. The fentry and kprobe backends need it for the latter only.
 
 use aya_ebpf::{
     EbpfContext,
@@ -10,17 +12,18 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use oomwatch_ebpf::record::{
-    HOOKS_FUNCTION, KIND_SIGNAL, RELATION_REKILL, RELATION_SHARER, SIGNAL_REPORTED, SIGNAL_SENT,
-    SignalRecord,
+    BACKEND_RAW_TRACEPOINT, KIND_SIGNAL, RELATION_MM_SHARER, RELATION_REKILL, SIGNAL_REPORTED,
+    SIGNAL_SENT, SignalRecord,
 };
 
 use super::{
-    maps::{HOOKS, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
+    log::log,
+    maps::{BACKEND, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
     read::{opaque, read_into, read_pointer},
     task::{self, argument},
 };
 
-pub(super) const SIGKILL: i32 = 9;
+const SIGKILL: i32 = 9;
 /// `SEND_SIG_PRIV` of `include/linux/sched/signal.h`: the kernel is the sender.
 const SEND_SIG_PRIV: u64 = 1;
 /// `PF_EXITING` of `include/linux/sched.h`.
@@ -40,11 +43,18 @@ fn signal_generate(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn sigkill(ctx: &RawTracePointContext, target: u64) {
     let sender = bpf_get_current_pid_tgid();
-    // SAFETY: a helper without arguments.
+    // SAFETY: the helper takes no arguments.
     let boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let relation = relation(sender, target);
-    let hooks = opaque(&HOOKS);
-    if hooks == HOOKS_FUNCTION && (relation != RELATION_SHARER || !is_after_mark(sender)) {
+    log!(
+        "signal_generate: SIGKILL by thread {}, relation {}",
+        sender as u32,
+        relation
+    );
+    let backend = opaque(&BACKEND);
+    if backend != BACKEND_RAW_TRACEPOINT
+        && (relation != RELATION_MM_SHARER || !is_after_mark(sender))
+    {
         return;
     }
 
@@ -67,7 +77,7 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     let Some(record) = SIGNAL.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: this CPU's own record, of which every bit pattern is a value.
+    // SAFETY: this CPU's own record. Every bit pattern is a valid record.
     let record = unsafe { &mut *record };
     record.header.kind = KIND_SIGNAL;
     record.header.length = size_of::<SignalRecord>() as u32;
@@ -83,30 +93,30 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
         offset!(task_start_boottime),
     );
     record.victim_tgid = 0;
-    if relation == RELATION_SHARER
+    if relation == RELATION_MM_SHARER
         && let Some(victim) = LAST_VICTIM.get(0)
     {
         record.victim_tgid = victim.tgid as u32;
     }
     record.sender.tgid = (sender >> 32) as u32;
     record.sender.tid = sender as u32;
-    // SAFETY: a helper without arguments.
+    // SAFETY: the helper takes no arguments.
     let current = unsafe { bpf_get_current_task() };
     task::read_comm(&mut record.sender, current);
     task::read_memcg_id(&mut record.sender, current);
     let mut flags = 0u32;
     read_into(&mut flags, current, offset!(task_flags));
     record.sender_exiting = u32::from(flags & PF_EXITING != 0);
-    record.hooks = hooks;
+    record.backend = backend;
     record.stack.length = 0;
-    if hooks != HOOKS_FUNCTION {
+    if backend == BACKEND_RAW_TRACEPOINT {
         task::read_stack(&mut record.stack, ctx.as_ptr());
     }
-    // SAFETY: the whole record.
+    // SAFETY: the length is that of the record.
     unsafe { output(record, size_of::<SignalRecord>() as u64, KIND_SIGNAL) };
 }
 
-/// Whether the sender has just marked a victim, in `__oom_kill_process`: then it goes through the sharers.
+/// Whether the sender has just marked a victim in `__oom_kill_process`: then it kills the processes sharing the victim's mm.
 #[inline(always)]
 fn is_after_mark(sender: u64) -> bool {
     INCIDENT.get(0).is_some_and(|incident| {
@@ -114,10 +124,10 @@ fn is_after_mark(sender: u64) -> bool {
     })
 }
 
-/// What the target has to do with earlier victims: a `RELATION_` constant, or 0 for nothing.
+/// How the target is related to an earlier victim: a `RELATION_` constant, or 0 if it is not.
 ///
-/// `signal_struct.oom_mm` is set by the first mark of a process and stays. The loop over memory sharers in
-/// `__oom_kill_process` follows the mark of their victim at once, in the same task.
+/// The first mark of a process sets `signal_struct.oom_mm`, which is never cleared. In `__oom_kill_process`, the loop over the
+/// processes sharing the victim's mm directly follows the mark of the victim, in the same task.
 #[inline(always)]
 fn relation(sender: u64, target: u64) -> u32 {
     let signal = read_pointer(target, offset!(task_signal));
@@ -132,8 +142,8 @@ fn relation(sender: u64, target: u64) -> u32 {
         victim.trigger == sender && victim.mm == mm && mm != 0 && victim.tgid != u64::from(tgid);
     match (marked, shares) {
         (true, false) => RELATION_REKILL,
-        (false, true) => RELATION_SHARER,
-        // The loop over the sharers comes to earlier victims of a group too; the kernel does not count that.
+        (false, true) => RELATION_MM_SHARER,
+        // That loop also sends SIGKILL to earlier victims of a group; the kernel does not count it as a kill.
         (true, true) | (false, false) => 0,
     }
 }

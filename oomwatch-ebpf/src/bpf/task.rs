@@ -1,4 +1,4 @@
-//! What is read of a `task_struct`.
+//! Reads a `task_struct`.
 
 use core::ffi::c_void;
 
@@ -22,14 +22,15 @@ pub(super) fn argument(ctx: &RawTracePointContext, n: usize) -> u64 {
     unsafe { *ctx.as_ptr().cast::<u64>().add(n) }
 }
 
-/// Reads one fact into the record, or notes that it is missing.
+/// Reads one fact into a field of the record, or sets its bit in `missing`.
 macro_rules! fact {
-    ($record:ident, $place:expr, $base:expr, $offset:ident, $missing:ident) => {
-        $record.missing |= read_into(&mut $place, $base, offset!($offset)) * $missing;
+    ($record:ident, $field:expr, $base:expr, $offset:ident, $missing:ident) => {
+        $record.missing |= read_into(&mut $field, $base, offset!($offset)) * $missing;
     };
 }
 
-/// Everything about the victim but its cgroups. comm, start time and PID namespace are the process's, not the thread's.
+/// Reads everything about the victim but its cgroup paths and limits. comm, start time and PID namespace are those of the
+/// process (`group_leader`), not of the thread.
 #[inline(always)]
 pub(super) fn read_victim(record: &mut VictimRecord, task: u64) {
     let leader = read_pointer(task, offset!(task_group_leader));
@@ -91,22 +92,26 @@ pub(super) fn read_victim(record: &mut VictimRecord, task: u64) {
     read_namespace(record, leader);
 }
 
+/// Reads process and thread id. Returns 1 if that fails, else 0.
 #[inline(always)]
-pub(super) fn read_ids(place: &mut Task, task: u64) -> u64 {
-    read_into(&mut place.tgid, task, offset!(task_tgid))
-        | read_into(&mut place.tid, task, offset!(task_pid))
+pub(super) fn read_ids(target: &mut Task, task: u64) -> u64 {
+    read_into(&mut target.tgid, task, offset!(task_tgid))
+        | read_into(&mut target.tid, task, offset!(task_pid))
 }
 
+/// Reads `comm`. Returns 1 if that fails, else 0.
 #[inline(always)]
-pub(super) fn read_comm(place: &mut Task, task: u64) -> u64 {
-    read_into(&mut place.comm, task, offset!(task_comm))
+pub(super) fn read_comm(target: &mut Task, task: u64) -> u64 {
+    read_into(&mut target.comm, task, offset!(task_comm))
 }
 
+/// Reads the id of the task's memory cgroup; 0 if that fails.
 #[inline(always)]
-pub(super) fn read_memcg_id(place: &mut Task, task: u64) {
-    place.memcg_id = memcg::id(memcg::of_task(task));
+pub(super) fn read_memcg_id(target: &mut Task, task: u64) {
+    target.memcg_id = memcg::id(memcg::of_task(task));
 }
 
+/// Reads the kernel stack of the current task.
 #[inline(always)]
 pub(super) fn read_stack(stack: &mut Stack, ctx: *mut c_void) {
     // SAFETY: the verifier checks buffer and size.
@@ -120,12 +125,13 @@ pub(super) fn read_stack(stack: &mut Stack, ctx: *mut c_void) {
     } as i64;
 }
 
-/// The process id inside its own PID namespace, and where the init processes of that namespace and of the next outer one live.
+/// Reads the process id inside its own PID namespace, and the memory cgroup ids of the init processes of that namespace and of
+/// the one above it.
 #[inline(always)]
 fn read_namespace(record: &mut VictimRecord, leader: u64) {
     let pid = read_pointer(leader, offset!(task_thread_pid));
     fact!(record, record.ns_level, pid, pid_level, MISSING_NS_PID);
-    // PID namespaces nest to 32 at most (MAX_PID_NS_LEVEL).
+    // PID namespaces are nested at most 32 deep (MAX_PID_NS_LEVEL).
     let level = u64::from(record.ns_level & 31);
     let numbers = match offset!(pid_numbers) {
         ABSENT => 0,

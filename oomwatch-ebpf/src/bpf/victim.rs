@@ -1,4 +1,4 @@
-//! The record of a marked task: put together where the mark is seen, whoever sees it.
+//! Fills the record of a victim. Used by every program that sees a `mark_victim` event.
 
 use core::ffi::c_void;
 
@@ -17,15 +17,15 @@ use super::{
     task,
 };
 
-/// This CPU's record, begun: kind, time and trigger. Marks never overlap on a CPU, since they run under `oom_lock`.
+/// Starts this CPU's record with kind, time and trigger. Only one record is in use at a time: marks run under `oom_lock`.
 #[inline(always)]
 pub(super) fn begin() -> Option<&'static mut VictimRecord> {
     let record = VICTIM.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own record, of which every bit pattern is a value.
+    // SAFETY: this CPU's own record. Every bit pattern is a valid record.
     let record = unsafe { &mut *record };
     let current = bpf_get_current_pid_tgid();
     record.header.kind = KIND_VICTIM;
-    // SAFETY: a helper without arguments.
+    // SAFETY: the helper takes no arguments.
     record.header.boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
     record.missing = 0;
     record.flags = 0;
@@ -34,9 +34,9 @@ pub(super) fn begin() -> Option<&'static mut VictimRecord> {
     Some(record)
 }
 
-/// Takes everything about the victim but what tells why it was marked, and sends the record.
+/// Fills in everything about the victim but why it was marked, and outputs the record.
 ///
-/// `tid` is what is known of a task that could not be found.
+/// `task` is the address of its `task_struct`; 0 if it is unknown, and then `tid` is its thread id.
 #[inline(always)]
 pub(super) fn send(record: &mut VictimRecord, task: u64, tid: u32) {
     task::read_victim(record, task);
@@ -44,7 +44,7 @@ pub(super) fn send(record: &mut VictimRecord, task: u64, tid: u32) {
         record.missing |= MISSING_TASK;
         record.victim.tid = tid;
     }
-    // SAFETY: a helper without arguments.
+    // SAFETY: the helper takes no arguments.
     let trigger = unsafe { bpf_get_current_task() };
     record.missing |= task::read_comm(&mut record.trigger, trigger) * MISSING_TRIGGER;
     task::read_memcg_id(&mut record.trigger, trigger);
@@ -81,7 +81,7 @@ pub(super) fn send(record: &mut VictimRecord, task: u64, tid: u32) {
     }
 }
 
-/// Remembers whom this task has killed, for the signals to the sharers of its memory, which follow at once.
+/// Remembers the victim, for the SIGKILLs to the processes sharing its mm, which follow at once.
 #[inline(always)]
 pub(super) fn remember(record: &VictimRecord, task: u64) {
     if let Some(last) = LAST_VICTIM.get_ptr_mut(0) {
@@ -94,7 +94,7 @@ pub(super) fn remember(record: &VictimRecord, task: u64) {
     }
 }
 
-/// Takes the kernel stack into the record.
+/// Reads the kernel stack into the record.
 #[inline(always)]
 pub(super) fn read_stack(record: &mut VictimRecord, ctx: *mut c_void) {
     task::read_stack(&mut record.stack, ctx);

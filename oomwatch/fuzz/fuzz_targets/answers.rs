@@ -1,5 +1,5 @@
-//! What API server and runtimes answer: pods, containers, files beside them, and what becomes of Events. The first byte
-//! says which of these.
+//! Responses of API server and runtimes: pods, containers, files of a process, and responses to Events. The first byte selects
+//! one of these.
 #![no_main]
 
 use std::{
@@ -10,15 +10,18 @@ use std::{
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
-    report::Report,
-    resolve::{
-        directory::{Arrival, Directory, Standing},
-        fuzzing,
-    },
-    sink::{
-        event::{Method, Next, NodeUid, Now, Policy, Recorder, Reporter, judge},
+    deliver::{
+        events::{
+            Method, Next, NodeUid, Policy, RecordTimes, Recorder, Reporter, classify_response,
+        },
         json,
     },
+    identify::{
+        directory::{Directory, WatchState},
+        fuzz,
+        resolution::Arrival,
+    },
+    model::report::Report,
 };
 use oomwatch_fuzz::{CONTAINER_ID, POD_UID};
 
@@ -29,39 +32,39 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     match kind {
-        b'p' => named(|directory, now| fuzzing::pods(bytes, directory, now)),
-        b'c' => named(|directory, now| fuzzing::containers(bytes, directory, now)),
-        b'd' => named(|directory, now| fuzzing::docker(bytes, CONTAINER_ID, directory, now)),
-        b'f' => fuzzing::files(bytes, POD_UID, CONTAINER_ID),
+        b'p' => named(|directory, now| fuzz::pods(bytes, directory, now)),
+        b'c' => named(|directory, now| fuzz::containers(bytes, directory, now)),
+        b'd' => named(|directory, now| fuzz::docker(bytes, CONTAINER_ID, directory, now)),
+        b'f' => fuzz::files(bytes, POD_UID, CONTAINER_ID),
         b'e' => events(bytes),
         _ => {}
     }
 });
 
-/// Whatever was told, a kill gets names or none, and can be shown.
-fn named(tell: impl FnOnce(&mut Directory, Instant)) {
+/// Whatever the sources report, a kill gets names or none, and can be printed.
+fn named(report_to: impl FnOnce(&mut Directory, Instant)) {
     let mut directory = Directory::default();
-    directory.use_cri();
-    directory.use_docker();
-    directory.set_kubernetes(Standing::Up);
+    directory.enable_cri();
+    directory.enable_docker();
+    directory.set_watch(WatchState::Up);
     let now = Instant::now();
-    tell(&mut directory, now);
+    report_to(&mut directory, now);
     let mut report = REPORT.clone();
     let killed = Some(now);
-    let _ = directory.name(&mut report, Arrival { at: now, killed });
+    let _ = directory.identify(&mut report, Arrival { at: now, killed });
     assert_eq!(report.id, REPORT.id);
     let _ = directory.pod_names();
-    let text = json::to_json(&report).expect("serialize");
+    let text = json::kill_to_json(&report).expect("serialize");
     assert!(!text.contains(char::is_control), "{text}");
     let reporter = Reporter {
         component: "oomwatch".to_owned(),
         node: "node-7".to_owned(),
     };
-    let _ = oomwatch::sink::event::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
+    let _ = oomwatch::deliver::events::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
 }
 
-/// A line for each answer: two bytes of a status, `Retry-After` up to a space, and the body. Of one incident that is to
-/// be told one at most is pending, and after a day none.
+/// One line per response: two bytes of a status, `Retry-After` up to a space, and the body. At most one Event of an incident is
+/// pending, and none after a day.
 fn events(bytes: &[u8]) {
     let mut report = REPORT.clone();
     if let Some(pod) = &mut report.pod {
@@ -69,17 +72,13 @@ fn events(bytes: &[u8]) {
         pod.name = Some("cart".to_owned());
     }
     let mut recorder = Recorder::restore(policy(), &[], 0);
-    let time = Timestamp::UNIX_EPOCH;
     let mut now_ns = 1;
-    let (clock_ns, kill_ns) = (now_ns, now_ns);
-    recorder.take(
-        &report,
-        Now {
-            clock_ns,
-            kill_ns,
-            time,
-        },
-    );
+    let times = RecordTimes {
+        now_ns,
+        kill_ns: now_ns,
+        wall_time: Timestamp::UNIX_EPOCH,
+    };
+    recorder.record(&report, times);
     for line in bytes.split(|&byte| byte == b'\n') {
         let request = match recorder.next(now_ns) {
             Next::Send(request) => request,
@@ -96,11 +95,11 @@ fn events(bytes: &[u8]) {
         let mut parts = rest.splitn(2, |&byte| byte == b' ');
         let retry_after = parts.next().and_then(|text| str::from_utf8(text).ok());
         let body = parts.next().unwrap_or_default();
-        for method in [Method::Create, Method::Count] {
-            let _ = judge(method, status, retry_after, body);
+        for method in [Method::Create, Method::Patch] {
+            let _ = classify_response(method, status, retry_after, body);
         }
-        let answer = judge(request.method, status, retry_after, body);
-        recorder.answered(&request.event.metadata, &answer, now_ns, 0.5);
+        let answer = classify_response(request.method, status, retry_after, body);
+        recorder.handle_response(&request.event.metadata, &answer, now_ns, 0.5);
         assert!(recorder.pending() <= 1);
     }
     let day_ns = u64::try_from(Duration::from_hours(24).as_nanos()).expect("a day");

@@ -1,8 +1,8 @@
-//! Any bytes as the kernel's BTF.
+//! Parses any bytes as the kernel's BTF, and looks up the offsets in it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::probe::{btf::Btf, offsets};
+use oomwatch::capture::bpf::{btf::Btf, offsets};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(btf) = Btf::parse(bytes) {

@@ -1,8 +1,8 @@
-//! Paths of cgroups: what a process made below a container never names another.
+//! Cgroup paths: any bytes are parsed, and a container's path is a prefix of the paths below it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::cgroup::{self, CgroupOwner};
+use oomwatch::model::cgroup::{self, CgroupOwner};
 
 fuzz_target!(|path: &[u8]| {
     let owner = CgroupOwner::from_path(path);

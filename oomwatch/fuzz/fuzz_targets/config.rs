@@ -7,19 +7,17 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt as _,
     sync::LazyLock,
-    time::Duration,
 };
 
 use clap::{CommandFactory as _, Parser as _};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
-    cli::{AgentArgs, Cli, Command, FilterArgs, RuntimeArgs, Switch},
-    filter::Filter,
-    observe::ways,
-    report::Report,
-    resolve::fuzzing,
-    sink::event::{Next, Now, Policy, Recorder, Reporter},
+    cli::{Cli, Command},
+    commands::{agent::AgentConfig, report::ReportConfig, watch::WatchConfig},
+    deliver::events::{Next, Policy, RecordTimes, Recorder, Reporter},
+    identify::fuzz,
+    model::report::Report,
 };
 
 static REPORT: LazyLock<Report> = LazyLock::new(|| {
@@ -72,63 +70,45 @@ fuzz_target!(|input: &[u8]| {
 fn follow(command: Command) {
     match command {
         Command::Watch(args) => {
-            if let Some(timeout) = args.timeout {
-                assert!(Duration::try_from(timeout).is_ok(), "{timeout}");
-            }
-            let _ = ways(args.kernel.hooks);
-            filter(args.filter);
-            sockets(&args.runtimes);
+            let config = WatchConfig::from(*args);
+            let _ = config.filter.matches(&REPORT);
+            fuzz::socket(&config.cri_socket);
+            fuzz::socket(&config.docker_socket);
         }
-        Command::Agent(args) => agent(*args),
-        Command::Report(args) => filter(args.filter),
+        Command::Agent(args) => agent((*args).into()),
+        Command::Report(args) => {
+            let _ = ReportConfig::from(*args).filter.matches(&REPORT);
+        }
         _ => {}
     }
 }
 
-fn filter(args: FilterArgs) {
-    let _ = Filter::new(args).matches(&REPORT);
-}
-
-fn sockets(args: &RuntimeArgs) {
-    fuzzing::socket(&args.cri_socket);
-    fuzzing::socket(&args.docker_socket);
-}
-
 /// An Event is about what was killed, and as it may be.
-fn agent(args: AgentArgs) {
-    let AgentArgs {
-        node,
-        events,
-        names,
-        ..
-    } = args;
-    sockets(&names.runtimes);
-    let max_age = Duration::try_from(events.events_max_age).expect("positive");
-    let start_delay = Duration::try_from(events.start_jitter).expect("positive");
+fn agent(config: AgentConfig) {
+    fuzz::socket(&config.cri_socket);
+    fuzz::socket(&config.docker_socket);
+    let events = config.events;
     let policy = Policy {
         reporter: Reporter {
-            component: events.events_component,
-            node: node.unwrap_or_default(),
+            component: events.component,
+            node: config.node.unwrap_or_default(),
         },
-        node_events: events.node_events == Switch::On,
-        node_uid: events.events_node_uid,
-        pod_events: events.pod_events == Switch::On,
-        excluded_namespaces: events.events_exclude_namespace.into_iter().collect(),
-        max_age,
-        start_delay: start_delay.mul_f64(1.0),
+        node_events: events.node_events,
+        node_uid: events.node_uid,
+        pod_events: events.pod_events,
+        excluded_namespaces: events.excluded_namespaces,
+        max_age: events.max_age,
+        start_delay: events.start_jitter,
     };
     let is_told = policy.pod_events && !policy.excluded_namespaces.contains("shop");
     let (clock_ns, kill_ns) = (1, 1);
     let mut recorder = Recorder::restore(policy, &[], clock_ns);
-    let time = Timestamp::UNIX_EPOCH;
-    recorder.take(
-        &REPORT,
-        Now {
-            clock_ns,
-            kill_ns,
-            time,
-        },
-    );
+    let times = RecordTimes {
+        now_ns: clock_ns,
+        kill_ns,
+        wall_time: Timestamp::UNIX_EPOCH,
+    };
+    recorder.record(&REPORT, times);
     let next = recorder.next(clock_ns);
     assert_eq!(matches!(next, Next::Send(_)), is_told, "{next:?}");
 }

@@ -1,14 +1,14 @@
-//! Any bytes as a connection to the metrics port, in pieces: what comes is one answer of HTTP or none, and nothing of a
-//! process. The first byte says how long the pieces are; a client that does not end what it says is cut off.
+//! Sends any bytes to the metrics port, in chunks. The response is one HTTP response or none, without data of a process. The
+//! first byte chooses the chunk size and whether the client closes its side; if it does not, the connection times out.
 #![no_main]
 
 use std::cell::LazyCell;
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use oomwatch::{
-    admin::{self, Health, Pages, State},
-    sink::metrics::Metrics,
+use oomwatch::deliver::{
+    http::{self, ComponentHealth, Health, Pages},
+    metrics::Metrics,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split},
@@ -17,18 +17,18 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-/// What is on its way between the two, at most.
+/// The size of each buffer between client and server.
 const PIPE_BYTES: usize = 4096;
-/// More than any page has here.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
-/// How long a connection may last, and a little.
+/// Larger than any page of this target.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
+/// The connection timeout, and a margin.
 const MAX_TIME: Duration = Duration::from_secs(11);
-/// In the metrics there is a kill of such a process.
+/// The comm of a kill that the metrics have counted.
 const COMM: &str = "secret-comm";
 const STATUSES: [&str; 8] = ["200", "400", "404", "405", "414", "431", "501", "503"];
 
 thread_local! {
-    // Its clock goes on by itself when nobody has anything to do.
+    // The paused clock advances when all tasks are idle.
     static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
         let mut builder = Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("start a runtime")
@@ -48,18 +48,18 @@ fuzz_target!(|input: &[u8]| {
     };
     let pages = |health| METRICS.with(|metrics| Pages::new((**metrics).clone(), health));
     let is_ended = first & 1 == 1;
-    let piece = usize::from(first >> 1) + 1;
-    let answer = RUNTIME.with(|runtime| {
+    let chunk_bytes = usize::from(first >> 1) + 1;
+    let response = RUNTIME.with(|runtime| {
         runtime.block_on(async {
             let (health, receiver) = watch::channel(Health::default());
-            health.send_modify(|health| health.hooks = State::Ok);
+            health.send_modify(|health| health.backend = ComponentHealth::Ok);
             let started = Instant::now();
             let (server, client) = duplex(PIPE_BYTES);
-            let (mut answers, mut requests) = split(client);
-            let talk = async {
-                for piece in request.chunks(piece) {
-                    // It may have heard enough.
-                    if requests.write_all(piece).await.is_err() {
+            let (mut responses, mut requests) = split(client);
+            let send = async {
+                for chunk in request.chunks(chunk_bytes) {
+                    // The server may close the connection before it has read everything.
+                    if requests.write_all(chunk).await.is_err() {
                         break;
                     }
                 }
@@ -67,26 +67,25 @@ fuzz_target!(|input: &[u8]| {
                     let _ = requests.shutdown().await;
                 }
             };
-            let listen = async {
-                let mut answer = Vec::new();
-                let _ = answers.read_to_end(&mut answer).await;
-                answer
+            let receive = async {
+                let mut response = Vec::new();
+                let _ = responses.read_to_end(&mut response).await;
+                response
             };
-            let (_, (), answer) =
-                tokio::join!(admin::answer(server, pages(receiver)), talk, listen);
+            let (_, (), response) = tokio::join!(http::answer(server, pages(receiver)), send, receive);
             assert!(started.elapsed() < MAX_TIME, "{:?}", started.elapsed());
-            answer
+            response
         })
     });
-    check(&answer);
+    check(&response);
 });
 
-fn check(answer: &[u8]) {
-    assert!(answer.len() <= MAX_ANSWER_BYTES, "{}", answer.len());
-    if answer.is_empty() {
+fn check(response: &[u8]) {
+    assert!(response.len() <= MAX_RESPONSE_BYTES, "{}", response.len());
+    if response.is_empty() {
         return;
     }
-    let text = str::from_utf8(answer).expect("text");
+    let text = str::from_utf8(response).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
     assert!(

@@ -1,8 +1,8 @@
-//! Text of /proc/kallsyms, and stacks against it.
+//! Parses any text as /proc/kallsyms, and interprets a stack with it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::probe::symbols::Symbols;
+use oomwatch::capture::bpf::symbols::Symbols;
 
 fuzz_target!(|text: &[u8]| {
     if let Ok(symbols) = Symbols::read(text) {

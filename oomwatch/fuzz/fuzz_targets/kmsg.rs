@@ -1,4 +1,4 @@
-//! Any bytes as a saved kernel log, as records of `/dev/kmsg`, and as these while they are written.
+//! Reads any bytes as a saved kernel log, as live records of `/dev/kmsg`, and as a snapshot for a backfill.
 #![no_main]
 
 use std::time::{Duration, Instant};
@@ -7,49 +7,51 @@ use jiff::{Timestamp, tz::Offset};
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     audit::{
-        fill::{Filling, Wanted, fill},
-        recent::Recent,
+        backfill::{Backfill, BackfillRequest, backfill},
+        recent_kills::RecentKills,
     },
-    clock::Moment,
-    kill::{Kill, Scope},
-    kmsg::{
-        assemble::{Assembler, Found, Trust},
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        bounded_lines::BoundedLines,
         follow::Follower,
         join::{Joiner, OomGroup},
-        lines::Lines,
+        log_file::LogFileParser,
         record::Record,
-        saved::Saved,
-        whole::Whole,
+        snapshot::LogSnapshot,
     },
-    report::{Host, Report},
-    sink::json,
+    deliver::json,
+    model::{
+        kill::{Kill, Scope},
+        report::{Host, Origin, Report},
+    },
+    sys::clock::ClockSample,
 };
 
 fuzz_target!(|bytes: &[u8]| {
     read_saved(bytes);
     follow(bytes);
-    fill_from(bytes);
+    backfill_from(bytes);
 });
 
 fn read_saved(bytes: &[u8]) {
-    let mut lines = Lines::new(bytes);
-    let mut saved = Saved::new(Offset::UTC, Timestamp::UNIX_EPOCH);
+    let mut lines = BoundedLines::new(bytes);
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::UNIX_EPOCH);
     let mut assembler = Assembler::new(Trust::Everyone);
-    let mut found = Vec::new();
+    let mut items = Vec::new();
     while let Some(line) = lines.next_line().expect("memory can be read") {
-        found.extend(assembler.push(&saved.parse(line)));
+        items.extend(assembler.push(&parser.parse(line)));
     }
     let (last, counts) = assembler.finish();
-    found.extend(last);
-    assert_eq!(found.len() as u64, counts.kills + counts.rekills);
-    for found in found {
-        if let Found::Kill(kill) = found {
-            check(&Report::from_log(*kill, None));
+    items.extend(last);
+    assert_eq!(items.len() as u64, counts.kills + counts.rekills);
+    for item in items {
+        if let LogItem::Kill(kill) = item {
+            check(&Report::new(kill.into_kill(), Origin::SavedLog { node: None }));
         }
     }
 }
 
-/// Lines that are no records are taken for the kernel's. Time goes on with each, and a line that is empty is a loss.
+/// Lines that are not records are taken as text of the kernel. Each advances the time; an empty line is a loss of records.
 fn follow(bytes: &[u8]) {
     let host = Host {
         node: String::new(),
@@ -57,64 +59,78 @@ fn follow(bytes: &[u8]) {
     };
     let mut follower = Follower::new();
     let mut joiner = Joiner::default();
-    let mut found = Vec::new();
+    let mut items = Vec::new();
     let started = Instant::now();
     let mut passed = 0;
     for line in bytes.split(|&byte| byte == b'\n') {
         passed += line.len() as u64 * 1_000_000;
-        let now = Moment {
+        let now = ClockSample {
             instant: started + Duration::from_nanos(passed),
             raw_ns: passed,
             boot_time_ns: passed / 2,
+            unix_ns: 0,
         };
         let record = Record::parse(line).unwrap_or_else(|_| Record::bare(line));
         if line.is_empty() {
-            found.extend(follower.interrupt(&now));
+            items.extend(follower.interrupt(&now));
         }
-        found.extend(follower.push(&record, &now));
-        found.extend(follower.flush(&now));
-        for found in found.drain(..) {
-            let Found::Kill(found) = found else { continue };
-            let kill = &found.kill;
+        items.extend(follower.push(&record, &now));
+        items.extend(follower.flush(&now));
+        for item in items.drain(..) {
+            let LogItem::Kill(log_kill) = item else {
+                continue;
+            };
+            let kill = &log_kill.kill;
             let latest = Some(now.boot_time_ns);
             assert!(kill.boot_time_ns <= latest && kill.incident_boot_time_ns <= kill.boot_time_ns);
             join(&mut follower, &mut joiner, kill, now.instant);
-            check(&Report::from_live_log(*found, &host));
+            check(&Report::new(
+                log_kill.into_kill(),
+                Origin::Boot {
+                    host: &host,
+                    now: ClockSample {
+                        boot_time_ns: now.boot_time_ns,
+                        unix_ns: now.boot_time_ns,
+                    },
+                },
+            ));
         }
     }
 }
 
-/// As `syslog(2)` gives it: never more is found than is missing, and nothing twice.
-fn fill_from(bytes: &[u8]) {
-    let now = Moment {
+/// Reads the text of `syslog(2)`: at most the missing number of kills is found, and none twice.
+fn backfill_from(bytes: &[u8]) {
+    let now = ClockSample {
         instant: Instant::now(),
         raw_ns: 5_000_000_000_000,
         boot_time_ns: 6_000_000_000_000,
+        unix_ns: 0,
     };
-    let all = Wanted {
+    let all = BackfillRequest {
         missing: u64::MAX,
         since_boot_time_ns: 0,
         offset_ns: None,
     };
-    let mut recent = Recent::default();
+    let mut recent = RecentKills::default();
     for missing in [2, u64::MAX, u64::MAX] {
-        let wanted = Wanted { missing, ..all };
-        let Filling { kills, rekills, .. } = fill(Whole::of_text(bytes, now), &recent, wanted);
+        let request = BackfillRequest { missing, ..all };
+        let log = LogSnapshot::from_text(bytes, now);
+        let Backfill { kills, rekills, .. } = backfill(log, &recent, request);
         let found = (kills.len() + rekills.len()) as u64;
         assert!(found <= missing);
-        for found in kills {
-            assert!(found.kill.boot_time_ns <= Some(now.boot_time_ns));
-            recent.filled(&found.kill);
+        for kill in kills {
+            assert!(kill.kill.boot_time_ns <= Some(now.boot_time_ns));
+            recent.backfilled(&kill.kill);
         }
-        rekills.iter().for_each(|aside| recent.rekill(aside));
+        rekills.iter().for_each(|non_kill| recent.rekill(non_kill));
     }
-    let left = fill(Whole::of_text(bytes, now), &recent, all);
+    let left = backfill(LogSnapshot::from_text(bytes, now), &recent, all);
     assert!(left.kills.is_empty() && left.rekills.is_empty());
 }
 
-/// What the log told is joined with the same kill as a program would have seen it.
+/// Joins the facts of the log with the same kill as a BPF program would record it.
 fn join(follower: &mut Follower, joiner: &mut Joiner, kill: &Kill, now: Instant) {
-    let seen = Kill {
+    let recorded = Kill {
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
@@ -122,11 +138,11 @@ fn join(follower: &mut Follower, joiner: &mut Joiner, kill: &Kill, now: Instant)
         oom_level: None,
         ..kill.clone()
     };
-    let header = follower.take_header(&seen, now);
-    let told = header.or_else(|| follower.take_killed(&seen.victim, now));
+    let header = follower.take_header(&recorded, now);
+    let facts = header.or_else(|| follower.take_killed(&recorded.victim, now));
     for oom_group in [OomGroup::Unknown, OomGroup::Unset, OomGroup::At(1)] {
-        let mut joined = seen.clone();
-        joiner.join(&mut joined, told.clone(), oom_group);
+        let mut joined = recorded.clone();
+        joiner.join(&mut joined, facts.clone(), oom_group);
         assert!(
             joined
                 .oom_level
@@ -146,13 +162,13 @@ fn join(follower: &mut Follower, joiner: &mut Joiner, kill: &Kill, now: Instant)
             allocation,
             group_kill,
             oom_level,
-            ..seen.clone()
+            ..recorded.clone()
         };
         assert_eq!(joined, expected);
     }
 }
 
 fn check(report: &Report) {
-    let text = json::to_json(report).expect("serialize");
+    let text = json::kill_to_json(report).expect("serialize");
     assert!(!text.contains(char::is_control), "{text}");
 }

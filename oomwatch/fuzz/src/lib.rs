@@ -2,12 +2,12 @@
 
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
-    kmsg::{
-        assemble::{Assembler, Found, Trust},
-        lines::Lines,
-        saved::Saved,
+    capture::kmsg::{
+        assemble::{Assembler, LogItem, Trust},
+        bounded_lines::BoundedLines,
+        log_file::LogFileParser,
     },
-    report::Report,
+    model::report::{Origin, Report},
 };
 
 /// UID of the pod of [`report`].
@@ -24,12 +24,12 @@ const LOG: &[u8] = include_bytes!("../../tests/logs/journal-of-a-node.log");
 /// If the log has none.
 #[must_use]
 pub fn report() -> Report {
-    let mut lines = Lines::new(LOG);
-    let mut saved = Saved::new(Offset::UTC, Timestamp::MAX);
+    let mut lines = BoundedLines::new(LOG);
+    let mut parser = LogFileParser::new(Offset::UTC, Timestamp::MAX);
     let mut assembler = Assembler::new(Trust::Kernel);
     while let Some(line) = lines.next_line().expect("memory can be read") {
-        if let Some(Found::Kill(kill)) = assembler.push(&saved.parse(line)) {
-            let report = Report::from_log(*kill, None);
+        if let Some(LogItem::Kill(kill)) = assembler.push(&parser.parse(line)) {
+            let report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
             let id = report.container.as_ref().map(|container| &*container.id);
             assert_eq!(id, Some(CONTAINER_ID));
             assert_eq!(report.pod.as_ref().map(|pod| &*pod.uid), Some(POD_UID));

@@ -1,27 +1,32 @@
-//! What `oomwatch agent` is told: by flags, or by the environment as a manifest writes it.
+//! Flags of `oomwatch agent`, and the variables by which a manifest sets them.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
-use jiff::SignedDuration;
+use clap::{ArgAction, Args};
 
-use crate::{journal, sink::event::NodeUid};
-
-use super::{KernelArgs, PinArgs, RuntimeArgs, parse_duration, parse_pause};
+use super::{
+    shared::{KernelArgs, PinArgs, RuntimeArgs},
+    values::{NODE_UIDS, SWITCH, one_of, parse_duration, parse_pause},
+};
+use crate::{
+    commands::agent::{AgentConfig, EventConfig, HistoryStoreConfig},
+    deliver::events::NodeUid,
+    store,
+};
 
 /// `oomwatch agent`.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
-    /// Name of this node, as the API server knows it [default: the host's name]
+    /// Name of this node at the API server [default: the host's name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node: Option<String>,
-    /// Where metrics and health are served [default: port 10137 of every address]
+    /// Address that serves metrics and health [default: port 10137 of every address]
     #[arg(long, env = "OOMWATCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Write each kill as a line of JSON to stdout
-    #[arg(long, env = "OOMWATCH_LOG_KILLS", value_enum, default_value_t = Switch::On)]
-    pub log_kills: Switch,
-    /// Add the victim's arguments to those lines, where they can still be read; they may hold secrets
+    #[arg(long, env = "OOMWATCH_LOG_KILLS", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
+    pub log_kills: bool,
+    /// Add the victim's arguments to those lines, where they can still be read; they may contain secrets
     #[arg(long)]
     pub cmdline: bool,
     /// Events.
@@ -30,58 +35,58 @@ pub struct AgentArgs {
     /// Names.
     #[command(flatten)]
     pub names: NameArgs,
-    /// The journal.
+    /// The history.
     #[command(flatten)]
-    pub journal: JournalArgs,
-    /// What outlives the agent in the kernel.
+    pub history: StoreArgs,
+    /// What the agent keeps in the kernel while it does not run.
     #[command(flatten)]
     pub pins: PinArgs,
-    /// Where the kernel is asked.
+    /// How kills are captured.
     #[command(flatten)]
     pub kernel: KernelArgs,
 }
 
-/// What outlives the agent, so that the next one goes on where it was.
+/// The history database, from which the next agent resumes.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Journal")]
-pub struct JournalArgs {
-    /// Folder of the journal, which `oomwatch history` reads
-    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR", default_value = journal::FOLDER)]
+#[command(next_help_heading = "History")]
+pub struct StoreArgs {
+    /// Folder of the history, which `oomwatch history` reads
+    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR", default_value = store::FOLDER)]
     pub state_dir: PathBuf,
-    /// Size of the journal in MiB; its oldest kills make room
+    /// Largest size of the history in MiB; the oldest kills are removed first
     #[arg(
         long,
-        env = "OOMWATCH_JOURNAL_MAX_SIZE",
+        env = "OOMWATCH_HISTORY_MAX_SIZE",
         value_name = "MIB",
         default_value_t = 64,
         value_parser = clap::value_parser!(u64).range(4..=65_536)
     )]
-    pub journal_max_size: u64,
-    /// Keep no kill in the journal that is older
+    pub history_max_size: u64,
+    /// Remove kills from the history that are older
     #[arg(
         long,
-        env = "OOMWATCH_JOURNAL_MAX_AGE",
+        env = "OOMWATCH_HISTORY_MAX_AGE",
         value_name = "DURATION",
         default_value = "720h",
         value_parser = parse_duration
     )]
-    pub journal_max_age: SignedDuration,
-    /// The host's id: a journal of another machine is not gone on from
+    pub history_max_age: Duration,
+    /// The host's id: the history of another machine is not resumed
     #[arg(long, value_name = "FILE", default_value = "/etc/machine-id")]
     pub machine_id: PathBuf,
 }
 
-/// What is told to the API server.
+/// Which Kubernetes Events are recorded.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kubernetes Events")]
 pub struct EventArgs {
     /// Record system OOMs on the Node, as the kubelet does
-    #[arg(long, env = "OOMWATCH_NODE_EVENTS", value_enum, default_value_t = Switch::On)]
-    pub node_events: Switch,
+    #[arg(long, env = "OOMWATCH_NODE_EVENTS", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
+    pub node_events: bool,
     /// Record OOM kills on the Pod that lost a process
-    #[arg(long, env = "OOMWATCH_POD_EVENTS", value_enum, default_value_t = Switch::On)]
-    pub pod_events: Switch,
-    /// Record none on the pods of this namespace; more than once for more
+    #[arg(long, env = "OOMWATCH_POD_EVENTS", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
+    pub pod_events: bool,
+    /// Record none on pods of this namespace; may be repeated
     #[arg(
         long,
         env = "OOMWATCH_EVENTS_EXCLUDE_NAMESPACE",
@@ -89,7 +94,7 @@ pub struct EventArgs {
         value_delimiter = ','
     )]
     pub events_exclude_namespace: Vec<String>,
-    /// Tell the API server of no kill that is older
+    /// Record no Event for a kill that is older
     #[arg(
         long,
         env = "OOMWATCH_EVENTS_MAX_AGE",
@@ -97,8 +102,8 @@ pub struct EventArgs {
         default_value = "1h",
         value_parser = parse_duration
     )]
-    pub events_max_age: SignedDuration,
-    /// Who the Events say they are from
+    pub events_max_age: Duration,
+    /// Source component of the Events
     #[arg(
         long,
         env = "OOMWATCH_EVENTS_COMPONENT",
@@ -106,15 +111,15 @@ pub struct EventArgs {
         default_value = "oomwatch"
     )]
     pub events_component: String,
-    /// What stands for the Node's UID in its Events; `name` is for kubectl before 1.21, whose describe shows no other
+    /// What the Node's Events have as its UID; `name` is for kubectl before 1.21, whose describe shows no other
     #[arg(
         long,
         env = "OOMWATCH_EVENTS_NODE_UID",
-        value_enum,
-        default_value_t = NodeUid::Real
+        value_parser = one_of(NODE_UIDS),
+        default_value = "real"
     )]
     pub events_node_uid: NodeUid,
-    /// Wait up to this long at the start before the first request, so that a thousand nodes do not ask at once
+    /// Longest random delay before the first request, so that a thousand nodes do not start at once
     #[arg(
         long,
         env = "OOMWATCH_START_JITTER",
@@ -122,16 +127,16 @@ pub struct EventArgs {
         default_value = "30s",
         value_parser = parse_pause
     )]
-    pub start_jitter: SignedDuration,
+    pub start_jitter: Duration,
 }
 
-/// Who tells the names of pods and containers.
+/// Sources of pod and container names.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Names")]
 pub struct NameArgs {
     /// Watch this node's pods at the API server
-    #[arg(long, env = "OOMWATCH_POD_WATCH", value_enum, default_value_t = Switch::On)]
-    pub pod_watch: Switch,
+    #[arg(long, env = "OOMWATCH_POD_WATCH", value_parser = one_of(SWITCH), default_value = "on", action = ArgAction::Set)]
+    pub pod_watch: bool,
     /// Which container runtimes are asked.
     #[command(flatten)]
     pub runtimes: RuntimeArgs,
@@ -140,11 +145,81 @@ pub struct NameArgs {
     pub log_root: PathBuf,
 }
 
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// Do it
-    On,
-    /// Do not
-    Off,
+impl From<AgentArgs> for AgentConfig {
+    fn from(args: AgentArgs) -> Self {
+        let AgentArgs {
+            node,
+            listen,
+            log_kills,
+            cmdline,
+            events,
+            names,
+            history,
+            pins,
+            kernel,
+        } = args;
+        let NameArgs {
+            pod_watch,
+            runtimes,
+            log_root,
+        } = names;
+        let RuntimeArgs {
+            cri_socket,
+            docker_socket,
+        } = runtimes;
+        Self {
+            node,
+            listen,
+            log_kills,
+            cmdline,
+            events: events.into(),
+            pod_watch,
+            cri_socket,
+            docker_socket,
+            log_root,
+            history: history.into(),
+            bpffs: pins.bpffs,
+            capture: kernel.into(),
+        }
+    }
+}
+
+impl From<StoreArgs> for HistoryStoreConfig {
+    fn from(args: StoreArgs) -> Self {
+        let StoreArgs {
+            state_dir,
+            history_max_size,
+            history_max_age,
+            machine_id,
+        } = args;
+        Self {
+            folder: state_dir,
+            max_bytes: history_max_size << 20,
+            max_age: history_max_age,
+            machine_id,
+        }
+    }
+}
+
+impl From<EventArgs> for EventConfig {
+    fn from(args: EventArgs) -> Self {
+        let EventArgs {
+            node_events,
+            pod_events,
+            events_exclude_namespace,
+            events_max_age,
+            events_component,
+            events_node_uid,
+            start_jitter,
+        } = args;
+        Self {
+            node_events,
+            pod_events,
+            excluded_namespaces: events_exclude_namespace.into_iter().collect(),
+            max_age: events_max_age,
+            component: events_component,
+            node_uid: events_node_uid,
+            start_jitter,
+        }
+    }
 }

@@ -1,30 +1,30 @@
-//! What `oomwatch history` is told.
+//! Flags of `oomwatch history`.
 
 use std::path::PathBuf;
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FilterArgs, OutputArgs};
-use crate::journal;
+use super::shared::{FilterArgs, OutputArgs};
+use crate::{commands::history::HistoryConfig, model::filter::Filter, store};
 
 /// `oomwatch history`.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// How kills are shown.
+    /// How kills are printed.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Only kills since then: so long ago, such as 24h or 2d, or a time, such as 2026-11-23T19:50:00Z
+    /// Only kills since then: a duration ago, such as 24h or 2d, or a time, such as 2026-11-23T19:50:00Z
     #[arg(long, value_name = "AGO|TIME", value_parser = parse_moment)]
     pub since: Option<Moment>,
     /// Only kills until then
     #[arg(long, value_name = "AGO|TIME", value_parser = parse_moment)]
     pub until: Option<Moment>,
-    /// The newest so many kills; 0 for all
+    /// Only the newest N kills; 0 for all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: usize,
-    /// The journal: its folder or its file, or a copy of the file
-    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR|FILE", default_value = journal::FOLDER)]
+    /// The history: its folder, its file, or a copy of the file
+    #[arg(long, env = "OOMWATCH_STATE_DIR", value_name = "DIR|FILE", default_value = store::FOLDER)]
     pub state_dir: PathBuf,
     /// Only pods with this name
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
@@ -34,17 +34,42 @@ pub struct HistoryArgs {
     pub filter: FilterArgs,
 }
 
-/// A moment as people name it.
+impl HistoryArgs {
+    /// The configuration; durations ago count back from `now`.
+    #[must_use]
+    pub fn config(self, now: Timestamp) -> HistoryConfig {
+        let Self {
+            output,
+            since,
+            until,
+            limit,
+            state_dir,
+            pod,
+            filter,
+        } = self;
+        HistoryConfig {
+            output: output.into(),
+            since: since.map(|moment| moment.before(now)),
+            until: until.map(|moment| moment.before(now)),
+            limit,
+            state_dir,
+            pod,
+            filter: Filter::from(filter),
+        }
+    }
+}
+
+/// A moment as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// So long before now.
+    /// This long before now.
     Ago(SignedDuration),
-    /// By the calendar.
+    /// A point in time.
     At(Timestamp),
 }
 
 impl Moment {
-    /// When that is, and as far back as the calendar reaches.
+    /// The point in time; the earliest one if it lies before the calendar's range.
     #[must_use]
     pub fn before(self, now: Timestamp) -> Timestamp {
         match self {
@@ -56,7 +81,7 @@ impl Moment {
 
 fn parse_moment(text: &str) -> Result<Moment, &'static str> {
     const ERROR: &str =
-        "neither so long ago, such as 24h or 2d, nor a time, such as 2026-11-23T19:50:00Z";
+        "neither a duration ago, such as 24h or 2d, nor a time, such as 2026-11-23T19:50:00Z";
     if let Ok(time) = text.parse() {
         return Ok(Moment::At(time));
     }

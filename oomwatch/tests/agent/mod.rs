@@ -292,7 +292,7 @@ impl Agent {
     /// Waits until nothing is left to be told.
     pub(crate) fn until_all_is_told(&self) {
         self.until("all is told", |metrics| {
-            metrics.get("oomwatch_outbox_pending") == Some(&0.0)
+            metrics.get("oomwatch_events_pending") == Some(&0.0)
                 && metrics.get("oomwatch_api_watch_up") == Some(&1.0)
         });
     }

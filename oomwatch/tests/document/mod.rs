@@ -1,7 +1,7 @@
 //! The tables of `docs/compatibility.md`, to be held against the code and against kernels.
 //!
 //! A table is found by the heading above it, a cell by the title of its column. Words between backticks are the words that
-//! tests go by: names of rungs, capabilities and facts.
+//! tests go by: names of backends, capabilities and facts.
 #![allow(
     dead_code,
     clippy::panic,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use oomwatch::sink::event::{Cause, NodeUid, Outcome};
+use oomwatch::deliver::events::{Cause, NodeUid, Outcome};
 use serde_json::{Value, json};
 
 use crate::{

@@ -2,18 +2,20 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
 use kube::Client;
 use oomwatch::{
-    clock,
-    report::Report,
-    sink::event::{
-        Cause, Delivery, Events, NodeUid, Notice, Outcome, Policy, Reporter, Undelivered,
+    deliver::events::{
+        Cause, DeliveryStat, EventSender, Events, NodeUid, Outcome, Policy, Reporter, Undelivered,
     },
-    state::{Change, Entry, clock::JournalClock},
+    model::{
+        persist::{Change, Entry, clock::PersistentClock},
+        report::Report,
+    },
+    sys::clock::ClockSample,
 };
 use tokio::{sync::Notify, time::timeout};
 
@@ -24,16 +26,20 @@ pub(crate) const NODE: &str = "node-1";
 /// How long something may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The clock of all agents, as the history database keeps it over restarts.
+static CLOCK: LazyLock<PersistentClock> =
+    LazyLock::new(|| PersistentClock::restore(None, &host().boot_id, ClockSample::now()));
+
 /// What is recorded as from one agent.
 pub(crate) struct Agent {
     pub(crate) events: Events,
-    delivery: Delivery,
-    seen: Arc<Seen>,
+    delivery: EventSender,
+    seen: Arc<CaptureItem>,
 }
 
 #[derive(Default)]
-struct Seen {
-    notices: Mutex<Vec<Notice>>,
+struct CaptureItem {
+    notices: Mutex<Vec<DeliveryStat>>,
     more: Notify,
 }
 
@@ -65,14 +71,13 @@ impl Agent {
             max_age: Duration::from_hours(1),
             start_delay: Duration::ZERO,
         };
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(CaptureItem::default());
         let told = seen.clone();
-        let clock = JournalClock::restore(saved, &host(), clock::reading());
-        let events = Events::new(policy, clock, saved, move |notice| {
+        let events = Events::new(policy, CLOCK.clone(), saved, move |notice| {
             told.notices.lock().expect("no panic").push(*notice);
             told.more.notify_one();
         });
-        let delivery = events.delivery(client, request_timeout);
+        let delivery = events.sender(client, request_timeout);
         Self {
             events,
             delivery,
@@ -81,23 +86,23 @@ impl Agent {
     }
 
     pub(crate) fn take(&self, report: &Report) {
-        self.events.take(report);
+        self.events.record(report);
     }
 
     /// Delivers until this many incidents have had this outcome.
     pub(crate) async fn until(&mut self, outcome: Outcome, incidents: u32) {
-        let is_so = |notices: &[Notice]| settled(notices, outcome) >= incidents;
+        let is_so = |notices: &[DeliveryStat]| settled(notices, outcome) >= incidents;
         self.deliver(&format!("{incidents} {outcome:?}"), is_so)
             .await;
     }
 
     /// Delivers until a request has failed for this cause.
     pub(crate) async fn until_delayed(&mut self, cause: Cause) {
-        let is_so = |notices: &[Notice]| delays(notices, cause) > 0;
+        let is_so = |notices: &[DeliveryStat]| delays(notices, cause) > 0;
         self.deliver(&format!("{cause:?}"), is_so).await;
     }
 
-    async fn deliver(&mut self, what: &str, is_so: impl Fn(&[Notice]) -> bool) {
+    async fn deliver(&mut self, what: &str, is_so: impl Fn(&[DeliveryStat]) -> bool) {
         let seen = self.seen.clone();
         let waited = async {
             while !is_so(&seen.notices.lock().expect("no panic")) {
@@ -136,7 +141,7 @@ impl Agent {
 
     /// Saves all of it.
     pub(crate) fn save(&self) -> Vec<Entry> {
-        self.events.save_anew();
+        self.events.mark_all_dirty();
         let changes = self.events.changes().into_iter();
         let entry = |Change {
                          part, key, value, ..
@@ -157,14 +162,14 @@ impl Agent {
         delays(&self.notices(), cause)
     }
 
-    fn notices(&self) -> Vec<Notice> {
+    fn notices(&self) -> Vec<DeliveryStat> {
         self.seen.notices.lock().expect("no panic").clone()
     }
 }
 
-fn settled(notices: &[Notice], wanted: Outcome) -> u32 {
+fn settled(notices: &[DeliveryStat], wanted: Outcome) -> u32 {
     let incidents = notices.iter().map(|notice| match notice {
-        Notice::Settled {
+        DeliveryStat::Settled {
             outcome, incidents, ..
         } if *outcome == wanted => *incidents,
         _ => 0,
@@ -172,8 +177,7 @@ fn settled(notices: &[Notice], wanted: Outcome) -> u32 {
     incidents.sum()
 }
 
-fn delays(notices: &[Notice], wanted: Cause) -> usize {
-    let is_one =
-        |notice: &&Notice| matches!(notice, Notice::Delayed { cause, .. } if *cause == wanted);
+fn delays(notices: &[DeliveryStat], wanted: Cause) -> usize {
+    let is_one = |notice: &&DeliveryStat| matches!(notice, DeliveryStat::Delayed { cause, .. } if *cause == wanted);
     notices.iter().filter(is_one).count()
 }

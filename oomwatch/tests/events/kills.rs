@@ -1,11 +1,14 @@
 //! Kills as the agent would hand them over, each of its own.
 
 use oomwatch::{
-    kill::{
-        Attribution, Cgroup, Constraint, Hooks, Kill, Limit, MainProcess, Scope, Source, Victim,
+    identify::directory::Directory,
+    model::{
+        backend::Backend,
+        kill::{Attribution, Cgroup, Constraint, Kill, Limit, Scope, Source, Victim},
+        limit_owner::LimitOwner,
+        report::{Container, ContainerKind, Host, Origin, Report},
     },
-    report::{Container, ContainerKind, Host, Report},
-    verdict::LimitOwner,
+    sys::clock,
 };
 
 use crate::delivery::NODE;
@@ -63,7 +66,15 @@ pub(crate) fn of_system(pid: u32) -> Report {
 }
 
 fn report(kill: Kill) -> Report {
-    Report::new(kill, &host())
+    let mut report = Report::new(
+        kill,
+        Origin::Boot {
+            host: &host(),
+            now: clock::ClockSample::now(),
+        },
+    );
+    Directory::default().decide(&mut report);
+    report
 }
 
 /// Where and on which boot they are.
@@ -75,17 +86,18 @@ pub(crate) fn host() -> Host {
 }
 
 fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
-    let now_ns = oomwatch::clock::since_boot_ns();
+    let now_ns = clock::since_boot_ns();
     Kill {
         boot_time_ns: Some(now_ns),
         incident_boot_time_ns: Some(now_ns),
         source: Source::Bpf,
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
         group_kill: Some(false),
+        log_key: None,
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,
@@ -107,7 +119,7 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
             start_boot_time_ns: Some(now_ns - 1),
             cgroup,
             leaf_cgroup: None,
-            main_process: MainProcess::Yes,
+            is_namespace_init: Some(true),
         },
         trigger: None,
         missing: Vec::new(),

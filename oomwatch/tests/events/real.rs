@@ -1,6 +1,6 @@
 //! Against the real API server: what it keeps, shows and refuses.
 
-use oomwatch::sink::event::{Cause, NodeUid, Outcome};
+use oomwatch::deliver::events::{Cause, NodeUid, Outcome};
 use serde_json::{Value, json};
 
 use crate::{

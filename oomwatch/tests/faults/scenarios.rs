@@ -249,7 +249,7 @@ fn full_disk(server: &ApiServer) {
     // Nobody waits for the disk.
     agent.until("all are told", |metrics| {
         metrics.get("oomwatch_node_kills_total") >= Some(&10.0)
-            && metrics.get("oomwatch_journal_errors_total") > Some(&0.0)
+            && metrics.get("oomwatch_history_errors_total") > Some(&0.0)
     });
     agent.until_all_is_told();
     // Killed with a full disk, it has told what it could not write down.
@@ -259,7 +259,7 @@ fn full_disk(server: &ApiServer) {
     agent.until_all_is_told();
     fs::remove_file(filler).expect("make room");
     agent.until("there is room again", |metrics| {
-        metrics.get("oomwatch_journal_bytes") > Some(&0.0)
+        metrics.get("oomwatch_history_bytes") > Some(&0.0)
     });
     agent.end();
     let rows = home.history();

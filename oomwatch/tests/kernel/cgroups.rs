@@ -298,7 +298,7 @@ impl Cgroup {
         (path.to_vec(), own.id())
     }
 
-    /// It and its ancestors up to below the root, as a report tells them.
+    /// It and its ancestors up to below the root, as a report lists them.
     pub(crate) fn chain(&self) -> Vec<Level> {
         let mut levels = Vec::new();
         let mut path = &self.path[..];

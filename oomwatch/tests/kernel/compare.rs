@@ -1,4 +1,4 @@
-//! Two reports of one kill, from two rungs of the hook ladder: what both tell must be the same, and what the one tells and the
+//! Two reports of one kill, from two backends: what both report must be the same, and what the one reports and the
 //! other does not is named. It knows no field but those that cannot be equal to the letter.
 
 use std::{collections::BTreeSet, fmt::Display};
@@ -8,19 +8,19 @@ use serde_json::Value;
 
 use crate::report::Report;
 
-/// What tells who saw the kill rather than what happened; and the incident, whose name is each watcher's own.
-const OF_THE_WATCHER: [&str; 5] = ["hooks", "source", "attribution", "missing", "incident"];
+/// Fields that describe the watcher, not the kill; and the incident, whose name is each watcher's own.
+const OF_THE_WATCHER: [&str; 5] = ["backend", "source", "attribution", "missing", "incident"];
 
-/// What is told of kills that were only counted too.
-const OF_A_GAP: [&str; 4] = ["schema", "id", "time", "node"];
+/// What is reported of kills that were only counted too.
+const OF_A_GAP: [&str; 5] = ["schema", "kind", "id", "time", "node"];
 
-/// How far two rungs' times of one kill may be apart.
+/// How far two backends' times of one kill may be apart.
 const CLOCKS_NS: i128 = 1_000_000_000;
 /// How late the time of the log's first line may be: its clock is known by when a line was read, which on an emulated machine
 /// with much to do takes its time.
 const LATE_NS: i128 = 30_000_000_000;
 
-/// How far sizes in bytes may be apart that two rungs do not read in the same moment or way.
+/// How far sizes in bytes may be apart that two backends do not read in the same moment or way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed {
     /// Resident sizes.
@@ -36,13 +36,13 @@ pub(crate) struct Allowed {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
-    /// What the two tell differently.
+    /// What the two report differently.
     pub(crate) differences: Vec<String>,
-    /// Places that the first one tells alone.
+    /// Places that only the first one has.
     pub(crate) missing: BTreeSet<String>,
 }
 
-/// Compares with the report that tells most.
+/// Compares with the most complete report.
 pub(crate) fn compare(best: &Report, other: &Report, allowed: Allowed) -> Compared {
     let mut comparison = Comparison {
         best,
@@ -54,7 +54,7 @@ pub(crate) fn compare(best: &Report, other: &Report, allowed: Allowed) -> Compar
     comparison.compared
 }
 
-/// What a rung lacks that tells of no single kill.
+/// What a backend lacks that reports no single kill.
 pub(crate) fn everything(best: &Report) -> BTreeSet<String> {
     let members = best.value().as_object().into_iter().flatten();
     members
@@ -106,7 +106,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Some rungs know but the innermost level and the one that ran out. What is used above that one changes all the time.
+    /// Some backends know but the innermost level and the one that ran out. What is used above that one changes all the time.
     fn levels(&mut self, levels: &[Value], others: &[Value]) {
         let allowed = self.allowed;
         let oom = self.best.at("/oom_cgroup/path");
@@ -140,7 +140,7 @@ impl Comparison<'_> {
             "scope" | "main_process" if other == "unknown" => return self.lacks(place),
             // Without the start of the process it holds another number.
             "id" => self.other.at("/victim/start_time").is_none() || best == other,
-            // A thread's, where nothing tells the process's; the two differ only where the first thread is gone.
+            // A thread's, where the process's is unknown; the two differ only where the first thread is gone.
             "victim.pid" => best == other || self.is_thread() && self.best_tid() == Some(other),
             "victim.comm" | "victim.comm_hex" => best == other || self.is_thread(),
             "victim.start_time" => near(nanoseconds(best), nanoseconds(other), CLOCKS_NS),
@@ -168,7 +168,7 @@ impl Comparison<'_> {
 
     /// The log's time can only be late.
     fn is_same_time(&self, best: Option<i128>, other: Option<i128>) -> bool {
-        let late = match self.other.text("/hooks") {
+        let late = match self.other.text("/backend") {
             "kmsg" => LATE_NS,
             _ => CLOCKS_NS,
         };
@@ -176,7 +176,7 @@ impl Comparison<'_> {
             .is_some_and(|(best, other)| (-CLOCKS_NS..=late).contains(&(other - best)))
     }
 
-    /// Whether the other may tell of a thread that is not the first of its process.
+    /// Whether the other may report a thread that is not the first of its process.
     fn is_thread(&self) -> bool {
         !self.other.is_complete() && self.best_tid() != self.best.at("/victim/pid")
     }

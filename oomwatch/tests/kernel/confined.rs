@@ -144,7 +144,7 @@ pub(crate) struct Ended {
     /// What it printed.
     pub(crate) reports: Vec<Value>,
     /// What it said since it was ready.
-    pub(crate) told: String,
+    pub(crate) messages: String,
 }
 
 impl Running {
@@ -162,10 +162,13 @@ impl Running {
             stdout,
             stderr: BufReader::new(stderr),
         };
-        let mut told = String::new();
-        while !told.contains("watching for OOM kills") {
-            let read = running.stderr.read_line(&mut told).expect("read stderr");
-            assert!(read > 0, "{arguments:?} did not get ready: {told}");
+        let mut messages = String::new();
+        while !messages.contains("watching for OOM kills") {
+            let read = running
+                .stderr
+                .read_line(&mut messages)
+                .expect("read stderr");
+            assert!(read > 0, "{arguments:?} did not get ready: {messages}");
         }
         running
     }
@@ -179,10 +182,12 @@ impl Running {
     pub(crate) fn interrupt(mut self) -> Ended {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill_process(Pid::from_raw(pid).expect("a process id"), Signal::INT).expect("interrupt");
-        let mut told = String::new();
-        self.stderr.read_to_string(&mut told).expect("read stderr");
+        let mut messages = String::new();
+        self.stderr
+            .read_to_string(&mut messages)
+            .expect("read stderr");
         let status = self.child.wait().expect("wait for the command");
-        assert_eq!(status.code(), Some(130), "{told}");
+        assert_eq!(status.code(), Some(130), "{messages}");
         self.stdout.rewind().expect("go to the beginning");
         let mut printed = String::new();
         self.stdout
@@ -193,7 +198,7 @@ impl Running {
             .map(|line| serde_json::from_str(line).expect("JSON"));
         Ended {
             reports: reports.collect(),
-            told,
+            messages,
         }
     }
 }

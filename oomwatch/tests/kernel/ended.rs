@@ -4,22 +4,20 @@ use std::{collections::HashMap, process::ExitStatus};
 
 use crate::report::{Line, Report};
 
-/// What it says at the end if nothing is missing.
-const COMPLETE: &str = "every OOM kill that the kernel counted was seen";
-/// What it says if it does not know of all who was killed.
-const COUNTED: &str = "every OOM kill that the kernel counted is told";
+/// The part of its closing line behind the kernel's count.
+const TOTALS: &str = " counted by the kernel, ";
 
 /// The command after its end.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// `hooks` of its reports, as it said at its start.
-    pub(crate) hooks: String,
+    /// The backend that it named at its start.
+    pub(crate) backend: String,
     /// How it ended.
     pub(crate) status: ExitStatus,
     /// Lines of stdout that were not read before.
     pub(crate) lines: Vec<Vec<u8>>,
     /// Lines of stderr.
-    pub(crate) told: Vec<String>,
+    pub(crate) messages: Vec<String>,
     /// How many kills the kernel counted meanwhile, on the whole machine.
     pub(crate) growth: u64,
 }
@@ -45,7 +43,7 @@ impl Ended {
             Line::Gap(_) => panic!("a gap among the kills: {self:#?}"),
         });
         reports
-            .inspect(|report| report.is("/hooks", &self.hooks[..]))
+            .inspect(|report| report.is("/backend", &self.backend[..]))
             .collect()
     }
 
@@ -78,49 +76,51 @@ impl Ended {
 
     /// What it counted: it says that nothing is missing, and it counted nothing that the kernel did not.
     pub(crate) fn sum(&self) -> Sum {
-        let counts = self
-            .said(COMPLETE)
-            .unwrap_or_else(|| panic!("no word that every kill was seen: {:#?}", self.told));
-        let count = |name| {
-            let count = counts.get(name);
-            *count.unwrap_or_else(|| panic!("no count of {name}: {counts:?}"))
-        };
+        let totals = self.totals();
+        assert_eq!(totals.missed, 0, "{:#?}", self.messages);
+        let count = |name| totals.others.get(name).copied().unwrap_or_default();
+        assert_eq!(count("excess"), 0, "{:#?}", self.messages);
         let sum = Sum {
-            kills: count("kills"),
+            kills: totals.reported,
             rekills: count("rekills"),
-            marks: count("marks"),
-            sharers: count("sharers"),
+            marks: count("mark_victim_without_kill"),
+            sharers: count("mm_sharers"),
         };
         self.check_growth(sum.kills + sum.rekills);
         sum
     }
 
-    /// Kills, re-kills, and of how many it does not know who was killed, whether it says that it knows of all or not.
+    /// Kills, re-kills, and kills that it did not report but knows of.
     pub(crate) fn counted(&self) -> (u64, u64, u64) {
-        let counts = self.said(COMPLETE).or_else(|| self.said(COUNTED));
-        let counts = counts.unwrap_or_else(|| panic!("no word of what was seen: {:#?}", self.told));
-        let count = |name| counts.get(name).copied().unwrap_or_default();
-        (count("kills"), count("rekills"), count("unidentified"))
+        let totals = self.totals();
+        let count = |name| totals.others.get(name).copied().unwrap_or_default();
+        (totals.reported, count("rekills"), totals.missed)
     }
 
     /// Kills that it found in the kernel log.
     pub(crate) fn filled(&self) -> u64 {
-        let counts = self.said(COMPLETE).or_else(|| self.said(COUNTED));
-        let filled = counts.and_then(|counts| counts.get("filled").copied());
-        filled.unwrap_or_default()
+        let totals = self.totals();
+        totals.others.get("from_log").copied().unwrap_or_default()
     }
 
-    /// The counts behind these words of its.
-    fn said(&self, words: &str) -> Option<HashMap<&str, u64>> {
-        let line = self
-            .told
+    /// Its closing line: `N OOM kills counted by the kernel, N reported, N missed`, and further counts as `name=N`.
+    fn totals(&self) -> Totals<'_> {
+        let rest = self
+            .messages
             .iter()
-            .find_map(|line| line.split_once(words).map(|(_, counts)| counts))?;
-        let counts = line
+            .find_map(|line| line.split_once(TOTALS).map(|(_, rest)| rest))
+            .unwrap_or_else(|| panic!("no closing line: {:#?}", self.messages));
+        let (reported, rest) = rest.split_once(" reported, ").expect("a number of kills");
+        let (missed, others) = rest.split_once(" missed").expect("a number of misses");
+        let others = others
             .split_ascii_whitespace()
             .filter_map(|count| count.split_once('='))
             .map(|(name, count)| (name, count.parse().expect("a count")));
-        Some(counts.collect())
+        Totals {
+            reported: reported.parse().expect("a count"),
+            missed: missed.parse().expect("a count"),
+            others: others.collect(),
+        }
     }
 
     fn check_growth(&self, counted: u64) {
@@ -130,4 +130,11 @@ impl Ended {
             self.growth
         );
     }
+}
+
+/// The counts of a closing line.
+struct Totals<'a> {
+    reported: u64,
+    missed: u64,
+    others: HashMap<&'a str, u64>,
 }

@@ -29,7 +29,7 @@ pub(crate) enum Trigger {
     Process(u32, Vec<u8>, Vec<u8>, u64),
     /// A worker thread of the kernel's.
     Worker,
-    /// It cannot be told beforehand.
+    /// It is not known beforehand.
     Anyone,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct System {
     pub(crate) constraint: &'static str,
     /// How many pages of memory that are.
     pub(crate) pages: u64,
-    /// What was asked for; absent if it cannot be told beforehand.
+    /// What was asked for; absent if it is not known beforehand.
     pub(crate) order: Option<i64>,
 }
 
@@ -198,7 +198,7 @@ impl Expected {
         self.check_trigger(report);
     }
 
-    /// Checks what a rung tells that cannot tell all.
+    /// Checks the report of a backend that does not know everything.
     #[track_caller]
     pub(crate) fn check_partial(&self, report: &Report) {
         let oom = self.chain.get(self.oom).filter(|_| self.system.is_none());
@@ -256,9 +256,9 @@ impl Expected {
         );
     }
 
-    /// Function hooks tell all of it; to tracepoints the kernel log adds what it tells, where it was not held back.
+    /// fentry and kprobe know all of it; for raw tracepoints the kernel log adds it, where it was not withheld.
     fn check_allocation(&self, report: &Report) {
-        let is_function = report.text("/hooks") == "function";
+        let is_function = report.is_function();
         let constraint = self.system.map_or("memcg", |system| system.constraint);
         if is_function || self.system.is_none() || report.at("/constraint").is_some() {
             report.is("/constraint", constraint);

@@ -1,6 +1,6 @@
 //! The victims: this same executable, run as `hog MODE KEY=VALUE…` inside a cgroup.
 //!
-//! Each hog ends by itself, so that a limit that does not bite harms nobody: after 256 MiB unless it is told otherwise, after its
+//! Each hog ends by itself, so that an ineffective limit does no harm: after 256 MiB unless asked otherwise, after its
 //! alarm, or with its parent.
 
 use std::{
@@ -26,13 +26,13 @@ const STRIDE_BYTES: usize = 4096;
 
 /// Exit code of a hog that was not killed.
 const SURVIVED: c_int = 99;
-/// Exit code of a hog that could not do what it was told.
+/// Exit code of a hog that failed.
 const FAILED: c_int = 98;
 
 static TOUCHED: AtomicU64 = AtomicU64::new(0);
 static CAP: AtomicU64 = AtomicU64::new(CAP_BYTES);
 
-/// What a hog was told.
+/// What a hog does.
 struct Orders(HashMap<String, Vec<u8>>);
 
 impl Orders {
@@ -168,7 +168,7 @@ fn bind_to(node: u64) {
     assert_eq!(set, 0, "bind to node {node}");
 }
 
-/// Tells the test; with system calls alone, since memory may be shared with another process.
+/// Reports to the test; with system calls alone, since memory may be shared with another process.
 fn say_ready() {
     let word = b"ready\n";
     // SAFETY: a buffer and its length.

@@ -1,6 +1,6 @@
 //! An observer that goes on where an earlier one was, as the agent is: this same executable, run as `keeper KEY=VALUE…`.
 //!
-//! What it was told and up to where is one file, which is replaced as a whole: so it can be killed at any moment.
+//! What was reported, and up to where, is one file, which is replaced as a whole: so it can be killed at any moment.
 
 use std::{
     collections::HashMap,
@@ -16,9 +16,12 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
-    cli::{Cli, Command as Words, KernelArgs},
-    kill::AsideKind,
-    observe::{Observer, Seen, cursor::Cursor},
+    capture::{
+        config::CaptureConfig,
+        observer::{CaptureItem, Observer, cursor::Cursor},
+    },
+    cli::{Cli, Command as Words},
+    model::kill::NonKillKind,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -85,10 +88,10 @@ pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn kernel_args(hooks: &str) -> KernelArgs {
-    let cli = Cli::try_parse_from(["oomwatch", "watch", "--hooks", hooks]).expect("arguments");
+fn capture_config(backend: &str) -> CaptureConfig {
+    let cli = Cli::try_parse_from(["oomwatch", "watch", "--backend", backend]).expect("arguments");
     match cli.command {
-        Words::Watch(watch) => watch.kernel,
+        Words::Watch(watch) => watch.kernel.into(),
         other => panic!("{other:?}"),
     }
 }
@@ -103,7 +106,7 @@ async fn keep(orders: &HashMap<String, String>) {
     let saves = orders["saves"] == "yes";
     let mut kept = Kept::read(file);
     let before = kept.clone();
-    let args = kernel_args(&orders["hooks"]);
+    let args = capture_config(&orders["backend"]);
     let bpffs = Path::new(&orders["bpffs"]);
     let mut observer = Observer::resume(&args, bpffs, kept.cursor.as_ref()).expect("see kills");
     say("ready");
@@ -112,7 +115,7 @@ async fn keep(orders: &HashMap<String, String>) {
     while !is_ending {
         let mut take = |seen| {
             match seen {
-                Seen::Kill(kill) => kept.kills.push(Kill {
+                CaptureItem::Kill(kill) => kept.kills.push(Kill {
                     pid: kill.victim.pid,
                     boot_time_ns: kill.boot_time_ns.expect("a time"),
                     // Others on this machine may be killed too deep for a path.
@@ -121,10 +124,10 @@ async fn keep(orders: &HashMap<String, String>) {
                         .cgroup
                         .map_or_else(Vec::new, |cgroup| cgroup.path),
                 }),
-                Seen::Aside(aside) => {
-                    kept.rekills += u64::from(aside.kind == AsideKind::Rekill);
+                CaptureItem::NonKill(event) => {
+                    kept.rekills += u64::from(event.kind == NonKillKind::Rekill);
                 }
-                other => panic!("{other:?}"),
+                gap @ CaptureItem::Gap(_) => panic!("{gap:?}"),
             }
             ControlFlow::<Infallible>::Continue(())
         };
@@ -169,7 +172,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) file: PathBuf,
 }
 
-/// Whether it keeps what it was told.
+/// Whether it keeps what was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saves {
     Yes,
@@ -185,12 +188,12 @@ pub(crate) struct Running {
 impl Keeper<'_> {
     /// Starts one, and waits until it sees kills.
     pub(crate) fn start(&self, saves: Saves) -> Running {
-        let hooks = self.machine.hooks.as_deref().unwrap_or("auto");
-        self.start_on(hooks, saves)
+        let backend = self.machine.backend.as_deref().unwrap_or("auto");
+        self.start_on(backend, saves)
     }
 
-    /// The same on a rung.
-    pub(crate) fn start_on(&self, hooks: &str, saves: Saves) -> Running {
+    /// The same on a backend.
+    pub(crate) fn start_on(&self, backend: &str, saves: Saves) -> Running {
         let saves = match saves {
             Saves::Yes => "yes",
             Saves::No => "no",
@@ -199,7 +202,7 @@ impl Keeper<'_> {
             .arg("keeper")
             .arg(format!("bpffs={}", self.bpffs.path().display()))
             .arg(format!("file={}", self.file.display()))
-            .arg(format!("hooks={hooks}"))
+            .arg(format!("backend={backend}"))
             .arg(format!("saves={saves}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -219,7 +222,7 @@ impl Keeper<'_> {
         Kept::read(&self.file)
     }
 
-    /// Starts one, has it tell all that earlier ones have left, and ends it.
+    /// Starts one, has it report all that earlier ones left, and ends it.
     pub(crate) fn catch_up(&self) -> Kept {
         let mut running = self.start(Saves::Yes);
         self.settle(&mut running);
@@ -227,17 +230,17 @@ impl Keeper<'_> {
         self.kept()
     }
 
-    /// Waits until what earlier ones have left is told and removed.
+    /// Waits until what earlier ones left is reported and removed.
     pub(crate) fn settle(&self, running: &mut Running) {
         while self.bpffs.generations().len() > 1 {
-            running.told();
+            running.reported();
         }
     }
 }
 
 impl Running {
     /// Waits for its next word: how many kills it knows.
-    pub(crate) fn told(&mut self) -> usize {
+    pub(crate) fn reported(&mut self) -> usize {
         let line = self.line();
         let count = line.strip_prefix("kills ").and_then(|n| n.parse().ok());
         count.unwrap_or_else(|| panic!("it said {line:?}"))

@@ -1,4 +1,4 @@
-//! What this machine gives: privileges, a memory controller, rungs of the hook ladder, and how much to ask of it.
+//! What this machine gives: privileges, a memory controller, backends of the hook ladder, and how much to ask of it.
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf, process, sync::Mutex, time::Duration};
 
@@ -8,10 +8,11 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
+use oomwatch::model::backend::Backend;
+
 use crate::{
     Skip,
     cgroups::{Cgroup, Hierarchy, Scene, Version},
-    rung::Rung,
 };
 
 /// How long a condition may take to come true on a machine that is not emulated.
@@ -30,16 +31,16 @@ pub(crate) struct Machine {
     pub(crate) storm: usize,
     /// PID namespaces that die.
     pub(crate) namespaces: usize,
-    /// `--hooks` for tests that do not choose themselves; absent leaves it to the command.
-    pub(crate) hooks: Option<String>,
-    /// Rungs that must not be absent.
-    pub(crate) required: Vec<Rung>,
+    /// `--backend` for tests that do not choose themselves; absent leaves it to the command.
+    pub(crate) backend: Option<String>,
+    /// Backends that must not be absent.
+    pub(crate) required: Vec<Backend>,
     /// Whether this machine is there for the tests alone: it may run out of memory, and nothing else kills on it.
     pub(crate) is_guest: bool,
     /// Whether the kernel may be locked down at the end, until the next boot.
     pub(crate) may_lock_down: bool,
-    /// Rungs that have been tried: those that could not be had with the reason.
-    tried: Mutex<BTreeMap<Rung, Result<(), String>>>,
+    /// Backends that have been tried: those that could not be had with the reason.
+    tried: Mutex<BTreeMap<Backend, Result<(), String>>>,
     /// Below it lie all cgroups of this run.
     root: Scene,
 }
@@ -65,14 +66,14 @@ impl Machine {
             patience,
             storm: number("OOMWATCH_STORM", 500),
             namespaces: number("OOMWATCH_NAMESPACES", 5000),
-            hooks: text("OOMWATCH_HOOKS").inspect(|hooks| {
-                let complete = ["auto", "function", "fentry", "kprobe", "tracepoint"];
+            backend: text("OOMWATCH_BACKEND").inspect(|backend| {
+                let complete = ["auto", "fentry", "kprobe", "raw-tracepoint"];
                 assert!(
-                    complete.contains(&hooks.as_str()),
-                    "OOMWATCH_HOOKS: {hooks}"
+                    complete.contains(&backend.as_str()),
+                    "OOMWATCH_BACKEND: {backend}"
                 );
             }),
-            required: rungs(&text("OOMWATCH_RUNGS").unwrap_or_default()),
+            required: backends(&text("OOMWATCH_BACKENDS").unwrap_or_default()),
             is_guest: text("OOMWATCH_SYSTEM").is_some_and(|value| value == "1"),
             may_lock_down: text("OOMWATCH_LOCKDOWN").is_none_or(|value| value != "0"),
             tried: Mutex::default(),
@@ -98,19 +99,19 @@ impl Machine {
         self.root.top()
     }
 
-    /// What came of trying a rung, if it was tried.
-    pub(crate) fn tried(&self, rung: Rung) -> Option<Result<(), String>> {
-        self.tried.lock().expect("no panic").get(&rung).cloned()
+    /// What came of trying a backend, if it was tried.
+    pub(crate) fn tried(&self, backend: Backend) -> Option<Result<(), String>> {
+        self.tried.lock().expect("no panic").get(&backend).cloned()
     }
 
-    /// Remembers what came of trying a rung, which must not be absent if it is required.
-    pub(crate) fn remember(&self, rung: Rung, came: Result<(), &str>) {
+    /// Remembers what came of trying a backend, which must not be absent if it is required.
+    pub(crate) fn remember(&self, backend: Backend, came: Result<(), &str>) {
         if let Err(why) = came {
-            let required = self.required.contains(&rung);
-            assert!(!required, "{} is required, but: {why}", rung.name());
+            let required = self.required.contains(&backend);
+            assert!(!required, "{} is required, but: {why}", backend.flag());
         }
         let mut tried = self.tried.lock().expect("no panic");
-        tried.insert(rung, came.map_err(str::to_owned));
+        tried.insert(backend, came.map_err(str::to_owned));
     }
 
     /// A cgroup for one test, removed with all below it when it is dropped.
@@ -144,11 +145,15 @@ fn number(variable: &str, default: usize) -> usize {
     })
 }
 
-fn rungs(names: &str) -> Vec<Rung> {
+fn backends(names: &str) -> Vec<Backend> {
     names
         .split(',')
         .filter(|name| !name.is_empty())
-        .map(|name| Rung::named(name).unwrap_or_else(|| panic!("OOMWATCH_RUNGS: {name}")))
+        .map(|name| {
+            let mut all = Backend::ALL.into_iter();
+            all.find(|backend| backend.flag() == name)
+                .unwrap_or_else(|| panic!("OOMWATCH_BACKENDS: {name}"))
+        })
         .collect()
 }
 

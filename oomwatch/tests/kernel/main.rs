@@ -1,7 +1,7 @@
 //! Real kills on a real kernel: the whole path from the OOM killer to the command's output.
 //!
 //! Needs root, BPF, and a memory controller (cgroup v1 or v2). It makes cgroups below one of its own and removes them, and uses
-//! no other program, so that it runs in a VM from an init script too. Only where it is told that the machine is there for it
+//! no other program, so that it runs in a VM from an init script too. Only where the machine is reserved for it
 //! alone does it bring the machine itself out of memory.
 //!
 //! | variable | does |
@@ -11,13 +11,13 @@
 //! | `OOMWATCH_PATIENCE` | factor on all deadlines, for emulated machines; 1 |
 //! | `OOMWATCH_STORM` | kills in the storm; 500 |
 //! | `OOMWATCH_NAMESPACES` | PID namespaces that die before the kills; 5000 |
-//! | `OOMWATCH_HOOKS` | the rung for tests that do not choose one: `function`, `fentry`, `kprobe` or `tracepoint`; `auto` |
-//! | `OOMWATCH_RUNGS` | rungs that must not be absent, with commas |
+//! | `OOMWATCH_BACKEND` | the backend for tests that do not choose one: `fentry`, `kprobe` or `raw-tracepoint`; `auto` |
+//! | `OOMWATCH_BACKENDS` | backends that must not be absent, with commas |
 //! | `OOMWATCH_SYSTEM` | `1`: the machine is there for these tests alone, and may run out of memory |
 //! | `OOMWATCH_LOCKDOWN` | `0`: leave the kernel's lockdown alone, which lasts until the next boot |
 //!
-//! Scenarios that compare the rungs of the hook ladder print a line for each rung:
-//! `@rung SCENARIO RUNG ok|failed|absent WHAT`, where WHAT is what the best rung told and this one did not, or why it is absent.
+//! Scenarios that compare the backends of the hook ladder print a line for each backend:
+//! `@backend SCENARIO BACKEND ok|failed|absent WHAT`, where WHAT is what the best backend reported and this one did not, or why it is absent.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -28,8 +28,11 @@
 /// The agent.
 #[path = "../agent/mod.rs"]
 mod agent;
-/// Whether the rungs agree.
+/// Whether the backends agree.
 mod agreement;
+/// The backends of the hook ladder.
+/// The same kills seen from every backend.
+mod backends;
 /// A place to pin.
 mod bpffs;
 /// Making, limiting and removing cgroups.
@@ -57,10 +60,6 @@ mod machine;
 mod process;
 /// A report, read back.
 mod report;
-/// The rungs of the hook ladder.
-mod rung;
-/// The same kills seen from every rung.
-mod rungs;
 /// The tests themselves, one file a concern.
 mod scenarios;
 /// The command under test.

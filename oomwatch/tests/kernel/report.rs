@@ -7,20 +7,21 @@ use serde_json::{Map, Value};
 /// Members of an object: those that are always there, and those that may be.
 type Members = (&'static [&'static str], &'static [&'static str]);
 
-/// Objects of the schema by their place, as function hooks and raw tracepoints fill them.
+/// Objects of the schema by their place, as the BPF backends fill them.
 const OBJECTS: &[(&str, Members)] = &[
     (
         "",
         (
             &[
                 "schema",
+                "kind",
                 "id",
                 "incident",
                 "time",
                 "boot_time_ns",
                 "node",
                 "source",
-                "hooks",
+                "backend",
                 "scope",
                 "missing",
                 "main_process",
@@ -93,19 +94,20 @@ const LIMIT: Members = (
     &["path_hex", "limit_bytes", "swap_limit_bytes"],
 );
 
-/// What the lower rungs tell at least; they may tell the rest too.
+/// What the lower backends report at least; they may report the rest too.
 const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
     (
         "",
         &[
             "schema",
+            "kind",
             "id",
             "incident",
             "time",
             "boot_time_ns",
             "node",
             "source",
-            "hooks",
+            "backend",
             "scope",
             "missing",
             "main_process",
@@ -121,7 +123,7 @@ const PARTIAL_OBJECTS: &[(&str, &[&str])] = &[
     ("/trigger/cgroup", &["path"]),
 ];
 
-/// The least of an element of `limits` on the lower rungs.
+/// The least of an element of `limits` on the lower backends.
 const PARTIAL_LIMIT: &[&str] = &["path"];
 
 /// A line of `-o json`.
@@ -140,10 +142,11 @@ impl Line {
         let value: Value =
             serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(value["schema"], "oomwatch/v1", "{text}");
-        if value["source"] == "audit" {
+        if value["kind"] == "gap" {
             let unidentified = value["unidentified"].as_u64();
             return Self::Gap(unidentified.unwrap_or_else(|| panic!("no number: {text}")));
         }
+        assert_eq!(value["kind"], "kill", "{text}");
         let report = Report(value);
         report.check_members();
         report.check_identity();
@@ -162,7 +165,7 @@ impl fmt::Debug for Report {
 }
 
 impl Report {
-    /// Reads a line of `-o json` that tells of a kill.
+    /// Reads a line of `-o json` that reports a kill.
     pub(crate) fn parse(line: &[u8]) -> Self {
         match Line::parse(line) {
             Line::Kill(report) => report,
@@ -197,10 +200,10 @@ impl Report {
 
     /// What is the same for every kill of this boot.
     fn check_identity(&self) {
-        let source = match self.text("/hooks") {
-            "function" | "tracepoint" | "format" => "bpf",
+        let source = match self.text("/backend") {
+            "fentry" | "kprobe" | "raw_tracepoint" => "bpf",
             "kmsg" => "kmsg",
-            hooks => panic!("unknown hooks: {hooks}"),
+            backend => panic!("unknown backend: {backend}"),
         };
         self.is("/source", source);
         let node = fs::read_to_string("/proc/sys/kernel/hostname").expect("read the host's name");
@@ -232,9 +235,14 @@ impl Report {
         );
     }
 
-    /// Whether it comes from a rung that takes all of it in the kernel.
+    /// Whether it comes from a backend that takes all of it in the kernel.
     pub(crate) fn is_complete(&self) -> bool {
-        matches!(self.text("/hooks"), "function" | "tracepoint")
+        self.is_function() || self.text("/backend") == "raw_tracepoint"
+    }
+
+    /// Whether it comes from the OOM killer's functions.
+    pub(crate) fn is_function(&self) -> bool {
+        matches!(self.text("/backend"), "fentry" | "kprobe")
     }
 
     /// When the victim was started, as its id says: nanoseconds since boot.

@@ -13,17 +13,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    cgroups::Cgroup,
-    ended::Ended,
-    kernel::oom_kill_count,
-    machine::Machine,
-    rung::{Rung, hooks_of},
-};
+use oomwatch::model::backend::Backend;
+
+use crate::{cgroups::Cgroup, ended::Ended, kernel::oom_kill_count, machine::Machine};
 
 /// What it says when it sees kills.
 const READY: &str = "watching for OOM kills";
-/// Exit code of a command that was told what it does not know.
+/// Exit code of wrong usage.
 const USAGE: i32 = 2;
 
 /// How to start it.
@@ -53,9 +49,9 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// `oomwatch watch -o json` on this rung.
-    pub(crate) fn on(machine: &'a Machine, rung: Rung) -> Self {
-        Self::new(machine, &["-o", "json", "--hooks", rung.name()])
+    /// `oomwatch watch -o json` on this backend.
+    pub(crate) fn on(machine: &'a Machine, backend: Backend) -> Self {
+        Self::new(machine, &["-o", "json", "--backend", backend.flag()])
     }
 
     /// For kills below a cgroup.
@@ -78,7 +74,7 @@ impl<'a> Watch<'a> {
         watcher
     }
 
-    /// As [`Self::start`], but nobody reads its stdout yet.
+    /// As [`Self::start`], but its stdout is not read yet.
     pub(crate) fn start_unread(self) -> Watcher {
         self.spawn(Stdio::piped(), None).ready()
     }
@@ -100,9 +96,9 @@ impl<'a> Watch<'a> {
 
     fn spawn(self, stdout: Stdio, terminal: Option<File>) -> Watcher {
         let counted = oom_kill_count();
-        let chosen = (self.machine.hooks.iter())
-            .filter(|_| !self.arguments.iter().any(|word| word == "--hooks"))
-            .flat_map(|hooks| ["--hooks", hooks]);
+        let chosen = (self.machine.backend.iter())
+            .filter(|_| !self.arguments.iter().any(|word| word == "--backend"))
+            .flat_map(|backend| ["--backend", backend]);
         let mut command = Command::new(&self.machine.binary);
         // SAFETY: one system call with numbers, which is safe between fork and exec.
         unsafe { command.pre_exec(end_with_parent) };
@@ -126,7 +122,7 @@ impl<'a> Watch<'a> {
             },
             child,
             talk: lines_of(stderr),
-            told: Vec::new(),
+            messages: Vec::new(),
             patience: self.machine.patience,
             counted,
             ended: false,
@@ -146,7 +142,7 @@ pub(crate) struct Watcher {
     child: Child,
     stdout: Stdout,
     talk: Receiver<Vec<u8>>,
-    told: Vec<String>,
+    messages: Vec<String>,
     patience: Duration,
     /// The kernel's count before it was started.
     counted: u64,
@@ -164,16 +160,22 @@ impl Watcher {
     /// Waits until it sees kills; if it ends instead, this is what it says of it.
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + self.patience;
-        while !self.told.last().is_some_and(|line| line.contains(READY)) {
+        while !self
+            .messages
+            .last()
+            .is_some_and(|line| line.contains(READY))
+        {
             match next(&self.talk, deadline) {
-                Ok(line) => self.told.push(String::from_utf8_lossy(&line).into_owned()),
+                Ok(line) => self
+                    .messages
+                    .push(String::from_utf8_lossy(&line).into_owned()),
                 Err(RecvTimeoutError::Timeout) => panic!("the command did not get ready"),
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait().expect("wait for the command");
                     self.ended = true;
                     let line = match status.code() {
-                        Some(USAGE) => self.told.first(),
-                        _ => self.told.last(),
+                        Some(USAGE) => self.messages.first(),
+                        _ => self.messages.last(),
                     };
                     return Err(line.map_or_else(|| status.to_string(), Clone::clone));
                 }
@@ -182,13 +184,13 @@ impl Watcher {
         Ok(())
     }
 
-    /// `hooks` of its reports, by what it said when it saw kills.
-    pub(crate) fn hooks(&self) -> &str {
-        let ready = self.told.iter().find(|line| line.contains(READY));
-        let (_, hooks) = ready
-            .and_then(|line| line.split_once("hooks=\""))
-            .unwrap_or_else(|| panic!("no word about hooks: {:?}", self.told));
-        hooks_of(hooks.split('"').next().unwrap_or_default())
+    /// The backend that it named at its start.
+    pub(crate) fn backend(&self) -> &str {
+        let ready = self.messages.iter().find(|line| line.contains(READY));
+        let (_, backend) = ready
+            .and_then(|line| line.split_once("backend=\""))
+            .unwrap_or_else(|| panic!("no word about the backend: {:?}", self.messages));
+        backend.split('"').next().unwrap_or_default()
     }
 
     /// Its process id.
@@ -205,7 +207,7 @@ impl Watcher {
         };
     }
 
-    /// The pipe behind its stdout, while nobody reads it.
+    /// The pipe behind its stdout, while it is not read.
     pub(crate) fn pipe(&self) -> &ChildStdout {
         match &self.stdout {
             Stdout::Pipe(pipe) => pipe,
@@ -224,7 +226,7 @@ impl Watcher {
             Stdout::Read(lines) => {
                 next(lines, Instant::now() + self.patience).expect("a line of the command")
             }
-            _ => panic!("nobody reads stdout"),
+            _ => panic!("stdout is not read"),
         }
     }
 
@@ -252,15 +254,16 @@ impl Watcher {
             }
         }
         while let Some(line) = until_end(&self.talk, deadline) {
-            self.told.push(String::from_utf8_lossy(&line).into_owned());
+            self.messages
+                .push(String::from_utf8_lossy(&line).into_owned());
         }
         let status = self.child.wait().expect("wait for the command");
         self.ended = true;
         Ended {
-            hooks: self.hooks().to_owned(),
+            backend: self.backend().to_owned(),
             status,
             lines,
-            told: std::mem::take(&mut self.told),
+            messages: std::mem::take(&mut self.messages),
             growth: oom_kill_count() - self.counted,
         }
     }
@@ -279,8 +282,8 @@ impl Drop for Watcher {
                 .talk
                 .iter()
                 .map(|line| String::from_utf8_lossy(&line).into_owned());
-            let told: Vec<_> = self.told.drain(..).chain(rest).collect();
-            eprintln!("the command said:\n{}", told.join("\n"));
+            let messages: Vec<_> = self.messages.drain(..).chain(rest).collect();
+            eprintln!("the command said:\n{}", messages.join("\n"));
         }
     }
 }

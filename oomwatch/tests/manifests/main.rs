@@ -236,7 +236,7 @@ fn uninstalling_cleans_up_and_then_does_nothing() {
     };
     assert_eq!(
         arguments(cleanup),
-        ["cleanup", "--bpffs=/host/bpf", "--journal"]
+        ["cleanup", "--bpffs=/host/bpf", "--history"]
     );
     assert_eq!(arguments(stay), ["cleanup", "--stay"]);
     for container in [cleanup, stay] {

@@ -3,22 +3,26 @@
 use std::path::Path;
 
 use oomwatch::{
-    kill::{Attribution, Cgroup, Hooks, Kill, MainProcess, Scope, Source, Victim},
-    report::{Host, Report},
-    resolve::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+    identify::{
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
+    model::{
+        backend::Backend,
+        kill::{Attribution, Cgroup, Kill, Scope, Source, Victim},
+        report::{Host, Origin, Report},
+    },
+    sys::clock,
 };
 use tokio::time::{sleep, timeout};
 
 use crate::api_server::PATIENCE;
 
-/// Names from the API alone. Containers that nobody has are waited for no longer than others.
-pub(crate) fn names() -> Names {
-    let names = Names::new(Sources {
-        runtimes: Runtimes {
+/// Resolver from the API alone. Containers that nobody has are waited for no longer than others.
+pub(crate) fn names() -> Resolver {
+    let names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
             cri: SocketChoice::Off,
             docker: SocketChoice::Off,
             proc_root: "/proc".into(),
@@ -31,7 +35,7 @@ pub(crate) fn names() -> Names {
 }
 
 /// What becomes of a kill in a container.
-pub(crate) async fn named(names: &Names, uid: &str, container: &str) -> Report {
+pub(crate) async fn named(names: &Resolver, uid: &str, container: &str) -> Report {
     names.push(report(uid, container));
     timeout(PATIENCE, names.ready()).await.expect("it leaves");
     names.pop().expect("the kill")
@@ -39,7 +43,7 @@ pub(crate) async fn named(names: &Names, uid: &str, container: &str) -> Report {
 
 /// Kills until one is as it should be: the watch is told after a while.
 pub(crate) async fn named_so(
-    names: &Names,
+    names: &Resolver,
     uid: &str,
     container: &str,
     is_so: impl Fn(&Report) -> bool,
@@ -57,7 +61,7 @@ pub(crate) async fn named_so(
 }
 
 /// Waits until the watch is up, or down.
-pub(crate) async fn until_watch_is(names: &Names, up: bool) {
+pub(crate) async fn until_watch_is(names: &Resolver, up: bool) {
     let polled = async {
         while names.is_watch_up() != Some(up) {
             sleep(PATIENCE / 1000).await;
@@ -88,12 +92,13 @@ fn report(uid: &str, container: &str) -> Report {
         boot_time_ns: None,
         incident_boot_time_ns: None,
         source: Source::Bpf,
-        hooks: Hooks::Function,
+        backend: Backend::Fentry,
         attribution: Attribution::Kernel,
         scope: Scope::Unknown,
         constraint: None,
         allocation: None,
         group_kill: None,
+        log_key: None,
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,
@@ -118,7 +123,7 @@ fn report(uid: &str, container: &str) -> Report {
                 id: None,
             }),
             leaf_cgroup: None,
-            main_process: MainProcess::Unknown,
+            is_namespace_init: None,
         },
         trigger: None,
         missing: vec![],
@@ -127,5 +132,11 @@ fn report(uid: &str, container: &str) -> Report {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c".to_owned(),
     };
-    Report::new(kill, &host)
+    Report::new(
+        kill,
+        Origin::Boot {
+            host: &host,
+            now: clock::ClockSample::now(),
+        },
+    )
 }

@@ -1,4 +1,4 @@
-//! Names on a real node: its kubelet and containerd run the pods, the kernel kills in them.
+//! Resolver on a real node: its kubelet and containerd run the pods, the kernel kills in them.
 
 use std::{
     env, fs,
@@ -9,17 +9,22 @@ use std::{
 
 use clap::Parser as _;
 use oomwatch::{
-    cli::{Cli, Command as Typed, KernelArgs},
-    host,
-    kill::MainProcess,
-    observe::{Observer, Seen},
-    report::{ContainerKind, Report},
-    resolve::{
-        names::{Names, Sources},
-        runtimes::{Listing, Runtimes},
+    capture::{
+        config::CaptureConfig,
+        observer::{CaptureItem, Observer},
+    },
+    cli::{Cli, Command as Typed},
+    identify::{
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
-    verdict::{LimitOwner, LimitSource},
+    model::{
+        kill::MainProcess,
+        limit_owner::{LimitOwner, LimitSource},
+        report::{ContainerKind, Host, Origin, Report},
+    },
+    sys::{clock, proc},
 };
 use serde_json::Value;
 use tokio::{runtime::Builder, time::timeout};
@@ -81,8 +86,11 @@ impl Node {
         thread::scope(|scope| {
             runtime.expect("start a runtime").block_on(async {
                 let kernel = kernel();
-                let host = host::host(&kernel.proc_root, Some(self.name.clone())).expect("a host");
-                let mut names = Names::new(self.sources(&kernel));
+                let host = Host {
+                    node: self.name.clone(),
+                    boot_id: proc::boot_id(&kernel.proc_root).expect("a boot id"),
+                };
+                let mut names = Resolver::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);
                 until_watch_is(&names, true).await;
                 let mut observer = Observer::open(&kernel).expect("see kills");
@@ -92,8 +100,12 @@ impl Node {
                     while !is_enough(&all) {
                         tokio::select! {
                             drained = observer.drain(|seen| {
-                                if let Seen::Kill(kill) = seen {
-                                    names.push(Report::new(*kill, &host));
+                                if let CaptureItem::Kill(kill) = seen {
+                                    let origin = Origin::Boot {
+                                        host: &host,
+                                        now: clock::ClockSample::now(),
+                                    };
+                                    names.push(Report::new(*kill, origin));
                                 }
                                 std::ops::ControlFlow::<()>::Continue(())
                             }) => assert!(drained.expect("see kills").is_continue()),
@@ -111,9 +123,9 @@ impl Node {
         })
     }
 
-    fn sources(&self, kernel: &KernelArgs) -> Sources {
-        Sources {
-            runtimes: Runtimes {
+    fn sources(&self, kernel: &CaptureConfig) -> NameSources {
+        NameSources {
+            runtimes: RuntimeConfig {
                 cri: self.socket.parse().expect("a socket"),
                 docker: SocketChoice::Off,
                 proc_root: kernel.proc_root.clone(),
@@ -135,9 +147,9 @@ impl Node {
     }
 }
 
-fn kernel() -> KernelArgs {
+fn kernel() -> CaptureConfig {
     match Cli::parse_from(["oomwatch", "watch"]).command {
-        Typed::Watch(args) => args.kernel,
+        Typed::Watch(args) => args.kernel.into(),
         _ => unreachable!("watch was typed"),
     }
 }
@@ -148,7 +160,7 @@ fn summary(report: &Report) -> String {
         all_names(report),
         report.container.as_ref().map(|container| container.kind),
         report.limit_owner,
-        report.kill.victim.main_process,
+        report.main_process,
         report.sandbox,
         report
             .kill
@@ -206,7 +218,7 @@ fn every_kill(node: &Node) {
         assert_eq!(container.kind, Some(ContainerKind::Main));
         assert_eq!(container.image.as_deref(), Some("localhost/busybox:1"));
         assert_eq!(report.limit_owner, Some(LimitOwner::Container));
-        assert_eq!(report.kill.victim.main_process, MainProcess::Yes);
+        assert_eq!(report.main_process, MainProcess::Yes);
     }
     for (pod, container, kind, main_process) in [
         (
@@ -236,7 +248,7 @@ fn every_kill(node: &Node) {
         );
         let found = report.container.as_ref().expect("the container");
         assert_eq!(found.kind, Some(kind), "{pod}");
-        assert_eq!(report.kill.victim.main_process, main_process, "{pod}");
+        assert_eq!(report.main_process, main_process, "{pod}");
         assert!(!report.sandbox, "{pod}");
     }
     // A pod's limit that ran out is its only container's.

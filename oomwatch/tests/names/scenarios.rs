@@ -1,13 +1,13 @@
-//! Names from the API alone.
+//! Resolver from the API alone.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use oomwatch::{
+use oomwatch::model::{
+    persist::{Change, Entry},
     report::ContainerKind,
-    state::{Change, Entry},
 };
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -292,7 +292,7 @@ fn server_restart(server: &ApiServer) {
         let before = Made::new(&client, "before", json!({}), json!({})).await;
         let mut names = names();
         names.watch_pods(client.clone(), NODE);
-        let has_name = |report: &oomwatch::report::Report| all_names(report)[1].is_some();
+        let has_name = |report: &oomwatch::model::report::Report| all_names(report)[1].is_some();
         named_so(&names, &before.uid, &id('0'), has_name).await;
         server.kill();
         until_watch_is(&names, false).await;

@@ -68,7 +68,7 @@ fn group_kill(cluster: &Cluster) {
     // killed by then.
     is_one_event_of_app(&namespace, 2..=MEMBERS);
     assert_eq!(
-        Agent::metric(cluster, "oomwatch_hook_info{hooks=\"fentry\"}"),
+        Agent::metric(cluster, "oomwatch_backend_info{backend=\"fentry\"}"),
         1
     );
     let status = |name: &str| {

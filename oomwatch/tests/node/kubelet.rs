@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, io::Write as _, process};
 
 use kube::Client;
-use oomwatch::sink::event::{NodeUid, Outcome};
+use oomwatch::deliver::events::{NodeUid, Outcome};
 use serde_json::{Value, json};
 use tokio::runtime;
 

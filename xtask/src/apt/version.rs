@@ -28,7 +28,7 @@ impl<'a> Version<'a> {
     }
 }
 
-/// Turn by turn: a run of other characters in dpkg's order, then a run of digits as a number.
+/// Alternates between a run of other characters, in dpkg's order, and a run of digits, as a number.
 fn compare_part(mut left: &str, mut right: &str) -> Ordering {
     while !left.is_empty() || !right.is_empty() {
         let (left_text, left_rest) = split_run(left, |byte| !byte.is_ascii_digit());
@@ -76,7 +76,7 @@ fn weight(byte: u8) -> u32 {
     }
 }
 
-/// Numbers of any length, without their leading zeros.
+/// Compares numbers of any length, without leading zeros.
 fn compare_digits(left: &str, right: &str) -> Ordering {
     let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
     left.len().cmp(&right.len()).then_with(|| left.cmp(right))

@@ -1,70 +1,70 @@
-//! Figures: percentiles, how they are written, and the rows of the table.
+//! Figures: percentiles, their text, and the rows of the table.
 
 use std::time::Duration;
 
 /// A row of the table.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
-    what: String,
+    name: String,
     measured: String,
-    /// The budget, and whether it is kept.
+    /// The budget, and whether the figure is within it.
     budget: Option<(String, bool)>,
 }
 
 impl Row {
     /// A figure without a budget.
-    pub(super) fn plain(what: impl Into<String>, measured: impl Into<String>) -> Self {
+    pub(super) fn plain(name: impl Into<String>, measured: impl Into<String>) -> Self {
         Self {
-            what: what.into(),
+            name: name.into(),
             measured: measured.into(),
             budget: None,
         }
     }
 
-    pub(super) fn judged(
-        what: impl Into<String>,
+    pub(super) fn with_budget(
+        name: impl Into<String>,
         measured: impl Into<String>,
         budget: impl Into<String>,
         within: bool,
     ) -> Self {
         Self {
             budget: Some((budget.into(), within)),
-            ..Self::plain(what, measured)
+            ..Self::plain(name, measured)
         }
     }
 
-    /// A time that may not be longer than `budget`.
-    pub(super) fn time(what: impl Into<String>, measured: Duration, budget: Duration) -> Self {
-        Self::judged(what, time(measured), time(budget), measured <= budget)
+    /// A time of at most `budget`.
+    pub(super) fn time(name: impl Into<String>, measured: Duration, budget: Duration) -> Self {
+        Self::with_budget(name, time(measured), time(budget), measured <= budget)
     }
 
-    /// A size that may not be larger than `budget`.
-    pub(super) fn size(what: impl Into<String>, bytes: u64, budget: u64) -> Self {
-        Self::judged(what, size(bytes), size(budget), bytes <= budget)
+    /// A size of at most `budget`.
+    pub(super) fn size(name: impl Into<String>, bytes: u64, budget: u64) -> Self {
+        Self::with_budget(name, size(bytes), size(budget), bytes <= budget)
     }
 
-    /// A number that has to be `budget`, no more and no less.
-    pub(super) fn number(what: impl Into<String>, measured: u64, budget: u64) -> Self {
-        Self::judged(
-            what,
+    /// A number that has to equal `budget`.
+    pub(super) fn number(name: impl Into<String>, measured: u64, budget: u64) -> Self {
+        Self::with_budget(
+            name,
             measured.to_string(),
             budget.to_string(),
             measured == budget,
         )
     }
 
-    /// For the head `what`, `measured`, `budget`, `verdict`.
+    /// For the head `figure`, `measured`, `budget`, `result`.
     pub(super) fn cells(&self) -> [String; 4] {
-        let (budget, verdict) = match &self.budget {
+        let (budget, result) = match &self.budget {
             Some((budget, true)) => (budget.as_str(), "within"),
             Some((budget, false)) => (budget.as_str(), "over"),
             None => ("", ""),
         };
-        [&self.what, &self.measured, budget, verdict].map(str::to_owned)
+        [&self.name, &self.measured, budget, result].map(str::to_owned)
     }
 }
 
-/// Measured times, in order.
+/// Measured times, sorted.
 #[derive(Debug)]
 pub(super) struct Times(Vec<Duration>);
 
@@ -74,7 +74,7 @@ impl Times {
         Self(times)
     }
 
-    /// The nearest rank: the least time that so many of a hundred do not exceed. Zero if there are none.
+    /// Percentile by nearest rank; zero if there are no times.
     pub(super) fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0
@@ -93,7 +93,7 @@ impl Times {
     }
 }
 
-/// Three figures or so, in the unit that fits.
+/// About three digits, in the largest unit that fits.
 pub(super) fn time(time: Duration) -> String {
     if time >= Duration::from_millis(1) {
         format!("{:.2} ms", time.as_secs_f64() * 1e3)
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_written_in_the_unit_that_fits() {
+    fn unit_depends_on_the_value() {
         assert_eq!(time(Duration::from_nanos(999)), "999 ns");
         assert_eq!(time(Duration::from_micros(1)), "1.0 µs");
         assert_eq!(time(Duration::from_nanos(10_740)), "10.7 µs");
@@ -145,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn budget_is_kept_up_to_its_own_value() {
-        let verdict = |row: &Row| row.cells()[3].clone();
+    fn budget_includes_its_own_value() {
+        let result = |row: &Row| row.cells()[3].clone();
         let ms = Duration::from_millis;
-        assert_eq!(verdict(&Row::time("a", ms(100), ms(100))), "within");
-        assert_eq!(verdict(&Row::time("a", ms(101), ms(100))), "over");
-        assert_eq!(verdict(&Row::size("a", 6 << 20, 6 << 20)), "within");
-        assert_eq!(verdict(&Row::size("a", (6 << 20) + 1, 6 << 20)), "over");
-        assert_eq!(verdict(&Row::number("a", 2_000, 2_000)), "within");
-        assert_eq!(verdict(&Row::number("a", 2_001, 2_000)), "over");
+        assert_eq!(result(&Row::time("a", ms(100), ms(100))), "within");
+        assert_eq!(result(&Row::time("a", ms(101), ms(100))), "over");
+        assert_eq!(result(&Row::size("a", 6 << 20, 6 << 20)), "within");
+        assert_eq!(result(&Row::size("a", (6 << 20) + 1, 6 << 20)), "over");
+        assert_eq!(result(&Row::number("a", 2_000, 2_000)), "within");
+        assert_eq!(result(&Row::number("a", 2_001, 2_000)), "over");
         assert_eq!(Row::plain("a", "b").cells(), ["a", "b", "", ""]);
     }
 }

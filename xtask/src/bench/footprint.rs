@@ -1,4 +1,4 @@
-//! What `watch` costs without any kills: its start, its memory, its wake-ups, its size.
+//! Cost of `watch` without kills: start, memory, wake-ups, size of the executable.
 
 use std::fs;
 use std::path::Path;
@@ -18,10 +18,10 @@ const BUDGET_RESIDENT: u64 = 6 << 20;
 const BUDGET_PEAK: u64 = 16 << 20;
 const BUDGET_EXECUTABLE: u64 = 10 << 20;
 const IDLE: Duration = Duration::from_secs(5);
-/// Kills of others' wake it, too: so often it is tried to find it idle.
+/// Attempts to find it idle: kills by other processes on the machine wake it too.
 const IDLE_ATTEMPTS: u32 = 3;
 
-/// From the spawn to the line that says that it is attached.
+/// From the spawn to the log line that it is attached.
 pub(super) fn start(oomwatch: &Path) -> Result<Vec<Row>> {
     let mut times = Vec::new();
     for _ in 0..STARTS {
@@ -41,7 +41,7 @@ pub(super) fn start(oomwatch: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// Once it has attached and has nothing more to do.
+/// After it has attached and has nothing left to do.
 pub(super) fn idle(oomwatch: &Path) -> Result<Vec<Row>> {
     let watcher = Watcher::start(oomwatch, &[], Stdio::null())?;
     watcher.settle()?;
@@ -60,7 +60,7 @@ pub(super) fn idle(oomwatch: &Path) -> Result<Vec<Row>> {
     watcher.stop()?;
     let during = match others {
         0 => String::new(),
-        others => format!(", {others} kills of others' meanwhile"),
+        others => format!(", with {others} kills elsewhere"),
     };
     Ok(vec![
         Row::size(
@@ -68,11 +68,8 @@ pub(super) fn idle(oomwatch: &Path) -> Result<Vec<Row>> {
             status.resident_bytes,
             BUDGET_RESIDENT,
         ),
-        Row::plain(
-            "  of which neither a file's nor the ring",
-            size(status.own_bytes),
-        ),
-        Row::size("  its peak since the start", status.peak_bytes, BUDGET_PEAK),
+        Row::plain("  of which anonymous", size(status.own_bytes)),
+        Row::size("  peak since the start", status.peak_bytes, BUDGET_PEAK),
         Row::number(
             format!("context switches in {} s idle{during}", IDLE.as_secs()),
             wakes,
@@ -81,10 +78,10 @@ pub(super) fn idle(oomwatch: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// Its size: the release build, which is stripped.
+/// Size of the release build, which is stripped.
 pub(super) fn executable(oomwatch: &Path) -> Result<Row> {
-    let metadata =
-        fs::metadata(oomwatch).with_context(|| format!("look at {}", oomwatch.display()))?;
+    let metadata = fs::metadata(oomwatch)
+        .with_context(|| format!("failed to read the size of {}", oomwatch.display()))?;
     Ok(Row::size(
         "executable, stripped",
         metadata.len(),
@@ -92,11 +89,11 @@ pub(super) fn executable(oomwatch: &Path) -> Result<Row> {
     ))
 }
 
-/// The kernel's count of the whole machine.
+/// The kernel's count for the whole machine.
 fn oom_kills() -> Result<u64> {
-    let vmstat = fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
+    let vmstat = fs::read_to_string("/proc/vmstat").context("failed to read /proc/vmstat")?;
     vmstat
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
-        .context("find oom_kill in /proc/vmstat")
+        .context("/proc/vmstat has no oom_kill")
 }

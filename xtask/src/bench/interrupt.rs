@@ -1,14 +1,14 @@
-//! Ctrl-C as an error like any other, so that everything is dropped in good order.
+//! Turns Ctrl-C into an error, so that cgroups and processes are cleaned up.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A signal handler reaches nothing but a static.
+/// A static, since a signal handler has no other way to report.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on [`check`] fails after SIGINT, SIGTERM or SIGHUP, which end nothing by themselves.
+/// Makes [`check`] fail after SIGINT, SIGTERM or SIGHUP, instead of ending the process.
 pub(super) fn catch() -> Result<()> {
     extern "C" fn note(_signal: libc::c_int) {
         INTERRUPTED.store(true, Ordering::Relaxed);
@@ -19,13 +19,13 @@ pub(super) fn catch() -> Result<()> {
         let previous = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
         if previous == libc::SIG_ERR {
             return Err(io::Error::last_os_error())
-                .with_context(|| format!("handle signal {signal}"));
+                .with_context(|| format!("failed to handle signal {signal}"));
         }
     }
     Ok(())
 }
 
-/// An error once a signal has come.
+/// Fails if a signal was received.
 pub(super) fn check() -> Result<()> {
     ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
     Ok(())

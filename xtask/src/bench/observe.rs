@@ -1,4 +1,4 @@
-//! Kills seen from both sides in the same run: by `watch` and in the kernel log. What arrived, and how long it took.
+//! The same kills in the output of `watch` and in the kernel log: how many arrived, and how long they took.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -11,27 +11,27 @@ use super::figure::{Row, Times, time};
 use super::readers::{KernelLog, Lines, Reported, killed, oom_kill_lines, reported};
 use super::relay::Relay;
 use super::storm::{AT_ONCE, Ground};
-use super::watcher::{Watcher, logged_number};
+use super::watcher::{Watcher, dropped_records};
 
-/// So much between kills that are to be apart.
+/// Time between kills that are measured one by one.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What all saw.
+/// The kills as each reader saw them.
 struct Observed {
     reported: Vec<Reported>,
-    /// By pid, when the line `Killed process` was read from the kernel log.
+    /// By pid, the time at which the line `Killed process` was read from the kernel log.
     logged: HashMap<u32, Duration>,
-    /// The same through a process that passes the kernel log on.
+    /// The same through a process that copies the kernel log.
     relayed: HashMap<u32, Duration>,
     oom_kill_lines: usize,
     closing_line: String,
 }
 
-/// Runs `provoke` with a watcher and readers of the kernel log beside it.
+/// Runs `cause` while a watcher and readers of the kernel log run.
 fn observe<T>(
     oomwatch: &Path,
     ground: &Ground,
-    provoke: impl FnOnce() -> Result<T>,
+    cause: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Observed)> {
     let mut watcher = Watcher::start(oomwatch, &["--output", "json"], Stdio::piped())?;
     let lines = Lines::of(watcher.stdout()?);
@@ -39,9 +39,9 @@ fn observe<T>(
     let (relay, stdout) = Relay::start()?;
     let relayed = Lines::of(stdout);
     let log = KernelLog::open()?;
-    let provoked = provoke()?;
+    let result = cause()?;
     let log = log.finish()?;
-    // By the time that the watcher has gone quiet, the relay has nothing left to pass on.
+    // When the watcher is idle again, the relay has copied everything too.
     watcher.settle()?;
     let closing_line = watcher.stop()?;
     drop(relay);
@@ -52,28 +52,28 @@ fn observe<T>(
         oom_kill_lines: oom_kill_lines(&log),
         closing_line,
     };
-    Ok((provoked, observed))
+    Ok((result, observed))
 }
 
-/// Kills that are apart from each other: the latency of both paths.
+/// Kills one by one: the latency of both paths.
 pub(super) fn spaced(oomwatch: &Path, ground: &Ground, kills: u32) -> Result<Vec<Row>> {
     let ((), observed) = observe(oomwatch, ground, || ground.kill_spaced(kills, PAUSE))?;
-    let (reported, asked) = (observed.reported.len(), usize::try_from(kills)?);
-    let mut rows = vec![Row::judged(
+    let (reported, caused) = (observed.reported.len(), usize::try_from(kills)?);
+    let mut rows = vec![Row::with_budget(
         "one by one: kills reported",
         reported.to_string(),
         kills.to_string(),
-        reported == asked,
+        reported == caused,
     )];
     rows.extend(latency("one by one", &observed));
     Ok(rows)
 }
 
-/// As many kills as the machine makes: what arrived, the latency of both paths, and what it costs to watch.
+/// Kills as fast as the machine can cause them: how many arrived, the latency of both paths, and the cost of watching.
 ///
 /// Also returns the watcher's closing line.
 pub(super) fn storm(oomwatch: &Path, ground: &Ground, kills: u32) -> Result<(Vec<Row>, String)> {
-    // One half before and one after, so that a machine that grows busier is not taken for a cost.
+    // One half before and one after, so that a machine that becomes busier does not look like a cost.
     let half = kills.div_ceil(2);
     let before = unwatched(ground, half)?;
     let (watched, observed) = observe(oomwatch, ground, || ground.storm(kills))?;
@@ -90,7 +90,7 @@ pub(super) fn storm(oomwatch: &Path, ground: &Ground, kills: u32) -> Result<(Vec
         let measured = u64::try_from(measured)?;
         anyhow::Ok(Row::number(what, measured, kills.into()))
     };
-    let dropped = logged_number(closing_line, "dropped").unwrap_or(0);
+    let dropped = dropped_records(closing_line);
     let log_lines = |what: &str, lines: usize| {
         let measured = format!("{lines} of {kills}");
         Row::plain(format!("storm, kernel log: lines `{what}`"), measured)
@@ -116,7 +116,7 @@ pub(super) fn storm(oomwatch: &Path, ground: &Ground, kills: u32) -> Result<(Vec
     Ok((rows, observed.closing_line))
 }
 
-/// The kernel log is read here, too: the watcher is all that is missing.
+/// The same without a watcher. The kernel log is read here too.
 fn unwatched(ground: &Ground, kills: u32) -> Result<Duration> {
     let log = KernelLog::open()?;
     let took = ground.storm(kills)?;
@@ -124,8 +124,8 @@ fn unwatched(ground: &Ground, kills: u32) -> Result<Duration> {
     Ok(took)
 }
 
-/// From the kernel's mark to a line that has been read. The kernel log is judged by its own reader, which saves the hop
-/// that `watch` and a relay have.
+/// Time from `mark_victim` until the line has been read. The kernel log is read directly, without the pipe that `watch` and
+/// the relay have.
 fn latency(which: &str, observed: &Observed) -> Vec<Row> {
     let Observed {
         reported,
@@ -141,19 +141,19 @@ fn latency(which: &str, observed: &Observed) -> Vec<Row> {
             let (ours, log) = (ours.percentile(percent), log.percentile(percent));
             let relayed = relayed.percentile(percent);
             [
-                Row::judged(
-                    format!("{which}: mark to line, p{percent}"),
+                Row::with_budget(
+                    format!("{which}: mark_victim to line, p{percent}"),
                     format!("{}, ratio {:.2}", time(ours), ours.div_duration_f64(log)),
                     format!("kernel log {}", time(log)),
                     ours <= log,
                 ),
-                Row::plain("  of the kernel log passed on by a process", time(relayed)),
+                Row::plain("  kernel log copied by a process", time(relayed)),
             ]
         })
         .collect()
 }
 
-/// Of the victims that both saw: of what was reported, and of the log.
+/// Latencies of the reports and of the log, for victims that are in both.
 fn latencies(reported: &[Reported], logged: &HashMap<u32, Duration>) -> (Times, Times) {
     let (ours, log) = reported
         .iter()
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latency_is_of_victims_that_both_saw() {
+    fn latency_is_of_victims_that_are_in_both() {
         let ms = Duration::from_millis;
         let reported = |pid: u32, arrived: u64| Reported {
             pid,

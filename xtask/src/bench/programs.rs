@@ -1,4 +1,4 @@
-//! Time in the BPF programs, as the kernel measures it when it is told to: `run_time_ns` and `run_cnt` of their descriptors.
+//! Time in the BPF programs, measured by the kernel: `run_time_ns` and `run_cnt` of their file descriptors.
 
 use std::fs;
 use std::io;
@@ -13,16 +13,16 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::figure::{Row, Times, time};
 use super::interrupt;
 use super::storm::Ground;
-use super::watcher::{Watcher, logged_number};
+use super::watcher::{Watcher, dropped_records};
 
 const KILLS: u32 = 200;
-/// A batch gives one mean, since one run is too short to be told from the clock's own time.
+/// Each batch gives one mean: a single run is too short to be measured.
 const SIGNAL_BATCHES: u32 = 20;
 const SIGNALS: u32 = 10_000;
 const BUDGET_KILL: Duration = Duration::from_micros(20);
 const BUDGET_SIGNAL: Duration = Duration::from_nanos(60);
 
-/// Watches with the kernel's statistics on.
+/// Runs a watcher with the kernel's statistics enabled.
 pub(super) fn measure(oomwatch: &Path, ground: &Ground) -> Result<Vec<Row>> {
     let watcher = Watcher::start(oomwatch, &["--output", "json"], Stdio::null())?;
     let programs = Programs::find(&watcher.proc().join("fdinfo"))?;
@@ -31,7 +31,7 @@ pub(super) fn measure(oomwatch: &Path, ground: &Ground) -> Result<Vec<Row>> {
 
     let signals = signals(&programs)?;
     let woken = kills(&programs, ground, KILLS)?;
-    // The ring wakes its reader only if that has taken all before: one that is stopped is woken by the first record alone.
+    // The ring wakes its reader only if it has read every record: a stopped reader is woken by the first record alone.
     watcher.signal(Signal::STOP)?;
     ground.kill_one()?;
     let unwoken = kills(&programs, ground, KILLS)?;
@@ -41,10 +41,10 @@ pub(super) fn measure(oomwatch: &Path, ground: &Ground) -> Result<Vec<Row>> {
     let storm = storm(&programs, ground, KILLS)?;
     watcher.signal(Signal::CONT)?;
     let closing_line = watcher.stop()?;
-    let dropped = logged_number(&closing_line, "dropped").unwrap_or(0);
+    let dropped = dropped_records(&closing_line);
     ensure!(
         dropped == 0,
-        "a full ring costs less than it should: {closing_line}"
+        "records were dropped, which makes the programs faster: {closing_line}"
     );
 
     let per_kill = |how: &str| format!("in the programs: per kill {how}");
@@ -73,14 +73,14 @@ pub(super) fn measure(oomwatch: &Path, ground: &Ground) -> Result<Vec<Row>> {
     ])
 }
 
-/// Signals that the receiver, we, ignores by default. The kernel traces them all the same.
+/// Signals to this process that are ignored by default, which the kernel traces as well.
 fn signals(programs: &Programs) -> Result<Times> {
     let mut means = Vec::new();
     for _ in 0..SIGNAL_BATCHES {
         interrupt::check()?;
         let before = programs.signal_generate.read()?;
         for _ in 0..SIGNALS {
-            kill_process(getpid(), Signal::URG).context("send ourselves SIGURG")?;
+            kill_process(getpid(), Signal::URG).context("failed to send SIGURG to this process")?;
         }
         let spent = programs.signal_generate.read()?.since(before);
         ensure!(
@@ -93,10 +93,10 @@ fn signals(programs: &Programs) -> Result<Times> {
     Ok(Times::new(means))
 }
 
-/// Times of single kills.
+/// Time for each kill.
 struct Kills {
     mark_victim: Times,
-    /// With `signal_generate`, including the few unrelated signals of the whole machine meanwhile.
+    /// With `signal_generate`, including the few unrelated signals on the machine.
     both: Times,
 }
 
@@ -118,7 +118,7 @@ fn kills(programs: &Programs, ground: &Ground, kills: u32) -> Result<Kills> {
         ground.kill_one()?;
         let mark = mark_victim.read()?.since(before.0);
         let signal = signal_generate.read()?.since(before.1);
-        // Kills of others' are not ours to measure.
+        // Other kills on the machine are not measured.
         if mark.count == 1 {
             marks.push(mark.time);
             both.push(mark.time + signal.time);
@@ -131,7 +131,7 @@ fn kills(programs: &Programs, ground: &Ground, kills: u32) -> Result<Kills> {
     })
 }
 
-/// The mean of both programs per kill, with caches as warm as many kills in a row make them.
+/// Mean time in both programs for each kill, with the warm caches of many kills in a row.
 fn storm(programs: &Programs, ground: &Ground, kills: u32) -> Result<Duration> {
     let Programs {
         mark_victim,
@@ -154,11 +154,11 @@ struct Programs {
 
 impl Programs {
     fn find(fdinfo: &Path) -> Result<Self> {
-        let context = || format!("read {}", fdinfo.display());
+        let context = || format!("failed to read {}", fdinfo.display());
         let mut files = Vec::new();
         for file in fs::read_dir(fdinfo).with_context(context)? {
             let path = file.with_context(context)?.path();
-            // The watcher may have closed it meanwhile.
+            // The watcher may have closed it since.
             if let Ok(text) = fs::read_to_string(&path) {
                 files.push((path, text));
             }
@@ -175,7 +175,7 @@ impl Programs {
     }
 }
 
-/// A link names its tracepoint and its program, `bpf_raw_tp_link_show_fdinfo` in `kernel/bpf/syscall.c`.
+/// A link has its tracepoint and its program: `bpf_raw_tp_link_show_fdinfo` in `kernel/bpf/syscall.c`.
 fn find_program<'a>(files: &'a [(PathBuf, String)], tracepoint: &str) -> Option<&'a Path> {
     let (_, link) = files
         .iter()
@@ -199,13 +199,13 @@ struct Program(PathBuf);
 
 impl Program {
     fn read(&self) -> Result<Runs> {
-        let context = || format!("read {}", self.0.display());
+        let context = || format!("failed to read {}", self.0.display());
         let text = fs::read_to_string(&self.0).with_context(context)?;
         parse_runs(&text).with_context(context)
     }
 }
 
-/// How often a program has run, and how long.
+/// Number and total time of a program's runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Runs {
     time: Duration,
@@ -228,8 +228,8 @@ fn parse_runs(text: &str) -> Option<Runs> {
     })
 }
 
-/// The statistics are on as long as the descriptor is open, so that nothing can stay behind as with
-/// `kernel.bpf_stats_enabled`. Since 5.8.
+/// Enables statistics as long as the descriptor is open, unlike `kernel.bpf_stats_enabled`, which would stay set. Since
+/// Linux 5.8.
 fn enable_statistics() -> Result<OwnedFd> {
     /// `BPF_ENABLE_STATS` and `BPF_STATS_RUN_TIME` of `include/uapi/linux/bpf.h`.
     const ENABLE_STATS: libc::c_long = 32;
@@ -248,8 +248,8 @@ fn enable_statistics() -> Result<OwnedFd> {
         .ok()
         .filter(|&fd| fd >= 0)
         .ok_or_else(io::Error::last_os_error)
-        .context("turn on the kernel's statistics of BPF programs")?;
-    // SAFETY: the kernel just opened it for us, and nobody else knows it.
+        .context("failed to enable the kernel's statistics of BPF programs")?;
+    // SAFETY: the kernel has just opened it for this call, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

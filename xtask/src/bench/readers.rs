@@ -1,6 +1,6 @@
-//! The two readers that run side by side: what `watch` writes, and the kernel log. Both note when a line arrived.
+//! Readers of `watch`'s output and of the kernel log, which record the arrival time of each line.
 //!
-//! They do no more than that while kills are made; what a line means is found out afterwards.
+//! Lines are parsed after the kills, not while they happen.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::hog;
 
-/// A line, and when it had been read: `CLOCK_BOOTTIME`, as in `boot_time_ns`.
+/// A line and the time at which it was read: `CLOCK_BOOTTIME`, as in `boot_time_ns`.
 pub(super) struct Arrival {
     at: Duration,
     line: Vec<u8>,
@@ -51,7 +51,11 @@ impl Lines {
         Self(thread::spawn(move || {
             let mut pipe = BufReader::with_capacity(1 << 16, pipe);
             let (mut line, mut arrivals) = (Vec::new(), Vec::new());
-            while pipe.read_until(b'\n', &mut line).context("read a pipe")? > 0 {
+            while pipe
+                .read_until(b'\n', &mut line)
+                .context("failed to read a pipe")?
+                > 0
+            {
                 arrivals.push(Arrival::now(&line));
                 line.clear();
             }
@@ -64,7 +68,7 @@ impl Lines {
     }
 }
 
-/// The kills of ours among what `watch` wrote.
+/// This bench's kills in the output of `watch`.
 pub(super) fn reported(arrivals: &[Arrival], prefix: &str) -> Vec<Reported> {
     let parse = |arrival| parse_report(arrival, prefix);
     arrivals.iter().filter_map(parse).collect()
@@ -75,7 +79,7 @@ pub(super) fn reported(arrivals: &[Arrival], prefix: &str) -> Vec<Reported> {
 pub(super) struct Reported {
     pub(super) pid: u32,
     pub(super) cgroup: String,
-    /// When the kernel marked the victim.
+    /// Time of `mark_victim`.
     pub(super) marked_at: Duration,
     pub(super) arrived_at: Duration,
 }
@@ -93,7 +97,7 @@ fn parse_report(arrival: &Arrival, prefix: &str) -> Option<Reported> {
     })
 }
 
-/// `/dev/kmsg` from its end onwards, one record a read.
+/// Reads `/dev/kmsg` from its end, one record at a time.
 pub(super) struct KernelLog {
     reader: Reader,
     stop: Arc<AtomicBool>,
@@ -105,9 +109,9 @@ impl KernelLog {
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
             .open("/dev/kmsg")
-            .context("open /dev/kmsg")?;
+            .context("failed to open /dev/kmsg")?;
         log.seek(SeekFrom::End(0))
-            .context("seek to the end of /dev/kmsg")?;
+            .context("failed to seek to the end of /dev/kmsg")?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         Ok(Self {
@@ -116,20 +120,20 @@ impl KernelLog {
         })
     }
 
-    /// All records until now.
+    /// Stops, and returns all records.
     pub(super) fn finish(self) -> Result<Vec<Arrival>> {
         self.stop.store(true, Ordering::Release);
         join(self.reader)
     }
 }
 
-/// The pid of each hog in a line `Killed process`, and when the line arrived.
+/// The pid of each hog in a line `Killed process`, and the time at which it was read.
 pub(super) fn killed(records: &[Arrival]) -> HashMap<u32, Duration> {
     let parse = |record: &Arrival| Some((parse_killed(&record.line)?, record.at));
     records.iter().filter_map(parse).collect()
 }
 
-/// Lines `oom-kill:` of hogs, which name the cgroup; the kernel lets through ten in five seconds.
+/// Number of lines `oom-kill:` of hogs, which have the cgroup. The kernel limits them to ten in five seconds.
 pub(super) fn oom_kill_lines(records: &[Arrival]) -> usize {
     let is_one = |record: &&Arrival| find(&record.line, b"oom-kill:").is_some_and(is_hogs);
     records.iter().filter(is_one).count()
@@ -153,13 +157,13 @@ fn follow(mut log: &File, stop: &AtomicBool) -> Result<Vec<Arrival>> {
                 };
                 match poll(&mut [PollFd::new(log, PollFlags::IN)], Some(&timeout)) {
                     Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => return Err(error).context("wait for /dev/kmsg"),
+                    Err(error) => return Err(error).context("failed to wait for /dev/kmsg"),
                 }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The log went over records before they were read; the next read goes on after them.
+            // Records were overwritten before they were read; the next read continues after them.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-            Err(error) => return Err(error).context("read /dev/kmsg"),
+            Err(error) => return Err(error).context("failed to read /dev/kmsg"),
         }
     }
 }
@@ -183,10 +187,10 @@ fn is_hogs(line: &[u8]) -> bool {
         .is_some_and(|rest| rest.starts_with(b","))
 }
 
-/// What comes after `what`.
-fn find<'a>(line: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
-    let at = line.windows(what.len()).position(|window| window == what)?;
-    line.get(at + what.len()..)
+/// The rest of the line after `text`.
+fn find<'a>(line: &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
+    let at = line.windows(text.len()).position(|window| window == text)?;
+    line.get(at + text.len()..)
 }
 
 #[cfg(test)]
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn report_of_ours_is_found_by_its_cgroup() {
+    fn own_report_is_found_by_its_cgroup() {
         let line = r#"{"boot_time_ns":5,"victim":{"pid":3,"cgroup":{"path":"/a/bench-7-12"}}}"#;
         assert_eq!(
             report(line),
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn killed_hog_is_told_from_other_victims() {
+    fn killed_hog_is_distinguished_from_other_victims() {
         let line = "3,2417,3693,-;Memory cgroup out of memory: Killed process 17054 (oomwatch-hog) total-vm:67768kB\n";
         assert_eq!(parse_killed(line.as_bytes()), Some(17054));
         for (from, to) in [
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn line_with_the_cgroup_is_told_from_other_victims() {
+    fn oom_kill_line_is_distinguished_from_other_victims() {
         let line = b"6,1,2,-;oom-kill:constraint=CONSTRAINT_MEMCG,task=oomwatch-hog,pid=1,uid=0";
         assert!(is_hogs(line));
         assert!(!is_hogs(b"oom-kill:task_memcg=/x,task=oomwatch-hogs,pid=1"));

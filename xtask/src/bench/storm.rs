@@ -1,4 +1,4 @@
-//! Kills on purpose: one, or many as fast as the machine makes them, each in a cgroup of its own that is removed at once.
+//! Causes kills: one, or many as fast as possible, each in its own cgroup, which is removed right after.
 
 use std::env;
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,18 +13,18 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::{hog, interrupt};
 use crate::cgroup::{Hierarchy, MemoryCgroup};
 
-/// Small, so that it is reached soon.
+/// Small, so that it is reached quickly.
 const LIMIT_BYTES: u64 = 4 << 20;
-/// How many hogs take memory at the same time.
+/// Number of hogs that run at the same time.
 pub(super) const AT_ONCE: u32 = 20;
 
-/// Where kills are made.
+/// Causes kills in cgroups below one hierarchy.
 pub(super) struct Ground {
     pub(super) hierarchy: Hierarchy,
-    /// How the names of all our cgroups begin.
+    /// Beginning of the names of all cgroups.
     pub(super) prefix: String,
     executable: PathBuf,
-    made: AtomicU32,
+    created: AtomicU32,
 }
 
 impl Ground {
@@ -32,34 +32,34 @@ impl Ground {
         Ok(Self {
             hierarchy: Hierarchy::find()?,
             prefix: format!("oomwatch-bench-{}-", id()),
-            executable: env::current_exe().context("find our own executable")?,
-            made: AtomicU32::new(0),
+            executable: env::current_exe().context("failed to find the path of this executable")?,
+            created: AtomicU32::new(0),
         })
     }
 
-    /// Makes a cgroup, lets a hog die in it, removes it.
+    /// Creates a cgroup, starts a hog in it, waits for the kill, and removes the cgroup.
     pub(super) fn kill_one(&self) -> Result<()> {
         interrupt::check()?;
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let number = self.created.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}{number}", self.prefix);
-        let cgroup = MemoryCgroup::make(&self.hierarchy, &name, LIMIT_BYTES)?;
+        let cgroup = MemoryCgroup::create(&self.hierarchy, &name, LIMIT_BYTES)?;
         let status = Command::new(&self.executable)
             .arg(hog::COMMAND)
             .arg(cgroup.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()
-            .context("start a hog")?;
-        // Ctrl-C reaches the hogs, too.
+            .context("failed to start a hog")?;
+        // Ctrl-C reaches the hogs too.
         interrupt::check()?;
         ensure!(
             status.signal() == Some(libc::SIGKILL),
-            "a hog was to be killed, but ended with {status}"
+            "a hog was not killed: it ended with {status}"
         );
         Ok(())
     }
 
-    /// One after the other, with a pause after each.
+    /// Causes kills one after another, with a pause after each.
     pub(super) fn kill_spaced(&self, kills: u32, pause: Duration) -> Result<()> {
         for _ in 0..kills {
             self.kill_one()?;
@@ -68,7 +68,7 @@ impl Ground {
         Ok(())
     }
 
-    /// So many kills, [`AT_ONCE`] at a time. Returns how long it took.
+    /// Causes kills, [`AT_ONCE`] at a time. Returns the time that it took.
     pub(super) fn storm(&self, kills: u32) -> Result<Duration> {
         let started = Instant::now();
         let left = AtomicU32::new(kills);

@@ -1,4 +1,4 @@
-//! `oomwatch watch` as a child: from its start to its closing line, and what `/proc` says of it in between.
+//! Runs `oomwatch watch` as a child process, from its start to its closing line, and reads its figures from `/proc`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -13,14 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::interrupt;
 use crate::{exec, run::ATTACHED};
 
-/// Without a context switch for so long, it waits for kills and does nothing else.
+/// Time without a context switch after which it is considered idle.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Killed when it is dropped before it was stopped.
+/// Killed when it is dropped without having been stopped.
 pub(super) struct Watcher {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// From the spawn until it said that it is attached.
+    /// Time from the spawn until it logged that it is attached.
     pub(super) attached_after: Duration,
 }
 
@@ -34,12 +34,12 @@ impl Watcher {
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(Stdio::piped());
-        // One that is stopped, too, may not outlive us.
-        exec::tie_to_us(&mut command, libc::SIGKILL);
+        // Also if it is stopped by SIGSTOP.
+        exec::end_with_us(&mut command, libc::SIGKILL);
         let started = Instant::now();
         let mut child = command
             .spawn()
-            .with_context(|| format!("start `{}`", exec::shown(&command)))?;
+            .with_context(|| format!("failed to start `{}`", exec::shown(&command)))?;
         let stderr = child.stderr.take().context("the watcher has no stderr")?;
         let mut watcher = Self {
             child,
@@ -52,22 +52,22 @@ impl Watcher {
     }
 
     fn wait_until_attached(&mut self) -> Result<()> {
-        let mut said = Vec::new();
+        let mut log = Vec::new();
         loop {
-            let from = said.len();
-            let read = self.stderr.read_until(b'\n', &mut said);
-            if read.context("read the watcher's stderr")? == 0 {
-                let said = String::from_utf8_lossy(&said);
-                bail!("the watcher ended without attaching: {}", said.trim());
+            let from = log.len();
+            let read = self.stderr.read_until(b'\n', &mut log);
+            if read.context("failed to read the watcher's stderr")? == 0 {
+                let log = String::from_utf8_lossy(&log);
+                bail!("the watcher ended without attaching: {}", log.trim());
             }
-            let mut windows = said[from..].windows(ATTACHED.len());
+            let mut windows = log[from..].windows(ATTACHED.len());
             if windows.any(|window| window == ATTACHED) {
                 return Ok(());
             }
         }
     }
 
-    /// Waits until it has nothing left to do of its own: it reads the kernel's symbols after it has attached.
+    /// Waits until it is idle: after it has attached it reads the kernel's symbols.
     pub(super) fn settle(&self) -> Result<()> {
         let mut switches = self.context_switches()?;
         loop {
@@ -98,10 +98,10 @@ impl Watcher {
         read_status(&self.proc().join("status"))
     }
 
-    /// Of all its threads, voluntary or not.
+    /// Of all its threads, voluntary and involuntary.
     pub(super) fn context_switches(&self) -> Result<u64> {
         let tasks = self.proc().join("task");
-        let context = || format!("read {}", tasks.display());
+        let context = || format!("failed to read {}", tasks.display());
         let mut sum = 0;
         for task in fs::read_dir(&tasks).with_context(context)? {
             let task = task.with_context(context)?.path();
@@ -111,19 +111,22 @@ impl Watcher {
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), signal).context("send the watcher a signal")
+        kill_process(Pid::from_child(&self.child), signal)
+            .context("failed to send the watcher a signal")
     }
 
-    /// Ends it in good order and returns the last line it said: its audit.
+    /// Ends it with SIGTERM and returns its last line, the audit.
     pub(super) fn stop(mut self) -> Result<String> {
         self.signal(Signal::TERM)?;
-        let mut said = Vec::new();
+        let mut log = Vec::new();
         self.stderr
-            .read_to_end(&mut said)
-            .context("read the watcher's stderr")?;
-        self.child.wait().context("wait for the watcher")?;
-        let said = String::from_utf8_lossy(&said);
-        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+            .read_to_end(&mut log)
+            .context("failed to read the watcher's stderr")?;
+        self.child
+            .wait()
+            .context("failed to wait for the watcher")?;
+        let log = String::from_utf8_lossy(&log);
+        let last = log.lines().map(str::trim).rfind(|line| !line.is_empty());
         last.map(str::to_owned)
             .context("the watcher ended without a closing line")
     }
@@ -137,21 +140,21 @@ impl Drop for Watcher {
     }
 }
 
-/// What is used of a `status` file.
+/// The fields of a `status` file that are used.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Status {
     /// `VmRSS`.
     pub(super) resident_bytes: u64,
-    /// `RssAnon`: of that what no file backs.
+    /// `RssAnon`, the part of `VmRSS` that no file backs.
     pub(super) own_bytes: u64,
-    /// `VmHWM`: the highest `VmRSS` so far.
+    /// `VmHWM`, the highest `VmRSS` so far.
     pub(super) peak_bytes: u64,
-    /// Voluntary and involuntary ones, of this thread.
+    /// Voluntary and involuntary, of this thread.
     pub(super) context_switches: u64,
 }
 
 fn read_status(path: &Path) -> Result<Status> {
-    let context = || format!("read {}", path.display());
+    let context = || format!("failed to read {}", path.display());
     let text = fs::read_to_string(path).with_context(context)?;
     parse_status(&text).with_context(context)
 }
@@ -172,8 +175,13 @@ fn parse_status(text: &str) -> Option<Status> {
     })
 }
 
-/// `key=` of a line of the log.
-pub(super) fn logged_number(line: &str, key: &str) -> Option<u64> {
+/// Number of records that the watcher dropped, according to its closing line.
+pub(super) fn dropped_records(closing_line: &str) -> u64 {
+    logged_number(closing_line, "dropped").unwrap_or(0)
+}
+
+/// The value of `key=` in a log line.
+fn logged_number(line: &str, key: &str) -> Option<u64> {
     line.split_whitespace()
         .find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
 }

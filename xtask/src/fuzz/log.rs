@@ -1,24 +1,24 @@
-//! What a fuzz target wrote to its log: what it did, and what went wrong.
+//! Parses the log of a fuzz target: its counts, and its failure.
 //!
-//! Any text is answered; what is not there is absent.
+//! Any text is accepted; what is not found is absent.
 
-/// Characters of a panic's words that are shown; an assertion may hold a whole report.
-const MAX_WORDS: usize = 600;
+/// Maximum number of characters of a panic's message; an assertion may hold a whole report.
+const MAX_MESSAGE: usize = 600;
 
-/// What libFuzzer tells of a run.
+/// What libFuzzer reports about a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// Inputs that were run.
+    /// Number of inputs that were run.
     pub(crate) runs: Option<u64>,
-    /// Edges of the code that were reached.
+    /// Number of edges of the code that were reached.
     pub(crate) edges: Option<u64>,
-    /// Edges of all the code that is in the target.
+    /// Number of all edges of the target's code.
     pub(crate) all_edges: Option<u64>,
-    /// Inputs that did what none before had done.
+    /// Number of inputs that reached new code.
     pub(crate) new_inputs: Option<u64>,
-    /// What went wrong: a panic's own words, else libFuzzer's.
+    /// A panic's message, else libFuzzer's.
     pub(crate) failure: Option<String>,
-    /// Where the input on which it went wrong is.
+    /// Path of the input that failed.
     pub(crate) input: Option<String>,
 }
 
@@ -28,60 +28,60 @@ impl Log {
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             if let Some(counters) = line.strip_prefix("INFO: Loaded 1 modules") {
-                log.all_edges = number_behind(counters, "(");
+                log.all_edges = number_after(counters, "(");
             } else if line.starts_with('#') {
-                log.edges = number_behind(line, " cov: ").or(log.edges);
+                log.edges = number_after(line, " cov: ").or(log.edges);
             } else if let Some(value) = line.strip_prefix("stat::number_of_executed_units:") {
                 log.runs = value.trim().parse().ok();
             } else if let Some(value) = line.strip_prefix("stat::new_units_added:") {
                 log.new_inputs = value.trim().parse().ok();
             } else if line.starts_with("artifact_prefix=") {
-                log.input = behind(line, "Test unit written to ").map(str::to_owned);
+                log.input = after(line, "Test unit written to ").map(str::to_owned);
             } else if log.failure.is_some() {
-                // The panic's words are more than that it was a deadly signal.
-            } else if let Some(place) = behind(line, " panicked at ") {
-                let words = lines.by_ref().take_while(|line| !is_behind_panic(line));
-                let words = [place].into_iter().chain(words).collect::<Vec<_>>();
-                log.failure = Some(shown(&format!("panicked at {}", words.join(" "))));
+                // libFuzzer's message after a panic is only that a signal ended the process.
+            } else if let Some(place) = after(line, " panicked at ") {
+                let message = lines.by_ref().take_while(|line| !is_after_panic(line));
+                let message = [place].into_iter().chain(message).collect::<Vec<_>>();
+                log.failure = Some(printable(&format!("panicked at {}", message.join(" "))));
             } else {
-                log.failure = behind(line, " ERROR: libFuzzer: ").map(str::to_owned);
+                log.failure = after(line, " ERROR: libFuzzer: ").map(str::to_owned);
             }
         }
         log
     }
 }
 
-fn is_behind_panic(line: &str) -> bool {
+fn is_after_panic(line: &str) -> bool {
     ["note: run with `RUST_BACKTRACE", "stack backtrace:", "=="]
         .iter()
         .any(|begin| line.starts_with(begin))
 }
 
-fn behind<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
+fn after<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
     line.split_once(mark).map(|(_, rest)| rest)
 }
 
-fn number_behind(line: &str, mark: &str) -> Option<u64> {
-    let rest = behind(line, mark)?;
+fn number_after(line: &str, mark: &str) -> Option<u64> {
+    let rest = after(line, mark)?;
     let end = rest.find(|character: char| !character.is_ascii_digit());
     rest[..end.unwrap_or(rest.len())].parse().ok()
 }
 
-/// As a terminal can bear it: it holds bytes that nobody chose.
-fn shown(words: &str) -> String {
-    let mut shown = String::new();
-    for (place, character) in words.chars().enumerate() {
-        if place == MAX_WORDS {
-            shown.push('…');
+/// Shortened and without control characters: the input is generated.
+fn printable(message: &str) -> String {
+    let mut printable = String::new();
+    for (place, character) in message.chars().enumerate() {
+        if place == MAX_MESSAGE {
+            printable.push('…');
             break;
         }
         if character.is_control() {
-            shown.extend(character.escape_default());
+            printable.extend(character.escape_default());
         } else {
-            shown.push(character);
+            printable.push(character);
         }
     }
-    shown
+    printable
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ stat::new_units_added:          7
 ";
 
     #[test]
-    fn run_without_a_finding_tells_its_numbers() {
+    fn run_without_a_finding_has_counts() {
         let log = Log {
             runs: Some(2_341_819),
             edges: Some(613),
@@ -129,7 +129,7 @@ stat::new_units_added:          7
     }
 
     #[test]
-    fn panic_is_told_in_its_own_words_without_control_characters() {
+    fn panic_message_has_no_control_characters() {
         let log = Log {
             runs: Some(4485),
             edges: Some(16),
@@ -145,7 +145,7 @@ stat::new_units_added:          7
     }
 
     #[test]
-    fn what_is_no_panic_is_told_in_the_words_of_libfuzzer() {
+    fn failure_without_a_panic_has_the_message_of_libfuzzer() {
         for reason in [
             "timeout after 11 seconds",
             "out-of-memory (used: 735Mb; limit: 512Mb)",
@@ -156,10 +156,10 @@ stat::new_units_added:          7
     }
 
     #[test]
-    fn words_of_any_length_are_cut() {
+    fn long_message_is_shortened() {
         let text = format!("thread 'x' panicked at a.rs:1:1:\n{}\n", "ü".repeat(5000));
         let failure = Log::parse(&text).failure.unwrap();
-        assert_eq!(failure.chars().count(), MAX_WORDS + 1);
+        assert_eq!(failure.chars().count(), MAX_MESSAGE + 1);
         assert!(failure.ends_with("ü…"));
     }
 

@@ -1,7 +1,7 @@
 //! An image of one file as an archive in the OCI image layout (`image-spec`, `image-layout.md`), in memory.
 //!
-//! The root holds the command and nothing else. Every owner is root and every time is 0, nothing is taken from the machine
-//! or the clock: the same executable gives the same bytes.
+//! The root holds the executable and nothing else. Every owner is root and every time is 0, and nothing depends on the machine
+//! or the clock, so that the same executable gives the same bytes.
 
 use std::io::Write as _;
 
@@ -16,22 +16,22 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// Where the command is in the image.
+/// Path of the executable in the image.
 pub(crate) const ENTRYPOINT: &str = "/oomwatch";
 
-/// What goes into the image.
+/// Content of the image.
 pub(crate) struct Image<'a> {
     /// The statically linked executable.
     pub(crate) executable: &'a [u8],
     /// `amd64` or `arm64`, as the OCI calls them.
     pub(crate) architecture: &'a str,
-    /// What the image is called where it is imported, such as `registry.example/oomwatch:1`.
+    /// Name of the image after its import, such as `registry.example/oomwatch:1`.
     pub(crate) name: &'a str,
-    /// Its `org.opencontainers.image.*` labels, by the last word of their names.
+    /// Labels `org.opencontainers.image.*`, by the last word of their names.
     pub(crate) labels: &'a [(&'a str, &'a str)],
 }
 
-/// Bytes that are known by their digest.
+/// Bytes that are addressed by their digest.
 struct Blob {
     media_type: &'static str,
     digest: String,
@@ -65,7 +65,7 @@ impl Blob {
 }
 
 impl Image<'_> {
-    /// The archive, as `ctr images import`, `podman load` and `docker load` take it.
+    /// The archive for `ctr images import`, `podman load` and `docker load`.
     pub(crate) fn archive(&self) -> Result<Vec<u8>> {
         let files = self.root()?;
         let layer = Blob::new(LAYER, compress(&files)?);
@@ -99,7 +99,7 @@ impl Image<'_> {
         for blob in blobs {
             append(&mut archive, &blob.path(), 0o644, &blob.bytes)?;
         }
-        archive.into_inner().context("end the archive")
+        archive.into_inner().context("failed to end the archive")
     }
 
     /// The root file system as an archive.
@@ -107,7 +107,7 @@ impl Image<'_> {
         let mut files = Builder::new(Vec::new());
         let path = ENTRYPOINT.trim_start_matches('/');
         append(&mut files, path, 0o755, self.executable)?;
-        files.into_inner().context("end the layer")
+        files.into_inner().context("failed to end the layer")
     }
 
     fn config(&self, files: &str) -> Value {
@@ -120,7 +120,7 @@ impl Image<'_> {
             "architecture": self.architecture,
             "os": "linux",
             "config": {
-                // Another user has no capability in effect.
+                // Any other user would have no effective capability.
                 "User": "0",
                 "Entrypoint": [ENTRYPOINT],
                 "Labels": labels,
@@ -132,7 +132,7 @@ impl Image<'_> {
     fn index(&self, manifest: &Blob) -> Value {
         let mut descriptor = manifest.descriptor();
         descriptor["platform"] = json!({ "architecture": self.architecture, "os": "linux" });
-        // The first is the standard's word for it, the second is what containerd names an image by.
+        // The first is the standard's, the second is the one that containerd uses.
         descriptor["annotations"] = json!({
             "org.opencontainers.image.ref.name": self.name,
             "io.containerd.image.name": self.name,
@@ -151,17 +151,18 @@ fn append(archive: &mut Builder<Vec<u8>>, path: &str, mode: u32, content: &[u8])
     header.set_mtime(0);
     archive
         .append_data(&mut header, path, content)
-        .with_context(|| format!("archive {path}"))
+        .with_context(|| format!("failed to archive {path}"))
 }
 
 fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
-    // 255 in the header is an operating system that is not told.
+    // 255 in the header means an unknown operating system.
     let mut gzip = GzBuilder::new()
         .mtime(0)
         .operating_system(255)
         .write(Vec::new(), Compression::best());
-    gzip.write_all(bytes).context("compress the layer")?;
-    gzip.finish().context("compress the layer")
+    gzip.write_all(bytes)
+        .context("failed to compress the layer")?;
+    gzip.finish().context("failed to compress the layer")
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -196,7 +197,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Path to mode, owner, time and content, read back by the format's own rules.
+    /// Path to mode, owner, time and content, parsed as the format specifies.
     fn files(archive: &[u8]) -> BTreeMap<String, ([u64; 4], Vec<u8>)> {
         let read = |mut entry: tar::Entry<'_, &[u8]>| {
             let mut content = Vec::new();
@@ -216,7 +217,7 @@ mod tests {
         entries.map(|entry| read(entry.unwrap())).collect()
     }
 
-    /// The blob that a descriptor names, after its size and its digest were found right.
+    /// The blob of a descriptor, with size and digest checked.
     fn blob(files: &BTreeMap<String, ([u64; 4], Vec<u8>)>, descriptor: &Value) -> Vec<u8> {
         let named = descriptor["digest"].as_str().unwrap();
         let hex = named.strip_prefix("sha256:").unwrap();
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn digest_is_that_of_the_standard() {
-        // FIPS 180-4, of nothing and of "abc".
+        // From FIPS 180-4: the empty message and "abc".
         assert_eq!(
             digest(b""),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

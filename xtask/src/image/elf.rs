@@ -1,6 +1,6 @@
-//! What an executable's ELF headers say: for which machine it is, and whether it starts without a loader.
+//! Reads an executable's ELF headers: its machine, and whether it starts without a loader.
 //!
-//! An image without a C library can run no other, and says no more of it than `no such file or directory`.
+//! In an image without a C library every other executable fails with `no such file or directory`.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -27,7 +27,7 @@ pub(crate) fn ensure_static(file: &[u8], machine: u16) -> Result<()> {
     let start = usize::try_from(u64::from_le_bytes(read(file, 32)?))?;
     let (size, count) = (usize::from(half(54)?), usize::from(half(56)?));
     for index in 0..count {
-        let at = start.checked_add(index * size).context(CUT)?;
+        let at = start.checked_add(index * size).context(TRUNCATED)?;
         let kind = u32::from_le_bytes(read(file, at)?);
         ensure!(
             kind != INTERPRETER,
@@ -37,13 +37,13 @@ pub(crate) fn ensure_static(file: &[u8], machine: u16) -> Result<()> {
     Ok(())
 }
 
-const CUT: &str = "its headers lie beyond its end";
+const TRUNCATED: &str = "the file ends within its headers";
 
 fn read<const N: usize>(file: &[u8], at: usize) -> Result<[u8; N]> {
     file.get(at..)
         .and_then(|rest| rest.first_chunk())
         .copied()
-        .context(CUT)
+        .context(TRUNCATED)
 }
 
 #[cfg(test)]
@@ -72,20 +72,20 @@ mod tests {
     }
 
     #[test]
-    fn dynamic_foreign_and_cut_files_are_refused() {
-        let told = |file: &[u8]| ensure_static(file, X86_64).unwrap_err().to_string();
-        assert!(told(&file(X86_64, &[6, 3])).contains("dynamically"));
-        assert!(told(&file(AARCH64, &[])).contains("machine 183, not 62"));
+    fn dynamic_foreign_and_truncated_files_are_errors() {
+        let error = |file: &[u8]| ensure_static(file, X86_64).unwrap_err().to_string();
+        assert!(error(&file(X86_64, &[6, 3])).contains("dynamically"));
+        assert!(error(&file(AARCH64, &[])).contains("machine 183, not 62"));
         for odd in [&b""[..], b"\x7fELF", b"\x7fELF\x01\x01", b"#!/bin/sh\n"] {
-            assert!(told(odd).contains("not a 64-bit"), "{odd:?}");
+            assert!(error(odd).contains("not a 64-bit"), "{odd:?}");
         }
         let whole = file(X86_64, &[1]);
         for cut in 6..68 {
-            assert!(told(&whole[..cut]).contains(CUT), "{cut}");
+            assert!(error(&whole[..cut]).contains(TRUNCATED), "{cut}");
         }
         let mut far = whole;
         far[32..40].fill(0xFF);
-        assert!(told(&far).contains(CUT));
+        assert!(error(&far).contains(TRUNCATED));
     }
 
     #[test]

@@ -6,15 +6,16 @@ mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cargo::{self, Workspace};
 use archive::Image;
 
-pub(crate) use target::Arch;
+pub(crate) use target::{Arch, missing};
 
-/// The image's name as the manifests in `deploy` have it, so that an import is what they ask for.
+/// The image's name in the manifests of `deploy`, so that they find it after an import.
 const NAME: &str = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
 
 const LABELS: [(&str, &str); 5] = [
@@ -30,10 +31,10 @@ const LABELS: [(&str, &str); 5] = [
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Name of the image where it is imported
+    /// Name of the image after its import
     #[arg(long, value_name = "NAME:TAG", default_value = NAME, value_parser = parse_name)]
     tag: String,
-    /// The archive to write [default: image/oomwatch-VERSION-ARCH.tar in cargo's target folder]
+    /// Archive to write [default: image/oomwatch-VERSION-ARCH.tar in the target folder]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Architecture of the image [default: this machine's]
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     write(&workspace, arch, tag, &path)
 }
 
-/// The image of this machine's architecture with its default name, in its default place: its path.
+/// Writes the image for this machine's architecture under its default name, and returns the path.
 pub(crate) fn own(workspace: &Workspace) -> Result<PathBuf> {
     let path = default_output(workspace, Arch::own());
     write(workspace, Arch::own(), NAME, &path)?;
@@ -73,10 +74,10 @@ fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<(
     }
     .archive()?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    fs::write(path, &archive).with_context(|| format!("write {}", path.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    fs::write(path, &archive).with_context(|| format!("failed to write {}", path.display()))?;
     eprintln!(
-        "wrote {name} for {} to {} ({} KiB, of a command of {} KiB)",
+        "wrote {name} for {} to {} ({} KiB; the executable has {} KiB)",
         arch.name(),
         path.display(),
         archive.len() >> 10,
@@ -85,26 +86,36 @@ fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<(
     Ok(())
 }
 
-/// The executable that an image has.
+/// Builds the executable of an image and returns its path.
 pub(crate) fn executable(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
     build(workspace, arch).map(|(path, _)| path)
 }
 
-/// The executable, known to run in an empty root: where it is, and its bytes.
+/// Builds the executable, checks that it runs in an empty root, and returns its path and its bytes.
 fn build(workspace: &Workspace, arch: Arch) -> Result<(PathBuf, Vec<u8>)> {
+    let mut cargo = cargo_build(workspace, arch)?;
+    let path = cargo::build_executable(&mut cargo, "bin", "oomwatch")?;
+    let built = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    elf::ensure_static(&built, arch.elf_machine())
+        .with_context(|| format!("{} cannot run in an image", path.display()))?;
+    Ok((path, built))
+}
+
+/// The command that builds the executable for this machine's architecture.
+pub(crate) fn build_command(workspace: &Workspace) -> Result<Command> {
+    cargo_build(workspace, Arch::own())
+}
+
+fn cargo_build(workspace: &Workspace, arch: Arch) -> Result<Command> {
     let target = target::ensure_target(workspace, arch)?;
     let mut cargo = target.cargo(workspace);
     cargo.args(["build", "--release", "--locked"]);
     cargo.args(["--package", "oomwatch", "--bin", "oomwatch"]);
     cargo.args(["--target", target.triple]);
-    let path = cargo::build_executable(&mut cargo, "bin", "oomwatch")?;
-    let built = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    elf::ensure_static(&built, arch.elf_machine())
-        .with_context(|| format!("put {} into an image", path.display()))?;
-    Ok((path, built))
+    Ok(cargo)
 }
 
-/// A name that containerd takes as it is: a registry or `localhost`, a path, and a tag.
+/// A name that containerd accepts unchanged: a registry or `localhost`, a path, and a tag.
 fn parse_name(text: &str) -> Result<String> {
     let (path, tag) = text.rsplit_once(':').unwrap_or((text, ""));
     let of = |text: &str, others: &str| {
@@ -115,7 +126,7 @@ fn parse_name(text: &str) -> Result<String> {
     };
     ensure!(
         of(tag, "_.-") && path.contains('/') && path.split('/').all(|part| of(part, "_.-:")),
-        "not a name such as registry.example/oomwatch:1 or localhost/oomwatch:1"
+        "expected a name such as registry.example/oomwatch:1 or localhost/oomwatch:1"
     );
     Ok(text.to_owned())
 }

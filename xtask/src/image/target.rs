@@ -1,35 +1,36 @@
-//! Which Rust target gives a static executable for an architecture, and what building for it takes on this machine.
+//! The Rust target that gives a static executable for an architecture, and what building for it needs on this machine.
 //!
-//! For the machine's own architecture that is musl, which is made for static linking. For another one Debian has no C
-//! compiler with musl; there, and where no standard library for musl can be had, glibc is linked statically. The command
-//! looks up no user and no host by glibc's plugins, which is what a static glibc cannot do.
+//! For the machine's own architecture it is musl. For others Debian has no C compiler with musl; there, and where the standard
+//! library for musl is not available, glibc is linked statically. That works because oomwatch looks up users and hosts
+//! without glibc's plugins.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use super::elf;
-use crate::apt;
 use crate::cargo::Workspace;
 use crate::exec::{self, Tool};
+use crate::install::{How, Install};
+use crate::{apt, toolchain};
 
-/// Architectures of images, by the OCI's names.
+/// Architecture of an image, by the OCI's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Arch {
     Amd64,
     Arm64,
 }
 
-/// A Rust target, and what it takes beside its standard library.
+/// A Rust target, and what building for it needs besides its standard library.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) triple: &'static str,
     tool: Option<Tool>,
-    /// The linker, where it is not the one that rustc takes by itself.
+    /// The linker, where it is not rustc's default.
     linker: Option<&'static str>,
-    /// Whether static linking has to be asked for.
+    /// Whether static linking is not the default.
     is_glibc: bool,
 }
 
@@ -38,7 +39,7 @@ const MUSL: Tool = Tool {
     package: "musl-tools",
 };
 
-// These packages, unlike those of the C compilers, bring the C library with them.
+// Unlike the C compilers' packages, these depend on the C library.
 const CROSS_AMD64: Tool = Tool {
     program: "x86_64-linux-gnu-g++",
     package: "g++-x86-64-linux-gnu",
@@ -49,7 +50,7 @@ const CROSS_ARM64: Tool = Tool {
 };
 
 impl Arch {
-    /// The machine's own.
+    /// This machine's architecture.
     pub(crate) fn own() -> Self {
         if cfg!(target_arch = "aarch64") {
             Self::Arm64
@@ -109,14 +110,30 @@ impl Arch {
     }
 }
 
-/// The best target that can be built here, after what it takes was installed.
+/// What [`ensure_target`] would install for this machine's architecture, if its best target is available.
+pub(crate) fn missing(workspace: &Workspace) -> Vec<Install> {
+    let mut targets = Arch::own().targets(Arch::own()).into_iter();
+    let Some(target) = targets.next() else {
+        return Vec::new();
+    };
+    let library = library(workspace, &target).is_ok_and(|library| !library.is_dir());
+    let library = library.then(|| Install {
+        what: format!("target {}", target.triple),
+        how: How::Rustup,
+        seconds: 15,
+    });
+    let tools: Vec<Tool> = target.tool.into_iter().collect();
+    library.into_iter().chain(apt::missing(&tools)).collect()
+}
+
+/// Installs what the best target that is available here needs, and returns it.
 pub(crate) fn ensure_target(workspace: &Workspace, arch: Arch) -> Result<Target> {
     let mut refused = Vec::new();
     for target in arch.targets(Arch::own()) {
         match ensure_parts(workspace, &target) {
             Ok(()) => {
                 for why in refused {
-                    eprintln!("{why}; taking {} instead", target.triple);
+                    eprintln!("{why}; using {} instead", target.triple);
                 }
                 return Ok(target);
             }
@@ -124,26 +141,24 @@ pub(crate) fn ensure_target(workspace: &Workspace, arch: Arch) -> Result<Target>
         }
     }
     anyhow::bail!(
-        "no target for {} can be built here: {}",
+        "no Rust target for {} is available: {}",
         arch.name(),
         refused.join("; ")
     )
 }
 
+/// Folder of a target's standard library.
+fn library(workspace: &Workspace, target: &Target) -> Result<PathBuf> {
+    let sysroot = toolchain::sysroot(workspace)?;
+    Ok(sysroot.join("lib/rustlib").join(target.triple).join("lib"))
+}
+
 fn ensure_parts(workspace: &Workspace, target: &Target) -> Result<()> {
-    let sysroot = exec::output(
-        Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .current_dir(&workspace.root),
-    )?;
-    let library = Path::new(sysroot.trim_end())
-        .join("lib/rustlib")
-        .join(target.triple)
-        .join("lib");
+    let library = library(workspace, target)?;
     if !library.is_dir() {
         ensure!(
             exec::find("rustup").is_some(),
-            "{} is missing, and there is no rustup to fetch it",
+            "{} not found, nor rustup to fetch it",
             library.display()
         );
         exec::run(
@@ -151,7 +166,7 @@ fn ensure_parts(workspace: &Workspace, target: &Target) -> Result<()> {
                 .args(["target", "add", target.triple])
                 .current_dir(&workspace.root),
         )
-        .context("fetch its standard library")?;
+        .context("failed to fetch its standard library")?;
     }
     target
         .tool
@@ -159,7 +174,7 @@ fn ensure_parts(workspace: &Workspace, target: &Target) -> Result<()> {
 }
 
 impl Target {
-    /// A cargo that builds for it.
+    /// A cargo command that is configured for the target.
     pub(crate) fn cargo(&self, workspace: &Workspace) -> Command {
         let Self {
             triple,
@@ -193,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn own_architecture_is_built_with_musl_if_that_can_be() {
+    fn own_architecture_is_built_with_musl_if_possible() {
         assert_eq!(
             triples(Arch::Amd64, Arch::Amd64),
             ["x86_64-unknown-linux-musl", "x86_64-unknown-linux-gnu"]
@@ -205,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn other_architecture_takes_its_own_compiler() {
+    fn other_architecture_has_its_own_compiler() {
         for (arch, machine) in [(Arch::Amd64, Arch::Arm64), (Arch::Arm64, Arch::Amd64)] {
             let targets = arch.targets(machine);
             assert_eq!(targets.len(), 1);

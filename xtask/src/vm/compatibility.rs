@@ -1,7 +1,7 @@
-//! What a run of the matrix has shown, as a block of Markdown in a document, and whether a document agrees with a run.
+//! The results of a run of the matrix as a block of Markdown in a document, and whether a document agrees with a run.
 //!
-//! The block names no versions and counts nothing, so that it changes only where what oomwatch can do changes. A
-//! document may tell of more that a rung could not know than one run has met, never of less.
+//! The block has no versions and no counts, so that it changes only when a backend's abilities change. The document may list
+//! more facts that a backend does not report than one run met, but not fewer.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,80 +11,84 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::rungs::{Cell, Outcome, Rung, Rungs};
+use super::backend::{Backend, Cell, Outcome, Results};
 
 const BEGIN: &str = "<!-- begin: cargo xtask vm --markdown -->";
 const END: &str = "<!-- end: cargo xtask vm --markdown -->";
-const RUNGS: usize = Rung::ALL.len();
+const BACKENDS: usize = Backend::ALL.len();
 
 /// The block's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compatibility {
-    boots: Vec<(String, [Option<Presence>; RUNGS])>,
-    /// What each rung could not know in some scenario that passed; none where it passed none.
-    unknown: [Option<BTreeSet<String>>; RUNGS],
+    boots: Vec<(String, [Option<Presence>; BACKENDS])>,
+    /// The facts that each backend did not report in some scenario that passed; `None` where no scenario passed.
+    unknown: [Option<BTreeSet<String>>; BACKENDS],
 }
 
-/// Whether a kernel has a rung.
+/// Whether a kernel has a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Presence {
     Yes,
-    /// And why not.
+    /// With the reasons.
     No(BTreeSet<String>),
 }
 
 impl Compatibility {
-    /// As a run has shown it.
-    pub(crate) fn of(told: &[(&str, &Rungs)]) -> Self {
-        let passed = |rung| {
-            let cells = told.iter().flat_map(move |(_, rungs)| rungs.of(rung));
+    /// From the results of each boot.
+    pub(crate) fn of(results: &[(&str, &Results)]) -> Self {
+        let passed = |backend| {
+            let cells = results
+                .iter()
+                .flat_map(move |(_, results)| results.of(backend));
             cells.filter(|cell| cell.outcome == Outcome::Ok)
         };
         Self {
-            boots: told
+            boots: results
                 .iter()
-                .map(|(boot, rungs)| {
+                .map(|(boot, results)| {
                     (
                         (*boot).to_owned(),
-                        Rung::ALL.map(|rung| presence(rungs.of(rung))),
+                        Backend::ALL.map(|backend| presence(results.of(backend))),
                     )
                 })
                 .collect(),
-            unknown: Rung::ALL.map(|rung| {
-                passed(rung).next()?;
-                Some(passed(rung).flat_map(|cell| cell.words.clone()).collect())
+            unknown: Backend::ALL.map(|backend| {
+                passed(backend).next()?;
+                let words = passed(backend).flat_map(|cell| cell.words.clone());
+                Some(words.collect())
             }),
         }
     }
 
-    /// Whether nothing was told of any rung.
+    /// Whether there is no result for any backend.
     pub(crate) fn is_empty(&self) -> bool {
         self.boots
             .iter()
-            .all(|(_, rungs)| rungs.iter().all(Option::is_none))
+            .all(|(_, backends)| backends.iter().all(Option::is_none))
     }
 
-    /// Puts the block into the document in place of the one that is there, or else at its end.
+    /// Writes the block into the document: in place of the block that it has, else at its end.
     pub(crate) fn write(&self, document: &Path) -> Result<()> {
         let text = match fs::read_to_string(document) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text.with_context(|| format!("read {}", document.display()))?,
+            text => text.with_context(|| format!("failed to read {}", document.display()))?,
         };
         fs::write(document, self.put_into(&text))
-            .with_context(|| format!("write {}", document.display()))
+            .with_context(|| format!("failed to write {}", document.display()))
     }
 
-    /// Where a document says otherwise; nothing if there is none, or if neither it nor the run tells of rungs.
+    /// Where a document disagrees with the run. A document that does not exist never does, nor one without the block if the
+    /// run has no results.
     pub(crate) fn contradictions(&self, document: &Path) -> Result<Vec<String>> {
         let text = match fs::read_to_string(document) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.with_context(|| format!("read {}", document.display()))?,
+            text => text.with_context(|| format!("failed to read {}", document.display()))?,
         };
         Ok(match block(&text) {
             Some((_, block, _)) => self.against(&Self::parse(block)),
             None if self.is_empty() => Vec::new(),
             None => vec![format!(
-                "has no block `{BEGIN}`: `cargo xtask vm --markdown` puts it there"
+                "it has no block `{BEGIN}`; `cargo xtask vm --markdown` writes it"
             )],
         })
     }
@@ -101,29 +105,29 @@ impl Compatibility {
     fn tables(&self) -> String {
         let mut text = format!(
             "| boot | {} |\n|{}\n",
-            Rung::ALL.map(Rung::name).join(" | "),
-            "---|".repeat(RUNGS + 1)
+            Backend::ALL.map(Backend::name).join(" | "),
+            "---|".repeat(BACKENDS + 1)
         );
-        for (boot, rungs) in &self.boots {
-            let cells = rungs
+        for (boot, backends) in &self.boots {
+            let cells = backends
                 .each_ref()
                 .map(|presence| shown(presence.as_ref(), "?"));
             // Writing to a string cannot fail.
             let _ = writeln!(text, "| `{boot}` | {} |", cells.join(" | "));
         }
-        text.push_str("\n| rung | could not know |\n|---|---|\n");
-        for (rung, unknown) in Rung::ALL.into_iter().zip(&self.unknown) {
+        text.push_str("\n| backend | does not report |\n|---|---|\n");
+        for (backend, unknown) in Backend::ALL.into_iter().zip(&self.unknown) {
             let cell = match unknown {
                 None => "?".to_owned(),
                 Some(words) if words.is_empty() => "-".to_owned(),
                 Some(words) => listed(words),
             };
-            let _ = writeln!(text, "| `{}` | {cell} |", rung.name());
+            let _ = writeln!(text, "| `{}` | {cell} |", backend.name());
         }
         text
     }
 
-    /// Reads a block back; what is not of its form is left out, and so contradicts.
+    /// Parses a block. A row of another form is left out, which makes it a contradiction.
     fn parse(block: &str) -> Self {
         let mut read = Self::default();
         for line in block.lines() {
@@ -136,17 +140,19 @@ impl Compatibility {
             let Some(name) = quoted(cells[0]).next() else {
                 continue;
             };
-            if let Ok(rungs) = <[&str; RUNGS]>::try_from(&cells[1..]) {
-                let rungs = rungs.map(|cell| match cell {
+            if let Ok(backends) = <[&str; BACKENDS]>::try_from(&cells[1..]) {
+                let backends = backends.map(|cell| match cell {
                     "yes" => Some(Presence::Yes),
                     cell if cell.starts_with("no") => {
                         Some(Presence::No(quoted(cell).map(str::to_owned).collect()))
                     }
                     _ => None,
                 });
-                read.boots.push((name.to_owned(), rungs));
+                read.boots.push((name.to_owned(), backends));
             } else if let [cell] = cells[1..]
-                && let Some(at) = Rung::ALL.iter().position(|rung| rung.name() == name)
+                && let Some(at) = Backend::ALL
+                    .iter()
+                    .position(|backend| backend.name() == name)
                 && cell != "?"
             {
                 read.unknown[at] = Some(quoted(cell).map(str::to_owned).collect());
@@ -157,39 +163,44 @@ impl Compatibility {
 
     fn against(&self, documented: &Self) -> Vec<String> {
         let mut contradictions = Vec::new();
-        for (boot, rungs) in &self.boots {
-            let Some((_, said)) = documented.boots.iter().find(|(known, _)| known == boot) else {
-                contradictions.push(format!("does not name the boot {boot}"));
+        for (boot, backends) in &self.boots {
+            let Some((_, stated)) = documented.boots.iter().find(|(known, _)| known == boot) else {
+                contradictions.push(format!("it has no row for the boot {boot}"));
                 continue;
             };
-            for (rung, (is, said)) in Rung::ALL.into_iter().zip(rungs.iter().zip(said)) {
-                if is != said {
-                    let [is, said] = [is, said].map(|presence| shown(presence.as_ref(), "nothing"));
-                    contradictions.push(format!("{boot} on {}: says {said}, is {is}", rung.name()));
+            let pairs = backends.iter().zip(stated);
+            for (backend, (found, stated)) in Backend::ALL.into_iter().zip(pairs) {
+                if found != stated {
+                    let [found, stated] =
+                        [found, stated].map(|presence| shown(presence.as_ref(), "nothing"));
+                    contradictions.push(format!(
+                        "{boot} on {}: the document states {stated}, the run found {found}",
+                        backend.name()
+                    ));
                 }
             }
         }
         for (boot, _) in &documented.boots {
             if !self.boots.iter().any(|(known, _)| known == boot) {
-                contradictions.push(format!("names the boot {boot}, and there is none"));
+                contradictions.push(format!(
+                    "it has a row for the boot {boot}, which does not exist"
+                ));
             }
         }
-        for (rung, (is, said)) in Rung::ALL
-            .into_iter()
-            .zip(self.unknown.iter().zip(&documented.unknown))
-        {
-            let known = said.clone().unwrap_or_default();
-            let more: BTreeSet<String> = is
+        let pairs = self.unknown.iter().zip(&documented.unknown);
+        for (backend, (found, stated)) in Backend::ALL.into_iter().zip(pairs) {
+            let stated = stated.clone().unwrap_or_default();
+            let more: BTreeSet<String> = found
                 .iter()
                 .flatten()
-                .filter(|word| !known.contains(*word))
+                .filter(|word| !stated.contains(*word))
                 .cloned()
                 .collect();
             if !more.is_empty() {
                 contradictions.push(format!(
-                    "does not say that {} could not know {}",
-                    rung.name(),
-                    listed(&more)
+                    "it does not list {} among the facts that {} does not report",
+                    listed(&more),
+                    backend.name()
                 ));
             }
         }
@@ -197,7 +208,7 @@ impl Compatibility {
     }
 }
 
-/// A rung is there if a scenario could be tried on it.
+/// A kernel has a backend if some scenario ran on it.
 fn presence<'a>(cells: impl Iterator<Item = &'a Cell>) -> Option<Presence> {
     let cells: Vec<&Cell> = cells.collect();
     let is_absent = cells.iter().all(|cell| cell.outcome == Outcome::Absent);
@@ -224,12 +235,12 @@ fn listed(words: &BTreeSet<String>) -> String {
     words.join(", ")
 }
 
-/// What stands between backticks.
+/// The parts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// What is before, inside and after the block of a document.
+/// The text before, inside and after the block of a document.
 fn block(text: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once(BEGIN)?;
     let (inside, after) = rest.split_once(END)?;
@@ -238,42 +249,44 @@ fn block(text: &str) -> Option<(&str, &str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::interface::RESULT_MARKER;
     use super::*;
 
+    /// From lines in which `@result` stands for the marker.
     fn of(lines: &[&str]) -> Compatibility {
-        let mut rungs = Rungs::default();
+        let mut results = Results::default();
         for line in lines {
-            rungs.take(line);
+            results.read_line(&line.replace("@result", RESULT_MARKER));
         }
-        Compatibility::of(&[("5.10", &rungs)])
+        Compatibility::of(&[("5.10", &results)])
     }
 
     const SHOWN: [&str; 6] = [
-        "@rung a fentry absent no-fentry",
-        "@rung a kprobe ok -",
-        "@rung b kprobe absent odd",
-        "@rung a tracepoint ok order",
-        "@rung b tracepoint ok gfp_mask",
-        "@rung b kmsg failed scope",
+        "@result a fentry absent no-fentry",
+        "@result a kprobe ok -",
+        "@result b kprobe absent odd",
+        "@result a counters ok order",
+        "@result b counters ok gfp_mask",
+        "@result b kmsg failed scope",
     ];
 
     const BLOCK: &str = "\
 | boot | fentry | kprobe | tracepoint | format | kmsg | counters |
 |---|---|---|---|---|---|---|
-| `5.10` | no: `no-fentry` | yes | yes | ? | yes | ? |
+| `5.10` | no: `no-fentry` | yes | ? | ? | yes | yes |
 
-| rung | could not know |
+| backend | does not report |
 |---|---|
 | `fentry` | ? |
 | `kprobe` | - |
-| `tracepoint` | `gfp_mask`, `order` |
+| `tracepoint` | ? |
 | `format` | ? |
 | `kmsg` | ? |
-| `counters` | ? |
+| `counters` | `gfp_mask`, `order` |
 ";
 
     #[test]
-    fn block_is_what_was_shown_and_is_read_back_whole() {
+    fn block_is_rendered_and_parsed_without_loss() {
         let shown = of(&SHOWN);
         assert_eq!(shown.tables(), BLOCK);
         assert_eq!(Compatibility::parse(BLOCK), shown);
@@ -281,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn block_is_replaced_where_it_is_and_else_appended() {
+    fn block_is_replaced_or_else_appended() {
         let shown = of(&SHOWN);
         let block = format!("{BEGIN}\n{BLOCK}{END}");
         assert_eq!(shown.put_into(""), format!("{block}\n"));
@@ -293,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn document_contradicts_by_saying_otherwise_or_less_but_not_more() {
+    fn document_may_list_more_facts_but_not_fewer() {
         let shown = of(&SHOWN);
         let contradictions = |from: &str, to: &str| {
             assert!(BLOCK.contains(from));
@@ -307,27 +320,27 @@ mod tests {
         );
         assert_eq!(
             contradictions(", `order`", ""),
-            ["does not say that tracepoint could not know `order`"]
+            ["it does not list `order` among the facts that counters does not report"]
         );
         assert_eq!(
             contradictions("no: `no-fentry`", "yes"),
-            ["5.10 on fentry: says yes, is no: `no-fentry`"]
+            ["5.10 on fentry: the document states yes, the run found no: `no-fentry`"]
         );
         assert_eq!(
-            contradictions("yes | ? | yes", "yes | ? | ?"),
-            ["5.10 on kmsg: says nothing, is yes"]
+            contradictions("yes | yes |", "? | yes |"),
+            ["5.10 on kmsg: the document states nothing, the run found yes"]
         );
         assert_eq!(
             contradictions("`5.10`", "`5.11`"),
             [
-                "does not name the boot 5.10",
-                "names the boot 5.11, and there is none"
+                "it has no row for the boot 5.10",
+                "it has a row for the boot 5.11, which does not exist"
             ]
         );
     }
 
     #[test]
-    fn anything_but_a_block_reads_as_nothing() {
+    fn other_text_parses_as_an_empty_block() {
         for odd in [
             "",
             "|",
@@ -344,11 +357,11 @@ mod tests {
     }
 
     #[test]
-    fn document_without_the_block_is_told_once_there_is_something_to_tell() {
+    fn document_without_the_block_contradicts_a_run_with_results() {
         let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let said = of(&SHOWN).contradictions(&document).unwrap();
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with("has no block "), "{said:?}");
+        let found = of(&SHOWN).contradictions(&document).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("it has no block "), "{found:?}");
         assert_eq!(of(&[]).contradictions(&document).unwrap(), [""; 0]);
         let nowhere = document.join("nowhere");
         assert!(of(&SHOWN).contradictions(&nowhere).is_err());

@@ -1,18 +1,18 @@
-//! A guest's console, line by line: how the tests went, what they say of the rungs, whether the kernel fell over, and
-//! what was said last.
+//! Reads a guest's console line by line: the tests' counts, results by backend and failures, a crash of the kernel, and the
+//! last lines.
 //!
-//! The guest is not trusted with the terminal: what leaves here has no control characters.
+//! The guest is not trusted with the terminal: returned lines have no control characters.
 
 use std::collections::VecDeque;
 
-use super::rungs::Rungs;
+use super::backend::Results;
 use crate::failures::Failures;
 
-/// How the guest's init opens the line that tells the test executable's exit code.
-pub(crate) const VERDICT: &str = "oomwatch-vm: tests ended with exit code ";
+/// Begins the line in which the guest's init prints the exit code of the test executable.
+pub(crate) const EXIT_CODE: &str = "oomwatch-vm: tests ended with exit code ";
 const TAIL_LINES: usize = 60;
 
-/// Messages with which a kernel that has fallen over opens.
+/// Beginnings of the messages of a kernel that crashes.
 const CRASHES: [&str; 9] = [
     "Kernel panic - not syncing",
     "BUG: ",
@@ -25,7 +25,7 @@ const CRASHES: [&str; 9] = [
     "double fault: ",
 ];
 
-/// Of the test executable's `test result:` line.
+/// Numbers in the test executable's `test result:` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: u32,
@@ -33,22 +33,21 @@ pub(crate) struct Counts {
     pub(crate) ignored: u32,
 }
 
-/// What the console has told so far.
+/// What the console has printed so far.
 #[derive(Default)]
 pub(crate) struct Console {
     pub(crate) counts: Option<Counts>,
-    pub(crate) rungs: Rungs,
-    /// What failed tests said.
+    pub(crate) results: Results,
     pub(crate) failures: Failures,
     /// The test executable's exit code.
-    pub(crate) verdict: Option<u32>,
-    /// The first line of the kernel's that tells of a crash.
+    pub(crate) exit_code: Option<u32>,
+    /// The first line of the kernel's that reports a crash.
     pub(crate) crash: Option<String>,
     tail: VecDeque<String>,
 }
 
 impl Console {
-    /// Takes one line and returns it as it can be shown.
+    /// Reads one line and returns it without control characters.
     pub(crate) fn line(&mut self, raw: &[u8]) -> String {
         let line = clean(&String::from_utf8_lossy(raw));
         if self.crash.is_none() && is_crash(&line) {
@@ -57,11 +56,11 @@ impl Console {
         if let Some(counts) = parse_counts(&line) {
             self.counts = Some(counts);
         }
-        if let Some(verdict) = parse_verdict(&line) {
-            self.verdict = Some(verdict);
+        if let Some(code) = parse_exit_code(&line) {
+            self.exit_code = Some(code);
         }
-        self.rungs.take(&line);
-        self.failures.take(&line);
+        self.results.read_line(&line);
+        self.failures.read_line(&line);
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }
@@ -75,7 +74,7 @@ impl Console {
     }
 }
 
-/// Drops escape sequences, as the firmware writes them, and every other control character.
+/// Removes escape sequences, which the firmware writes, and every other control character.
 fn clean(line: &str) -> String {
     let mut clean = String::with_capacity(line.len());
     let mut characters = line.chars();
@@ -101,7 +100,7 @@ fn skip_escape(characters: &mut std::str::Chars<'_>) {
     }
 }
 
-/// Only behind the kernel's own timestamp: a test may well print the words.
+/// Only after a timestamp of the kernel's: tests may print the same words.
 fn is_crash(line: &str) -> bool {
     line.match_indices('[').any(|(at, _)| {
         let message = line[at + 1..]
@@ -125,7 +124,7 @@ fn is_timestamp(stamp: &str) -> bool {
         })
 }
 
-/// Kernels with `CONFIG_PRINTK_CALLER` put `[    T1] ` behind the timestamp.
+/// Kernels with `CONFIG_PRINTK_CALLER` put `[    T1] ` after the timestamp.
 fn skip_caller(message: &str) -> &str {
     message
         .strip_prefix('[')
@@ -145,8 +144,8 @@ fn parse_counts(line: &str) -> Option<Counts> {
     })
 }
 
-fn parse_verdict(line: &str) -> Option<u32> {
-    line.strip_prefix(VERDICT)?.parse().ok()
+fn parse_exit_code(line: &str) -> Option<u32> {
+    line.strip_prefix(EXIT_CODE)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -162,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn verdict_and_counts_are_read() {
+    fn exit_code_and_counts_are_read() {
         let console = after(&[
             "test kill_is_seen ... ok\r\n",
             "test result: FAILED. 11 passed; 2 failed; 3 ignored; 0 measured; 0 filtered out\r\n",
             "oomwatch-vm: tests ended with exit code 101\r\n",
         ]);
-        assert_eq!(console.verdict, Some(101));
+        assert_eq!(console.exit_code, Some(101));
         assert_eq!(
             console.counts,
             Some(Counts {
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_verdicts_and_counts_are_none() {
+    fn malformed_exit_codes_and_counts_are_none() {
         for line in [
             "",
             "oomwatch-vm: tests ended with exit code ",
@@ -197,12 +196,12 @@ mod tests {
             "test result: ok. 99999999999 passed; 0 failed; 0 ignored",
         ] {
             let console = after(&[line]);
-            assert_eq!((console.verdict, console.counts), (None, None), "{line}");
+            assert_eq!((console.exit_code, console.counts), (None, None), "{line}");
         }
     }
 
     #[test]
-    fn kernel_that_falls_over_is_noticed_even_behind_a_broken_line() {
+    fn crash_is_found_even_after_a_cut_line() {
         for line in [
             "[    2.345678] Kernel panic - not syncing: Attempted to kill init!",
             "[   12.345678] BUG: kernel NULL pointer dereference, address: 0000000000000000",

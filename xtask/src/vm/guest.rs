@@ -1,9 +1,9 @@
-//! What the guest consists of: busybox, oomwatch, the test executable, their shared libraries and an init that runs
-//! the test executable, tells its exit code and reboots.
+//! The guest's files: busybox, oomwatch, the test executable, their shared libraries, and an init that runs the test
+//! executable, prints its exit code and reboots.
 //!
-//! The guest is root, has a memory controller on the version of cgroups that it is told, tracefs, bpffs and securityfs,
-//! two processors, and 1 GiB of memory on two nodes without swap. What differs from boot to boot it is told in words on the
-//! kernel's command line, which the kernel makes the environment of init.
+//! The guest is root and has the memory controller on the chosen version of cgroups, tracefs, bpffs and securityfs, two
+//! processors, and 1 GiB of memory on two NUMA nodes without swap. What differs between boots is on the kernel's command
+//! line, whose `NAME=VALUE` words the kernel puts into the environment of init.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,30 +12,45 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::boots::{CgroupVersion, Hooks};
-use super::console::VERDICT;
+use super::console::EXIT_CODE;
 use super::initramfs::Initramfs;
+use super::interface::BACKEND_VARIABLE;
+use super::plan::Plan;
 use crate::exec;
 
-/// Where the test executable finds oomwatch; it is told in `OOMWATCH_BIN`.
+/// Path of oomwatch in the guest; the test executable reads it from `OOMWATCH_BIN`.
 const OOMWATCH: &str = "/bin/oomwatch";
 const TEST: &str = "/bin/kernel-test";
+/// Names of the tests that the short set leaves out, one a line.
+const LEFT_OUT: &str = "/etc/left-out-of-the-short-set";
 
-/// What init and the tests are told, for the kernel's command line.
-pub(crate) fn words(cgroup: CgroupVersion, hooks: Hooks, without: &[&str]) -> String {
-    let mut words = format!("OOMWATCH_CGROUP={cgroup} OOMWATCH_HOOKS={hooks}");
-    if !without.is_empty() {
-        words.push_str(" OOMWATCH_WITHOUT=");
-        words.push_str(&without.join(","));
-    }
-    words
+/// Words for the kernel's command line, read by init and by the tests.
+pub(crate) fn words(plan: &Plan) -> String {
+    let (cgroup, backend, tests) = (plan.cgroup, plan.backend.value(), plan.tests);
+    format!("OOMWATCH_CGROUP={cgroup} {BACKEND_VARIABLE}={backend} OOMWATCH_VM_TESTS={tests}")
+}
+
+/// What the archive is made of.
+pub(crate) struct Contents<'a> {
+    pub(crate) oomwatch: &'a Path,
+    pub(crate) test: &'a Path,
+    /// Arguments of the test executable.
+    pub(crate) test_args: &'a [String],
+    /// Names of the tests that the short set leaves out.
+    pub(crate) left_out: &'a [&'a str],
 }
 
 /// The archive that the kernel unpacks.
-pub(crate) fn initramfs(oomwatch: &Path, test: &Path, test_args: &[String]) -> Result<Vec<u8>> {
-    let busybox = exec::find("busybox").context("find busybox")?;
+pub(crate) fn initramfs(contents: &Contents<'_>) -> Result<Vec<u8>> {
+    let Contents {
+        oomwatch,
+        test,
+        test_args,
+        left_out,
+    } = *contents;
+    let busybox = exec::find("busybox").context("busybox not found")?;
     let mut initramfs = Initramfs::default();
-    // What the kernel opens as init's stdin, stdout and stderr.
+    // The kernel opens it as init's stdin, stdout and stderr.
     initramfs.device("/dev/console", 5, 1)?;
     for folder in ["/proc", "/sys", "/tmp", "/run", "/root", "/var/lib"] {
         initramfs.folder(folder)?;
@@ -46,6 +61,8 @@ pub(crate) fn initramfs(oomwatch: &Path, test: &Path, test_args: &[String]) -> R
         b"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
     )?;
     initramfs.file("/etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
+    let lines: String = left_out.iter().flat_map(|name| [name, "\n"]).collect();
+    initramfs.file(LEFT_OUT, 0o644, lines.as_bytes())?;
     initramfs.file("/init", 0o755, init(test_args).as_bytes())?;
 
     let mut libraries = BTreeSet::new();
@@ -67,11 +84,11 @@ pub(crate) fn initramfs(oomwatch: &Path, test: &Path, test_args: &[String]) -> R
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("read {}", path.display()))
+    fs::read(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
-/// The kernel is silent on the console while the tests run, so that their lines stay whole: an oops turns it loud again
-/// by itself. After a failure its log is shown.
+/// The kernel logs nothing to the console while the tests run, so that their lines are not cut; an oops raises the level
+/// again by itself. After a failure the end of the kernel log is printed.
 fn init(test_args: &[String]) -> String {
     let words: Vec<String> = [TEST]
         .into_iter()
@@ -121,17 +138,20 @@ ip link set lo up
 hostname guest
 echo "init: $(uname -r)"
 set --
-for test in $(echo "$OOMWATCH_WITHOUT" | tr , ' '); do
-    set -- "$@" --skip "$test"
-done
+if [ "$OOMWATCH_VM_TESTS" = short ]; then
+    set -- --exact
+    while read -r test; do
+        set -- "$@" --skip "$test"
+    done < {LEFT_OUT}
+fi
 cd /tmp
 {command} "$@"
 code=$?
 if [ $code != 0 ]; then
-    echo "init: the kernel's log ends with"
+    echo "init: end of the kernel log"
     dmesg | tail -n 100
 fi
-printf '\n{VERDICT}%s\n' $code
+printf '\n{EXIT_CODE}%s\n' $code
 sync
 sleep 0.2
 reboot -f
@@ -139,7 +159,7 @@ reboot -f
     )
 }
 
-/// A word that a shell takes literally.
+/// Quotes a word so that a shell takes it literally.
 fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -150,7 +170,7 @@ fn shared_libraries(program: &Path) -> Result<Vec<PathBuf>> {
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()
-        .context("start `ldd`")?;
+        .context("failed to start `ldd`")?;
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -161,10 +181,12 @@ fn shared_libraries(program: &Path) -> Result<Vec<PathBuf>> {
         }
         bail!("`ldd {}`: {}", program.display(), stderr.trim());
     }
-    parse_ldd(&stdout).with_context(|| format!("read the libraries of {}", program.display()))
+    parse_ldd(&stdout)
+        .with_context(|| format!("failed to read the libraries of {}", program.display()))
 }
 
-/// `libc.so.6 => /lib/libc.so.6 (0x…)`, `/lib64/ld-linux-x86-64.so.2 (0x…)`, and without a file `linux-vdso.so.1 (0x…)`.
+/// Lines `libc.so.6 => /lib/libc.so.6 (0x…)`, `/lib64/ld-linux-x86-64.so.2 (0x…)`, and without a file
+/// `linux-vdso.so.1 (0x…)`.
 fn parse_ldd(listed: &str) -> Result<Vec<PathBuf>> {
     let mut libraries = Vec::new();
     for line in listed.lines().map(str::trim) {
@@ -182,7 +204,8 @@ fn parse_ldd(listed: &str) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::boots;
+    use super::super::boots::{BackendChoice, CgroupVersion, Tests};
+    use super::super::kernels::Kernel;
     use super::*;
 
     #[test]
@@ -228,18 +251,37 @@ mod tests {
     }
 
     #[test]
-    fn boot_is_told_to_its_init_in_words_that_need_no_quotes() {
+    fn words_need_no_quotes() {
+        let plan = Plan {
+            name: "6.1-v1".to_owned(),
+            kernel: Kernel {
+                version: "6.1.1-1".to_owned(),
+                image: PathBuf::new(),
+            },
+            cgroup: CgroupVersion::V1,
+            backend: BackendChoice::Kprobe,
+            tests: Tests::Short,
+        };
         assert_eq!(
-            words(CgroupVersion::V2, Hooks::Auto, &[]),
-            "OOMWATCH_CGROUP=v2 OOMWATCH_HOOKS=auto"
+            words(&plan),
+            format!("OOMWATCH_CGROUP=v1 {BACKEND_VARIABLE}=kprobe OOMWATCH_VM_TESTS=short")
         );
-        assert_eq!(
-            words(CgroupVersion::V1, Hooks::Kprobe, &["a", "b_c"]),
-            "OOMWATCH_CGROUP=v1 OOMWATCH_HOOKS=kprobe OOMWATCH_WITHOUT=a,b_c"
-        );
-        for without in boots::MATRIX.iter().flat_map(|boot| boot.without) {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            assert!(without.bytes().all(is_plain), "{without}");
-        }
+    }
+
+    #[test]
+    fn short_set_skips_exactly_the_tests_that_are_left_out() {
+        let script = init(&[]);
+        let from = script.find("set --\nif").unwrap();
+        let to = script.find("cd /tmp").unwrap();
+        let folder = std::env::temp_dir().join(format!("xtask-init-{}", std::process::id()));
+        fs::write(&folder, "a\nb_c\n").unwrap();
+        let part = script[from..to].replace(LEFT_OUT, folder.to_str().unwrap());
+        let arguments = |tests: &str| {
+            let script = format!("OOMWATCH_VM_TESTS={tests}\n{part}echo \"$@\"");
+            exec::output(Command::new("sh").args(["-c", &script])).unwrap()
+        };
+        assert_eq!(arguments("short"), "--exact --skip a --skip b_c\n");
+        assert_eq!(arguments("all"), "\n");
+        fs::remove_file(&folder).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! A `newc` cpio archive in memory (`Documentation/driver-api/early-userspace/buffer-format.rst`), uncompressed.
 //!
-//! It knows files, folders and character devices; owner is root and every time is 0, so that the same content gives
+//! It supports files, folders and character devices. The owner is root and every time is 0, so that the same content gives
 //! the same bytes.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ const FILE: u32 = 0o100_000;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 const TRAILER: &str = "TRAILER!!!";
 
-/// The archive as far as it is written.
+/// An archive under construction.
 #[derive(Default)]
 pub(crate) struct Initramfs {
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub(crate) struct Initramfs {
 }
 
 impl Initramfs {
-    /// A folder and those that lead to it; paths are absolute.
+    /// Adds a folder and its parents. Paths are absolute.
     pub(crate) fn folder(&mut self, path: &str) -> Result<()> {
         let path = path.trim_matches('/');
         let ends = path.match_indices('/').map(|(at, _)| at);
@@ -34,19 +34,19 @@ impl Initramfs {
         Ok(())
     }
 
-    /// A file with these permissions, its folder included.
+    /// Adds a file with these permissions, and its folder.
     pub(crate) fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> Result<()> {
         self.parent(path)?;
         self.entry(path, FILE | permissions, (0, 0), content)
     }
 
-    /// A character device, its folder included.
+    /// Adds a character device, and its folder.
     pub(crate) fn device(&mut self, path: &str, major: u32, minor: u32) -> Result<()> {
         self.parent(path)?;
         self.entry(path, CHARACTER_DEVICE, (major, minor), b"")
     }
 
-    /// The archive with its end.
+    /// Adds the end and returns the archive.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
         self.entry(TRAILER, 0, (0, 0), b"")?;
         Ok(self.bytes)
@@ -71,13 +71,13 @@ impl Initramfs {
             0,
             // Links.
             1,
-            // Time of change.
+            // Modification time.
             0,
             size(content.len())?,
-            // The device that it is on.
+            // The device that holds the file.
             0,
             0,
-            // The device that it is.
+            // The device that the file is.
             device.0,
             device.1,
             size(path.len() + 1)?,
@@ -106,7 +106,7 @@ impl Initramfs {
 mod tests {
     use super::*;
 
-    /// Path, mode and content of every entry, read back by the format's own rules.
+    /// Path, mode and content of every entry, parsed as the format specifies.
     fn entries(archive: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut entries = Vec::new();
         let mut at = 0;

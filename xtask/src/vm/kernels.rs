@@ -1,7 +1,7 @@
-//! The kernels that are booted: Debian's packages to bootable images below the target folder.
+//! The kernels that are booted: Debian's packages, unpacked to bootable images below the target folder.
 //!
-//! A kernel that was fetched is used again without a network until `--refresh`. It takes its place by one rename after
-//! apt has checked the package and its image has been looked at, so that one that broke off is never booted.
+//! A fetched kernel is reused, without a network, until `--refresh`. Its folder is renamed into place after apt has verified
+//! the package and the image was checked, so that an incomplete one is never booted.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -21,13 +21,13 @@ pub(crate) struct Release {
     suite: &'static str,
     /// POSIX extended regular expression of the packages' names.
     packages: &'static str,
-    /// Only this version will do.
+    /// The only version that is accepted.
     pinned: Option<&'static str>,
 }
 
 pub(crate) static OLD_5_10: Release = Release {
     name: "5.10-old",
-    about: "5.10.218: the tracepoint mark_victim as it was, a pid and nothing else",
+    about: "5.10.218: the tracepoint mark_victim has a pid and nothing else",
     archive: Archive::Main,
     suite: "bullseye",
     packages: r"^linux-image-5\.10\.0-30-cloud-amd64$",
@@ -36,7 +36,7 @@ pub(crate) static OLD_5_10: Release = Release {
 
 pub(crate) static LINUX_5_10: Release = Release {
     name: "5.10",
-    about: "the newest 5.10: mark_victim with its new fields",
+    about: "the newest 5.10: mark_victim has more fields",
     archive: Archive::Security,
     suite: "bullseye-security",
     packages: r"^linux-image-5\.10\.0-[0-9]+-cloud-amd64$",
@@ -45,7 +45,7 @@ pub(crate) static LINUX_5_10: Release = Release {
 
 pub(crate) static LINUX_6_1: Release = Release {
     name: "6.1",
-    about: "the newest 6.1: the last of these with memory on cgroup v1",
+    about: "the newest 6.1: the last of these with the memory controller of cgroup v1",
     archive: Archive::Security,
     suite: "bookworm-security",
     packages: r"^linux-image-6\.1\.0-[0-9]+-cloud-amd64$",
@@ -54,7 +54,7 @@ pub(crate) static LINUX_6_1: Release = Release {
 
 pub(crate) static LINUX_6_12: Release = Release {
     name: "6.12",
-    about: "the newest 6.12: no memory on cgroup v1, and so no oom_lock",
+    about: "the newest 6.12: no memory controller of cgroup v1, so no oom_lock",
     archive: Archive::Security,
     suite: "trixie-security",
     packages: r"^linux-image-6\.12\.[0-9]+[^-]*-cloud-amd64$",
@@ -72,7 +72,7 @@ pub(crate) static LINUX_6_18: Release = Release {
 
 pub(crate) static NEWEST: Release = Release {
     name: "newest",
-    about: "the newest kernel that Debian's backports have",
+    about: "the newest kernel in Debian's backports",
     archive: Archive::Main,
     suite: "trixie-backports",
     packages: r"^linux-(binary|image)-[0-9]+\.[0-9]+\.[0-9]+[^-]*-cloud-amd64$",
@@ -87,7 +87,7 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Somebody's own image.
+    /// An image given on the command line.
     pub(crate) fn from_file(image: &Path) -> Result<Self> {
         check_image(image)?;
         Ok(Self {
@@ -97,25 +97,25 @@ impl Kernel {
     }
 }
 
-/// The kernel as it was fetched before, or else fetched now.
+/// Returns the kernel, fetching it if needed.
 pub(crate) fn obtain(release: &'static Release, folder: &Path, refresh: bool) -> Result<Kernel> {
     if !refresh && let Some(kernel) = cached(release, folder) {
         return Ok(kernel);
     }
     fetch(release, folder)?;
     cached(release, folder)
-        .with_context(|| format!("{} is not what was just written there", release.name))
+        .with_context(|| format!("the kernel {} was fetched and is not valid", release.name))
 }
 
-/// The kernel as it was fetched before, if it is whole.
+/// The kernel that was fetched before, if it is complete.
 pub(crate) fn cached(release: &Release, folder: &Path) -> Option<Kernel> {
     let place = place(release, folder);
     let image = place.join("vmlinuz");
-    let noted = fs::read_to_string(place.join("version")).ok()?;
-    let (version, length) = parse_note(&noted)?;
+    let note = fs::read_to_string(place.join("version")).ok()?;
+    let (version, length) = parse_note(&note)?;
     let is_wanted = release.pinned.is_none_or(|pinned| pinned == version);
-    let is_whole = image.metadata().ok()?.len() == length && check_image(&image).is_ok();
-    (is_wanted && is_whole).then(|| Kernel {
+    let is_complete = image.metadata().ok()?.len() == length && check_image(&image).is_ok();
+    (is_wanted && is_complete).then(|| Kernel {
         version: version.to_owned(),
         image,
     })
@@ -130,11 +130,12 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
     let candidates = rank(apt.candidates(release.packages)?, release.pinned);
     let place = place(release, folder);
     let partial = place.with_file_name(format!("{}.partial", release.name));
-    // The newest may be split into packages in a way that is not known yet: then the next will do.
+    // The newest may be split into packages in an unknown way; then the next one is tried.
     for candidate in candidates.iter().take(3) {
         remove_if_there(&partial)?;
         let unpacked = partial.join("unpacked");
-        fs::create_dir_all(&unpacked).with_context(|| format!("create {}", unpacked.display()))?;
+        fs::create_dir_all(&unpacked)
+            .with_context(|| format!("failed to create {}", unpacked.display()))?;
         let package = apt.download(candidate, &partial)?;
         apt::unpack(&package, &unpacked)?;
         let Some(image) = find_image(&unpacked)? else {
@@ -144,28 +145,31 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
         check_image(&image)?;
         let length = image
             .metadata()
-            .with_context(|| format!("read {}", image.display()))?
+            .with_context(|| format!("failed to read {}", image.display()))?
             .len();
         let kept = partial.join("vmlinuz");
-        fs::rename(&image, &kept).with_context(|| format!("create {}", kept.display()))?;
+        fs::rename(&image, &kept)
+            .with_context(|| format!("failed to create {}", kept.display()))?;
         let note = partial.join("version");
         fs::write(
             &note,
             format!("{} {length} {}\n", candidate.version, candidate.package),
         )
-        .with_context(|| format!("write {}", note.display()))?;
+        .with_context(|| format!("failed to write {}", note.display()))?;
         remove_if_there(&unpacked)?;
-        fs::remove_file(&package).with_context(|| format!("remove {}", package.display()))?;
+        fs::remove_file(&package)
+            .with_context(|| format!("failed to remove {}", package.display()))?;
         remove_if_there(&place)?;
-        return fs::rename(&partial, &place).with_context(|| format!("create {}", place.display()));
+        return fs::rename(&partial, &place)
+            .with_context(|| format!("failed to create {}", place.display()));
     }
     match release.pinned {
-        Some(pinned) => bail!("{} has no version {pinned} any more", release.suite),
+        Some(pinned) => bail!("{} no longer has version {pinned}", release.suite),
         None => bail!("{} has no package with a kernel image", release.suite),
     }
 }
 
-/// Newest first; of one version, the package that is nothing but the image first.
+/// Newest first; of one version, the package with nothing but the image first.
 fn rank(mut candidates: Vec<Candidate>, pinned: Option<&str>) -> Vec<Candidate> {
     candidates.retain(|candidate| pinned.is_none_or(|pinned| candidate.version == pinned));
     candidates.sort_by(|left, right| {
@@ -201,14 +205,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
                 .map(|entry| entry.map(|entry| entry.path()))
                 .collect()
         })
-        .with_context(|| format!("list {}", folder.display()))
+        .with_context(|| format!("failed to list {}", folder.display()))
 }
 
 fn check_image(image: &Path) -> Result<()> {
     let mut head = Vec::new();
     File::open(image)
         .and_then(|file| file.take(0x300).read_to_end(&mut head))
-        .with_context(|| format!("read {}", image.display()))?;
+        .with_context(|| format!("failed to read {}", image.display()))?;
     ensure!(
         is_bzimage(&head),
         "{} is not a bootable kernel image",
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn note_is_whole_or_nothing() {
+    fn malformed_note_is_none() {
         assert_eq!(
             parse_note("5.10.218-1 12113248 linux-image\n"),
             Some(("5.10.218-1", 12_113_248))

@@ -1,4 +1,4 @@
-//! What to boot: from what the user asked for to kernels that are there.
+//! From the arguments to a list of boots, each with a kernel that has been fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -6,35 +6,37 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Args;
-use super::boots::{self, Boot, CgroupVersion, Hooks};
+use super::boots::{self, BackendChoice, Boot, CgroupVersion, Tests};
 use super::kernels::{self, Kernel};
 
-/// One boot with all that it needs.
+/// One boot with everything it needs.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) kernel: Kernel,
     pub(crate) cgroup: CgroupVersion,
-    pub(crate) hooks: Hooks,
-    /// Tests with one of these in their names are left out.
-    pub(crate) without: &'static [&'static str],
+    pub(crate) backend: BackendChoice,
+    pub(crate) tests: Tests,
 }
 
 impl Plan {
-    /// For the head of a table.
+    /// Heading of a table.
     pub(crate) fn title(&self) -> String {
         let Self {
             name,
             kernel,
             cgroup,
-            hooks,
-            without: _,
+            backend,
+            tests,
         } = self;
-        format!("{name}: {}, cgroup {cgroup}, hooks {hooks}", kernel.version)
+        format!(
+            "{name}: {}, cgroup {cgroup}, backend {backend}, tests {tests}",
+            kernel.version
+        )
     }
 }
 
-/// The boots, and of those whose kernel is not to be had why.
+/// The boots, and for each kernel that could not be fetched the reason.
 pub(crate) fn make(args: &Args, folder: &Path) -> Result<(Vec<Plan>, Vec<String>)> {
     let mut plans = Vec::new();
     for path in &args.kernel {
@@ -43,8 +45,8 @@ pub(crate) fn make(args: &Args, folder: &Path) -> Result<(Vec<Plan>, Vec<String>
             name: name.to_string_lossy().into_owned(),
             kernel: Kernel::from_file(path)?,
             cgroup: args.cgroup.unwrap_or(CgroupVersion::V2),
-            hooks: args.hooks.unwrap_or(Hooks::Auto),
-            without: &[],
+            backend: args.backend.unwrap_or(BackendChoice::Auto),
+            tests: args.tests.unwrap_or(Tests::All),
         });
     }
     let mut missing = Vec::new();
@@ -54,35 +56,35 @@ pub(crate) fn make(args: &Args, folder: &Path) -> Result<(Vec<Plan>, Vec<String>
         let kernel = obtained.entry(release.name).or_insert_with(|| {
             kernels::obtain(release, folder, args.refresh)
                 .inspect_err(|error| {
-                    eprintln!("kernel {} is not to be had", release.name);
+                    eprintln!("kernel {} is not available", release.name);
                     missing.push(format!("kernel {}: {error:#}", release.name));
                 })
                 .ok()
         });
         if let Some(kernel) = kernel.clone() {
-            plans.push(of_the_matrix(boot, kernel, args));
+            plans.push(plan(boot, kernel, args));
         }
     }
     Ok((plans, missing))
 }
 
-fn of_the_matrix(boot: &Boot, kernel: Kernel, args: &Args) -> Plan {
-    // Who names tests means these.
-    let is_asked_for_tests = !args.test.is_empty();
+fn plan(boot: &Boot, kernel: Kernel, args: &Args) -> Plan {
+    // Arguments for the test executable replace the short set: they name tests.
+    let tests = if args.test.is_empty() {
+        boot.tests
+    } else {
+        Tests::All
+    };
     Plan {
         name: boot.name.to_owned(),
         kernel,
         cgroup: args.cgroup.unwrap_or(boot.cgroup),
-        hooks: args.hooks.unwrap_or(boot.hooks),
-        without: if is_asked_for_tests {
-            &[]
-        } else {
-            boot.without
-        },
+        backend: args.backend.unwrap_or(boot.backend),
+        tests: args.tests.unwrap_or(tests),
     }
 }
 
-/// With a file, only what is named beside it; with nothing, everything.
+/// Without arguments the whole matrix; with kernel images only the boots that are named as well.
 fn selection<'a>(
     only: &'a [&'static Boot],
     no_file: bool,
@@ -125,17 +127,17 @@ mod tests {
             version: "5.10.262-1".to_owned(),
             image: PathBuf::new(),
         };
-        of_the_matrix(boots::parse_name(boot).unwrap(), kernel, &args(words))
+        plan(boots::parse_name(boot).unwrap(), kernel, &args(words))
     }
 
     #[test]
-    fn nothing_asked_for_is_the_whole_matrix() {
+    fn no_arguments_mean_the_whole_matrix() {
         assert_eq!(names(&[]).len(), boots::MATRIX.len());
         assert!(args(&[]).is_whole());
     }
 
     #[test]
-    fn boot_is_named_exactly_and_made_once() {
+    fn name_is_matched_exactly_and_booted_once() {
         assert_eq!(names(&["--only", "5.10"]), ["5.10"]);
         let named = ["--only", "6.1-v1", "--only", "5.10", "--only", "6.1-v1"];
         assert_eq!(names(&named), ["5.10", "6.1-v1"]);
@@ -143,26 +145,37 @@ mod tests {
     }
 
     #[test]
-    fn file_replaces_the_matrix_save_what_is_named() {
+    fn image_replaces_the_matrix_except_for_named_boots() {
         assert!(names(&["--kernel", "x"]).is_empty());
         assert_eq!(names(&["--kernel", "x", "--only", "newest"]), ["newest"]);
     }
 
     #[test]
-    fn who_names_tests_gets_them_on_every_boot() {
-        assert!(!planned("5.10-v1", &[]).without.is_empty());
-        assert!(planned("5.10-v1", &["--", "storm"]).without.is_empty());
+    fn arguments_for_the_tests_replace_the_short_set() {
+        let tests = |words: &[&str]| planned("5.10-v1", words).tests;
+        assert_eq!(tests(&[]), Tests::Short);
+        assert_eq!(tests(&["--", "storm"]), Tests::All);
+        assert_eq!(tests(&["--tests", "all"]), Tests::All);
+        assert_eq!(tests(&["--tests", "short"]), Tests::Short);
     }
 
     #[test]
-    fn what_is_asked_for_stands_above_the_matrix() {
+    fn arguments_override_the_matrix() {
         let title = |words: &[&str]| planned("5.10-v1", words).title();
-        assert_eq!(title(&[]), "5.10-v1: 5.10.262-1, cgroup v1, hooks kprobe");
         assert_eq!(
-            title(&["--cgroup", "v2", "--hooks", "auto"]),
-            "5.10-v1: 5.10.262-1, cgroup v2, hooks auto"
+            title(&[]),
+            "5.10-v1: 5.10.262-1, cgroup v1, backend kprobe, tests short"
         );
-        for words in [&["--hooks", "auto"][..], &["--cgroup", "v1"], &["--", "a"]] {
+        assert_eq!(
+            title(&["--cgroup", "v2", "--backend", "auto"]),
+            "5.10-v1: 5.10.262-1, cgroup v2, backend auto, tests short"
+        );
+        for words in [
+            &["--backend", "auto"][..],
+            &["--cgroup", "v1"],
+            &["--tests", "all"],
+            &["--", "a"],
+        ] {
             assert!(!args(words).is_whole(), "{words:?}");
         }
     }

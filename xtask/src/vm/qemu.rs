@@ -1,4 +1,4 @@
-//! One boot: starts QEMU, follows the guest's console and comes to an outcome in bounded time.
+//! One boot: starts QEMU, reads the guest's console, and returns an outcome in bounded time.
 //!
 //! It ends the QEMU that it started and no other.
 
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::backend::Results;
 use super::console::{Console, Counts};
-use super::rungs::Rungs;
 use crate::exec;
 
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
-/// Debian's cloud kernels boot on it in 3 to 5 s. They learn of processors and nodes from ACPI, which the smaller
-/// `microvm` has without the nodes, and they have no `numa=fake`.
+/// Debian's cloud kernels boot on it in 3 to 5 s. They read processors and NUMA nodes from ACPI, which the smaller `microvm`
+/// has without the nodes, and they do not support `numa=fake`.
 const MACHINE: [&str; 12] = [
     "-machine",
     "q35",
@@ -32,7 +32,7 @@ const MACHINE: [&str; 12] = [
     "-display",
     "none",
 ];
-/// Two nodes, so that a cpuset can be out of memory while the machine is not.
+/// Two NUMA nodes, so that a cpuset can run out of memory while the machine does not.
 const MEMORY: [&str; 10] = [
     "-m",
     "1024",
@@ -45,12 +45,12 @@ const MEMORY: [&str; 10] = [
     "-numa",
     "node,nodeid=1,cpus=1,memdev=memory1",
 ];
-/// A kernel with `AppArmor` on has oopsed under emulation; an oops is to end the guest.
+/// With `AppArmor` a kernel oopsed under emulation. An oops ends the guest.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 reboot=t quiet apparmor=0 oops=panic";
-/// How long a crash may go on telling of itself.
+/// Time that a crashing kernel has for its last messages.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// What is booted.
+/// A machine to boot.
 pub(crate) struct Guest<'a> {
     pub(crate) image: &'a Path,
     pub(crate) initramfs: &'a Path,
@@ -58,18 +58,18 @@ pub(crate) struct Guest<'a> {
     pub(crate) words: &'a str,
 }
 
-/// How a boot ended.
+/// A boot that has ended.
 pub(crate) struct Run {
     pub(crate) counts: Option<Counts>,
-    pub(crate) rungs: Rungs,
+    pub(crate) results: Results,
     pub(crate) duration: Duration,
-    /// What failed tests said.
-    pub(crate) said: Vec<String>,
-    /// An error says what went wrong.
+    /// Messages of failed tests.
+    pub(crate) messages: Vec<String>,
+    /// An error is the reason for the failure.
     pub(crate) outcome: Result<(), String>,
 }
 
-/// Boots the guest and waits for it to end, printing its console.
+/// Boots the guest, prints its console, and waits for its end.
 pub(crate) fn boot(guest: &Guest<'_>, prefix: &str, timeout: Duration) -> Result<Run> {
     let mut command = Command::new(PROGRAM);
     command
@@ -88,10 +88,10 @@ pub(crate) fn boot(guest: &Guest<'_>, prefix: &str, timeout: Duration) -> Result
 fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> {
     let start = Instant::now();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    exec::tie_to_us(command, libc::SIGKILL);
+    exec::end_with_us(command, libc::SIGKILL);
     let mut qemu = command
         .spawn()
-        .with_context(|| format!("start `{}`", exec::shown(command)))?;
+        .with_context(|| format!("failed to start `{}`", exec::shown(command)))?;
     let stdout = qemu.stdout.take().context("QEMU has no stdout")?;
     let (sender, lines) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -110,28 +110,28 @@ fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> 
         show(&mut console, &line);
     }
 
-    let outcome = judge(&console, timed_out.then_some(timeout), &status);
+    let outcome = evaluate(&console, timed_out.then_some(timeout), &status);
     if let Err(reason) = &outcome {
         eprintln!("{prefix}FAILED: {reason}");
     }
-    // Tests that failed have said why; a guest that never came to an end has not.
-    if outcome.is_err() && console.verdict.is_none() {
-        eprintln!("{prefix}the console ended with:");
+    // Failed tests have printed their reasons; a guest that did not finish has not.
+    if outcome.is_err() && console.exit_code.is_none() {
+        eprintln!("{prefix}last lines of the console:");
         for line in console.tail() {
             eprintln!("{prefix}> {line}");
         }
     }
     Ok(Run {
         counts: console.counts,
-        rungs: console.rungs,
-        said: console.failures.into_lines(),
+        results: console.results,
+        messages: console.failures.into_lines(),
         duration: start.elapsed(),
         outcome,
     })
 }
 
-/// Hands on every line until the console closes, and says whether the time ran out before. `crashed` is what `each`
-/// returns.
+/// Passes every line to `each` until the console closes, and returns whether the time ran out before that. `each` returns
+/// whether the kernel has crashed.
 fn follow(
     lines: &Receiver<Vec<u8>>,
     mut deadline: Instant,
@@ -166,16 +166,16 @@ fn read_lines(from: impl Read, mut each: impl FnMut(Vec<u8>) -> bool) {
 
 fn end(qemu: &mut Child, by_force: bool) -> Result<String> {
     if by_force {
-        qemu.kill().context("end QEMU")?;
+        qemu.kill().context("failed to end QEMU")?;
     }
-    Ok(qemu.wait().context("wait for QEMU")?.to_string())
+    Ok(qemu.wait().context("failed to wait for QEMU")?.to_string())
 }
 
-/// A guest passes by saying so, and in no other way.
-fn judge(console: &Console, timeout: Option<Duration>, status: &str) -> Result<(), String> {
-    match (&console.crash, console.verdict, timeout) {
-        (Some(crash), ..) => Err(format!("the kernel fell over: {crash}")),
-        (None, Some(0), _) => judge_rungs(&console.rungs),
+/// A guest passes only if it printed exit code 0 and every result can be parsed and is not a failure.
+fn evaluate(console: &Console, timeout: Option<Duration>, status: &str) -> Result<(), String> {
+    match (&console.crash, console.exit_code, timeout) {
+        (Some(crash), ..) => Err(format!("the kernel crashed: {crash}")),
+        (None, Some(0), _) => evaluate_results(&console.results),
         (None, Some(code), _) => Err(format!("the tests ended with exit code {code}")),
         (None, None, Some(timeout)) => Err(format!("no outcome within {} s", timeout.as_secs())),
         (None, None, None) => Err(format!(
@@ -184,35 +184,35 @@ fn judge(console: &Console, timeout: Option<Duration>, status: &str) -> Result<(
     }
 }
 
-/// Tests that pass and say otherwise of a rung, or not legibly, have not passed.
-fn judge_rungs(rungs: &Rungs) -> Result<(), String> {
-    let failures = rungs.failures();
-    match (&failures[..], &rungs.unread[..]) {
+fn evaluate_results(results: &Results) -> Result<(), String> {
+    match (&results.failures()[..], &results.unreadable[..]) {
         ([], []) => Ok(()),
-        ([], [unread, ..]) => Err(format!("a line on rungs cannot be read: {unread}")),
+        ([], [line, ..]) => Err(format!("a result cannot be parsed: {line}")),
         (failures, _) => Err(format!("failed: {}", failures.join(", "))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::interface::RESULT_MARKER;
     use super::super::report;
     use super::*;
 
+    /// Reads lines in which `@result` stands for the marker.
     fn console(lines: &[&str]) -> Console {
         let mut console = Console::default();
         for line in lines {
-            console.line(line.as_bytes());
+            console.line(line.replace("@result", RESULT_MARKER).as_bytes());
         }
         console
     }
 
     #[test]
-    fn guest_passes_by_saying_so_only() {
+    fn guest_passes_only_with_exit_code_0() {
         let ok = "oomwatch-vm: tests ended with exit code 0";
         let failed = "oomwatch-vm: tests ended with exit code 101";
         let crash = "[    1.000000] Oops: 0000";
-        assert!(judge(&console(&[ok]), None, "0").is_ok());
+        assert!(evaluate(&console(&[ok]), None, "0").is_ok());
         for lines in [
             &[][..],
             &["test result: ok. 1 passed; 0 failed"],
@@ -220,40 +220,41 @@ mod tests {
             &[ok, crash],
             &[crash, ok],
         ] {
-            assert!(judge(&console(lines), None, "0").is_err(), "{lines:?}");
+            assert!(evaluate(&console(lines), None, "0").is_err(), "{lines:?}");
         }
-        let hang = judge(&console(&[]), Some(Duration::from_mins(5)), "signal: 9");
+        let hang = evaluate(&console(&[]), Some(Duration::from_mins(5)), "signal: 9");
         assert_eq!(hang.unwrap_err(), "no outcome within 300 s");
     }
 
     #[test]
-    fn rung_that_failed_or_cannot_be_read_is_no_pass() {
+    fn result_that_failed_or_cannot_be_parsed_is_no_pass() {
         let outcome = |line| {
             let ok = "oomwatch-vm: tests ended with exit code 0";
-            judge(&console(&[line, ok]), None, "0")
+            evaluate(&console(&[line, ok]), None, "0")
         };
-        assert_eq!(outcome("test a ... @rung a kmsg ok order"), Ok(()));
-        assert_eq!(outcome("@rung a kmsg absent no-log"), Ok(()));
+        assert_eq!(outcome("test a ... @result a kmsg ok order"), Ok(()));
+        assert_eq!(outcome("@result a kmsg absent no-log"), Ok(()));
         assert_eq!(
-            outcome("@rung a kmsg failed -").unwrap_err(),
+            outcome("@result a kmsg failed -").unwrap_err(),
             "failed: a on kmsg"
         );
         assert_eq!(
-            outcome("@rung a kmsg").unwrap_err(),
-            "a line on rungs cannot be read: @rung a kmsg"
+            outcome("@result a kmsg").unwrap_err(),
+            format!("a result cannot be parsed: {RESULT_MARKER} a kmsg")
         );
     }
 
     fn run(script: &str, timeout: Duration) -> Run {
         let mut command = Command::new("sh");
-        watch(command.args(["-c", script]), "", timeout).unwrap()
+        let script = script.replace("@result", RESULT_MARKER);
+        watch(command.args(["-c", &script]), "", timeout).unwrap()
     }
 
     #[test]
     fn console_is_read_from_its_first_line_to_the_tables() {
         let ended = run(
             r"printf 'c[    0.1] x
-test a ... @rung a kmsg ok order,scope
+test a ... @result a kmsg ok order,scope
 ok
 '
             printf 'test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured
@@ -267,7 +268,7 @@ oomwatch-vm: tests ended with exit code 0
         let counts = ended.counts.unwrap();
         assert_eq!((counts.passed, counts.failed, counts.ignored), (1, 0, 2));
         assert_eq!(
-            report::scenarios(&ended.rungs)
+            report::scenarios(&ended.results)
                 .lines()
                 .skip(2)
                 .collect::<Vec<_>>(),
@@ -288,7 +289,7 @@ oomwatch-vm: tests ended with exit code 0
         );
         assert_eq!(
             panicked.outcome.unwrap_err(),
-            "the kernel fell over: [    1.000000] Kernel panic - not syncing: sysrq triggered crash"
+            "the kernel crashed: [    1.000000] Kernel panic - not syncing: sysrq triggered crash"
         );
     }
 

@@ -1,53 +1,61 @@
-//! The tables at the end: how each scenario went on each rung, and what no rung could know.
+//! The tables at the end: the outcome of each scenario on each backend, and the facts that a backend did not report.
 //!
 //! Text for a terminal of 120 columns; longer names make it wider.
 
+use std::array;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
-use super::rungs::{Cell, Outcome, Rung, Rungs};
+use super::backend::{Backend, Cell, Outcome, Results};
 use crate::table;
 
-const COLUMNS: usize = 120;
+/// Width of the terminal.
+const WIDTH: usize = 120;
+const BACKENDS: usize = Backend::ALL.len();
+/// Cells of a row: its name and one for each backend.
+const CELLS: usize = BACKENDS + 1;
 
-/// A row for each scenario and a column for each rung; what could not be known stands in notes below.
-pub(crate) fn scenarios(rungs: &Rungs) -> String {
+/// A row for each scenario and a column for each backend; facts that were not reported are in notes below.
+pub(crate) fn scenarios(results: &Results) -> String {
     let mut notes = Notes::default();
-    let rows: Vec<[String; 7]> = rungs
+    let rows: Vec<[String; CELLS]> = results
         .scenarios
         .iter()
         .map(|scenario| {
             let cells = scenario.cells.each_ref().map(|cell| {
                 cell.as_ref().map_or_else(String::new, |cell| {
-                    notes.marked(shown(cell.outcome), &cell.words)
+                    notes.annotate(shown(cell.outcome), &cell.words)
                 })
             });
-            beside(scenario.name.clone(), cells)
+            row(scenario.name.clone(), cells)
         })
         .collect();
     table::render(head("scenario"), &rows) + &notes.render()
 }
 
-/// A row for each boot and a column for each rung: how many scenarios went how.
-pub(crate) fn boots(told: &[(&str, &Rungs)]) -> String {
+/// A row for each boot and a column for each backend: the number of scenarios with each outcome.
+pub(crate) fn boots(results: &[(&str, &Results)]) -> String {
     let mut notes = Notes::default();
-    let rows: Vec<[String; 7]> = told
+    let rows: Vec<[String; CELLS]> = results
         .iter()
-        .map(|(boot, rungs)| {
-            let cells = Rung::ALL.map(|rung| sum(&rungs.of(rung).collect::<Vec<_>>(), &mut notes));
-            beside((*boot).to_owned(), cells)
+        .map(|(boot, results)| {
+            let cells = Backend::ALL
+                .map(|backend| sum(&results.of(backend).collect::<Vec<_>>(), &mut notes));
+            row((*boot).to_owned(), cells)
         })
         .collect();
     table::render(head("boot"), &rows) + &notes.render()
 }
 
-/// For each rung that some boot has, what it never knew and what it did not always know.
-pub(crate) fn unknown(told: &[(&str, &Rungs)]) -> String {
-    let width = Rung::ALL.map(|rung| rung.name().len()).into_iter().max();
-    Rung::ALL
+/// For each backend that some boot has, the facts that it never reported and those that it did not always report.
+pub(crate) fn unknown(results: &[(&str, &Results)]) -> String {
+    let width = Backend::ALL.map(|backend| backend.name().len());
+    let width = width.into_iter().max().unwrap_or(0);
+    Backend::ALL
         .into_iter()
-        .map(|rung| {
-            let label = format!("{:1$}  ", rung.name(), width.unwrap_or(0));
-            let cells = told.iter().flat_map(|(_, rungs)| rungs.of(rung));
+        .map(|backend| {
+            let label = format!("{:width$}  ", backend.name());
+            let cells = results.iter().flat_map(|(_, results)| results.of(backend));
             let passed: Vec<&Cell> = cells.filter(|cell| cell.outcome == Outcome::Ok).collect();
             unknown_of(&label, &passed)
         })
@@ -60,33 +68,33 @@ fn unknown_of(label: &str, passed: &[&Cell]) -> String {
         *times.entry(word).or_default() += 1;
     }
     let of = passed.len();
-    let (always, at_times): (Vec<_>, Vec<_>) =
+    let (always, sometimes): (Vec<_>, Vec<_>) =
         times.into_iter().partition(|&(_, times)| times == of);
     let always: Vec<String> = always.iter().map(|(word, _)| (*word).to_owned()).collect();
-    let at_times: Vec<String> = at_times
+    let sometimes: Vec<String> = sometimes
         .iter()
         .map(|(word, times)| format!("{word} ({times} of {of})"))
         .collect();
     let blank = " ".repeat(label.len());
-    match (&always[..], &at_times[..]) {
+    match (&always[..], &sometimes[..]) {
         _ if passed.is_empty() => String::new(),
-        ([], []) => format!("{label}all known\n"),
-        (always, []) => wrap(&format!("{label}never known: "), always),
-        ([], at_times) => wrap(&format!("{label}not always: "), at_times),
-        (always, at_times) => {
-            wrap(&format!("{label}never known: "), always)
-                + &wrap(&format!("{blank}not always: "), at_times)
+        ([], []) => format!("{label}reported everything\n"),
+        (always, []) => wrap(&format!("{label}never: "), always),
+        ([], sometimes) => wrap(&format!("{label}not always: "), sometimes),
+        (always, sometimes) => {
+            wrap(&format!("{label}never: "), always)
+                + &wrap(&format!("{blank}not always: "), sometimes)
         }
     }
 }
 
-fn head(first: &str) -> [&str; 7] {
-    beside(first, Rung::ALL.map(Rung::name))
+fn head(first: &str) -> [&str; CELLS] {
+    row(first, Backend::ALL.map(Backend::name))
 }
 
-fn beside<T>(first: T, of_rungs: [T; 6]) -> [T; 7] {
-    let [fentry, kprobe, tracepoint, format, kmsg, counters] = of_rungs;
-    [first, fentry, kprobe, tracepoint, format, kmsg, counters]
+fn row<T: Default>(first: T, rest: [T; BACKENDS]) -> [T; CELLS] {
+    let mut cells = iter::once(first).chain(rest);
+    array::from_fn(|_| cells.next().unwrap_or_default())
 }
 
 fn shown(outcome: Outcome) -> &'static str {
@@ -101,7 +109,7 @@ fn sum(cells: &[&Cell], notes: &mut Notes) -> String {
     let count = |outcome| cells.iter().filter(|cell| cell.outcome == outcome).count();
     if !cells.is_empty() && count(Outcome::Absent) == cells.len() {
         let why = cells.iter().flat_map(|cell| cell.words.clone()).collect();
-        return notes.marked(shown(Outcome::Absent), &why);
+        return notes.annotate(shown(Outcome::Absent), &why);
     }
     let parts: Vec<String> = [Outcome::Ok, Outcome::Absent, Outcome::Failed]
         .into_iter()
@@ -111,12 +119,12 @@ fn sum(cells: &[&Cell], notes: &mut Notes) -> String {
     parts.join(", ")
 }
 
-/// Notes below a table, each once, numbered as they are met.
+/// Notes below a table, each once, numbered in the order of their first use.
 #[derive(Default)]
 struct Notes(Vec<BTreeSet<String>>);
 
 impl Notes {
-    fn marked(&mut self, cell: &str, words: &BTreeSet<String>) -> String {
+    fn annotate(&mut self, cell: &str, words: &BTreeSet<String>) -> String {
         if words.is_empty() {
             return cell.to_owned();
         }
@@ -138,7 +146,7 @@ impl Notes {
     }
 }
 
-/// The words behind the label, separated by commas; further lines begin below the first word.
+/// The label and the words, separated by commas; further lines are indented to the first word.
 fn wrap(label: &str, words: &[String]) -> String {
     let mut text = label.to_owned();
     let mut column = label.len();
@@ -149,7 +157,7 @@ fn wrap(label: &str, words: &[String]) -> String {
         } else {
             format!("{word},")
         };
-        if column + word.len() > COLUMNS && at > 0 {
+        if column + word.len() > WIDTH && at > 0 {
             text.truncate(text.trim_end().len());
             text.push('\n');
             text.push_str(&" ".repeat(label.len()));
@@ -166,47 +174,49 @@ fn wrap(label: &str, words: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::interface::RESULT_MARKER;
     use super::*;
 
-    fn told(lines: &[&str]) -> Rungs {
-        let mut rungs = Rungs::default();
+    /// Reads lines in which `@result` stands for the marker.
+    fn results(lines: &[&str]) -> Results {
+        let mut results = Results::default();
         for line in lines {
-            rungs.take(line);
+            results.read_line(&line.replace("@result", RESULT_MARKER));
         }
-        assert_eq!(rungs.unread, Vec::<String>::new());
-        rungs
+        assert_eq!(results.unreadable, Vec::<String>::new());
+        results
     }
 
-    fn old() -> Rungs {
-        told(&[
-            "@rung group_kill fentry ok -",
-            "@rung group_kill tracepoint ok order,gfp_mask",
-            "@rung group_kill counters ok victim",
-            "@rung cpuset fentry ok -",
-            "@rung cpuset tracepoint ok order,gfp_mask,constraint",
-            "@rung cpuset counters failed victim",
+    fn old() -> Results {
+        results(&[
+            "@result group_kill fentry ok -",
+            "@result group_kill kmsg ok order,gfp_mask",
+            "@result group_kill counters ok victim",
+            "@result cpuset fentry ok -",
+            "@result cpuset kmsg ok order,gfp_mask,constraint",
+            "@result cpuset counters failed victim",
         ])
     }
 
-    fn new() -> Rungs {
-        told(&[
-            "@rung group_kill fentry absent no-fentry",
-            "@rung group_kill kprobe absent no-kprobes",
-            "@rung group_kill tracepoint ok gfp_mask,order",
-            "@rung cpuset fentry absent no-fentry",
-            "@rung cpuset kprobe ok -",
+    fn new() -> Results {
+        results(&[
+            "@result group_kill fentry absent no-fentry",
+            "@result group_kill kprobe absent no-kprobes",
+            "@result group_kill kmsg ok gfp_mask,order",
+            "@result cpuset fentry absent no-fentry",
+            "@result cpuset kprobe ok -",
         ])
     }
 
     #[test]
-    fn scenario_has_a_row_and_notes_stand_below_once() {
+    fn scenario_has_a_row_and_each_note_is_printed_once() {
         assert_eq!(
             scenarios(&old()),
             "\
 scenario    fentry  kprobe  tracepoint  format  kmsg  counters
 ----------  ------  ------  ----------  ------  ----  --------
-group_kill  ok              ok*1                      ok*2
-cpuset      ok              ok*3                      FAILED*2
+group_kill  ok                                  ok*1  ok*2
+cpuset      ok                                  ok*3  FAILED*2
 *1  gfp_mask, order
 *2  victim
 *3  constraint, gfp_mask, order
@@ -217,12 +227,12 @@ cpuset      ok              ok*3                      FAILED*2
     #[test]
     fn boot_has_a_row_with_sums() {
         assert_eq!(
-            boots(&[("5.10", &old()), ("6.12", &new()), ("6.18", &told(&[]))]),
+            boots(&[("5.10", &old()), ("6.12", &new()), ("6.18", &results(&[]))]),
             "\
 boot  fentry    kprobe          tracepoint  format  kmsg  counters
 ----  --------  --------------  ----------  ------  ----  --------------
-5.10  2 ok                      2 ok                      1 ok, 1 FAILED
-6.12  absent*1  1 ok, 1 absent  1 ok
+5.10  2 ok                                          2 ok  1 ok, 1 FAILED
+6.12  absent*1  1 ok, 1 absent                      1 ok
 6.18
 *1  no-fentry
 "
@@ -230,32 +240,32 @@ boot  fentry    kprobe          tracepoint  format  kmsg  counters
     }
 
     #[test]
-    fn what_was_missing_is_told_of_scenarios_that_passed() {
+    fn facts_are_listed_for_scenarios_that_passed() {
         assert_eq!(
             unknown(&[("5.10", &old()), ("6.12", &new())]),
             "\
-fentry      all known
-kprobe      all known
-tracepoint  never known: gfp_mask, order
+fentry      reported everything
+kprobe      reported everything
+kmsg        never: gfp_mask, order
             not always: constraint (1 of 3)
-counters    never known: victim
+counters    never: victim
 "
         );
-        assert_eq!(unknown(&[("6.18", &told(&[]))]), "");
+        assert_eq!(unknown(&[("6.18", &results(&[]))]), "");
     }
 
     #[test]
-    fn long_notes_are_wrapped_below_their_first_word() {
+    fn long_notes_are_wrapped_and_indented() {
         let words: Vec<String> = (0..20).map(|number| format!("field_{number:03}")).collect();
         let text = wrap("*1  ", &words);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines.iter().all(|line| line.len() <= COLUMNS), "{text}");
+        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{text}");
         assert!(lines[0].starts_with("*1  field_000, "), "{text}");
         assert!(lines[1].starts_with("    field_"), "{text}");
         assert_eq!(
             text.split(", ").count(),
             19,
-            "a line's end has no space: {text}"
+            "a line ends without a space: {text}"
         );
         let one = ["x".repeat(200)];
         assert_eq!(wrap("a ", &one), format!("a {}\n", one[0]));

@@ -20,13 +20,13 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("agent_has_every_kill_of_a_storm_in_its_journal", of_a_storm),
+    Scenario::new("agent_has_every_kill_of_a_storm_in_its_history", of_a_storm),
     Scenario::new("agent_counts_what_its_ring_refused", refused).needing(fast),
     Scenario::new("agent_survives_a_machine_out_of_memory", out_of_memory).needing(guest),
     Scenario::new("agent_keeps_its_record_when_the_clock_is_set", clock).needing(guest),
 ];
 
-/// More than the ring holds while nobody reads it.
+/// More than the ring holds while it is not read.
 const MANY: usize = 2_000;
 /// What the agent may take in all.
 const BUDGET_BYTES: u64 = 20 * MIB;
@@ -73,7 +73,7 @@ fn of_a_storm(machine: &Machine) {
     let before = oom_kill_count();
     let kills = storm::kill_many(machine, &scene, machine.storm);
     let counted = oom_kill_count() - before;
-    agent.until("all are told", |metrics| {
+    agent.until("all are reported", |metrics| {
         accounted(metrics) >= as_float(counted)
     });
     agent.end();
@@ -103,7 +103,7 @@ fn refused(machine: &Machine) {
     assert!(dropped > 0.0, "the ring held all of it");
     agent.end();
     let rows = home.history();
-    // Each process once, whether the ring has told of it or the log.
+    // Each process once, whether it came from the ring or the log.
     pids(&rows);
     assert_eq!(Row::kills(&rows) + Row::unidentified(&rows), counted);
 }
@@ -118,7 +118,7 @@ fn out_of_memory(machine: &Machine) {
     hogs_until_all_are_killed(machine, &scene);
     let counted = oom_kill_count() - before;
     assert!(counted > 0);
-    agent.until("all are told", |metrics| {
+    agent.until("all are reported", |metrics| {
         accounted(metrics) >= as_float(counted)
     });
     let peak = agent.peak_bytes();
@@ -146,13 +146,15 @@ fn clock(machine: &Machine) {
     let mut killed = vec![kill()];
     set_clock(DAY);
     killed.push(kill());
-    agent.until("both are told", |metrics| accounted(metrics) >= 2.0);
+    agent.until("both are reported", |metrics| accounted(metrics) >= 2.0);
     agent.kill();
     set_clock(-2 * DAY);
     killed.push(kill());
     let agent = home.start();
     killed.push(kill());
-    agent.until("the others are told", |metrics| accounted(metrics) >= 2.0);
+    agent.until("the others are reported", |metrics| {
+        accounted(metrics) >= 2.0
+    });
     agent.end();
     set_clock(DAY);
     let counted = oom_kill_count() - before;

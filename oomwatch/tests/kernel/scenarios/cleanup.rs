@@ -75,11 +75,14 @@ fn nothing_attached(machine: &Machine) {
     fs::create_dir(&state_dir).expect("make a folder");
     let database = state_dir.join("oomwatch.db");
     fs::write(&database, "").expect("write a file");
-    let told = printed(&cleanup(machine, bpffs.path(), &state_dir, &[]));
+    let output = printed(&cleanup(machine, bpffs.path(), &state_dir, &[]));
     for path in generations.iter().chain([&pins]) {
         assert!(!path.exists());
         let line = path.to_str().expect("a path in UTF-8");
-        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+        assert!(
+            output.lines().any(|output| output == line),
+            "{line}: {output}"
+        );
     }
     assert!(database.exists());
     // The kernel detaches them after a grace period.
@@ -89,11 +92,11 @@ fn nothing_attached(machine: &Machine) {
         thread::sleep(RETRY);
     }
 
-    let told = printed(&cleanup(machine, bpffs.path(), &state_dir, &["--journal"]));
-    assert!(told.contains("oomwatch.db"), "{told}");
+    let output = printed(&cleanup(machine, bpffs.path(), &state_dir, &["--history"]));
+    assert!(output.contains("oomwatch.db"), "{output}");
     assert!(!state_dir.exists());
     assert_eq!(
-        printed(&cleanup(machine, bpffs.path(), &state_dir, &["--journal"])),
+        printed(&cleanup(machine, bpffs.path(), &state_dir, &["--history"])),
         ""
     );
 }
@@ -108,11 +111,11 @@ fn refuses(machine: &Machine) {
     };
     let running = keeper.start(Saves::Yes);
     let generations = bpffs.generations();
-    let output = cleanup(machine, bpffs.path(), folder.path(), &["--journal"]);
+    let output = cleanup(machine, bpffs.path(), folder.path(), &["--history"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let told = String::from_utf8(output.stderr).expect("text");
-    assert!(told.contains("an agent runs"), "{told}");
     assert!(output.stdout.is_empty());
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert!(message.contains("an agent runs"), "{message}");
     assert_eq!(bpffs.generations(), generations);
     running.end();
     // Now it does not.

@@ -1,4 +1,4 @@
-//! The command itself with real kills: how it ends, which kills it shows, and that a slow or absent reader harms nobody.
+//! The command itself with real kills: how it ends, which kills it shows, and that a slow or absent reader does no harm.
 
 use std::os::fd::AsRawFd as _;
 
@@ -23,7 +23,10 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("reader_that_goes_away_is_no_failure", closed_pipe),
     Scenario::new("slow_reader_loses_nothing", slow_reader),
     Scenario::new("filters_show_what_fits_and_nothing_else", filters),
-    Scenario::new("arguments_are_the_victims_where_they_are_told", arguments),
+    Scenario::new(
+        "arguments_are_the_victims_where_they_are_asked_for",
+        arguments,
+    ),
 ];
 
 const LIMIT_BYTES: u64 = 16 * MIB;
@@ -90,7 +93,7 @@ fn closed_pipe(machine: &Machine) {
     }
 }
 
-/// Kills wait in the ring while nobody reads the pipe.
+/// Kills wait in the ring while the pipe is not read.
 fn slow_reader(machine: &Machine) {
     let scene = machine.scene("slow-reader");
     scene.limit(LIMIT_BYTES);
@@ -179,7 +182,7 @@ fn arguments(machine: &Machine) {
     assert_eq!(reports.len(), victims.len(), "{reports:?}");
     for (victim, report) in victims.iter().zip(&reports) {
         Expected::new(victim, &scene).check(report);
-        let Some(told) = report.at("/victim/cmdline") else {
+        let Some(cmdline) = report.at("/victim/cmdline") else {
             continue;
         };
         let lossy: Vec<_> = victim
@@ -187,7 +190,7 @@ fn arguments(machine: &Machine) {
             .iter()
             .map(|argument| String::from_utf8_lossy(argument))
             .collect();
-        assert_eq!(*told, json!(lossy), "{report:?}");
+        assert_eq!(*cmdline, json!(lossy), "{report:?}");
         let hex: Vec<_> = victim
             .arguments
             .iter()

@@ -1,18 +1,18 @@
 //! `docs/compatibility.md` against the kernel that these tests run on, and what `doctor` says against what `watch` does.
 //!
-//! A rung that this kernel does not give is left out, and it is said why.
+//! A backend that this kernel does not give is left out, and it is said why.
 
 /// Which capabilities are enough, and which are needed.
 mod capabilities;
-/// What the doctor says, and that it disturbs nobody.
+/// What the doctor says, and that it disturbs no other watcher.
 mod doctor;
-/// What each rung tells of a kill.
+/// What each backend reports of a kill.
 mod facts;
 /// What differs from kernel to kernel.
 mod kernels;
 /// The kernel's lockdown, which lasts until the next boot.
 mod lockdown;
-/// What else a rung needs.
+/// What else a backend needs.
 mod needs;
 
 use std::{env, sync::OnceLock};
@@ -40,13 +40,13 @@ fn table(heading: &str) -> Table {
     Table::below(COMPATIBILITY, heading)
 }
 
-/// The rungs of the document, best first.
-fn rungs() -> &'static [String] {
+/// The backends of the document, best first.
+fn backends() -> &'static [String] {
     static RUNGS: OnceLock<Vec<String>> = OnceLock::new();
     RUNGS.get_or_init(|| {
-        let table = table("## The rungs");
-        let rungs = table.rows().map(|row| row.word("rung").to_owned());
-        rungs.collect()
+        let table = table("## The backends");
+        let backends = table.rows().map(|row| row.word("backend").to_owned());
+        backends.collect()
     })
 }
 
@@ -56,12 +56,12 @@ fn given(machine: &Machine) -> &'static [&'static str] {
     GIVEN.get_or_init(|| {
         let root = Confined::root(machine);
         let mut given = Vec::new();
-        for rung in rungs() {
-            match attach(&root, rung, &[]) {
-                Ok(()) => given.push(rung.as_str()),
+        for backend in backends() {
+            match attach(&root, backend, &[]) {
+                Ok(()) => given.push(backend.as_str()),
                 Err(why) => {
                     let why = why.lines().next().unwrap_or_default();
-                    eprintln!("skipped: rung {rung}: {why}");
+                    eprintln!("skipped: backend {backend}: {why}");
                 }
             }
         }
@@ -69,9 +69,17 @@ fn given(machine: &Machine) -> &'static [&'static str] {
     })
 }
 
-/// Starts `watch` on a rung, which ends at once if it could attach; else what it says of it.
-fn attach(confined: &Confined<'_>, rung: &str, more: &[&str]) -> Result<(), String> {
-    let arguments = ["watch", "--hooks", rung, "--timeout", "1ms", "-o", "json"];
+/// Starts `watch` on a backend, which ends at once if it could attach; else what it says of it.
+fn attach(confined: &Confined<'_>, backend: &str, more: &[&str]) -> Result<(), String> {
+    let arguments = [
+        "watch",
+        "--backend",
+        backend,
+        "--timeout",
+        "1ms",
+        "-o",
+        "json",
+    ];
     let ran = confined.run(&[&arguments[..], more].concat());
     match ran.code {
         Some(0) => Ok(()),
@@ -106,14 +114,14 @@ impl Doctor {
             .unwrap_or_else(|| panic!("no check {name} of {group} in {:#}", self.said))
     }
 
-    /// Whether it says that a rung works.
-    fn has(&self, rung: &str) -> bool {
-        self.check("hooks", rung)["status"] == "ok"
+    /// Whether it says that a backend works.
+    fn has(&self, backend: &str) -> bool {
+        self.check("backends", backend)["status"] == "ok"
     }
 
-    /// All that it says of a rung.
-    fn text(&self, rung: &str) -> String {
-        let check = self.check("hooks", rung);
+    /// All that it says of a backend.
+    fn text(&self, backend: &str) -> String {
+        let check = self.check("backends", backend);
         let text = |name: &str| check[name].as_str().unwrap_or_default();
         format!("{}\n{}", text("finding"), text("remedy"))
     }

@@ -1,19 +1,20 @@
-//! What keeps a rung from being had, made up: the next one is taken, and tells of the same kill.
+//! A backend is made to fail: the next one is used, and reports the same kill.
 
 use super::MIB;
+use oomwatch::model::backend::Backend;
+
 use crate::{
     Scenario, Skip,
+    backends::{Backends, try_backend},
     expected::Expected,
     machine::Machine,
     process::Hog,
-    rung::Rung,
-    rungs::{Rungs, try_rung},
     watcher::Watch,
 };
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("without_function_hooks_tracepoints_are_taken", no_functions),
-    Scenario::new("without_btf_the_next_rung_is_taken", no_btf).needing(gives_one_without_types),
+    Scenario::new("without_btf_the_next_backend_is_taken", no_btf).needing(gives_the_log),
 ];
 
 fn kill(machine: &Machine, name: &str) -> Expected {
@@ -24,29 +25,20 @@ fn kill(machine: &Machine, name: &str) -> Expected {
 }
 
 fn no_functions(machine: &Machine) {
-    let rung = Rung::Tracepoint;
-    let mut rungs = Rungs::start_as(machine, [(rung, Watch::on(machine, rung))]);
-    rungs.saw("no-function-hooks", [kill(machine, "no-functions")]);
-    rungs.end();
+    let backend = Backend::RawTracepoint;
+    let mut backends = Backends::start_as(machine, [(backend, Watch::on(machine, backend))]);
+    backends.saw("no-function-hooks", [kill(machine, "no-functions")]);
+    backends.end();
 }
 
-/// What does without the kernel's types, best first.
-fn without_types(machine: &Machine) -> Option<Rung> {
-    [Rung::Format, Rung::Kmsg]
-        .into_iter()
-        .find(|rung| try_rung(machine, *rung).is_ok())
-}
-
-fn gives_one_without_types(machine: &Machine) -> Result<(), Skip> {
-    without_types(machine)
-        .map(drop)
-        .ok_or_else(|| Skip("this machine has no rung that does without BTF".to_owned()))
+fn gives_the_log(machine: &Machine) -> Result<(), Skip> {
+    try_backend(machine, Backend::Kmsg).map_err(Skip)
 }
 
 fn no_btf(machine: &Machine) {
-    let rung = without_types(machine).expect("looked for before");
-    let arguments = ["-o", "json", "--hooks", "auto", "--btf", "/nonexistent"];
-    let mut rungs = Rungs::start_as(machine, [(rung, Watch::new(machine, &arguments))]);
-    rungs.saw("no-btf", [kill(machine, "no-btf")]);
-    rungs.end();
+    let backend = Backend::Kmsg;
+    let arguments = ["-o", "json", "--backend", "auto", "--btf", "/nonexistent"];
+    let mut backends = Backends::start_as(machine, [(backend, Watch::new(machine, &arguments))]);
+    backends.saw("no-btf", [kill(machine, "no-btf")]);
+    backends.end();
 }

@@ -4,13 +4,14 @@
 use std::{fs, io, path::Path, ptr};
 
 use super::{MIB, system};
+use oomwatch::model::backend::Backend;
+
 use crate::{
     Scenario, Skip,
+    backends::{Backends, try_backend},
     expected::Expected,
     machine::Machine,
     process::Hog,
-    rung::Rung,
-    rungs::{Rungs, try_rung},
     watcher::Watch,
 };
 
@@ -23,7 +24,7 @@ const LEVEL: &str = "confidentiality";
 fn lockdown(machine: &Machine) -> Result<(), Skip> {
     system::guest(machine)?;
     if !machine.may_lock_down {
-        return Err(Skip("told to leave lockdown alone".to_owned()));
+        return Err(Skip("asked to leave lockdown alone".to_owned()));
     }
     let skip = |error: io::Error| Skip(format!("look for lockdown: {error}"));
     if !fs::exists(LOCKDOWN).map_err(skip)? {
@@ -33,7 +34,7 @@ fn lockdown(machine: &Machine) -> Result<(), Skip> {
     if !levels.contains(LEVEL) {
         return Err(Skip(format!("no level of lockdown is called so: {levels}")));
     }
-    try_rung(machine, Rung::Kmsg).map_err(Skip)
+    try_backend(machine, Backend::Kmsg).map_err(Skip)
 }
 
 /// A guest's own init may not have done so.
@@ -63,16 +64,16 @@ fn locked_down(machine: &Machine) {
     if !levels.contains(&format!("[{LEVEL}]")) {
         fs::write(LOCKDOWN, LEVEL).expect("lock the kernel down");
     }
-    let watches = Rung::ALL.map(|rung| {
-        let watch = match rung {
+    let watches = Backend::ALL.map(|backend| {
+        let watch = match backend {
             // The one that is expected to be taken without a choice.
-            Rung::Kmsg => Watch::new(machine, &["-o", "json", "--hooks", "auto"]),
-            rung => Watch::on(machine, rung),
+            Backend::Kmsg => Watch::new(machine, &["-o", "json", "--backend", "auto"]),
+            backend => Watch::on(machine, backend),
         };
-        (rung, watch)
+        (backend, watch)
     });
-    let mut rungs = Rungs::start_as(machine, watches);
+    let mut backends = Backends::start_as(machine, watches);
     let victim = Hog::plain().start(&scene, machine.patience).killed();
-    rungs.saw("lockdown-confidentiality", [Expected::new(&victim, &scene)]);
-    rungs.end();
+    backends.saw("lockdown-confidentiality", [Expected::new(&victim, &scene)]);
+    backends.end();
 }

@@ -1,4 +1,4 @@
-//! Kills that nobody saw as they happened: found in the kernel log, or counted.
+//! Kills that were not captured: found in the kernel log, or counted.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,22 +7,22 @@ use std::{
     thread,
 };
 
-use oomwatch::kmsg::{
-    assemble::{Found, LogKill},
-    whole::Whole,
+use oomwatch::capture::kmsg::{
+    assemble::{LogItem, LogKill},
+    snapshot::LogSnapshot,
 };
 use rustix::process::Signal;
 
 use super::{MIB, storm};
 use crate::{
     Scenario, Skip,
+    backends::attempt,
     cgroups::Cgroup,
     ended::Ended,
     expected::Expected,
     machine::{Machine, boot_time_ns},
     process::Hog,
     report::Line,
-    rungs::attempt,
     watcher::{Watch, Watcher},
 };
 
@@ -32,7 +32,7 @@ pub(super) const ALL: &[Scenario] = &[
         overflow,
     )
     .needing(fast),
-    Scenario::new("what_no_log_tells_is_counted", without_log).needing(fast),
+    Scenario::new("what_no_log_has_is_counted", without_log).needing(fast),
     Scenario::new("kills_that_go_on_hide_none_that_is_missing", going_on).needing(fast),
     Scenario::new(
         "kernel_log_is_found_without_its_device_and_while_the_command_runs",
@@ -64,7 +64,7 @@ fn fast(machine: &Machine) -> Result<(), Skip> {
 }
 
 fn syslog(_: &Machine) -> Result<(), Skip> {
-    let whole = Whole::read(Path::new(NO_KMSG));
+    let whole = LogSnapshot::read(Path::new(NO_KMSG));
     whole.map(drop).map_err(|error| Skip(error.to_string()))
 }
 
@@ -81,26 +81,26 @@ fn fill_ring(machine: &Machine, scene: &Cgroup, watcher: &Watcher) -> Vec<Expect
 fn overflow(machine: &Machine) {
     let scene = machine.scene("overflow");
     let watcher = Watch::new(machine, &["-o", "json"]).start();
-    let told = Told::new();
+    let reported = Reported::new();
     let kills = fill_ring(machine, &scene, &watcher);
-    let told = check_at_end(&kills, watcher, told);
-    assert!(told.filled > 0);
+    let reported = check_at_end(&kills, watcher, reported);
+    assert!(reported.filled > 0);
 }
 
 fn without_log(machine: &Machine) {
     let scene = machine.scene("without-log");
     let watcher = Watch::new(machine, &["-o", "json", "--kmsg", UNREADABLE]).start();
-    let told = Told::new();
+    let reported = Reported::new();
     let kills = fill_ring(machine, &scene, &watcher);
-    let told = check_at_end(&kills, watcher, told);
-    assert!(told.unidentified > 0);
-    assert_eq!(told.filled, 0);
+    let reported = check_at_end(&kills, watcher, reported);
+    assert!(reported.unidentified > 0);
+    assert_eq!(reported.filled, 0);
 }
 
 fn going_on(machine: &Machine) {
     let scene = machine.scene("going-on");
     let watcher = Watch::new(machine, &["-o", "json"]).start();
-    let told = Told::new();
+    let reported = Reported::new();
     let kills = fill_ring(machine, &scene, &watcher);
     let others = scene.make("others");
     others.limit(LIMIT_BYTES);
@@ -111,35 +111,35 @@ fn going_on(machine: &Machine) {
                 Hog::plain().start(&others, machine.patience).killed();
             }
         });
-        let checked = attempt(|| check_at_end(&kills, watcher, told));
+        let checked = attempt(|| check_at_end(&kills, watcher, reported));
         has_ended.store(true, Ordering::Relaxed);
         checked.map_or_else(|why| panic!("{why}"), drop);
     });
 }
 
-fn check_at_end(kills: &[Expected], watcher: Watcher, mut told: Told) -> Told {
+fn check_at_end(kills: &[Expected], watcher: Watcher, mut reported: Reported) -> Reported {
     let ended = watcher.interrupt();
-    ended.lines.iter().for_each(|line| told.take(line));
-    check(kills, &told, &ended);
-    told
+    ended.lines.iter().for_each(|line| reported.take(line));
+    check(kills, &reported, &ended);
+    reported
 }
 
-/// What is missing is told while the command runs, soon after the storm.
+/// What is missing is reported while the command runs, soon after the storm.
 fn without_device(machine: &Machine) {
     let scene = machine.scene("without-device");
     let mut watcher = Watch::new(machine, &["-o", "json", "--kmsg", NO_KMSG]).start();
-    let mut told = Told::new();
+    let mut reported = Reported::new();
     let kills = fill_ring(machine, &scene, &watcher);
-    while told.kills() + told.unidentified < KILLS as u64 {
-        told.take(&watcher.line());
+    while reported.kills() + reported.unidentified < KILLS as u64 {
+        reported.take(&watcher.line());
     }
     let ended = watcher.interrupt();
-    ended.lines.iter().for_each(|line| told.take(line));
-    check(&kills, &told, &ended);
+    ended.lines.iter().for_each(|line| reported.take(line));
+    check(&kills, &reported, &ended);
 }
 
-/// What the command has told of kills since it was ready.
-struct Told {
+/// What the command has reported since it was ready.
+struct Reported {
     ready_boot_time_ns: u64,
     /// How often, by process.
     pids: HashMap<u32, u64>,
@@ -148,7 +148,7 @@ struct Told {
     unidentified: u64,
 }
 
-impl Told {
+impl Reported {
     fn new() -> Self {
         Self {
             ready_boot_time_ns: boot_time_ns(),
@@ -176,29 +176,35 @@ impl Told {
     }
 }
 
-/// All that was killed was told once or counted, as its last line says.
+/// Every kill was reported once or counted, as the closing line says.
 #[expect(clippy::print_stdout, reason = "how the machine fared")]
-fn check(kills: &[Expected], told: &Told, ended: &Ended) {
+fn check(kills: &[Expected], reported: &Reported, ended: &Ended) {
     let mut absent = 0;
     for kill in kills {
-        match told.pids.get(&kill.victim.pid) {
+        match reported.pids.get(&kill.victim.pid) {
             None => absent += 1,
             // A number may come twice, but not so soon.
-            Some(times) => assert_eq!(*times, 1, "{} was told twice", kill.victim.pid),
+            Some(times) => assert_eq!(*times, 1, "{} was reported twice", kill.victim.pid),
         }
     }
-    assert!(told.filled + told.unidentified > 0, "the ring held all");
-    assert!(absent <= told.unidentified, "{absent} are silently absent");
+    assert!(
+        reported.filled + reported.unidentified > 0,
+        "the ring held all"
+    );
+    assert!(
+        absent <= reported.unidentified,
+        "{absent} are silently absent"
+    );
     let (kills, rekills, unidentified) = ended.counted();
     println!(
         "{kills} kills, {} of them from the log, {unidentified} counted",
-        told.filled
+        reported.filled
     );
-    // Those after its end are counted, but not told.
-    assert!(kills >= told.kills(), "{kills} < {}", told.kills());
-    assert_eq!(unidentified, told.unidentified);
+    // Those after its end are counted, but not reported.
+    assert!(kills >= reported.kills(), "{kills} < {}", reported.kills());
+    assert_eq!(unidentified, reported.unidentified);
     assert!(kills + rekills + unidentified <= ended.growth, "{ended:?}");
-    assert!(ended.filled() >= told.filled, "{ended:?}");
+    assert!(ended.filled() >= reported.filled, "{ended:?}");
 }
 
 /// But for a trigger's name with a newline in it, of which text has only what is behind that.
@@ -211,9 +217,11 @@ fn both_ways(machine: &Machine) {
     });
     let pids: HashSet<_> = victims.iter().map(|victim| victim.pid).collect();
     let [device, call] = [KMSG, NO_KMSG].map(|path| {
-        let found = Whole::read(Path::new(path)).expect("read the log").found;
+        let found = LogSnapshot::read(Path::new(path))
+            .expect("read the log")
+            .items;
         let kills = found.into_iter().filter_map(|found| match found {
-            Found::Kill(found) if pids.contains(&found.kill.victim.pid) => Some(found),
+            LogItem::Kill(found) if pids.contains(&found.kill.victim.pid) => Some(found),
             _ => None,
         });
         let fact = |found: Box<LogKill>| {

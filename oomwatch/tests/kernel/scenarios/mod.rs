@@ -2,6 +2,8 @@
 
 /// The agent and its journal.
 mod agent;
+/// The same kills on every backend.
+mod backends;
 /// What is left behind.
 mod cleanup;
 /// The command itself: how it ends, what it shows, how it prints.
@@ -10,15 +12,15 @@ mod command;
 mod compatibility;
 /// Kills of whole groups, and limits that a writer lowers: cgroup v2 alone.
 mod group;
-/// What keeps a rung from being had.
+/// What keeps a backend from being had.
 mod ladder;
 /// The kernel's lockdown, which lasts until the next boot.
 mod lockdown;
-/// Kills that nobody saw as they happened.
+/// Kills that were not captured.
 mod missing;
 /// Names that processes and cgroups choose to do harm.
 mod names;
-/// Who is a container's main process.
+/// A container's main process.
 mod namespaces;
 /// Pods and containers, and whose limit was hit.
 mod pods;
@@ -26,8 +28,6 @@ mod pods;
 mod privileges;
 /// Over the end of one agent and the start of another.
 mod restart;
-/// The same kills on every rung.
-mod rungs;
 /// One process and one limit.
 mod single;
 /// Many at once.
@@ -56,7 +56,7 @@ pub(crate) fn all() -> impl Iterator<Item = Scenario> {
         restart::ALL,
         cleanup::ALL,
         missing::ALL,
-        rungs::ALL,
+        backends::ALL,
         ladder::ALL,
         privileges::ALL,
         system::ALL,

@@ -173,14 +173,14 @@ fn deep_path(machine: &Machine) {
         }
     }
     reports[0].is("/missing", json!(["limits"]));
-    // Function hooks know its id, and that it is none of those that are told.
-    let missing = match ended.hooks.as_str() {
-        "function" => json!(["limits", "oom_cgroup"]),
+    // fentry and kprobe know its id, and that it is none of the reported levels.
+    let missing = match ended.backend.as_str() {
+        "fentry" | "kprobe" => json!(["limits", "oom_cgroup"]),
         _ => json!(["limits"]),
     };
     reports[1].is("/missing", missing);
-    // The lock of the one that ran out tells tracepoints, where the kernel has it.
-    if ended.hooks == "function" || reports[0].at("/oom_cgroup").is_some() {
+    // Raw tracepoints know it from the lock of the one that ran out, where the kernel has it.
+    if reports[0].is_function() || reports[0].at("/oom_cgroup").is_some() {
         reports[0].is("/oom_cgroup/id", deep.id());
         reports[0].is("/limit_owner", "cgroup");
     }

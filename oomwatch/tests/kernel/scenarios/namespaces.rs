@@ -1,4 +1,4 @@
-//! Who is a container's main process, as its PID namespace tells.
+//! A container's main process, by its PID namespace.
 
 use super::MIB;
 use crate::{

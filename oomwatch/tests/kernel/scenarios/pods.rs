@@ -97,7 +97,7 @@ impl Driver {
     }
 }
 
-/// What the cgroup path tells of the owner; a bare id tells no runtime.
+/// The owner in the cgroup path; a bare id names no runtime.
 fn check_owner(report: &Report, class: &str, runtime: Option<&str>, id: &str) {
     report.is("/pod/uid", UID);
     report.is("/pod/qos", class);

@@ -20,6 +20,8 @@ use rustix::{
 use tempfile::{NamedTempFile, TempDir};
 
 use super::MIB;
+use oomwatch::model::backend::Backend;
+
 use crate::{
     Scenario,
     confined::{Confined, OTHER_USER, Running, User},
@@ -29,27 +31,23 @@ use crate::{
     machine::Machine,
     process::{Hog, Victim},
     report::Report,
-    rung::Rung,
     watcher::{Watch, Watcher},
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("watch_gives_up_what_it_may_do_and_sees_kills", watch),
+    Scenario::new("watch_drops_capabilities_and_captures_kills", watch),
     Scenario::new(
-        "watch_of_another_user_gives_up_what_it_may_do",
+        "watch_of_another_user_drops_capabilities",
         watch_of_another_user,
     ),
-    Scenario::new(
-        "agent_gives_up_what_it_may_do_and_goes_on_with_all_it_does",
-        agent,
-    ),
+    Scenario::new("agent_drops_capabilities_and_keeps_working", agent),
     Scenario::new(
         "another_user_learns_nothing_of_a_process_from_the_agent",
         other_user,
     ),
 ];
 
-/// What the agent is started with: it asks nobody, and names nobody.
+/// What the agent is started with: it asks no source, and names nothing.
 const ALONE: [&str; 5] = [
     "--node-events=off",
     "--pod-events=off",
@@ -58,7 +56,7 @@ const ALONE: [&str; 5] = [
     "--log-level=debug",
 ];
 
-/// Of a server that nobody reaches, so that its pods are asked for in vain.
+/// Of an unreachable server, so that the watch of pods fails.
 const KUBECONFIG: &str = "\
 apiVersion: v1
 kind: Config
@@ -67,7 +65,7 @@ contexts: [{name: a, context: {cluster: a, user: a}}]
 clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]
 users: [{name: a, user: {token: secret-token}}]
 ";
-/// Whoever tells what is wrong with it may show it.
+/// An error message may show it.
 const MALFORMED_KUBECONFIG: &str = "\
 apiVersion: v1
 kind: Config
@@ -86,7 +84,7 @@ fn kept(has_programs: bool) -> CapabilitySet {
     }
 }
 
-/// A thread's status, as the kernel tells it.
+/// A thread's status, as the kernel shows it.
 struct Status(String);
 
 impl Status {
@@ -150,21 +148,21 @@ fn watch(machine: &Machine) {
     let scene = machine.scene("watch-privileges");
     scene.limit(16 * MIB);
     let mut watchers = Vec::new();
-    for rung in Rung::ALL {
-        match Watch::on(machine, rung).try_start() {
+    for backend in Backend::ALL {
+        match Watch::on(machine, backend).try_start() {
             Ok(watcher) => {
-                let has_programs = !matches!(rung, Rung::Kmsg | Rung::Counters);
+                let has_programs = !matches!(backend, Backend::Kmsg | Backend::Counters);
                 check(watcher.pid(), kept(has_programs), bounding());
-                watchers.push((rung, watcher));
+                watchers.push((backend, watcher));
             }
-            Err(why) => eprintln!("skipped: rung {}: {why}", rung.name()),
+            Err(why) => eprintln!("skipped: backend {}: {why}", backend.flag()),
         }
     }
-    assert!(!watchers.is_empty(), "no rung could be had");
+    assert!(!watchers.is_empty(), "no backend could be had");
     let victim = Hog::plain().start(&scene, machine.patience).killed();
-    for (rung, watcher) in watchers {
+    for (backend, watcher) in watchers {
         let ended = watcher.interrupt();
-        if rung == Rung::Counters {
+        if backend == Backend::Counters {
             assert!(ended.unidentified() >= 1, "{ended:?}");
             continue;
         }
@@ -186,7 +184,7 @@ fn watch_of_another_user(machine: &Machine) {
         capabilities,
         ..Confined::root(machine)
     };
-    let running = Running::start(&confined, &["--hooks", "tracepoint"]);
+    let running = Running::start(&confined, &["--backend", "raw-tracepoint"]);
     check(running.pid(), kept(true), capabilities);
     let scene = machine.scene("another-users-privileges");
     scene.limit(16 * MIB);
@@ -194,7 +192,7 @@ fn watch_of_another_user(machine: &Machine) {
     let ended = running.interrupt();
     let is_told = |report: &serde_json::Value| report["victim"]["pid"] == victim.pid;
     assert!(ended.reports.iter().any(is_told), "{ended:?}");
-    assert!(ended.told.contains("was seen"), "{ended:?}");
+    assert!(ended.messages.contains(" 0 missed"), "{ended:?}");
 }
 
 /// An agent on a port of its own.
@@ -262,7 +260,7 @@ impl Agent {
     }
 }
 
-/// On which nobody listens, most likely.
+/// On which nothing listens, most likely.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address")
@@ -300,7 +298,7 @@ fn agent(machine: &Machine) {
     agent.end();
 }
 
-/// Runs it as `nobody`, who is that thread alone.
+/// Runs it as the user `nobody`, in that thread alone.
 fn as_nobody<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(|| {
         let (uid, gid) = (Uid::from_raw(OTHER_USER), Gid::from_raw(OTHER_USER));
@@ -336,7 +334,7 @@ fn other_user(machine: &Machine) {
         .set("uid", 54321)
         .start(&scene, machine.patience)
         .killed();
-    // Who reads its stdout is told.
+    // The reader of its stdout has it.
     Expected::new(&victim, &scene).check(&agent.report_of(&victim));
     agent.wait_for("oomwatch_node_kills_total ", &(1..u64::MAX));
     let address = agent.address;
@@ -361,7 +359,7 @@ fn other_user(machine: &Machine) {
         CLOSED.into_iter().filter(read).collect::<Vec<_>>()
     });
     assert_eq!(open, [""; 0]);
-    let log = agent.end().told.join("\n");
+    let log = agent.end().messages.join("\n");
     assert!(log.contains("no API server"), "{log}");
     assert!(!log.contains("secret-"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! Kills while nobody reads, while one agent takes over from another, and around a SIGKILL: each once.
+//! Kills while no agent reads, while one agent takes over from another, and around a SIGKILL: each once.
 
 use std::{
     collections::BTreeSet,
@@ -8,37 +8,39 @@ use std::{
     thread,
 };
 
-use oomwatch::probe::{
-    self, Probe, ProbeError, RING_BYTES, offsets,
-    pin::{Name, Pins},
+use oomwatch::capture::bpf::{
+    Probe, ProbeError, RING_BYTES, offsets,
+    pins::{GenerationName, Pins},
+    programs,
 };
+use oomwatch::model::backend::Backend;
 
 use super::{MIB, storm::kill_many};
 use crate::{
     Scenario, Skip,
+    backends::try_backend,
     bpffs::{self, Bpffs},
     cgroups::{Cgroup, Scene},
     keeper::{Keeper, Kept, Running, Saves},
     machine::{Machine, boot_time_ns},
     process::{Hog, Victim},
-    rung::Rung,
-    rungs::try_rung,
 };
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
-        "kills_while_nobody_runs_are_told_by_the_next_start",
+        "kills_while_no_agent_runs_are_reported_by_the_next_start",
         nobody_runs,
     )
     .needing(pins_work),
-    Scenario::new("what_was_not_saved_is_told_again", not_saved).needing(pins_work_and_no_guest),
+    Scenario::new("what_was_not_saved_is_reported_again", not_saved)
+        .needing(pins_work_and_no_guest),
     Scenario::new(
-        "every_kill_is_told_once_while_agents_are_killed_and_follow_each_other",
+        "every_kill_is_reported_once_while_agents_are_killed_and_follow_each_other",
         one_after_another,
     )
     .needing(pins_work),
     Scenario::new(
-        "kills_that_two_agents_have_seen_are_told_once",
+        "kills_that_two_agents_have_seen_are_reported_once",
         two_attached,
     )
     .needing(pins_work),
@@ -54,9 +56,9 @@ pub(super) const ALL: &[Scenario] = &[
         .needing(pins_work_and_no_guest),
     Scenario::new("agent_beside_another_pins_nothing", second_agent)
         .needing(pins_work_and_no_guest),
-    Scenario::new("one_rung_takes_over_from_another", other_rung).needing(pins_work),
+    Scenario::new("one_backend_takes_over_from_another", other_backend).needing(pins_work),
     Scenario::new(
-        "without_bpffs_kills_are_told_and_nothing_is_pinned",
+        "without_bpffs_kills_are_reported_and_nothing_is_pinned",
         no_bpffs,
     ),
 ];
@@ -146,12 +148,12 @@ impl<'a> Node<'a> {
 /// Waits until so many kills below a cgroup are on file.
 fn wait_until_kept(keeper: &Keeper<'_>, running: &mut Running, scene: &Cgroup, count: usize) {
     while keeper.kept().below(scene.path()).len() < count {
-        running.told();
+        running.reported();
     }
 }
 
 fn nobody_runs(machine: &Machine) {
-    let node = Node::new(machine, "nobody-runs");
+    let node = Node::new(machine, "no-agent");
     let keeper = node.keeper();
     let mut running = keeper.start(Saves::Yes);
     let before = node.kill(2);
@@ -175,13 +177,13 @@ fn not_saved(machine: &Machine) {
     let keeper = node.keeper();
     let mut running = keeper.start(Saves::No);
     let deaths = node.kill(3);
-    while running.told() < 3 {}
+    while running.reported() < 3 {}
     drop(running);
     assert_eq!(keeper.kept().kills, []);
 
     // Also if it dies while it reads what an earlier one has left.
     let mut running = keeper.start(Saves::No);
-    while running.told() < 3 {}
+    while running.reported() < 3 {}
     drop(running);
     assert_eq!(node.bpffs.generations().len(), 2);
     node.check(&keeper.catch_up(), &[&deaths]);
@@ -207,10 +209,10 @@ fn one_after_another(machine: &Machine) {
     });
     let kept = keeper.catch_up();
     let kills = kept.below(node.scene.path());
-    let told: BTreeSet<_> = kills.iter().map(|kill| &kill.cgroup).collect();
+    let reported: BTreeSet<_> = kills.iter().map(|kill| &kill.cgroup).collect();
     let killed: BTreeSet<_> = victims.iter().map(|kill| &kill.chain[0].path).collect();
-    assert_eq!(told, killed);
-    assert_eq!(kills.len(), victims.len(), "some were told twice");
+    assert_eq!(reported, killed);
+    assert_eq!(kills.len(), victims.len(), "some were reported twice");
     // A kill that two agents have seen would look like one.
     assert_eq!((kept.rekills, kept.dropped, kept.undecoded), (0, 0, 0));
     assert!(kills.is_sorted_by_key(|kill| kill.boot_time_ns));
@@ -253,7 +255,7 @@ fn another_layout(machine: &Machine) {
     assert!(kept.undecoded >= unreadable.len() as u64, "{kept:?}");
     assert!(!other.exists());
 
-    // Its losses are told once.
+    // Its losses are reported once.
     let again = keeper.catch_up();
     assert_eq!(again.undecoded, kept.undecoded);
     node.check(&again, &[&after]);
@@ -277,18 +279,19 @@ fn half_made(machine: &Machine) {
 fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
     let kernel = offsets::load(Path::new("/sys/kernel/btf/vmlinux")).expect("the kernel's types");
     let pins = Pins::open(bpffs.path()).expect("lock the pins");
-    let is_pinned = |rung: &probe::Rung| -> Result<(), ProbeError> {
-        let name = Name::new(boot_time_ns());
-        let mut probe = Probe::load(*rung, Some(&kernel), Path::new("/"), size_bytes)?;
-        for program in rung.programs() {
+    let is_pinned = |backend: &Backend| -> Result<(), ProbeError> {
+        let name = GenerationName::new(boot_time_ns());
+        let mut probe = Probe::load(*backend, &kernel, size_bytes)?;
+        for program in programs(*backend) {
             probe.attach(*program)?;
         }
         let ring = probe.ring()?;
-        let kept = pins.keep(&mut probe, &ring, name);
-        kept.map(drop).map_err(|error| panic!("{rung:?}: {error}"))
+        let kept = pins.pin(&mut probe, &ring, name);
+        kept.map(drop)
+            .map_err(|error| panic!("{backend:?}: {error}"))
     };
-    let rungs = [probe::Rung::Fentry, probe::Rung::Tracepoint];
-    assert!(rungs.iter().any(|rung| is_pinned(rung).is_ok()));
+    let backends = [Backend::Fentry, Backend::RawTracepoint];
+    assert!(backends.iter().any(|backend| is_pinned(backend).is_ok()));
 }
 
 fn full_ring(machine: &Machine) {
@@ -297,17 +300,20 @@ fn full_ring(machine: &Machine) {
     leave_a_ring_of(SMALL_BYTES, &node.bpffs);
     let victims = kill_many(machine, &node.scene, FILLING.max(machine.storm / 5));
     let kept = keeper.catch_up();
-    let (killed, told) = (
+    let (killed, reported) = (
         victims.len() as u64,
         kept.below(node.scene.path()).len() as u64,
     );
-    let words = format!("{killed} killed, {told} told, {} dropped", kept.dropped);
+    let words = format!(
+        "{killed} killed, {reported} reported, {} dropped",
+        kept.dropped
+    );
     // A record that had no room may be of a task that was dying already: from 6.16 on each of its threads is marked.
     assert!(
-        told > 0 && told < killed && told + kept.dropped >= killed,
+        reported > 0 && reported < killed && reported + kept.dropped >= killed,
         "{words}"
     );
-    // What is lost is told once.
+    // What is lost is reported once.
     assert_eq!(keeper.catch_up().dropped, kept.dropped);
 }
 
@@ -344,18 +350,18 @@ fn second_agent(machine: &Machine) {
 }
 
 /// Each that this machine has in its turn, and the first once more. Where a program cannot be pinned nothing is kept.
-fn other_rung(machine: &Machine) {
-    let node = Node::new(machine, "other-rung");
+fn other_backend(machine: &Machine) {
+    let node = Node::new(machine, "other-backend");
     let keeper = node.keeper();
-    let mut rungs: Vec<_> = [Rung::Fentry, Rung::Kprobe, Rung::Tracepoint]
+    let mut backends: Vec<_> = [Backend::Fentry, Backend::Kprobe, Backend::RawTracepoint]
         .into_iter()
-        .filter(|rung| try_rung(machine, *rung).is_ok())
+        .filter(|backend| try_backend(machine, *backend).is_ok())
         .collect();
-    rungs.push(rungs[0]);
+    backends.push(backends[0]);
     let mut deaths = Vec::new();
-    for rung in rungs {
+    for backend in backends {
         let earlier = node.bpffs.generations();
-        let mut running = keeper.start_on(rung.name(), Saves::Yes);
+        let mut running = keeper.start_on(backend.flag(), Saves::Yes);
         let now = node.bpffs.generations();
         let is_pinned = now.iter().any(|found| !earlier.contains(found));
         deaths.extend(node.kill(1));
@@ -382,7 +388,7 @@ fn no_bpffs(machine: &Machine) {
     wait_until_kept(&keeper, &mut running, &node.scene, 2);
     drop(running);
     assert_eq!(node.bpffs.generations(), [""; 0].map(PathBuf::from));
-    // Nobody sees it.
+    // No program sees it.
     node.kill(1);
     let running = keeper.start(Saves::Yes);
     let second = node.kill(2);

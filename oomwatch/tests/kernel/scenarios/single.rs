@@ -107,9 +107,9 @@ fn kernel_log(machine: &Machine) {
         ),
     ] {
         let logged = u64::try_from(line[name]).expect("a size") * 1024;
-        let told = report.number(place);
+        let reported = report.number(place);
         assert!(
-            told.abs_diff(logged) <= bytes_off,
+            reported.abs_diff(logged) <= bytes_off,
             "{name} {logged}: {report:?}"
         );
     }
@@ -208,10 +208,10 @@ fn no_kill(machine: &Machine) {
     // SIGKILL from a process is not the kernel's.
     drop(holder);
     let ended = watcher.interrupt();
-    let told = ended
+    let reported = ended
         .text()
         .into_iter()
         .find(|line| line.split_ascii_whitespace().any(|word| word == pid));
-    assert_eq!(told, None);
+    assert_eq!(reported, None);
     ended.sum();
 }

@@ -63,7 +63,11 @@ fn check_all(kills: &[Expected], ended: &Ended) {
         .iter()
         .map(|report| (report.bytes("/victim/cgroup/path"), report))
         .collect();
-    assert_eq!(by_cgroup.len(), reports.len(), "a cgroup was told twice");
+    assert_eq!(
+        by_cgroup.len(),
+        reports.len(),
+        "a cgroup was reported twice"
+    );
     for kill in kills {
         let path = &kill.chain[0].path;
         let report = by_cgroup

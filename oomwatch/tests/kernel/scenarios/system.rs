@@ -5,21 +5,28 @@ use std::{fs, process};
 use super::MIB;
 use crate::{
     Scenario, Skip,
+    backends::{Backends, Kill},
     cgroups::{Cgroup, Hierarchy, Scene, Version},
     expected::{Choice, Expected, System, Trigger},
     kernel::{meminfo_bytes, node_pages, page_bytes},
     machine::Machine,
     process::{Hog, Process},
-    rungs::{Kill, Rungs},
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("rungs_agree_when_the_system_runs_out", system).needing(guest),
-    Scenario::new("rungs_agree_on_sysrq", sysrq).needing(has_sysrq),
-    Scenario::new("rungs_agree_when_the_allocating_task_is_killed", allocating).needing(guest),
-    Scenario::new("rungs_agree_when_a_cpuset_runs_out", cpuset).needing(has_cpuset),
-    Scenario::new("rungs_agree_when_a_memory_policy_runs_out", memory_policy)
-        .needing(has_two_nodes),
+    Scenario::new("backends_agree_when_the_system_runs_out", system).needing(guest),
+    Scenario::new("backends_agree_on_sysrq", sysrq).needing(has_sysrq),
+    Scenario::new(
+        "backends_agree_when_the_allocating_task_is_killed",
+        allocating,
+    )
+    .needing(guest),
+    Scenario::new("backends_agree_when_a_cpuset_runs_out", cpuset).needing(has_cpuset),
+    Scenario::new(
+        "backends_agree_when_a_memory_policy_runs_out",
+        memory_policy,
+    )
+    .needing(has_two_nodes),
 ];
 
 /// How often all memory is taken in a storm.
@@ -109,7 +116,7 @@ fn of_all_memory(order: Option<i64>) -> System {
     }
 }
 
-/// One that is left for the killer if it comes again before it sees that memory is free: the kernel panics when it finds nobody.
+/// One that is left for the killer if it comes again before it sees that memory is free: the kernel panics when it finds no process.
 struct Spare {
     process: Process,
     cgroup: Cgroup,
@@ -158,17 +165,17 @@ fn system(machine: &Machine) {
     let pod = scene.make_all("kubepods/besteffort/pod8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081");
     let container = pod.make("3f1c0e7ab2d94c5586a1f7e2d0b9c8a7f6e5d4c3b2a190817263544536271809");
     let _never = never_these_tests();
-    let mut rungs = Rungs::start(machine);
-    rungs.saw("system-in-a-pod", take_all(machine, &container));
-    rungs.saw("system-outside-of-pods", take_all(machine, &machine.top()));
-    rungs.end();
+    let mut backends = Backends::start(machine);
+    backends.saw("system-in-a-pod", take_all(machine, &container));
+    backends.saw("system-outside-of-pods", take_all(machine, &machine.top()));
+    backends.end();
 }
 
 /// The one who presses the key asks for no memory; a worker of the kernel's looks for the worst.
 fn sysrq(machine: &Machine) {
     let scene = machine.scene("sysrq");
     let _never = never_these_tests();
-    let mut rungs = Rungs::start(machine);
+    let mut backends = Backends::start(machine);
     let mut holder = Hog::holding(32 * MIB)
         .set("adj", 1000)
         .start(&scene, machine.patience);
@@ -177,8 +184,8 @@ fn sysrq(machine: &Machine) {
     let victim = holder.killed();
     let kill = Expected::of_system(&victim, &scene, of_all_memory(Some(-1)), 32 * MIB)
         .triggered_by(Trigger::Worker);
-    rungs.saw("sysrq-f", [kill]);
-    rungs.end();
+    backends.saw("sysrq-f", [kill]);
+    backends.end();
 }
 
 /// Not the worst is killed, but who asks for memory, unless that is one of those that never are.
@@ -186,7 +193,7 @@ fn allocating(machine: &Machine) {
     let scene = machine.scene("allocating");
     let _never = never_these_tests();
     let _allocating = Changed::to(KILL_ALLOCATING, "1");
-    let mut rungs = Rungs::start(machine);
+    let mut backends = Backends::start(machine);
     // Someone else may ask in vain before, and then it is this one.
     let mut worst = Hog::holding(MIB)
         .set("adj", 1000)
@@ -206,8 +213,8 @@ fn allocating(machine: &Machine) {
         .triggered_by(Trigger::Victim);
     kill.choice = Choice::None;
     let kills = [kill.into(), worst.kill(of_all_memory(None))];
-    rungs.saw("oom-kill-allocating-task", kills);
-    rungs.end();
+    backends.saw("oom-kill-allocating-task", kills);
+    backends.end();
 }
 
 /// Kills the one that takes what is left of one node.
@@ -245,17 +252,17 @@ fn cpuset(machine: &Machine) {
         }
     };
     let _never = never_these_tests();
-    let mut rungs = Rungs::start(machine);
-    rungs.saw("cpuset", take_node(machine, &charged, hog, "cpuset"));
-    rungs.end();
+    let mut backends = Backends::start(machine);
+    backends.saw("cpuset", take_node(machine, &charged, hog, "cpuset"));
+    backends.end();
 }
 
 fn memory_policy(machine: &Machine) {
     let scene = machine.scene("memory-policy");
     let _never = never_these_tests();
-    let mut rungs = Rungs::start(machine);
+    let mut backends = Backends::start(machine);
     let hog = hog(1000).set("node", NODE);
     let kills = take_node(machine, &scene, hog, "memory_policy");
-    rungs.saw("memory-policy", kills);
-    rungs.end();
+    backends.saw("memory-policy", kills);
+    backends.end();
 }

@@ -10,7 +10,7 @@ use super::MIB;
 use crate::{Scenario, Skip, ended::Ended, machine::Machine, process::Hog, watcher::Watch};
 
 pub(super) const ALL: &[Scenario] =
-    &[Scenario::new("colour_is_for_terminals_that_want_it", colour).needing(terminal)];
+    &[Scenario::new("color_is_for_terminals_that_want_it", colour).needing(terminal)];
 
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
@@ -115,7 +115,7 @@ fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     if theirs < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: just opened, and no other owner.
     let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
     Ok((theirs, ours.into()))
 }

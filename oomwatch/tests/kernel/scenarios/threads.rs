@@ -95,7 +95,8 @@ fn many_threads(machine: &Machine) {
         let kills = what.iter().filter(|&&what| what == "kill").count();
         assert_eq!(kills, 1, "{what:?}");
         assert!(
-            what.iter().all(|&what| what == "kill" || what == "mark"),
+            what.iter()
+                .all(|&what| what == "kill" || what == "mark_victim"),
             "{what:?}"
         );
     }
@@ -149,7 +150,7 @@ fn sharer(machine: &Machine, mode: &str) {
         .collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(lines[0][1..3], ["kill", &victim], "{lines:?}");
-    assert_eq!(lines[1][1..3], ["sharer", &other], "{lines:?}");
+    assert_eq!(lines[1][1..3], ["mm_sharer", &other], "{lines:?}");
     let of = lines[1]
         .iter()
         .position(|&word| word == "of")

@@ -1,4 +1,4 @@
-//! Which capabilities are enough for a rung, and that none of them can be left out.
+//! Which capabilities are enough for a backend, and that none of them can be left out.
 
 use std::fs;
 
@@ -15,11 +15,11 @@ use crate::{
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
-        "rung_takes_the_capabilities_of_the_document_and_each_of_them",
+        "backend_needs_the_capabilities_of_the_document_and_each_of_them",
         capabilities,
     ),
     Scenario::new(
-        "perf_event_paranoid_refuses_the_rungs_that_the_document_says",
+        "perf_event_paranoid_refuses_the_backends_that_the_document_says",
         paranoid,
     )
     .needing(in_a_guest),
@@ -43,7 +43,7 @@ const MORE_PARANOID: i32 = 3;
 
 /// A line of the table.
 struct Line<'a> {
-    rung: &'a str,
+    backend: &'a str,
     user: User,
     names: Vec<&'a str>,
     /// Whether it holds for any `kernel.perf_event_paranoid`.
@@ -52,17 +52,17 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(row: Row<'a>) -> Self {
-        let rung = row.word("rung");
+        let backend = row.word("backend");
         let mut names = row.words("capabilities");
         if names.is_empty() {
             assert_eq!(row.cell("capabilities"), "none");
         }
         // Below the table; these children may lock no more than any user.
-        if row.cell("capabilities") != "none" && rung != "kmsg" && kernel::locks_maps() {
+        if row.cell("capabilities") != "none" && backend != "kmsg" && kernel::locks_maps() {
             names.push("CAP_SYS_RESOURCE");
         }
         Self {
-            rung,
+            backend,
             user: match row.cell("as") {
                 "root" => User::Root,
                 "any user" => User::Other,
@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whether this kernel asks for a capability, where a rung does.
+/// Whether this kernel asks for a capability, where a backend does.
 fn is_needed(name: &str) -> bool {
     name != "CAP_SYSLOG" || sysctl("dmesg_restrict") != 0
 }
@@ -106,12 +106,12 @@ fn capabilities(machine: &Machine) {
     for row in table.rows() {
         let line = Line::new(row);
         let Line {
-            rung,
+            backend,
             user,
             ref names,
             at_any,
         } = line;
-        if !given(machine).contains(&rung) {
+        if !given(machine).contains(&backend) {
             continue;
         }
         if is_guest() {
@@ -119,19 +119,19 @@ fn capabilities(machine: &Machine) {
         } else if !at_any && sysctl(SETTING) > PARANOID {
             continue;
         }
-        let what = format!("{rung} as {user:?} with {names:?}");
+        let what = format!("{backend} as {user:?} with {names:?}");
         let confined = line.confined(machine, None);
-        assert_eq!(attach(&confined, rung, &[]), Ok(()), "{what}");
-        let doctor = Doctor::ask(&confined, &["--hooks", rung]);
-        assert!(doctor.has(rung), "{what}: {:#}", doctor.said);
+        assert_eq!(attach(&confined, backend, &[]), Ok(()), "{what}");
+        let doctor = Doctor::ask(&confined, &["--backend", backend]);
+        assert!(doctor.has(backend), "{what}: {:#}", doctor.said);
         for &name in names.iter().filter(|name| is_needed(name)) {
             let confined = line.confined(machine, Some(name));
             let what = format!("{what} but {name}");
-            attach(&confined, rung, &[]).expect_err(&what);
-            let doctor = Doctor::ask(&confined, &["--hooks", rung]);
-            assert!(!doctor.has(rung), "{what}: {:#}", doctor.said);
+            attach(&confined, backend, &[]).expect_err(&what);
+            let doctor = Doctor::ask(&confined, &["--backend", backend]);
+            assert!(!doctor.has(backend), "{what}: {:#}", doctor.said);
             assert_eq!(doctor.code, Some(1), "{what}");
-            let text = doctor.text(rung);
+            let text = doctor.text(backend);
             assert!(text.contains(name), "{what}: {text}");
         }
         checked += 1;
@@ -145,10 +145,10 @@ fn paranoid(machine: &Machine) {
     let _put_back = Paranoid::keep();
     set_paranoid(MORE_PARANOID);
     let lines = table.rows().map(Line::new).filter(|line| !line.at_any);
-    for line in lines.filter(|line| given(machine).contains(&line.rung)) {
+    for line in lines.filter(|line| given(machine).contains(&line.backend)) {
         let confined = line.confined(machine, None);
-        attach(&confined, line.rung, &[]).expect_err(line.rung);
-        let text = Doctor::ask(&confined, &[]).text(line.rung);
+        attach(&confined, line.backend, &[]).expect_err(line.backend);
+        let text = Doctor::ask(&confined, &[]).text(line.backend);
         for words in ["kernel.perf_event_paranoid 3", "CAP_SYS_ADMIN"] {
             assert!(text.contains(words), "{words}: {text}");
         }

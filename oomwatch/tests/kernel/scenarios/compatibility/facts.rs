@@ -1,4 +1,4 @@
-//! What each rung tells of a kill: the facts that the document says, and no others.
+//! What each backend reports of a kill: the facts that the document says, and no others.
 
 use std::process;
 
@@ -27,9 +27,9 @@ const LIMIT_BYTES: u64 = 16 * MIB;
 /// What to expect of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
-    Told,
+    Present,
     Perhaps,
-    Untold,
+    Unavailable,
 }
 
 /// What is true of some kills and of this kernel.
@@ -45,22 +45,22 @@ struct Conditions {
 
 impl Conditions {
     fn expect(&self, word: &str) -> Expected {
-        let told = |is_told| {
-            if is_told {
-                Expected::Told
+        let present = |is_present| {
+            if is_present {
+                Expected::Present
             } else {
-                Expected::Untold
+                Expected::Unavailable
             }
         };
         match word {
-            "always" | "exact" | "stack" | "inferred" => Expected::Told,
-            "fields" => told(self.has_fields),
+            "always" | "exact" | "stack" | "inferred" => Expected::Present,
+            "fields" => present(self.has_fields),
             "header" if self.has_log => self.headers,
-            "members" => told(self.version == Version::V2),
+            "members" => present(self.version == Version::V2),
             "group line" if self.has_log && self.version == Version::V1 => Expected::Perhaps,
-            "line" | "group line" => told(self.has_log),
+            "line" | "group line" => present(self.has_log),
             "proc" => Expected::Perhaps,
-            "header" | "pod" | "absent" => Expected::Untold,
+            "header" | "pod" | "absent" => Expected::Unavailable,
             other => panic!("an unknown word: {other}"),
         }
     }
@@ -70,14 +70,14 @@ impl Conditions {
         // Facts that some kills have, but none on cgroup v1.
         let only_v2 = ["victim.leaf_cgroup", "group_cgroup"];
         if self.version == Version::V1 && only_v2.contains(&row.word("fact")) {
-            return Expected::Untold;
+            return Expected::Unavailable;
         }
         let ways = row.cell(title).split(", else ");
         let expected: Vec<_> = ways.map(|word| self.expect(word)).collect();
-        [Expected::Told, Expected::Perhaps]
+        [Expected::Present, Expected::Perhaps]
             .into_iter()
             .find(|wanted| expected.contains(wanted))
-            .unwrap_or(Expected::Untold)
+            .unwrap_or(Expected::Unavailable)
     }
 }
 
@@ -99,10 +99,10 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
     let mut log = KernelLog::open().ok();
     let mut watchers = Vec::new();
     for title in titles {
-        for rung in words(title) {
-            if given(machine).contains(&rung) {
-                let watcher = Running::start(&root, &["--hooks", rung, "--cmdline"]);
-                watchers.push((*title, rung, watcher));
+        for backend in words(title) {
+            if given(machine).contains(&backend) {
+                let watcher = Running::start(&root, &["--backend", backend, "--cmdline"]);
+                watchers.push((*title, backend, watcher));
             }
         }
     }
@@ -114,23 +114,23 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
         headers: headers(log.as_mut(), &incidents),
     };
     let pids = incidents.concat();
-    for (title, rung, watcher) in watchers {
+    for (title, backend, watcher) in watchers {
         let ended = watcher.interrupt();
         let is_ours = |report: &&Value| pids.iter().any(|pid| report["victim"]["tid"] == *pid);
         let reports: Vec<_> = ended.reports.iter().filter(is_ours).collect();
-        assert_eq!(reports.len(), pids.len(), "{rung}: {ended:?}");
+        assert_eq!(reports.len(), pids.len(), "{backend}: {ended:?}");
         for row in table.rows() {
             let fact = row.word("fact");
-            let is_told = reports.iter().any(|report| tells(report, fact));
+            let is_present = reports.iter().any(|report| has_fact(report, fact));
             let expected = conditions.expect_cell(row, title);
             let is_right = match expected {
-                Expected::Told => is_told,
+                Expected::Present => is_present,
                 Expected::Perhaps => true,
-                Expected::Untold => !is_told,
+                Expected::Unavailable => !is_present,
             };
             assert!(
                 is_right,
-                "{fact} on {rung}: {expected:?} of\n{}",
+                "{fact} on {backend}: {expected:?} of\n{}",
                 lines(&reports)
             );
         }
@@ -144,8 +144,8 @@ fn headers(log: Option<&mut KernelLog>, incidents: &[Vec<u32>]) -> Expected {
             .any(|pid| kernel::oom_kill_line(&texts, *pid).is_some())
     };
     match incidents.iter().filter(has_header).count() {
-        0 => Expected::Untold,
-        count if count == incidents.len() => Expected::Told,
+        0 => Expected::Unavailable,
+        count if count == incidents.len() => Expected::Present,
         _ => Expected::Perhaps,
     }
 }
@@ -155,7 +155,7 @@ fn lines(reports: &[&Value]) -> String {
     lines.join("\n")
 }
 
-fn tells(report: &Value, fact: &str) -> bool {
+fn has_fact(report: &Value, fact: &str) -> bool {
     let place = format!("/{}", fact.replace('.', "/"));
     let name = fact.rsplit('.').next().unwrap_or_default();
     let is_missing = |missing: &Vec<Value>| missing.iter().any(|missing| *missing == name);

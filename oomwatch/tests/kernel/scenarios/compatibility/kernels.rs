@@ -51,23 +51,23 @@ fn kernel_row(machine: &Machine) {
             .last()
     };
     let row = exact.or_else(series).expect("a line for this kernel");
-    let doctor = Doctor::ask(&Confined::root(machine), &["--hooks", "tracepoint"]);
-    for rung in ["fentry", "kprobe", "tracepoint", "format"] {
-        let cell = row.cell(&format!("`{rung}`"));
+    let doctor = Doctor::ask(&Confined::root(machine), &["--backend", "raw-tracepoint"]);
+    for backend in ["fentry", "kprobe", "raw-tracepoint"] {
+        let cell = row.cell(&format!("`{backend}`"));
         assert_eq!(
-            yes(given(machine).contains(&rung)),
+            yes(given(machine).contains(&backend)),
             cell,
-            "{rung} on {running}"
+            "{backend} on {running}"
         );
     }
     let format = "/sys/kernel/tracing/events/oom/mark_victim/format";
     let fields = fs::read_to_string(format).expect("read the format of mark_victim");
-    let told = if fields.contains("anon_rss") {
+    let layout = if fields.contains("anon_rss") {
         "the task"
     } else {
         "a thread"
     };
-    assert_eq!(told, row.cell("`mark_victim` tells"), "{running}");
+    assert_eq!(layout, row.cell("`mark_victim` has"), "{running}");
     let btf = &doctor.check("kernel", "BTF")["finding"];
     let has_lock = !btf.as_str().expect("a finding").contains("memcg_oom_lock");
     assert_eq!(yes(has_lock), row.cell("oom_lock"), "{running}");
@@ -79,13 +79,13 @@ fn kernel_row(machine: &Machine) {
     let scene = machine.scene("events");
     scene.limit(16 * MIB);
     let root = Confined::root(machine);
-    // The kernel log would tell it, too.
+    // The kernel log would state it too.
     let without_log = Confined {
         devices: Devices::Closed,
         ..root
     };
-    let tracepoint = Running::start(&without_log, &["--hooks", "tracepoint"]);
-    let kprobe = Running::start(&root, &["--hooks", "kprobe"]);
+    let tracepoint = Running::start(&without_log, &["--backend", "raw-tracepoint"]);
+    let kprobe = Running::start(&root, &["--backend", "kprobe"]);
     let pid = Hog::plain().start(&scene, machine.patience).killed().pid;
     kprobe.interrupt();
     let reports = tracepoint.interrupt().reports;

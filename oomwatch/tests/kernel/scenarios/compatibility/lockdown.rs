@@ -1,4 +1,4 @@
-//! The kernel's lockdown: which rungs work in which mode. It cannot be taken back, so that this comes last.
+//! The kernel's lockdown: which backends work in which mode. It cannot be taken back, so that this comes last.
 
 use std::{env, ffi::CString, fs, ptr};
 
@@ -7,12 +7,12 @@ use crate::{Scenario, Skip, confined::Confined, machine::Machine};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
-        "rungs_work_in_lockdown_for_integrity_as_the_document_says",
+        "backends_work_in_lockdown_for_integrity_as_the_document_says",
         integrity,
     )
     .needing(may_lock),
     Scenario::new(
-        "rungs_work_in_lockdown_for_confidentiality_as_the_document_says",
+        "backends_work_in_lockdown_for_confidentiality_as_the_document_says",
         confidentiality,
     )
     .needing(may_lock),
@@ -77,27 +77,27 @@ fn check(machine: &Machine) {
     let mode = mode().expect("a mode");
     let root = Confined::root(machine);
     let doctor = Doctor::ask(&root, &[]);
-    let table = table("## The rungs");
+    let table = table("## The backends");
     for row in table.rows() {
-        let rung = row.word("rung");
-        if !given(machine).contains(&rung) {
+        let backend = row.word("backend");
+        if !given(machine).contains(&backend) {
             continue;
         }
         let strictest = MODES
             .iter()
             .position(|mode| *mode == row.cell("locked down to"));
         let works = mode <= strictest.expect("a mode");
-        let attached = attach(&root, rung, &[]);
+        let attached = attach(&root, backend, &[]);
         assert_eq!(
             attached.is_ok(),
             works,
-            "{rung} in {}: {attached:?}",
+            "{backend} in {}: {attached:?}",
             MODES[mode]
         );
-        assert_eq!(doctor.has(rung), works, "{rung}: {:#}", doctor.said);
+        assert_eq!(doctor.has(backend), works, "{backend}: {:#}", doctor.said);
         if !works {
-            let text = doctor.text(rung);
-            assert!(text.contains("lockdown"), "{rung}: {text}");
+            let text = doctor.text(backend);
+            assert!(text.contains("lockdown"), "{backend}: {text}");
         }
     }
 }

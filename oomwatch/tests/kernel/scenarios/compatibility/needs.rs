@@ -1,10 +1,10 @@
-//! What a rung needs besides capabilities: BTF, tracefs, the kernel's symbols and options.
+//! What a backend needs besides capabilities: BTF, tracefs, the kernel's symbols and options.
 
 use std::process::Command;
 
 use rustix::thread::CapabilitySet;
 
-use super::{Doctor, attach, given, rungs, table};
+use super::{Doctor, attach, backends, given, table};
 use crate::{
     Scenario, Skip,
     confined::{Confined, Devices, Tracefs},
@@ -14,13 +14,13 @@ use crate::{
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::new("rung_needs_the_files_that_the_document_says", files),
-    Scenario::new("rung_needs_devices_where_the_document_says", devices),
+    Scenario::new("backend_needs_the_files_that_the_document_says", files),
+    Scenario::new("backend_needs_devices_where_the_document_says", devices),
     Scenario::new(
-        "scope_takes_the_kernels_symbols_where_the_document_says",
+        "scope_needs_the_kernels_symbols_where_the_document_says",
         symbols,
     ),
-    Scenario::new("rung_that_attaches_has_the_documents_options", options).needing(config),
+    Scenario::new("backend_that_attaches_has_the_documents_options", options).needing(config),
 ];
 
 const NO_BTF: &str = "/nonexistent/btf";
@@ -34,31 +34,31 @@ fn is_needed(row: Row<'_>, title: &str) -> bool {
 }
 
 fn files(machine: &Machine) {
-    let table = table("## The rungs");
+    let table = table("## The backends");
     let root = Confined::root(machine);
     let closed = Confined {
         tracefs: Tracefs::Absent,
         ..root
     };
     for row in table.rows() {
-        let rung = row.word("rung");
-        if !given(machine).contains(&rung) {
+        let backend = row.word("backend");
+        if !given(machine).contains(&backend) {
             continue;
         }
         for (title, confined, more) in [
             ("BTF", &root, &["--btf", NO_BTF][..]),
             ("tracefs", &closed, &[]),
         ] {
-            let attached = attach(confined, rung, more);
-            let doctor = Doctor::ask(confined, &[&["--hooks", rung], more].concat());
+            let attached = attach(confined, backend, more);
+            let doctor = Doctor::ask(confined, &[&["--backend", backend], more].concat());
             assert_eq!(
                 attached.is_err(),
                 is_needed(row, title),
-                "{rung} without {title}: {attached:?}"
+                "{backend} without {title}: {attached:?}"
             );
-            assert_eq!(doctor.has(rung), attached.is_ok(), "{:#}", doctor.said);
+            assert_eq!(doctor.has(backend), attached.is_ok(), "{:#}", doctor.said);
             if let Err(why) = attached {
-                let text = doctor.text(rung);
+                let text = doctor.text(backend);
                 assert!(why.contains(title), "{why}");
                 assert!(text.contains(title), "{text}");
             }
@@ -73,21 +73,25 @@ fn devices(machine: &Machine) {
         ..Confined::root(machine)
     };
     let doctor = Doctor::ask(&closed, &[]);
-    let refused = &doctor.check("hooks", "kmsg")["remedy"];
+    let refused = &doctor.check("backends", "kmsg")["remedy"];
     assert!(
         refused.as_str().is_some_and(|text| text.contains("device")),
         "{refused}"
     );
-    for rung in given(machine) {
-        let attached = attach(&closed, rung, &[]);
-        assert_eq!(attached.is_err(), *rung == "kmsg", "{rung}: {attached:?}");
-        assert_eq!(doctor.has(rung), attached.is_ok(), "{:#}", doctor.said);
+    for backend in given(machine) {
+        let attached = attach(&closed, backend, &[]);
+        assert_eq!(
+            attached.is_err(),
+            *backend == "kmsg",
+            "{backend}: {attached:?}"
+        );
+        assert_eq!(doctor.has(backend), attached.is_ok(), "{:#}", doctor.said);
     }
 }
 
-/// As root that lacks `CAP_SYSLOG`, and the log with it, which some kernels show to anyone and which tells the scope too.
+/// As root that lacks `CAP_SYSLOG`, and the log with it, which some kernels show to anyone and which states the scope too.
 fn symbols(machine: &Machine) {
-    let table = table("## The rungs");
+    let table = table("## The backends");
     let root = Confined::root(machine);
     let blind = Confined {
         capabilities: root.capabilities.difference(CapabilitySet::SYSLOG),
@@ -100,22 +104,22 @@ fn symbols(machine: &Machine) {
         return;
     }
     for row in table.rows() {
-        let rung = row.word("rung");
+        let backend = row.word("backend");
         let is_needed = match row.cell("kernel symbols") {
             "for the scope" => true,
             "no" => false,
             other => panic!("kernel symbols: {other}"),
         };
-        if !given(machine).contains(&rung) || attach(&blind, rung, &[]).is_err() {
+        if !given(machine).contains(&backend) || attach(&blind, backend, &[]).is_err() {
             continue;
         }
-        let doctor = Doctor::ask(&blind, &["--hooks", rung]);
+        let doctor = Doctor::ask(&blind, &["--backend", backend]);
         let status = &doctor.check("sources", "kernel symbols")["status"];
-        assert_eq!(status == "warn", is_needed, "{rung}: {:#}", doctor.said);
-        let arguments = ["watch", "--hooks", rung, "--timeout", "1ms"];
+        assert_eq!(status == "warn", is_needed, "{backend}: {:#}", doctor.said);
+        let arguments = ["watch", "--backend", backend, "--timeout", "1ms"];
         let stderr = blind.run(&arguments).stderr;
-        assert_eq!(stderr.contains("symbols"), is_needed, "{rung}: {stderr}");
-        assert!(!hidden(&Doctor::ask(&root, &["--hooks", rung])));
+        assert_eq!(stderr.contains("symbols"), is_needed, "{backend}: {stderr}");
+        assert!(!hidden(&Doctor::ask(&root, &["--backend", backend])));
     }
 }
 
@@ -137,22 +141,25 @@ fn kernel_config() -> Option<String> {
 
 fn options(machine: &Machine) {
     let config = kernel_config().expect("read before");
-    let table = table("## The rungs");
-    assert_eq!(table.rows().count(), rungs().len());
+    let table = table("## The backends");
+    assert_eq!(table.rows().count(), backends().len());
     for row in table.rows() {
-        let rung = row.word("rung");
-        if !given(machine).contains(&rung) {
+        let backend = row.word("backend");
+        if !given(machine).contains(&backend) {
             continue;
         }
         for option in row.words("kernel options") {
             let line = format!("{option}=y");
-            assert!(config.lines().any(|found| found == line), "{rung}: {line}");
+            assert!(
+                config.lines().any(|found| found == line),
+                "{backend}: {line}"
+            );
         }
         let (major, minor) = row.cell("Linux").split_once('.').expect("a version");
         let first = (
             major.parse().expect("a number"),
             minor.parse().expect("a number"),
         );
-        assert!(kernel::release() >= first, "{rung}: {first:?}");
+        assert!(kernel::release() >= first, "{backend}: {first:?}");
     }
 }

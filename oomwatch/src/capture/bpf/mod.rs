@@ -1,0 +1,219 @@
+//! Loads and attaches the BPF programs, and opens the ring that they write.
+
+mod attach;
+pub mod btf;
+mod error;
+pub mod features;
+mod memory;
+pub mod offsets;
+pub mod pins;
+#[cfg(feature = "bpf-log")]
+mod program_log;
+pub mod symbols;
+
+use std::{borrow::Cow, fs, path::Path};
+
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::{Map, MapError, PerCpuArray},
+};
+use oomwatch_ebpf::record::ABSENT;
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CapabilitySet, capabilities},
+};
+use tracing::debug;
+use zerocopy::IntoBytes as _;
+
+use self::{
+    attach::Link,
+    error::{absent, not_permitted},
+    memory::{raise_memlock, release_unused_memory},
+    offsets::KernelTypes,
+};
+pub use self::{
+    attach::{Hook, Program, programs},
+    error::{ProbeError, describe, kernel_answer},
+};
+use crate::{capture::ring::Ring, model::backend::Backend};
+
+/// The compiled programs, built by `cargo xtask ebpf`; `cargo xtask ebpf --check` compares them with the source.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oomwatch.bpf.o");
+
+/// Default size of the ring in bytes. Holds 300 to 800 unread kills of 1.2 to 3.5 KiB each, mostly limits and paths.
+pub const RING_BYTES: u32 = 1 << 20;
+
+/// Attached programs. Dropping them detaches those that are not pinned.
+#[derive(Debug)]
+pub struct Probe {
+    ebpf: Ebpf,
+    functions: Btf,
+    attached: Vec<Attached>,
+}
+
+/// An attached program.
+#[derive(Debug)]
+struct Attached {
+    program: Program,
+    link: Link,
+}
+
+impl Probe {
+    /// Loads the object for a backend; nothing is attached yet. `ring_bytes` is a power of two and a multiple of the page size.
+    pub fn load(
+        backend: Backend,
+        kernel: &KernelTypes,
+        ring_bytes: u32,
+    ) -> Result<Self, ProbeError> {
+        Self::load_object(backend, kernel, ring_bytes, OBJECT)
+    }
+
+    fn load_object(
+        backend: Backend,
+        kernel: &KernelTypes,
+        ring_bytes: u32,
+        object: &[u8],
+    ) -> Result<Self, ProbeError> {
+        require_capabilities("load BPF programs")?;
+        if let Some(what) = attach::missing(backend, kernel) {
+            return Err(ProbeError::Lacks(what));
+        }
+        let offsets = kernel.offsets;
+        let constant = attach::constant(backend);
+        for (name, offset) in offsets.iter().filter(|&(_, offset)| offset == ABSENT) {
+            debug!(name, offset, "this kernel has no such member");
+        }
+        raise_memlock();
+        let ebpf = loader()
+            .override_global("OFFSETS", offsets.as_bytes(), true)
+            .override_global("BACKEND", &constant, true)
+            .map_max_entries("RECORDS", ring_bytes)
+            .load(object)
+            .map_err(|error| {
+                not_permitted(&error, "create BPF maps")
+                    .unwrap_or(ProbeError::Object(Box::new(error)))
+            })?;
+        debug!(functions = ?kernel.functions, "found the BTF ids of the functions to hook");
+        let functions = attach::functions(backend, kernel)?;
+        Ok(Self {
+            ebpf,
+            functions,
+            attached: Vec::new(),
+        })
+    }
+
+    /// Loads and attaches one program.
+    pub fn attach(&mut self, program: Program) -> Result<(), ProbeError> {
+        attach::load(&mut self.ebpf, &self.functions, program)?;
+        let link = attach::attach(&mut self.ebpf, program)?;
+        self.attached.push(Attached { program, link });
+        Ok(())
+    }
+
+    /// Attaches the programs again whose links are lost.
+    fn attach_lost(&mut self) -> Result<(), ProbeError> {
+        for Attached { program, link } in &mut self.attached {
+            if matches!(link, Link::Lost) {
+                *link = attach::attach(&mut self.ebpf, *program)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the ring, which is possible once.
+    pub fn ring(&mut self) -> Result<Ring, ProbeError> {
+        let map = self
+            .ebpf
+            .take_map("RECORDS")
+            .ok_or_else(|| absent("RECORDS"))?;
+        Ok(Ring::new(map)?)
+    }
+
+    /// Number of records that a full ring has rejected since the programs were loaded.
+    pub fn dropped(&self) -> Result<u64, ProbeError> {
+        let map = self.ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
+        sum(map).map_err(|source| ProbeError::Map {
+            map: "DROPPED",
+            source,
+        })
+    }
+}
+
+/// Sum of the counters of all record kinds and CPUs.
+fn sum(counters: &Map) -> Result<u64, MapError> {
+    let counters = PerCpuArray::<_, u64>::try_from(counters)?;
+    let mut sum = 0;
+    for kind in 0..counters.len() {
+        sum += counters.get(&kind, 0)?.iter().sum::<u64>();
+    }
+    Ok(sum)
+}
+
+/// Loads and attaches all programs of a backend. `debug_object` is an object with log lines that replaces the built-in one.
+pub fn attach(
+    backend: Backend,
+    kernel: &KernelTypes,
+    debug_object: Option<&Path>,
+) -> Result<Probe, ProbeError> {
+    let object = match debug_object {
+        Some(path) => Cow::Owned(read_object(path)?),
+        None => Cow::Borrowed(OBJECT),
+    };
+    let mut probe = Probe::load_object(backend, kernel, RING_BYTES, &object)?;
+    #[cfg(feature = "bpf-log")]
+    if debug_object.is_some() {
+        program_log::start(&mut probe.ebpf);
+    }
+    for &program in programs(backend) {
+        probe.attach(program)?;
+    }
+    // Only needed for loading.
+    probe.functions = Btf::new();
+    release_unused_memory();
+    Ok(probe)
+}
+
+fn read_object(path: &Path) -> Result<Vec<u8>, ProbeError> {
+    fs::read(path).map_err(|error| {
+        ProbeError::Object(Box::new(EbpfError::FileError {
+            path: path.to_owned(),
+            error,
+        }))
+    })
+}
+
+/// A loader without the kernel's BTF, which is needed for relocations that Rust does not emit.
+///
+/// `EbpfLoader::new` parses it nevertheless (25 MB at the peak, 15 ms) unless the file cannot be opened. So this calls it while
+/// the limit of open files is 0; no other thread runs yet. If the limit cannot be set, only memory is wasted.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..limit
+    };
+    let is_lowered = setrlimit(Resource::Nofile, none);
+    let mut loader = EbpfLoader::new();
+    if is_lowered.is_ok()
+        && let Err(error) = setrlimit(Resource::Nofile, limit)
+    {
+        debug!(%error, "failed to restore the limit of open files");
+    }
+    loader.btf(None);
+    loader
+}
+
+/// Checks the capabilities before the kernel does, since its `EPERM` has many causes.
+fn require_capabilities(what: &str) -> Result<(), ProbeError> {
+    let Ok(sets) = capabilities(None) else {
+        return Ok(());
+    };
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    if sets.effective.contains(needed) || sets.effective.contains(CapabilitySet::SYS_ADMIN) {
+        Ok(())
+    } else {
+        Err(ProbeError::NotPermitted {
+            what: what.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,290 @@
+//! Interprets kernel stacks: finds the functions of the OOM killer among return addresses, with the symbols of
+//! `/proc/kallsyms`.
+//!
+//! That file shows zeroes instead of addresses without `CAP_SYSLOG` (or with `kernel.kptr_restrict` at 2). Then no stack can be
+//! interpreted, and nothing is guessed.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
+
+use crate::capture::incident::OomStack;
+
+/// The functions that are looked for in a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Function {
+    OutOfMemory,
+    MemCgroupOutOfMemory,
+    OomKillProcess,
+    InnerOomKillProcess,
+    OomKillMemcgMember,
+}
+
+/// Symbols of `mm/oom_kill.c` and `mm/memcontrol.c`, unchanged from 5.10 to 7.3.
+const WANTED: [(&[u8], Function); 5] = [
+    (b"out_of_memory", Function::OutOfMemory),
+    (b"mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
+    (b"oom_kill_process", Function::OomKillProcess),
+    (b"__oom_kill_process", Function::InnerOomKillProcess),
+    (b"oom_kill_memcg_member", Function::OomKillMemcgMember),
+];
+
+/// Why kernel stacks cannot be interpreted.
+#[derive(Debug, thiserror::Error)]
+pub enum SymbolsError {
+    /// The symbols could not be read.
+    #[error("failed to read the kernel's symbols")]
+    Read(#[from] io::Error),
+    /// The kernel hides its addresses.
+    #[error(
+        "the kernel hides the addresses of its symbols (grant CAP_SYSLOG, and set kernel.kptr_restrict below 2)"
+    )]
+    Hidden,
+    /// A function is not among the symbols: it was inlined or renamed.
+    #[error("the kernel's symbols have no {0}")]
+    Absent(&'static str),
+}
+
+/// The address ranges of the functions in this kernel.
+#[derive(Debug)]
+pub struct Symbols {
+    /// Start, end and function. A function may have a second range, its cold part.
+    ranges: Vec<(u64, u64, Function)>,
+}
+
+impl Symbols {
+    /// Reads `kallsyms` below `proc_root`, the host's `/proc`.
+    pub fn load(proc_root: &Path) -> Result<Self, SymbolsError> {
+        let file = File::open(proc_root.join("kallsyms"))?;
+        Self::read(BufReader::with_capacity(1 << 16, file))
+    }
+
+    /// Reads text like that of `/proc/kallsyms`: lines of `ADDRESS TYPE NAME [MODULE]` in the order of addresses.
+    pub fn read(mut text: impl BufRead) -> Result<Self, SymbolsError> {
+        let mut ranges = Vec::new();
+        let mut open: Vec<(u64, Function)> = Vec::new();
+        let mut line = Vec::new();
+        while text.read_until(b'\n', &mut line)? > 0 {
+            if let Some((address, name)) = parse_line(&line) {
+                if open.first().is_some_and(|&(start, _)| start != address) {
+                    ranges.extend(
+                        open.drain(..)
+                            .map(|(start, function)| (start, address, function)),
+                    );
+                }
+                if let Some(function) = wanted(name) {
+                    open.push((address, function));
+                }
+            }
+            line.clear();
+        }
+        if !ranges.is_empty() && ranges.iter().all(|&(start, ..)| start == 0)
+            || !open.is_empty() && ranges.is_empty()
+        {
+            return Err(SymbolsError::Hidden);
+        }
+        let symbols = Self { ranges };
+        for (name, function) in [
+            ("out_of_memory", Function::OutOfMemory),
+            ("__oom_kill_process", Function::InnerOomKillProcess),
+            // Without it the OOM of a memory cgroup would look like a system OOM.
+            ("mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
+        ] {
+            if !symbols.ranges.iter().any(|&(.., found)| found == function) {
+                return Err(SymbolsError::Absent(name));
+            }
+        }
+        Ok(symbols)
+    }
+
+    /// What a kernel stack shows; absent if it does not show a call of the OOM killer and its caller, as a truncated one does
+    /// not.
+    #[must_use]
+    pub fn explain(&self, frames: &[u64]) -> Option<OomStack> {
+        let mut stack = OomStack::default();
+        let mut caller = None;
+        for (index, function) in frames
+            .iter()
+            .enumerate()
+            .filter_map(|(index, &address)| Some((index, self.function(address)?)))
+        {
+            match function {
+                Function::OutOfMemory => caller = Some(index + 1),
+                Function::OomKillProcess => {}
+                Function::MemCgroupOutOfMemory => stack.memcg = true,
+                Function::InnerOomKillProcess => stack.kill = true,
+                Function::OomKillMemcgMember => stack.group_member = true,
+            }
+        }
+        // The caller of `out_of_memory` must be in the stack: a missing caller does not prove a system OOM.
+        caller.filter(|&index| index < frames.len()).map(|_| stack)
+    }
+
+    fn function(&self, return_address: u64) -> Option<Function> {
+        // The call instruction is before the return address, which may be the first byte of the next function.
+        let address = return_address.checked_sub(1)?;
+        self.ranges
+            .iter()
+            .find(|&&(start, end, _)| (start..end).contains(&address))
+            .map(|&(.., function)| function)
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
+    let mut words = line.trim_ascii_end().splitn(3, |&byte| byte == b' ');
+    let address = u64::from_str_radix(str::from_utf8(words.next()?).ok()?, 16).ok()?;
+    let _kind = words.next()?;
+    let name = words.next()?;
+    // Symbols of modules do not count.
+    (!name.contains(&b'\t')).then_some((address, name))
+}
+
+fn wanted(name: &[u8]) -> Option<Function> {
+    // Compilers split and specialize functions: `oom_kill_process.cold`, `.isra.0`, `.constprop.0`, `.llvm.123`.
+    let name = name.split(|&byte| byte == b'.').next()?;
+    WANTED
+        .iter()
+        .find(|(wanted, _)| *wanted == name)
+        .map(|&(_, function)| function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KALLSYMS: &str = "\
+ffffffff81000000 T _stext
+ffffffff81200000 t oom_kill_memcg_member
+ffffffff81200100 t __oom_kill_process
+ffffffff81200100 t alias_of_it
+ffffffff81200200 t oom_kill_process
+ffffffff81200300 T out_of_memory
+ffffffff81200400 t mem_cgroup_out_of_memory
+ffffffff81200500 t something_else
+ffffffff81900000 t oom_kill_process.cold
+ffffffff81900010 t x
+ffffffff81900100 t out_of_memory.constprop.0.cold
+ffffffff81900110 t y
+ffffffffc0000000 t out_of_memory\t[a_module]
+ffffffffc0000100 t y\t[a_module]
+";
+
+    /// A return address in the function that called the OOM killer.
+    const ALLOCATION: u64 = 0xffff_ffff_8100_0010;
+
+    fn symbols() -> Symbols {
+        Symbols::read(KALLSYMS.as_bytes()).expect("complete symbols")
+    }
+
+    #[test]
+    fn stack_of_a_memcg_kill_shows_memcg_and_kill() {
+        let stack = [
+            0xffff_ffff_8120_0150,
+            0xffff_ffff_8120_0250,
+            0xffff_ffff_8120_0350,
+            0xffff_ffff_8120_0450,
+        ];
+        let expected = OomStack {
+            memcg: true,
+            kill: true,
+            group_member: false,
+        };
+        assert_eq!(symbols().explain(&stack), Some(expected));
+    }
+
+    #[test]
+    fn call_at_the_end_of_a_function_belongs_to_it() {
+        let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350, ALLOCATION];
+        let expected = OomStack {
+            memcg: false,
+            kill: true,
+            group_member: false,
+        };
+        assert_eq!(symbols().explain(&stack), Some(expected));
+    }
+
+    #[test]
+    fn cold_part_counts_and_a_module_symbol_does_not() {
+        assert_eq!(
+            symbols().explain(&[0xffff_ffff_8190_0108, ALLOCATION]),
+            Some(OomStack::default())
+        );
+        assert_eq!(
+            symbols().explain(&[0xffff_ffff_c000_0050, ALLOCATION]),
+            None
+        );
+    }
+
+    #[test]
+    fn stack_without_the_caller_of_the_oom_killer_is_absent() {
+        for stack in [
+            &[0xffff_ffff_8120_0150, 0xffff_ffff_8120_0250][..],
+            &[
+                0xffff_ffff_8120_0150,
+                0xffff_ffff_8120_0250,
+                0xffff_ffff_8120_0350,
+            ],
+        ] {
+            assert_eq!(symbols().explain(stack), None, "{stack:x?}");
+        }
+    }
+
+    #[test]
+    fn symbols_without_a_needed_function_are_refused() {
+        for name in [
+            "out_of_memory",
+            "__oom_kill_process",
+            "mem_cgroup_out_of_memory",
+        ] {
+            let text = KALLSYMS.replace(&format!(" {name}"), " renamed");
+            assert!(
+                matches!(Symbols::read(text.as_bytes()), Err(SymbolsError::Absent(_))),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn stack_without_the_oom_killer_is_absent() {
+        assert_eq!(symbols().explain(&[]), None);
+        assert_eq!(
+            symbols().explain(&[0, 1, u64::MAX, 0xffff_ffff_8120_0550]),
+            None
+        );
+    }
+
+    #[test]
+    fn hidden_addresses_are_an_error() {
+        let hidden = KALLSYMS
+            .lines()
+            .map(|line| ["0000000000000000", &line[16..]].concat())
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert!(matches!(
+            Symbols::read(hidden.as_bytes()),
+            Err(SymbolsError::Hidden)
+        ));
+    }
+
+    #[test]
+    fn malformed_text_is_an_error_and_no_panic() {
+        for text in [
+            "",
+            "\n\n",
+            "zz t out_of_memory\n",
+            "ffffffff81200300",
+            "ffffffff81200300 T\n",
+            "\u{0} \u{0}",
+        ] {
+            assert!(
+                matches!(
+                    Symbols::read(text.as_bytes()),
+                    Err(SymbolsError::Absent("out_of_memory"))
+                ),
+                "{text:?}"
+            );
+        }
+    }
+}

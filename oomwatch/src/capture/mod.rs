@@ -1,0 +1,8 @@
+pub mod bpf;
+pub mod config;
+pub mod counters;
+pub mod decode;
+pub mod incident;
+pub mod kmsg;
+pub mod observer;
+pub mod ring;

@@ -1,0 +1,62 @@
+//! Turns the bytes of records into kills and non-kill events. Pure.
+
+use tracing::error;
+
+use crate::capture::{
+    bpf::symbols::Symbols,
+    decode::decode,
+    incident::{IncidentCheckpoint, Incidents, Outcome},
+    observer::item::CaptureItem,
+};
+
+/// Decodes records and groups them into incidents.
+pub(super) struct Decoder {
+    page_bytes: u64,
+    /// Absent where kernel stacks are not needed, or cannot be interpreted.
+    symbols: Option<Symbols>,
+    incidents: Incidents,
+}
+
+/// What a record, or several, amount to.
+pub(super) enum Decoded {
+    Item(CaptureItem),
+    /// Number of records that could not be decoded.
+    Undecodable(u64),
+}
+
+impl Decoder {
+    /// `checkpoint` is of the incident before the first record.
+    pub(super) fn new(
+        page_bytes: u64,
+        symbols: Option<Symbols>,
+        checkpoint: IncidentCheckpoint,
+    ) -> Self {
+        Self {
+            page_bytes,
+            symbols,
+            incidents: checkpoint.into(),
+        }
+    }
+
+    /// Decodes the next record; `None` if there is nothing to report.
+    pub(super) fn decode(&mut self, record: &[u8]) -> Option<Decoded> {
+        let observation = match decode(record, self.page_bytes) {
+            Ok(observation) => observation,
+            Err(error) => {
+                error!(%error, "failed to decode a record, which is lost (the programs may be of another version)");
+                return Some(Decoded::Undecodable(1));
+            }
+        };
+        let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
+        match self.incidents.observe(observation, explain) {
+            Outcome::Kill(kill) => Some(Decoded::Item(CaptureItem::Kill(kill))),
+            Outcome::NonKill(event) => Some(Decoded::Item(CaptureItem::NonKill(event))),
+            Outcome::Nothing => None,
+        }
+    }
+
+    /// The state of the last incident before a time, in nanoseconds since boot.
+    pub(super) fn checkpoint(&self, before_boot_time_ns: u64) -> IncidentCheckpoint {
+        self.incidents.checkpoint(before_boot_time_ns)
+    }
+}

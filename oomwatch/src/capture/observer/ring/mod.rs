@@ -1,0 +1,247 @@
+//! Kills from the ring of the attached programs, enriched from the kernel log, after those in the rings of previous agents.
+//!
+//! This is the IO shell of [`progress`]: it reads rings and log, waits, and removes pins.
+
+mod decoder;
+mod generation;
+mod log_enrichment;
+mod previous_generation;
+mod progress;
+mod start;
+
+use std::{
+    collections::VecDeque, convert::Infallible, io, ops::ControlFlow, path::Path, time::Instant,
+};
+
+use self::{
+    decoder::Decoder,
+    generation::Generation,
+    log_enrichment::{LogEnrichment, open_sources},
+    previous_generation::PreviousGeneration,
+    progress::{Drained, ReleaseMode, RingProgress, Step},
+    start::{Start, remove, start},
+};
+use super::{
+    cursor::{Cursor, Progress, RingUsage},
+    error::ObserveError,
+    item::CaptureItem,
+    log::{Log, until},
+};
+use crate::{
+    capture::{
+        bpf::{
+            Probe, ProbeError,
+            pins::{self, Pins},
+            symbols::Symbols,
+        },
+        config::CaptureConfig,
+        ring::{Ring, ready::Ready},
+    },
+    model::backend::Backend,
+};
+
+pub(super) use self::start::remove_previous;
+
+/// Whether records stay in the ring after they were read.
+pub(super) enum Retention<'a> {
+    /// Their room is released at once.
+    Nothing,
+    /// They stay until they are released. If they can be pinned at `bpffs`, they also stay while no agent runs.
+    Records {
+        bpffs: &'a Path,
+        /// Up to where a previous agent has reported records.
+        cursor: Option<&'a Cursor>,
+    },
+}
+
+/// Attached programs, and the state of reading their ring and the rings of previous generations.
+pub(super) struct RingSource {
+    progress: RingProgress,
+    /// The previous generations of `progress`, in the same order.
+    previous: VecDeque<PreviousRing>,
+    probe: Probe,
+    ring: Ring,
+    ready: Ready,
+    enrichment: LogEnrichment,
+    _pins: Option<Pins>,
+}
+
+/// The ring of a previous generation, and its pins.
+struct PreviousRing {
+    ring: Ring,
+    pins: pins::Generation,
+}
+
+impl RingSource {
+    /// `attaching` is a time before the programs were attached, in nanoseconds since boot.
+    pub(super) fn new(
+        backend: Backend,
+        mut probe: Probe,
+        attaching: u64,
+        config: &CaptureConfig,
+        retention: &Retention<'_>,
+    ) -> Result<Self, ObserveError> {
+        let ring = probe.ring()?;
+        let ready = Ready::new(&ring).map_err(ProbeError::Wait)?;
+        let (pins, cursor, mode) = match retention {
+            Retention::Nothing => (None, None, ReleaseMode::WhenRead),
+            Retention::Records { bpffs, cursor } => {
+                (Some(Pins::open(bpffs)), *cursor, ReleaseMode::WhenStored)
+            }
+        };
+        let Start {
+            name,
+            previous,
+            pins,
+        } = match pins {
+            Some(pins) => start(&mut probe, &ring, attaching, pins, cursor)?,
+            None => Start::unpinned(attaching),
+        };
+        // Kills wait in the ring meanwhile.
+        let (symbols, log) = match backend {
+            Backend::RawTracepoint => open_sources(config),
+            _ if previous.is_empty() => (None, None),
+            // Previous generations may have used raw tracepoints.
+            _ => (Symbols::load(&config.proc_root).ok(), None),
+        };
+        let decoder = Decoder::new(
+            rustix::param::page_size() as u64,
+            symbols,
+            cursor
+                .map(|cursor| cursor.incident.clone())
+                .unwrap_or_default(),
+        );
+        let own = Generation::new(name, ring.position());
+        let (states, previous): (Vec<_>, VecDeque<_>) = previous
+            .into_iter()
+            .map(|PreviousGeneration { pins, ring, state }| (state, PreviousRing { ring, pins }))
+            .unzip();
+        Ok(Self {
+            progress: RingProgress::new(states, own, decoder, mode, Instant::now()),
+            previous,
+            probe,
+            ring,
+            ready,
+            enrichment: LogEnrichment::new(log),
+            _pins: pins,
+        })
+    }
+
+    /// Waits until there is something to deliver, or to release, and delivers it. Cancel safe.
+    pub(super) async fn drain<B>(
+        &mut self,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, ObserveError> {
+        if self.progress.is_read_due() {
+            self.read();
+        }
+        while !self.progress.has_news(Instant::now()) {
+            tokio::select! {
+                readable = self.ready.readable() => readable.map_err(ProbeError::Wait)?,
+                readable = readable(self.enrichment.log.as_ref()) => {
+                    self.enrichment.log_is_readable(readable);
+                }
+                () = until(self.progress.wake_at().map(Into::into)) => {}
+            }
+            self.read();
+        }
+        Ok(self.progress.deliver(Instant::now(), handle))
+    }
+
+    /// Delivers what is there and need not wait for the log.
+    pub(super) fn drain_ready<B>(
+        &mut self,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.read();
+        self.progress.deliver(Instant::now(), handle)
+    }
+
+    /// Whether something waits for the log.
+    pub(super) fn is_holding(&self) -> bool {
+        self.progress.is_holding()
+    }
+
+    /// Delivers what is there, also what waits for the log.
+    pub(super) fn drain_now<B>(
+        &mut self,
+        handle: impl FnMut(CaptureItem) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.read();
+        self.progress.stop_waiting();
+        self.progress.deliver(Instant::now(), handle)
+    }
+
+    /// Reads the counters of the own ring, to check that this is permitted.
+    pub(super) fn try_counters(&self) -> Result<(), ObserveError> {
+        self.probe.dropped()?;
+        Ok(())
+    }
+
+    /// Up to where items were delivered, and the losses by then.
+    pub(super) fn progress(&self) -> Result<Progress, ObserveError> {
+        Ok(self.progress.progress(|| self.probe.dropped())?)
+    }
+
+    /// Releases everything before a stored cursor, and removes the generations that end before it.
+    pub(super) fn release(&mut self, cursor: &Cursor) {
+        let Some(released) = self.progress.release(cursor) else {
+            return;
+        };
+        for PreviousRing { pins, .. } in self.previous.drain(..released.generations) {
+            remove(&pins);
+        }
+        match self.previous.front_mut() {
+            Some(previous) => previous.ring.release(released.position),
+            None => self.ring.release(released.position),
+        }
+    }
+
+    /// How full the own ring is.
+    pub(super) fn usage(&self) -> RingUsage {
+        RingUsage {
+            used_bytes: self.ring.used_bytes(),
+            size_bytes: self.ring.size_bytes(),
+        }
+    }
+
+    /// Reads all records that are there, and enriches the kills that wait for the log.
+    fn read(&mut self) {
+        let Self {
+            progress,
+            previous,
+            ring: own,
+            enrichment,
+            ..
+        } = self;
+        let now = Instant::now();
+        loop {
+            let ring = match previous.get_mut(progress.reading()) {
+                Some(previous) => &mut previous.ring,
+                None => &mut *own,
+            };
+            let ControlFlow::Continue(()) = ring.drain(|position, record| {
+                progress.record(position, record, |kill| enrichment.enrich(kill));
+                ControlFlow::<Infallible>::Continue(())
+            });
+            let drained = Drained {
+                position: ring.position(),
+                released: ring.released(),
+                has_unread: ring.has_unread(),
+            };
+            match progress.drained(drained, now) {
+                Step::ReadNext => {}
+                Step::Release(position) => ring.release(position),
+                Step::Wait => break,
+            }
+        }
+        progress.enrich(|kill| enrichment.enrich_late(kill));
+    }
+}
+
+async fn readable(log: Option<&Log>) -> io::Result<()> {
+    match log {
+        Some(log) => log.readable().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,174 @@
+//! The command line: flags, help, and their conversion into the configuration of the commands.
+
+mod agent;
+mod cleanup;
+mod doctor;
+mod help;
+mod history;
+mod report;
+mod shared;
+mod values;
+mod watch;
+
+use std::{io, path::PathBuf};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use self::values::one_of;
+pub use self::{
+    agent::{AgentArgs, EventArgs, NameArgs, StoreArgs},
+    cleanup::CleanupArgs,
+    doctor::DoctorArgs,
+    history::{HistoryArgs, Moment},
+    report::ReportArgs,
+    shared::{FilterArgs, KernelArgs, OutputArgs, PinArgs, RuntimeArgs},
+    watch::WatchArgs,
+};
+
+/// Every OOM kill, once, with the right owner and the right limit.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Which messages are written.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print OOM kills as they happen
+    #[command(after_long_help = help::WATCH)]
+    Watch(Box<WatchArgs>),
+    /// Run on every node of a cluster: Kubernetes Events, metrics and a log of OOM kills
+    #[command(after_long_help = help::AGENT)]
+    Agent(Box<AgentArgs>),
+    /// Check what works on this machine, and what to do about the rest
+    #[command(after_long_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
+    /// Remove what the agent has left on this machine
+    #[command(after_long_help = help::CLEANUP)]
+    Cleanup(CleanupArgs),
+    /// Print the OOM kills in a saved kernel log; needs no privileges
+    #[command(after_long_help = help::REPORT)]
+    Report(Box<ReportArgs>),
+    /// Print the OOM kills in an agent's history; needs only permission to read it
+    #[command(after_long_help = help::HISTORY)]
+    History(Box<HistoryArgs>),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages (roff) into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+/// Messages go to stderr, data to stdout.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub struct LogArgs {
+    /// Least severe message to write to stderr
+    #[arg(long, global = true, value_parser = one_of(LEVELS), default_value = "info")]
+    pub log_level: LevelFilter,
+    /// Format of the messages
+    #[arg(long, global = true, value_parser = one_of(FORMATS), default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Format of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+const LEVELS: &[(&str, &str, LevelFilter)] = &[
+    ("error", "An operator must act", LevelFilter::ERROR),
+    ("warn", "Something is degraded", LevelFilter::WARN),
+    ("info", "Start and end", LevelFilter::INFO),
+    ("debug", "Every kill", LevelFilter::DEBUG),
+    ("trace", "Everything", LevelFilter::TRACE),
+];
+
+const FORMATS: &[(&str, &str, LogFormat)] = &[
+    ("text", "For people", LogFormat::Text),
+    ("json", "One object per line", LogFormat::Json),
+];
+
+/// Reads the command line; wrong usage ends the process with code 2.
+#[must_use]
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// A shell's completion script.
+#[must_use]
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "oomwatch", &mut script);
+    script
+}
+
+/// Writes a manual page for each command into a folder.
+pub fn write_manual_pages(folder: &std::path::Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// clap checks only while it parses that a value has the type of its field.
+    #[test]
+    fn every_choice_of_every_flag_is_parsed() {
+        let command = Cli::command();
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            let operands = subcommand.get_positionals().next().map(|_| match name {
+                "completions" => "bash",
+                _ => "file",
+            });
+            let line = || ["oomwatch", name].into_iter().chain(operands);
+            Cli::try_parse_from(line()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for flag in subcommand.get_arguments() {
+                let Some(long) = flag.get_long() else {
+                    continue;
+                };
+                for value in flag.get_possible_values() {
+                    // A flag without a value has the possible values of a bool.
+                    if flag.get_action().takes_values() {
+                        let flag = format!("--{long}={}", value.get_name());
+                        Cli::try_parse_from(line().chain([&*flag]))
+                            .unwrap_or_else(|error| panic!("{name} {flag}: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn switches_take_on_and_off() {
+        for (value, expected) in [("on", true), ("off", false)] {
+            let cli = Cli::try_parse_from(["oomwatch", "agent", "--log-kills", value]);
+            let Command::Agent(args) = cli.expect("parse").command else {
+                panic!("another command");
+            };
+            assert_eq!(args.log_kills, expected);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Flags that several commands share, and the configuration they become.
+
+use std::path::PathBuf;
+
+use clap::{Args, builder::NonEmptyStringValueParser};
+
+use super::values::{BACKENDS, COLORS, OUTPUTS, SCOPES, one_of};
+use crate::{
+    capture::{bpf::pins::BPFFS, config::CaptureConfig},
+    deliver::{
+        color::ColorChoice,
+        printer::{OutputConfig, OutputFormat},
+    },
+    identify::sockets::SocketChoice,
+    model::{
+        backend::Backend,
+        filter::{CgroupPath, Filter},
+        kill::Scope,
+    },
+};
+
+/// A backend; absent for `auto`. An alias because clap takes a field of type `Option` for an optional flag.
+type BackendChoice = Option<Backend>;
+
+/// How kills are captured, and where the kernel's files are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct KernelArgs {
+    /// How kills are captured
+    #[arg(long, value_parser = one_of(BACKENDS), default_value = "auto")]
+    pub backend: BackendChoice,
+    /// The running kernel's types in BTF
+    #[arg(long, value_name = "FILE", default_value = "/sys/kernel/btf/vmlinux")]
+    pub btf: PathBuf,
+    /// The host's /proc
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    pub proc_root: PathBuf,
+    /// The host's cgroup file system
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup")]
+    pub cgroup_root: PathBuf,
+    /// The kernel log
+    #[arg(long, value_name = "FILE", default_value = "/dev/kmsg")]
+    pub kmsg: PathBuf,
+}
+
+impl From<KernelArgs> for CaptureConfig {
+    fn from(args: KernelArgs) -> Self {
+        let KernelArgs {
+            backend,
+            btf,
+            proc_root,
+            cgroup_root,
+            kmsg,
+        } = args;
+        Self {
+            backend,
+            btf,
+            proc_root,
+            cgroup_root,
+            kmsg,
+        }
+    }
+}
+
+/// What the agent keeps in the kernel while it does not run.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// The BPF file system in which the agent pins its programs and its ring, so that they keep recording while it does not run
+    #[arg(
+        long,
+        env = "OOMWATCH_BPFFS",
+        value_name = "DIR",
+        default_value = BPFFS,
+        help_heading = "Kernel"
+    )]
+    pub bpffs: PathBuf,
+}
+
+/// Sockets of container runtimes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Container runtimes")]
+pub struct RuntimeArgs {
+    /// Socket of a runtime that speaks CRI, which names containers and pods; `auto` looks in the usual places
+    #[arg(
+        long,
+        env = "OOMWATCH_CRI_SOCKET",
+        value_name = "PATH|auto|off",
+        default_value = "auto"
+    )]
+    pub cri_socket: SocketChoice,
+    /// Docker's socket, which names its containers; `auto` looks in the usual place
+    #[arg(
+        long,
+        env = "OOMWATCH_DOCKER_SOCKET",
+        value_name = "PATH|auto|off",
+        default_value = "auto"
+    )]
+    pub docker_socket: SocketChoice,
+}
+
+/// How kills are printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// Output format
+    #[arg(short, long, value_parser = one_of(OUTPUTS), default_value = "text")]
+    pub output: OutputFormat,
+    /// When to color the lines
+    #[arg(long, value_parser = one_of(COLORS), default_value = "auto")]
+    pub color: ColorChoice,
+    /// Leave out the line with the column titles
+    #[arg(long)]
+    pub no_header: bool,
+}
+
+impl From<OutputArgs> for OutputConfig {
+    fn from(args: OutputArgs) -> Self {
+        let OutputArgs {
+            output,
+            color,
+            no_header,
+        } = args;
+        Self {
+            format: output,
+            color,
+            has_header: !no_header,
+        }
+    }
+}
+
+/// Filters; a kill is shown if it passes all of them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only pods of this namespace
+    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub namespace: Option<String>,
+    /// Only containers with this name, or whose id begins with it
+    #[arg(short, long, value_name = "NAME|ID", value_parser = NonEmptyStringValueParser::new())]
+    pub container: Option<String>,
+    /// Only victims in this cgroup or below it
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<CgroupPath>,
+    /// Only kills for which this ran out of memory
+    #[arg(long, value_parser = one_of(SCOPES))]
+    pub scope: Option<Scope>,
+}
+
+impl From<FilterArgs> for Filter {
+    fn from(args: FilterArgs) -> Self {
+        let FilterArgs {
+            namespace,
+            container,
+            cgroup,
+            scope,
+        } = args;
+        Self {
+            namespace,
+            container,
+            cgroup,
+            scope,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
+
+use std::{error::Error, sync::Arc};
+
+use kube::{Client, Config};
+use parking_lot::Mutex;
+use tokio::time::Duration;
+use tracing::warn;
+
+use crate::{
+    capture::bpf::describe,
+    commands::agent::config::EventConfig,
+    deliver::{
+        events::{Cause, DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
+        http::ComponentHealth,
+        metrics::Metrics,
+    },
+    identify::resolver::Resolver,
+    model::report::Host,
+    store::Restored,
+    sys::random,
+};
+
+/// How long a request may take.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// What is known of the API server, and what is done with it.
+pub(super) struct Api {
+    /// Absent if none can be made, or none was asked for.
+    client: Option<Client>,
+    events: Events,
+    delivery: Option<EventSender>,
+    is_pod_watch_on: bool,
+    is_event_on: bool,
+    trouble: ApiHealth,
+}
+
+/// What the last request failed of, until one succeeds.
+#[derive(Clone, Debug, Default)]
+struct ApiHealth(Arc<Mutex<Option<Cause>>>);
+
+impl Api {
+    /// Looks for one, as its pod or the environment says; asks it nothing yet.
+    pub(super) async fn find(
+        events: EventConfig,
+        pod_watch: bool,
+        host: &Host,
+        restored: &Restored,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let EventConfig {
+            node_events,
+            pod_events,
+            excluded_namespaces,
+            max_age,
+            component,
+            node_uid,
+            start_jitter,
+        } = events;
+        let policy = Policy {
+            reporter: Reporter {
+                component,
+                node: host.node.clone(),
+            },
+            node_events,
+            node_uid,
+            pod_events,
+            excluded_namespaces,
+            max_age,
+            start_delay: jitter(start_jitter),
+        };
+        let is_event_on = policy.node_events || policy.pod_events;
+        let client = if is_event_on || pod_watch {
+            let made = client().await.inspect_err(|error| {
+                warn!(
+                    error,
+                    "no API server: Events are not recorded, and pods are named by the runtime and their logs"
+                );
+            });
+            made.ok()
+        } else {
+            None
+        };
+        let trouble = ApiHealth::default();
+        let events = Events::new(policy, restored.clock.clone(), &restored.state, {
+            let (metrics, trouble) = (metrics.clone(), trouble.clone());
+            move |notice| {
+                metrics.event_delivery(notice);
+                trouble.notice(notice);
+            }
+        });
+        let delivery = client
+            .as_ref()
+            .filter(|_| is_event_on)
+            .map(|client| events.sender(client.clone(), REQUEST_TIME));
+        Ok(Self {
+            client,
+            events,
+            delivery,
+            is_pod_watch_on: pod_watch,
+            is_event_on,
+            trouble,
+        })
+    }
+
+    /// Where kills are handed over.
+    pub(super) fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Has the node's pods watched, if that was asked for.
+    pub(super) fn watch_pods(&self, names: &mut Resolver, node: &str) {
+        if let Some(client) = &self.client
+            && self.is_pod_watch_on
+        {
+            names.watch_pods(client.clone(), node);
+        }
+    }
+
+    /// What can be said of it, to anyone: not what a file of the operator's has in it.
+    pub(super) fn state(&self, is_watch_up: Option<bool>) -> ComponentHealth {
+        match (&self.client, self.trouble.get()) {
+            _ if !self.is_event_on && !self.is_pod_watch_on => ComponentHealth::Off,
+            (None, _) => {
+                ComponentHealth::Failed("no client for it: the agent's log says why".to_owned())
+            }
+            (Some(_), Some(cause)) => {
+                ComponentHealth::Failed(format!("Events are delayed: {}", cause.as_str()))
+            }
+            (Some(_), None) if is_watch_up == Some(false) => {
+                ComponentHealth::Failed("the watch of this node's pods is down".to_owned())
+            }
+            (Some(_), None) => ComponentHealth::Ok,
+        }
+    }
+
+    /// Takes what brings Events to it; to be run beside all else.
+    pub(super) fn delivery(&mut self) -> Option<EventSender> {
+        self.delivery.take()
+    }
+}
+
+impl ApiHealth {
+    fn notice(&self, notice: &DeliveryStat) {
+        match notice {
+            DeliveryStat::Delayed { cause, .. } => *self.0.lock() = Some(*cause),
+            DeliveryStat::Settled {
+                outcome: Outcome::Accepted,
+                ..
+            } => *self.0.lock() = None,
+            DeliveryStat::Settled { .. } => {}
+        }
+    }
+
+    fn get(&self) -> Option<Cause> {
+        *self.0.lock()
+    }
+}
+
+/// As `KUBECONFIG` says, else as its pod is told. Requests are repeated by who makes them.
+async fn client() -> Result<Client, String> {
+    // Behind its first line an error shows what stands in the file, which may be a token.
+    let told = |error: &(dyn Error + 'static)| {
+        let text = describe(error);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let mut config = Config::infer().await.map_err(|error| told(&error))?;
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| told(&error))
+}
+
+/// Some of it.
+fn jitter(most: Duration) -> Duration {
+    most.mul_f64(random::fraction())
+}

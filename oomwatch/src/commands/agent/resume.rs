@@ -1,0 +1,81 @@
+//! What an agent takes from the one before: the node, and its journal.
+
+use std::{fs, path::Path};
+
+use tokio::time::{Duration, sleep};
+use tracing::{debug, info, warn};
+
+use crate::commands::agent::history_queue::{self, HistoryQueue};
+use crate::{
+    capture::bpf::describe,
+    commands::{agent::config::HistoryStoreConfig, signals::Signals},
+    model::report::Host,
+    store::{Config, History, Identity, Lock, LockError, Restored},
+};
+
+/// How often it is tried again to have the node to itself.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Waits until no other agent runs on this node: that one sees its kills until then. Absent if a signal came first.
+///
+/// Where the folder cannot be used nobody is kept out, nor is there a journal.
+pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<Lock>> {
+    let mut has_waited = false;
+    loop {
+        match Lock::acquire(folder) {
+            Ok(lock) => {
+                if has_waited {
+                    info!("the other agent has ended");
+                }
+                return Some(Some(lock));
+            }
+            Err(error @ LockError::Held { .. }) => {
+                if !has_waited {
+                    warn!(
+                        error = describe(&error),
+                        "another agent runs on this node: wait for its end"
+                    );
+                }
+                has_waited = true;
+            }
+            Err(error @ LockError::Io { .. }) => {
+                warn!(
+                    error = describe(&error),
+                    "go on without the folder of the journal: --state-dir names another"
+                );
+                return Some(None);
+            }
+        }
+        tokio::select! {
+            () = sleep(RETRY) => {}
+            () = signals.any() => return None,
+        }
+    }
+}
+
+/// Opens the journal, and reads what there is to go on from.
+pub(super) fn open(config: HistoryStoreConfig, host: &Host) -> (HistoryQueue, Restored) {
+    let HistoryStoreConfig {
+        folder,
+        max_bytes,
+        max_age,
+        machine_id,
+    } = config;
+    let machine_id = fs::read_to_string(&machine_id).unwrap_or_else(|error| {
+        debug!(%error, "the machine has no id: a new machine of the same name is not told from this");
+        String::new()
+    });
+    let config = Config {
+        folder,
+        max_bytes,
+        max_age,
+        boot_parts: &[history_queue::PART],
+    };
+    let identity = Identity::new(
+        machine_id.trim().to_owned(),
+        host.node.clone(),
+        host.boot_id.clone(),
+    );
+    let (journal, answers, restored) = History::open(config, identity);
+    (HistoryQueue::new(journal, answers), restored)
+}

@@ -1,0 +1,10 @@
+pub mod agent;
+pub mod cleanup;
+pub mod doctor;
+pub mod exit;
+pub mod history;
+mod host;
+mod pipeline;
+pub mod report;
+pub mod signals;
+pub mod watch;

@@ -1,0 +1,248 @@
+//! `oomwatch watch`: prints kills as they happen.
+
+mod screen;
+
+use std::{
+    io::{self, StdoutLock},
+    path::PathBuf,
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use rustix::process::setpriority_process;
+use tokio::time::{Duration, sleep};
+use tracing::{debug, info, warn};
+
+use self::screen::Screen;
+use crate::{
+    audit::{
+        auditor::{Auditor, Schedule},
+        totals::{AuditResult, CaptureCounts},
+    },
+    capture::{config::CaptureConfig, observer::Observer},
+    commands::{
+        exit::Exit,
+        host::read_host,
+        pipeline::{Pipeline, Wake},
+        signals::Signals,
+    },
+    deliver::printer::{OutputConfig, Printer},
+    identify::{
+        resolver::{NameSources, Resolver},
+        runtimes::{Listing, RuntimeConfig},
+        sockets::SocketChoice,
+    },
+    model::filter::Filter,
+    sys::{clock, cmdline, privileges},
+};
+
+/// The highest priority short of real time.
+const NICE: i32 = -20;
+
+/// How often the kernel's count is compared at the end, and how long apart: a kill is counted before it is marked.
+const AUDITS: u32 = 10;
+const AUDIT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Configuration of `oomwatch watch`.
+#[derive(Debug)]
+pub struct WatchConfig {
+    /// How kills are printed.
+    pub output: OutputConfig,
+    /// End after this many kills were shown.
+    pub count: Option<u64>,
+    /// End after this long.
+    pub timeout: Option<Duration>,
+    /// Whether to read the victim's arguments.
+    pub cmdline: bool,
+    /// Name of this node; absent for the host's name.
+    pub node: Option<String>,
+    /// The host's `/var/log`.
+    pub log_root: PathBuf,
+    /// The CRI socket.
+    pub cri_socket: SocketChoice,
+    /// Docker's socket.
+    pub docker_socket: SocketChoice,
+    /// Which kills to show.
+    pub filter: Filter,
+    /// How kills are captured.
+    pub capture: CaptureConfig,
+    /// A BPF object with log lines, in place of the built-in one.
+    #[cfg(feature = "bpf-log")]
+    pub bpf_log: Option<PathBuf>,
+}
+
+/// Prints kills until a signal, the count, the timeout or a closed stdout ends it.
+pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let WatchConfig {
+        output,
+        count,
+        timeout,
+        cmdline,
+        node,
+        log_root,
+        cri_socket,
+        docker_socket,
+        filter,
+        capture,
+        #[cfg(feature = "bpf-log")]
+        bpf_log,
+    } = config;
+    let host = read_host(&capture.proc_root, node)?;
+    let mut signals = Signals::new()?;
+
+    // A kill comes when the machine is short of everything: whoever tells of it must not wait for its turn.
+    if let Err(error) = setpriority_process(None, NICE) {
+        debug!(%error, "raise the priority");
+    }
+    #[cfg(not(feature = "bpf-log"))]
+    let observer = Observer::open(&capture)?;
+    #[cfg(feature = "bpf-log")]
+    let observer = match &bpf_log {
+        Some(object) => Observer::open_with_log(&capture, object)?,
+        None => Observer::open(&capture)?,
+    };
+    let auditor = Auditor::start(&capture, &host.boot_id, Schedule::AfterKills)?;
+    privileges::drop_capabilities(|| observer.try_counters());
+    let milliseconds = u64::try_from(started.elapsed().as_millis())?;
+    info!(
+        backend = observer.backend().as_str(),
+        milliseconds, "watching for OOM kills, end with Ctrl-C"
+    );
+
+    let names = Resolver::new(NameSources {
+        runtimes: RuntimeConfig {
+            cri: cri_socket,
+            docker: docker_socket,
+            proc_root: capture.proc_root.clone(),
+            listing: Listing::Never,
+        },
+        log_root,
+    });
+    let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
+    let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
+    let mut screen = Screen::new(Printer::stdout(output, filter), count);
+    let end = async {
+        match timeout {
+            Some(timeout) => sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let exit = follow(&mut pipeline, &mut screen, &mut signals, end).await?;
+    screen.end(clock::since_boot_ns());
+    let result = settle(&mut pipeline, &mut screen).await?;
+    log_totals(&pipeline, screen.shown(), result);
+    match screen.into_result() {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => Err(error).context("failed to write to stdout"),
+        Ok(()) => Ok(exit),
+    }
+}
+
+/// Shows kills until there are enough, stdout fails, a signal comes, or the time is over.
+async fn follow(
+    pipeline: &mut Pipeline,
+    screen: &mut Screen<StdoutLock<'static>>,
+    signals: &mut Signals,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<Exit> {
+    tokio::pin!(end);
+    screen.header();
+    let exit = loop {
+        if screen.is_done() {
+            return Ok(Exit::Done);
+        }
+        tokio::select! {
+            wake = pipeline.next() => match wake? {
+                Wake::Captured(items) => screen.show(items, pipeline.names()),
+                Wake::Identified => screen.show_identified(pipeline.names()),
+                Wake::AuditDue => {
+                    let items = pipeline.audit()?.items;
+                    screen.show(items, pipeline.names());
+                }
+            },
+            () = signals.any() => break Exit::Interrupted,
+            () = &mut end => break Exit::Done,
+        }
+    };
+    // Kills before the end belong to what was asked for.
+    let items = pipeline.drain()?;
+    screen.show(items, pipeline.names());
+    while !screen.is_done() && pipeline.names().is_waiting() {
+        pipeline.names().ready().await;
+        screen.show_identified(pipeline.names());
+    }
+    Ok(exit)
+}
+
+/// Waits for late records, and looks for missing ones, until the sum is right or has been wrong for long enough.
+async fn settle(
+    pipeline: &mut Pipeline,
+    screen: &mut Screen<StdoutLock<'static>>,
+) -> anyhow::Result<AuditResult> {
+    let mut result = AuditResult::Complete;
+    for tries in 1..=2 * AUDITS {
+        let mut items = pipeline.drain()?;
+        result = pipeline.audit_at_end()?;
+        if tries >= AUDITS && result.missing() > 0 {
+            items.extend(pipeline.backfill()?);
+        }
+        screen.show(items, pipeline.names());
+        if result == AuditResult::Complete {
+            break;
+        }
+        sleep(AUDIT_PAUSE).await;
+    }
+    while !screen.is_done() && pipeline.names().is_waiting() {
+        pipeline.names().ready().await;
+        screen.show_identified(pipeline.names());
+    }
+    Ok(result)
+}
+
+/// Logs the kernel's count beside what was reported; as a warning if they differ. The kernel counts a re-kill as well: those
+/// stand behind, as does everything else that is not zero.
+fn log_totals(pipeline: &Pipeline, shown: u64, result: AuditResult) {
+    let CaptureCounts {
+        kills,
+        rekills,
+        marks,
+        sharers,
+        unidentified,
+        dropped,
+        undecoded,
+    } = pipeline.counts();
+    let excess = match result {
+        AuditResult::Excess(excess) => excess,
+        _ => 0,
+    };
+    let missed = unidentified + result.missing();
+    let counted = (kills + missed).saturating_sub(excess);
+    let kill = if counted == 1 { "kill" } else { "kills" };
+    let totals =
+        format!("{counted} OOM {kill} counted by the kernel, {kills} reported, {missed} missed");
+    let nonzero = |count: u64| (count > 0).then_some(count);
+    let hidden = nonzero((kills + unidentified).saturating_sub(shown));
+    let from_log = nonzero(pipeline.filled());
+    let rekills = nonzero(rekills);
+    if missed == 0 && excess == 0 {
+        info!(
+            rekills,
+            hidden,
+            from_log,
+            mark_victim_without_kill = nonzero(marks),
+            mm_sharers = nonzero(sharers),
+            "{totals}"
+        );
+    } else {
+        warn!(
+            rekills,
+            hidden,
+            from_log,
+            dropped = nonzero(dropped),
+            undecoded = nonzero(undecoded),
+            excess = nonzero(excess),
+            "{totals}"
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! Outputs: one folder or file each.
+
+pub mod color;
+pub mod events;
+pub mod http;
+pub mod json;
+pub mod metrics;
+pub mod printer;
+pub mod text;

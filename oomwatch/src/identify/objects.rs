@@ -1,0 +1,126 @@
+//! Pods and containers as the API and the runtimes describe them, reduced to what identifies a kill. Also their form in the
+//! history.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::report::ContainerKind;
+
+/// A pod's namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PodName {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+/// A pod, as the Kubernetes API describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiPod {
+    /// Its namespace and name.
+    pub name: PodName,
+    /// `metadata.uid`: also in the cgroup path, except for the mirror of a static pod.
+    pub uid: String,
+    /// Annotation `kubernetes.io/config.mirror`, else `config.hash`: what the cgroup path of a static pod has instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<String>,
+    /// Whether the annotation `oomwatch.dev/events` is `off`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub events_off: bool,
+    /// Whether its containers share a PID namespace with each other or with the node: then PID 1 is not a container's main
+    /// process.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shares_pids: bool,
+    /// `spec.resources.limits.memory`: a limit of the pod as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// Containers of every kind.
+    pub containers: Vec<ApiContainer>,
+}
+
+/// A container of a pod, as the Kubernetes API describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiContainer {
+    /// Its name in the pod.
+    pub name: String,
+    /// Its kind.
+    pub kind: ContainerKind,
+    /// Its image, as in the specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// `resources.limits.memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// Its current and earlier ids, as far as the status has them.
+    pub ids: Vec<String>,
+}
+
+/// A container, as its runtime describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeContainer {
+    /// Its name: that in its pod, if it has one.
+    pub name: String,
+    /// UID and names of its pod; absent for a container outside a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<(String, PodName)>,
+    /// Its image's name; absent where the runtime has only a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Its first process, as a PID in the initial namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_pid: Option<u32>,
+    /// Its exit code, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde expects"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl ApiPod {
+    /// Its approximate size in memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let Self {
+            name: PodName { namespace, name },
+            uid,
+            config_hash,
+            events_off: _,
+            shares_pids: _,
+            memory_limit_bytes: _,
+            containers,
+        } = self;
+        let hash = config_hash.as_ref().map_or(0, String::len);
+        let names = namespace.len() + name.len() + uid.len() + hash;
+        let containers = containers.iter().map(ApiContainer::bytes);
+        size_of::<Self>() + names + containers.sum::<usize>()
+    }
+}
+
+impl ApiContainer {
+    fn bytes(&self) -> usize {
+        let Self {
+            name,
+            kind: _,
+            image,
+            memory_limit_bytes: _,
+            ids,
+        } = self;
+        let ids = ids.iter().map(|id| size_of::<String>() + id.len());
+        let image = image.as_ref().map_or(0, String::len);
+        size_of::<Self>() + name.len() + image + ids.sum::<usize>()
+    }
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name } = self;
+        write!(f, "{namespace}/{name}")
+    }
+}

@@ -1,0 +1,233 @@
+//! Resolves kills as they arrive, from all sources of names.
+//!
+//! A kill outside a container is ready at once, and so is one whose container is known. Any other waits for the watch of the
+//! pods and for the runtime, at most half a second, and then leaves with what is known; if only the pod's status can name its
+//! container, 15 seconds.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::Client;
+use parking_lot::Mutex;
+use tokio::{task::JoinHandle, time::sleep_until};
+
+use crate::{
+    identify::{
+        directory::{Directory, WatchState},
+        kubernetes,
+        objects::PodName,
+        pending_queue::PendingQueue,
+        pod_logs::PodLogs,
+        resolution::{Arrival, Resolution},
+        runtimes::{self, RuntimeConfig},
+        shared::Shared,
+        sockets::SocketChoice,
+    },
+    model::{
+        persist::{Change, Entry},
+        report::Report,
+    },
+    sys::clock,
+};
+
+/// Sources of names besides the API.
+#[derive(Clone, Debug)]
+pub struct NameSources {
+    /// The container runtimes.
+    pub runtimes: RuntimeConfig,
+    /// The host's `/var/log`.
+    pub log_root: PathBuf,
+}
+
+/// Resolves kills: takes reports without names, gives them back with names.
+pub struct Resolver {
+    shared: Arc<Shared>,
+    logs: PodLogs,
+    queue: Mutex<PendingQueue>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Resolver {
+    /// Starts the queries to the runtimes in the current tokio runtime.
+    #[must_use]
+    pub fn new(sources: NameSources) -> Self {
+        let NameSources { runtimes, log_root } = sources;
+        let shared = Arc::new(Shared::default());
+        let uses_cri = runtimes.cri != SocketChoice::Off;
+        let uses_docker = runtimes.docker != SocketChoice::Off;
+        shared.update_silently(|directory| {
+            if uses_cri {
+                directory.enable_cri();
+            }
+            if uses_docker {
+                directory.enable_docker();
+            }
+        });
+        let mut tasks = Vec::new();
+        if uses_cri || uses_docker {
+            tasks.push(tokio::spawn(runtimes::serve(runtimes, shared.clone())));
+        }
+        Self {
+            shared,
+            logs: PodLogs::new(&log_root),
+            queue: Mutex::default(),
+            tasks,
+        }
+    }
+
+    /// Restores the objects known before the restart. Must be called before the sources report; what they report replaces it.
+    pub fn restore(&self, saved: &[Entry]) {
+        self.shared
+            .update_silently(|directory| directory.restore(saved, Instant::now()));
+    }
+
+    /// The changes of known objects since the last call, to be saved. Meant to be called at intervals rather than at each
+    /// change: pods that come and go within an interval are then never written.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        self.shared.update_silently(Directory::changes)
+    }
+
+    /// Makes every known object a change again, after the saved entries were lost.
+    pub fn mark_all_dirty(&self) {
+        self.shared.update_silently(Directory::mark_all_dirty);
+    }
+
+    /// Watches the pods of a node as well.
+    pub fn watch_pods(&mut self, client: Client, node: &str) {
+        self.shared
+            .update(|directory| directory.set_watch(WatchState::Down));
+        let watch = kubernetes::watch_pods(client, node.to_owned(), self.shared.clone());
+        self.tasks.push(tokio::spawn(watch));
+    }
+
+    /// Whether the watch of the pods is up; absent if there is none.
+    #[must_use]
+    pub fn is_watch_up(&self) -> Option<bool> {
+        match self.shared.read(Directory::watch) {
+            WatchState::Off => None,
+            WatchState::Down => Some(false),
+            WatchState::Up => Some(true),
+        }
+    }
+
+    /// Whether a container runtime answers; absent if none is used.
+    #[must_use]
+    pub fn is_runtime_up(&self) -> Option<bool> {
+        self.shared.read(Directory::is_runtime_up)
+    }
+
+    /// The node's pods; absent if the watch is not up.
+    #[must_use]
+    pub fn pods(&self) -> Option<HashSet<PodName>> {
+        self.shared.read(Directory::pod_names)
+    }
+
+    /// Adds a kill of this boot. Never waits.
+    pub fn push(&self, report: Report) {
+        let now = Instant::now();
+        let age = report
+            .kill
+            .boot_time_ns
+            .map(|ns| Duration::from_nanos(clock::since_boot_ns().saturating_sub(ns)));
+        let killed = age.and_then(|age| now.checked_sub(age));
+        self.enqueue(report, Arrival { at: now, killed });
+    }
+
+    /// Adds a kill from the history, of any boot: that a runtime does not have its container now proves nothing.
+    pub fn push_restored(&self, report: Report) {
+        let at = Instant::now();
+        self.enqueue(report, Arrival { at, killed: None });
+    }
+
+    fn enqueue(&self, report: Report, arrival: Arrival) {
+        self.add_logged_pod_name(&report);
+        let mut queue = self.queue.lock();
+        queue.push(report, arrival, |report, arrival| {
+            self.identify(report, arrival)
+        });
+        self.shared.wake();
+    }
+
+    /// The next kill that is resolved as far as possible.
+    pub fn pop(&self) -> Option<Report> {
+        let mut report = self.queue.lock().pop()?;
+        self.logs.add_names(&mut report);
+        Some(report)
+    }
+
+    /// Waits until [`Resolver::pop`] has a kill. Cancel safe.
+    pub async fn ready(&self) {
+        loop {
+            let deadline = {
+                let mut queue = self.queue.lock();
+                queue.poll(Instant::now(), |report, arrival| {
+                    self.identify(report, arrival)
+                });
+                if queue.has_ready() {
+                    return;
+                }
+                queue.deadline()
+            };
+            let timeout = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared.changed() => {}
+                () = timeout => {}
+            }
+        }
+    }
+
+    /// Starts the shutdown: no kill waits for more than half a second any more.
+    pub fn close(&self) {
+        self.queue.lock().close();
+        self.shared.wake();
+    }
+
+    /// Whether there are kills that were not popped yet.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.has_ready() || queue.deadline().is_some()
+    }
+
+    /// Takes the pod's names from its log folder if no other source has them: the kubelet creates that folder before the
+    /// sandbox.
+    fn add_logged_pod_name(&self, report: &Report) {
+        if let Some(pod) = &report.pod
+            && !self.shared.read(|directory| directory.knows_pod(&pod.uid))
+            && let Some(name) = self.logs.pod(&pod.uid)
+        {
+            let now = Instant::now();
+            self.shared
+                .update(|directory| directory.insert_name(&pod.uid, name, now));
+        }
+    }
+
+    /// Identifies a kill as far as possible, and queries a runtime for the rest.
+    fn identify(&self, report: &mut Report, arrival: Arrival) -> Resolution {
+        let resolution = self
+            .shared
+            .read(|directory| directory.identify(report, arrival));
+        if let Resolution::Wait(Some(query)) = &resolution {
+            self.shared.add_query(query.clone());
+        }
+        resolution
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}

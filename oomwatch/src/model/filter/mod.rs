@@ -1,0 +1,78 @@
+//! Selects the reports to show.
+
+use std::str::FromStr;
+
+use crate::model::{kill::Scope, report::Report};
+
+/// Conditions that a report must all meet to be shown. A report without the field in question meets none.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The container's name, or a prefix of its id.
+    pub container: Option<String>,
+    /// The victim's cgroup or an ancestor of it.
+    pub cgroup: Option<CgroupPath>,
+    /// What ran out of memory.
+    pub scope: Option<Scope>,
+}
+
+/// A cgroup path from the root of its hierarchy, without a final `/`: the root itself is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupPath(Vec<u8>);
+
+/// The text is not a path from the root of a cgroup hierarchy.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a path from the root of the cgroup hierarchy, such as /system.slice")]
+pub struct CgroupPathError;
+
+impl FromStr for CgroupPath {
+    type Err = CgroupPathError;
+
+    /// Rejects relative paths and paths below `/sys/fs/cgroup`: no report contains such a path.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') && !is_below(text.as_bytes(), b"/sys/fs/cgroup") {
+            Ok(Self(text.trim_end_matches('/').as_bytes().to_vec()))
+        } else {
+            Err(CgroupPathError)
+        }
+    }
+}
+
+impl Filter {
+    /// Whether to show a report.
+    #[must_use]
+    pub fn matches(&self, report: &Report) -> bool {
+        let Self {
+            namespace,
+            container,
+            cgroup,
+            scope,
+        } = self;
+        namespace.as_ref().is_none_or(|wanted| {
+            report
+                .pod
+                .as_ref()
+                .is_some_and(|pod| pod.namespace.as_ref() == Some(wanted))
+        }) && container.as_ref().is_none_or(|wanted| {
+            report.container.as_ref().is_some_and(|container| {
+                container.name.as_ref() == Some(wanted) || container.id.starts_with(wanted)
+            })
+        }) && cgroup.as_ref().is_none_or(|CgroupPath(wanted)| {
+            let victim = &report.kill.victim;
+            [&victim.leaf_cgroup, &victim.cgroup]
+                .into_iter()
+                .flatten()
+                .any(|cgroup| is_below(&cgroup.path, wanted))
+        }) && scope.is_none_or(|wanted| report.kill.scope == wanted)
+    }
+}
+
+/// Whether a cgroup is `ancestor` or below it; the root is empty.
+fn is_below(path: &[u8], ancestor: &[u8]) -> bool {
+    path.strip_prefix(ancestor)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+pub mod backend;
+pub mod cgroup;
+pub mod filter;
+pub mod gap;
+pub mod kill;
+pub mod limit_owner;
+pub mod losses;
+pub mod persist;
+pub mod report;
+pub mod serde_bytes;
+pub mod serde_missing;

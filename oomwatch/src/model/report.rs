@@ -1,0 +1,326 @@
+//! A kill with its meaning: when by the calendar, whose limit, whose container; and kills that were only counted. Their
+//! JSON is in [`crate::deliver::json`]; what `serde` makes of them is how the journal keeps them ([`crate::store::codec`]).
+
+use std::ops::Not;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        cgroup::{CgroupOwner, Qos, Runtime},
+        gap::Gap,
+        kill::{Cgroup, Kill, Limit, MainProcess},
+        limit_owner::{LimitOwner, LimitSource},
+        serde_bytes,
+    },
+    sys::clock::ClockSample,
+};
+
+/// Where and on which boot kills are seen: what makes their ids unique.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Name of the node.
+    pub node: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+impl Host {
+    /// What ids begin with.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        boot_prefix(&self.boot_id)
+    }
+}
+
+/// The part of a boot id that the ids of its kills begin with.
+pub(crate) fn boot_prefix(boot_id: &str) -> &str {
+    boot_id.get(..8).unwrap_or(boot_id)
+}
+
+/// What is reported of a kill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The facts.
+    pub kill: Kill,
+    /// Name of the node; empty in a saved log that does not tell.
+    pub node: String,
+    /// The same for the same kill, whoever reports it and however often.
+    pub id: String,
+    /// The same for all victims of one call of the OOM killer.
+    pub incident: String,
+    /// When the victim was marked; absent in a saved log that does not tell.
+    pub time: Option<Timestamp>,
+    /// When the victim was started.
+    pub start_time: Option<Timestamp>,
+    /// Whose limit was hit; decided, as the two fields below, by `identify`.
+    pub limit_owner: Option<LimitOwner>,
+    /// Where a pod's limit comes from, where its specification is known.
+    pub limit_source: Option<LimitSource>,
+    /// Whether the victim was its container's main process.
+    #[serde(default)]
+    pub main_process: MainProcess,
+    /// The victim's container.
+    pub container: Option<Container>,
+    /// The victim's pod.
+    pub pod: Option<Pod>,
+    /// The victim's systemd unit, where it is in no container.
+    pub unit: Option<String>,
+    /// Whether it happened in a pod's sandbox that never became a container.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub sandbox: bool,
+    /// Arguments of the victim, where they were asked for and could still be read.
+    #[serde(default, with = "serde_bytes::optional_list")]
+    pub cmdline: Option<Vec<Vec<u8>>>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its runtime, where the cgroup path tells.
+    pub runtime: Option<Runtime>,
+    /// Its id.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: Option<String>,
+    /// What it is in the pod.
+    pub kind: Option<ContainerKind>,
+    /// Its image, as the pod's specification or the runtime names it.
+    pub image: Option<String>,
+}
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerKind {
+    /// One of `spec.containers`.
+    Main,
+    /// One of `spec.initContainers` that ends before the others start.
+    Init,
+    /// One of `spec.initContainers` that goes on: its `restartPolicy` is `Always`.
+    Sidecar,
+    /// One of `spec.ephemeralContainers`.
+    Ephemeral,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its UID; for a static pod the hash of its configuration.
+    pub uid: String,
+    /// Its QoS class, as the cgroup path tells.
+    pub qos: Qos,
+    /// Whether it asks for no Events of its own.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub events_off: bool,
+}
+
+/// Kills of one container that have one report together: that of the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalesced {
+    /// How many.
+    pub kills: u64,
+    /// How many calls of the OOM killer they were, without those that other reports tell of.
+    pub incidents: u64,
+    /// When the first of them was marked.
+    pub since: Timestamp,
+}
+
+/// What is reported of kills that were only counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapReport {
+    /// How many, and where.
+    pub gap: Gap,
+    /// Name of the node.
+    pub node: String,
+    /// The same for the same kills.
+    pub id: String,
+    /// None of them is later than this.
+    pub time: Timestamp,
+    /// Nor from before this.
+    pub since: Timestamp,
+}
+
+impl GapReport {
+    /// Gives a gap its calendar.
+    #[must_use]
+    pub fn new(gap: Gap, host: &Host, now: ClockSample) -> Self {
+        Self {
+            node: host.node.clone(),
+            id: format!("{}-audit-{}-{}", host.boot(), gap.kernel_count, gap.kills),
+            time: now.time_of(gap.boot_time_ns),
+            since: now.time_of(gap.since_boot_time_ns),
+            gap,
+        }
+    }
+}
+
+/// Where reported kills happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// This boot of this machine; `now` converts times since boot to the calendar.
+    Boot {
+        /// The machine and its boot.
+        host: &'a Host,
+        /// The clocks now.
+        now: ClockSample,
+    },
+    /// A saved kernel log, with a name that replaces the log's own.
+    SavedLog {
+        /// The node; absent for the name in the log.
+        node: Option<&'a str>,
+    },
+}
+
+impl Report {
+    /// Adds to a kill what its cgroup path and its origin say: ids, calendar time, container, pod and unit.
+    #[must_use]
+    pub fn new(kill: Kill, origin: Origin<'_>) -> Self {
+        let victim = &kill.victim;
+        // The start of a process identifies it; for kills from a log, the time of their line does.
+        let (key, incident_key) = match &kill.log_key {
+            Some(key) => (key.kill, key.incident),
+            None => (
+                victim.start_boot_time_ns.or(kill.boot_time_ns).unwrap_or(0),
+                kill.incident_boot_time_ns.unwrap_or(0),
+            ),
+        };
+        let (prefix, node, time, start_time) = match origin {
+            Origin::Boot { host, now } => (
+                host.boot(),
+                host.node.clone(),
+                kill.boot_time_ns.map(|time| now.time_of(time)),
+                victim.start_boot_time_ns.map(|time| now.time_of(time)),
+            ),
+            Origin::SavedLog { node } => {
+                let key = kill.log_key.as_ref();
+                let host = || key.and_then(|key| key.host.clone());
+                (
+                    "log",
+                    node.map(str::to_owned).or_else(host).unwrap_or_default(),
+                    key.and_then(|key| key.time),
+                    None,
+                )
+            }
+        };
+        let id = format!("{prefix}-{key:x}-{}", victim.pid);
+        let mut incident = format!("{prefix}-{incident_key:x}");
+        if let (Origin::SavedLog { .. }, Some(key)) = (origin, &kill.log_key) {
+            incident = format!("{incident}-{}", key.incident_tid);
+        }
+        // The leaf may lie in a container whose memory is charged to a cgroup above it.
+        let own = victim
+            .leaf_cgroup
+            .as_ref()
+            .or(victim.cgroup.as_ref())
+            // A group's container, pod and unit are its members' too.
+            .or(kill.group_cgroup.as_ref());
+        let owner = own
+            .map(|cgroup| CgroupOwner::from_path(&cgroup.path))
+            .unwrap_or_default();
+        Self {
+            node,
+            id,
+            incident,
+            time,
+            start_time,
+            limit_owner: None,
+            limit_source: None,
+            main_process: MainProcess::Unknown,
+            container: owner.container.map(|container| Container {
+                runtime: container.runtime,
+                id: container.id,
+                name: None,
+                kind: None,
+                image: None,
+            }),
+            pod: owner.pod.map(|pod| Pod {
+                namespace: None,
+                name: None,
+                uid: pod.uid,
+                qos: pod.qos,
+                events_off: false,
+            }),
+            unit: owner.unit,
+            sandbox: false,
+            cmdline: None,
+            kill,
+        }
+    }
+
+    /// On which boot it was, as [`Host::boot`] tells it.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        self.id.split('-').next().unwrap_or_default()
+    }
+
+    /// The memory cgroup that ran out.
+    #[must_use]
+    pub fn oom_limit(&self) -> Option<&Limit> {
+        self.kill.limits.get(self.kill.oom_level?)
+    }
+
+    /// The victim's memory cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.kill.victim.cgroup.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{model::kill::LogKey, testing};
+
+    fn logged() -> Kill {
+        let mut kill = testing::kill();
+        kill.log_key = Some(LogKey {
+            kill: 0xb2,
+            incident: 0xa1,
+            incident_tid: 7,
+            time: Some(Timestamp::UNIX_EPOCH),
+            host: Some("from-the-log".to_owned()),
+        });
+        kill
+    }
+
+    #[test]
+    fn ids_from_this_boots_log_have_the_time_of_the_line_itself() {
+        let host = Host {
+            node: "node-1".to_owned(),
+            boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+        };
+        let now = ClockSample {
+            instant: Instant::now(),
+            raw_ns: 0,
+            boot_time_ns: 2_000_000_000,
+            unix_ns: 12_000_000_000,
+        };
+        let mut kill = logged();
+        kill.boot_time_ns = Some(1_000_000_000);
+        let report = Report::new(kill.clone(), Origin::Boot { host: &host, now });
+        assert_eq!(report.id, "0f1e2d3c-b2-14665");
+        assert_eq!(report.incident, "0f1e2d3c-a1");
+        assert_eq!(report.node, "node-1");
+        assert_eq!(report.kill, kill);
+        assert_eq!(report.time, Timestamp::from_second(11).ok());
+    }
+
+    #[test]
+    fn ids_from_a_saved_log_name_no_boot_and_the_incidents_thread() {
+        let report = Report::new(logged(), Origin::SavedLog { node: None });
+        assert_eq!(report.id, "log-b2-14665");
+        assert_eq!(report.incident, "log-a1-7");
+        assert_eq!(report.node, "from-the-log");
+        assert_eq!(report.time, Some(Timestamp::UNIX_EPOCH));
+        let named = Report::new(logged(), Origin::SavedLog { node: Some("n1") });
+        assert_eq!(named.node, "n1");
+    }
+}

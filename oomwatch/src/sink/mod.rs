@@ -1,7 +1,0 @@
-//! Where reports go: one file an output.
-
-pub mod event;
-pub mod json;
-pub mod line;
-pub mod metrics;
-pub mod printer;

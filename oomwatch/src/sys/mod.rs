@@ -1,0 +1,8 @@
+pub mod clock;
+pub mod cmdline;
+pub mod error_chain;
+pub mod escape;
+pub mod privileges;
+pub mod proc;
+pub(crate) mod random;
+pub mod syslog;
