@@ -1,13 +1,14 @@
-//! A real Kubernetes for the tests: an API server alone, or a whole node on which pods run and are killed.
+//! A real Kubernetes for the tests: an API server alone, or whole nodes on which pods run and are killed.
 //!
-//! Neither is made here. Who has them says where they are:
-//! `KUBEBUILDER_ASSETS`, the folder of etcd, kube-apiserver and kubectl as envtest has it, and
-//! `OOMWATCH_KUBE_NODE`, a command that brings a node of its own up (`up`, which prints its environment as lines for a
-//! shell), loads an archive of images into it (`load FILE`), and takes it down (`down`).
+//! Neither is made here. The environment says where they are:
+//!
+//! | variable | means |
+//! |---|---|
+//! | `KUBEBUILDER_ASSETS` | the folder of etcd, kube-apiserver, kubectl and the programs of a node, as envtest has it |
+//! | `OOMWATCH_KUBE_NODE` | a command that starts a cluster with a node on this machine (`up`, which prints its environment as lines for a shell), loads an archive of images into it (`load FILE`), and stops it (`down`) |
+//! | `OOMWATCH_KUBE_VM_NODE` | a command that adds a node in a virtual machine to that cluster (`up NAME FILE`, with an archive of images), runs a command on it (`exec NAME COMMAND`), and removes it (`down NAME`) |
 
 use std::env;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,13 @@ use crate::exec;
 
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
 const NODE: &str = "OOMWATCH_KUBE_NODE";
+const VM_NODE: &str = "OOMWATCH_KUBE_VM_NODE";
+const VM_NODE_NAME: &str = "OOMWATCH_KUBE_VM_NODE_NAME";
+
+/// Name of the node in a virtual machine, as the tests' overlays have it.
+const VM_NAME: &str = "node-2";
+/// Its memory, in MiB: so little that a container without a limit uses it up in seconds.
+const VM_MEMORY: &str = "1024";
 
 /// Folder of the API server's programs.
 pub(crate) fn assets() -> Result<PathBuf> {
@@ -36,10 +44,11 @@ pub(crate) fn tell<'a>(tests: &'a mut Command, assets: &Path, required: &str) ->
     tests.env(ASSETS, assets).env("OOMWATCH_REQUIRE", required)
 }
 
-/// A node that is up; it goes down when this is dropped.
+/// A cluster with one node, which is up; it is stopped when this is dropped.
 pub(crate) struct Node {
     command: PathBuf,
-    /// What its users need to be told.
+    assets: PathBuf,
+    /// What its users need in their environment.
     pub(crate) environment: Vec<(String, String)>,
 }
 
@@ -50,69 +59,83 @@ impl Node {
         Ok((command.into(), assets()?))
     }
 
-    /// Brings one up, with its programs in a folder of ours.
-    pub(crate) fn up(command: PathBuf, assets: &Path, folder: &Path) -> Result<Self> {
-        link_programs(assets, folder)?;
+    /// Starts one.
+    pub(crate) fn up(command: PathBuf, assets: &Path) -> Result<Self> {
         let mut node = Self {
             command,
+            assets: assets.to_owned(),
             environment: Vec::new(),
         };
-        let mut up = Command::new(&node.command);
-        up.arg("up").env("KUBE_BIN", folder);
+        let mut up = node.command("up");
         eprintln!("$ {}", exec::shown(&up));
         // It waits a minute for its kubelet, which on a busy machine is not always enough.
-        let told = exec::output(&mut up).or_else(|error| {
+        let printed = exec::output(&mut up).or_else(|error| {
             eprintln!("{error:#}; once more");
             exec::output(&mut up)
         })?;
-        node.environment = told.lines().filter_map(parse_export).collect();
+        node.environment = printed.lines().filter_map(parse_export).collect();
         Ok(node)
     }
 
     /// Loads an archive of images.
     pub(crate) fn load(&self, archive: &Path) -> Result<()> {
-        exec::run(Command::new(&self.command).arg("load").arg(archive))
+        exec::run(self.command("load").arg(archive))
+    }
+
+    fn command(&self, action: &str) -> Command {
+        let mut command = Command::new(&self.command);
+        command.arg(action).env("KUBE_BIN", &self.assets);
+        command
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Err(error) = exec::run(Command::new(&self.command).arg("down")) {
+        if let Err(error) = exec::run(&mut self.command("down")) {
             eprintln!("{error:#}");
         }
     }
 }
 
-/// The kubelet tells its help to whoever does not listen to the end, too: it would fail by it, and with `pipefail` whoever
-/// looks for a flag there takes it for absent.
-const KUBELET: &str = r#"#!/bin/sh
-if [ "$1" = --help ]; then
-    help=$(KUBELET --help 2>&1)
-    trap '' PIPE
-    printf '%s\n' "$help" 2>/dev/null
-    exit 0
-fi
-exec KUBELET "$@"
-"#;
+/// A second node of a cluster, in a virtual machine; it is removed when this is dropped.
+pub(crate) struct VmNode {
+    command: PathBuf,
+    cluster: Vec<(String, String)>,
+}
 
-fn link_programs(assets: &Path, folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
+impl VmNode {
+    /// Adds one that has the images of an archive; absent if there is no command for it.
+    pub(crate) fn up(cluster: &Node, archive: &Path) -> Result<Option<Self>> {
+        let Some(command) = env::var_os(VM_NODE) else {
+            return Ok(None);
+        };
+        let node = Self {
+            command: command.into(),
+            cluster: cluster.environment.clone(),
+        };
+        exec::run(node.command("up").arg(archive).env("MEMORY", VM_MEMORY))?;
+        Ok(Some(node))
     }
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    for entry in fs::read_dir(assets).with_context(|| format!("read {}", assets.display()))? {
-        let program = entry?.path();
-        let name = program.file_name().context("a program has a name")?;
-        let ours = folder.join(name);
-        if name == "kubelet" {
-            let text = KUBELET.replace("KUBELET", &program.to_string_lossy());
-            fs::write(&ours, text).with_context(|| format!("write {}", ours.display()))?;
-            fs::set_permissions(&ours, Permissions::from_mode(0o755))?;
-        } else {
-            symlink(&program, &ours).with_context(|| format!("link {}", ours.display()))?;
+
+    /// What its users need in their environment besides that of the cluster.
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 2] {
+        [(VM_NODE, &self.command), (VM_NODE_NAME, Path::new(VM_NAME))]
+    }
+
+    fn command(&self, action: &str) -> Command {
+        let mut command = Command::new(&self.command);
+        command.args([action, VM_NAME]);
+        command.envs(self.cluster.iter().cloned());
+        command
+    }
+}
+
+impl Drop for VmNode {
+    fn drop(&mut self) {
+        if let Err(error) = exec::run(&mut self.command("down")) {
+            eprintln!("{error:#}");
         }
     }
-    Ok(())
 }
 
 /// `export NAME=VALUE`.

@@ -1,4 +1,5 @@
-//! A kubectl that renders kustomizations as they are written today: the machine's own, else Debian's of another release.
+//! A kubectl that renders kustomizations as they are written today: that of `KUBEBUILDER_ASSETS`, else the machine's own, else
+//! Debian's of another release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,23 +10,24 @@ use serde_json::Value;
 
 use crate::apt::{self, Apt, Archive};
 use crate::cargo::Workspace;
-use crate::exec;
 use crate::install::{How, Install};
 use crate::toolchain::remove_if_there;
+use crate::{exec, kube};
 
 /// The Debian suite that has one.
 const SUITE: &str = "trixie";
 /// The first kustomize that has what `deploy` uses: components, patches with a target, labels without selectors.
 const OLDEST_KUSTOMIZE: u64 = 5;
+/// Its path below the folder that the package is unpacked in.
+const FETCHED: &str = "usr/bin/kubectl";
 
 /// Finds it, fetching it if it is missing.
 pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.target.join("tools/kubectl");
-    let own = folder.join("usr/bin/kubectl");
-    let found = exec::find("kubectl").into_iter().chain([own.clone()]);
-    if let Some(kubectl) = found.into_iter().find(|path| is_new_enough(path)) {
+    if let Some(kubectl) = found(workspace) {
         return Ok(kubectl);
     }
+    let folder = folder(workspace);
+    let own = folder.join(FETCHED);
     let apt = Apt::update(&workspace.target.join("tools/apt"), Archive::Main, SUITE)?;
     let candidates = apt.candidates("^kubectl$")?;
     let candidate = candidates
@@ -46,13 +48,25 @@ pub(crate) fn ensure_kubectl(workspace: &Workspace) -> Result<PathBuf> {
 
 /// What [`ensure_kubectl`] would fetch.
 pub(crate) fn missing(workspace: &Workspace) -> Option<Install> {
-    let own = workspace.target.join("tools/kubectl/usr/bin/kubectl");
-    let mut found = exec::find("kubectl").into_iter().chain([own]);
-    (!found.any(|path| is_new_enough(&path))).then(|| Install {
+    found(workspace).is_none().then(|| Install {
         what: "kubectl".to_owned(),
         how: How::Unpack,
         seconds: 30,
     })
+}
+
+/// The first that is new enough.
+fn found(workspace: &Workspace) -> Option<PathBuf> {
+    let assets = kube::assets().ok().map(|folder| folder.join("kubectl"));
+    let installed = exec::find("kubectl");
+    let fetched = folder(workspace).join(FETCHED);
+    let mut all = assets.into_iter().chain(installed).chain([fetched]);
+    all.find(|path| is_new_enough(path))
+}
+
+/// Where Debian's is unpacked.
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools/kubectl")
 }
 
 fn is_new_enough(kubectl: &Path) -> bool {

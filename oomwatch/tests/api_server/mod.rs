@@ -135,6 +135,7 @@ impl ApiServer {
             "events",
             "-o",
             "json",
+            "--show-managed-fields",
             "-n",
             namespace,
             "--field-selector",
@@ -268,7 +269,9 @@ fn spawn_api(assets: &Path, folder: &Path, [port, etcd_port, _]: [u16; 3]) -> Ch
     Command::new(assets.join("kube-apiserver"))
         .arg(format!("--etcd-servers={}", url(etcd_port)))
         .arg(format!("--secure-port={port}"))
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+        .arg("--bind-address=127.0.0.1")
+        // It would publish its own address for the pods, and refuses to publish one on loopback.
+        .arg("--endpoint-reconciler-type=none")
         .arg(format!("--cert-dir={}", folder.join("certs").display()))
         .arg(format!(
             "--token-auth-file={}",

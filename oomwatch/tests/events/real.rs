@@ -109,12 +109,8 @@ pub(crate) async fn node_event_is_seen_by_kubectl(server: &ApiServer) {
         event["involvedObject"],
         json!({"apiVersion": "v1", "kind": "Node", "name": NODE, "uid": NODE})
     );
-    // C62: kubectl 1.20 looks for the name, and for nothing else.
-    let described = server.kubectl(&["describe", "node", NODE]);
-    let row = described
-        .lines()
-        .find(|line| line.contains("SystemOOM"))
-        .unwrap_or_else(|| panic!("{described}"));
+    // C62: kubectl looks for the node's name in the place of the UID, too.
+    let row = described_system_oom(server);
     assert!(
         row.trim_end()
             .ends_with("System OOM encountered, victim process: tail, pid: 16713"),
@@ -150,6 +146,16 @@ pub(crate) async fn node_event_has_the_nodes_uid(server: &ApiServer) {
         event["involvedObject"],
         json!({"apiVersion": "v1", "kind": "Node", "name": NODE, "uid": node_uid(server)})
     );
+    // C62.
+    let row = described_system_oom(server);
+    assert!(row.contains(" oomwatch "), "{row}");
+}
+
+/// The row of `kubectl describe node` that has the Event.
+fn described_system_oom(server: &ApiServer) -> String {
+    let described = server.kubectl(&["describe", "node", NODE]);
+    let row = described.lines().find(|line| line.contains("SystemOOM"));
+    row.unwrap_or_else(|| panic!("{described}")).to_owned()
 }
 
 pub(crate) async fn pod_event_is_seen_by_kubectl(server: &ApiServer) {

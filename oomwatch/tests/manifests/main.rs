@@ -118,19 +118,9 @@ fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
     };
     server.kubectl(&["create", "namespace", "oomwatch"]);
     server.kubectl(&["apply", "--dry-run=server", "-k", "deploy/base"]);
-    let hardened = if server.has_policies() {
-        "deploy/overlays/hardened"
-    } else {
-        eprintln!("skipped: this API server is too old for the admission policy");
-        "oomwatch/tests/node/hardened"
-    };
-    server.kubectl(&["apply", "--dry-run=server", "-k", hardened]);
-    server.kubectl(&[
-        "apply",
-        "--dry-run=server",
-        "-k",
-        "deploy/overlays/uninstall",
-    ]);
+    for overlay in ["deploy/overlays/hardened", "deploy/overlays/uninstall"] {
+        server.kubectl(&["apply", "--dry-run=server", "-k", overlay]);
+    }
 
     server.kubectl(&["apply", "-k", "deploy/base"]);
     let agent = "--as=system:serviceaccount:oomwatch:oomwatch";

@@ -1,5 +1,5 @@
-//! The hardened overlay's admission policy, evaluated: an API server that has such policies is newer than those that tests
-//! have, but the language of its expressions is a standard (CEL).
+//! The hardened overlay's admission policy, evaluated without an API server: the language of its expressions is a standard
+//! (CEL). The tests on a real node have it in force.
 
 use cel::{Context, Program, Value as Cel};
 use serde_json::{Value, json};

@@ -9,13 +9,15 @@ use std::{
 use serde_json::Value;
 
 /// What there is to deploy, and what tests deploy.
-const DEPLOYED: [&str; 6] = [
+const DEPLOYED: [&str; 8] = [
     "deploy/base",
     "deploy/overlays/hardened",
     "deploy/overlays/uninstall",
     "oomwatch/tests/node/base",
     "oomwatch/tests/node/hardened",
     "oomwatch/tests/node/uninstall",
+    "oomwatch/tests/node/vm-base",
+    "oomwatch/tests/node/vm-hardened",
 ];
 
 /// The repository's root.

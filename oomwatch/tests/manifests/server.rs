@@ -88,7 +88,8 @@ impl Server {
                 .args(["--etcd-servers", &clients])
                 .args(["--secure-port", &secure.to_string()])
                 .args(["--bind-address", "127.0.0.1"])
-                .args(["--advertise-address", "127.0.0.1"])
+                // It would publish its own address for the pods, and refuses to publish one on loopback.
+                .args(["--endpoint-reconciler-type", "none"])
                 .args(["--service-cluster-ip-range", "198.51.100.0/24"])
                 .args(["--authorization-mode", "RBAC"])
                 .arg("--allow-privileged")
@@ -141,12 +142,6 @@ impl Server {
         String::from_utf8_lossy(&output.stdout)
             .trim_end()
             .to_owned()
-    }
-
-    /// Whether it knows admission policies, which are of Kubernetes 1.30.
-    pub(crate) fn has_policies(&self) -> bool {
-        self.answer(&["get", "--raw", "/apis/admissionregistration.k8s.io/v1"])
-            .contains("validatingadmissionpolicies")
     }
 
     fn run(&self, arguments: &[&str]) -> Output {

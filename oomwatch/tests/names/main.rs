@@ -28,6 +28,9 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::{api_server::ApiServer, node::Node};
 
+/// What names of tests begin with that need a node.
+const NODE: &str = "node::";
+
 /// A test: its name is what it claims.
 type Scenario<T> = (&'static str, fn(&T));
 
@@ -35,16 +38,21 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share a server, and stop it.
     arguments.test_threads = Some(1);
-    let api = if arguments.list {
-        Err("listed only".to_owned())
-    } else {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let is_api_asked = !arguments.list && !filter.starts_with(NODE);
+    let api = if is_api_asked {
         api_server::assets().map(ApiServer::start)
+    } else {
+        Err("not asked for".to_owned())
     };
     let node = Node::find();
     let mut can_run = true;
-    for (what, why) in [("api", api.as_ref().err()), ("node", node.as_ref().err())] {
+    for (what, is_asked, why) in [
+        ("api", is_api_asked, api.as_ref().err()),
+        ("node", !arguments.list, node.as_ref().err()),
+    ] {
         if let Some(why) = why
-            && !arguments.list
+            && is_asked
         {
             eprintln!("skipped: {what}: {why}");
             can_run &= !is_required(what);
@@ -55,19 +63,20 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (api, node) = (Arc::new(api), Arc::new(node));
-    let trials = trials(&scenarios::ALL, &api)
-        .chain(trials(&node::ALL, &node))
+    let trials = trials("", &scenarios::ALL, &api)
+        .chain(trials(NODE, &node::ALL, &node))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trials<T: Send + Sync + 'static>(
+    prefix: &str,
     all: &[Scenario<T>],
     of: &Arc<Result<T, String>>,
 ) -> impl Iterator<Item = Trial> {
-    all.iter().map(|&(name, run)| {
+    all.iter().map(move |&(name, run)| {
         let of = of.clone();
-        Trial::ignorable_test(name, move || {
+        Trial::ignorable_test(format!("{prefix}{name}"), move || {
             Ok(match &*of {
                 Ok(of) => {
                     run(of);

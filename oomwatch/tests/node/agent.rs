@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
     process::Command,
     sync::{Mutex, PoisonError},
 };
 
 use aya::programs::loaded_links;
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
@@ -20,6 +21,8 @@ pub(crate) enum Overlay {
     Base,
     Hardened,
     Uninstall,
+    VmBase,
+    VmHardened,
 }
 
 impl Overlay {
@@ -28,28 +31,26 @@ impl Overlay {
             Self::Base => "base",
             Self::Hardened => "hardened",
             Self::Uninstall => "uninstall",
+            Self::VmBase => "vm-base",
+            Self::VmHardened => "vm-hardened",
         }
     }
 }
 
 /// How it is deployed.
 pub(crate) struct Agent {
-    /// A kubectl that renders kustomizations as they are written today.
-    kubectl: PathBuf,
     deployed: Mutex<Option<Overlay>>,
     /// Ids of what kept programs attached before, on the whole machine.
     links: BTreeSet<u32>,
 }
 
 impl Agent {
-    /// Finds what deploys it, or says why there is none.
-    pub(crate) fn find() -> Result<Self, String> {
-        let kubectl = env::var_os("OOMWATCH_KUBECTL").ok_or("OOMWATCH_KUBECTL is not set")?;
-        Ok(Self {
-            kubectl: kubectl.into(),
+    /// Not deployed yet.
+    pub(crate) fn new() -> Self {
+        Self {
             deployed: Mutex::new(None),
             links: links(),
-        })
+        }
     }
 
     /// Deploys it, if it is not, and waits until it says that it is ready.
@@ -58,18 +59,29 @@ impl Agent {
         if *deployed == Some(overlay) {
             return;
         }
-        mount(&cluster.pins());
+        if let Some(folder) = cluster.folder() {
+            mount(&folder.join("bpf"));
+        }
         *deployed = Some(overlay);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");
-        cluster.apply(&self.kubectl, &folder.join(overlay.name()));
-        cluster.kubectl(&[
-            "rollout",
-            "status",
-            "daemonset/oomwatch",
-            "-n",
-            NAMESPACE,
-            "--timeout=120s",
-        ]);
+        let folder = folder.join(overlay.name());
+        cluster.kubectl(&["apply", "-k", &folder.to_string_lossy()]);
+        wait_for_rollout(cluster);
+    }
+
+    /// Takes it away from all nodes; its programs and its journal stay.
+    pub(crate) fn take_away(cluster: &Cluster) {
+        select(cluster, &json!("true"));
+        cluster.until("the end of the agent", |cluster| {
+            let pods = cluster.get(&["pods", "-n", NAMESPACE]);
+            pods["items"].as_array()?.is_empty().then_some(())
+        });
+    }
+
+    /// Brings it back to where it was.
+    pub(crate) fn bring_back(cluster: &Cluster) {
+        select(cluster, &Value::Null);
+        wait_for_rollout(cluster);
     }
 
     /// Ids of what has been attached since and still is.
@@ -79,16 +91,37 @@ impl Agent {
 
     /// Value of a metric's series, as `/metrics` names it.
     pub(crate) fn metric(cluster: &Cluster, series: &str) -> u64 {
-        let pods = cluster.get(&["pods", "-n", NAMESPACE]);
-        let pod = pods["items"][0]["metadata"]["name"]
-            .as_str()
-            .expect("the agent's pod");
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:10137/proxy/metrics");
-        let text = cluster.kubectl(&["get", "--raw", &path]);
+        let text = cluster.metrics();
         let value = text.lines().find_map(|line| line.strip_prefix(series));
         let value = value.unwrap_or_else(|| panic!("no {series} in {text}"));
         value.trim().parse().expect("a whole number")
     }
+}
+
+/// Sets a label that nodes have to have, and none has.
+fn select(cluster: &Cluster, value: &Value) {
+    let selector = json!({"nodeSelector": {"oomwatch.dev/absent": value}});
+    let patch = json!({"spec": {"template": {"spec": selector}}}).to_string();
+    cluster.kubectl(&[
+        "patch",
+        "daemonset",
+        "oomwatch",
+        "-n",
+        NAMESPACE,
+        "-p",
+        &patch,
+    ]);
+}
+
+fn wait_for_rollout(cluster: &Cluster) {
+    cluster.kubectl(&[
+        "rollout",
+        "status",
+        "daemonset/oomwatch",
+        "-n",
+        NAMESPACE,
+        "--timeout=300s",
+    ]);
 }
 
 fn links() -> BTreeSet<u32> {

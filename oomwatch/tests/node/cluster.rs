@@ -1,32 +1,46 @@
 //! The real cluster, through kubectl.
 
 use std::{
-    env,
+    env, fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
+/// Between two questions whether it has happened.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The image of the pods.
 const IMAGE: &str = "localhost/busybox:1";
 
-/// What the environment says of the cluster.
+/// What the environment says of the cluster, and the node that a test is about.
 #[derive(Clone)]
 pub(crate) struct Cluster {
     kubectl: PathBuf,
-    /// The node's own folder.
-    folder: PathBuf,
-    /// Name of the one node.
+    machine: Machine,
+    /// Name of the node.
     pub(crate) node: String,
     /// What names of namespaces begin with.
     prefix: String,
 }
+
+/// The machine of a node.
+#[derive(Clone)]
+enum Machine {
+    /// This one: what is the node's own is in a folder.
+    This { folder: PathBuf },
+    /// A virtual one: a command runs others in it.
+    Vm { command: PathBuf },
+}
+
+/// Where a node in a virtual machine reads static pods.
+const VM_MANIFESTS: &str = "/etc/kubernetes/manifests";
 
 impl Cluster {
     /// Finds it, or says why there is none.
@@ -39,9 +53,23 @@ impl Cluster {
         env::var_os("KUBECONFIG").ok_or("KUBECONFIG is not set")?;
         Ok(Self {
             kubectl: folder("KUBEBUILDER_ASSETS")?.join("kubectl"),
-            folder: folder("KUBE_NODE_DIR")?,
+            machine: Machine::This {
+                folder: folder("KUBE_NODE_DIR")?,
+            },
             node: env::var("KUBE_NODE_NAME").map_err(|error| format!("KUBE_NODE_NAME: {error}"))?,
             prefix: "oomwatch".to_owned(),
+        })
+    }
+
+    /// The same cluster, for tests about its node in a virtual machine; or why there is none.
+    pub(crate) fn on_vm(&self) -> Result<Self, String> {
+        let variable = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
+        Ok(Self {
+            machine: Machine::Vm {
+                command: variable("OOMWATCH_KUBE_VM_NODE")?.into(),
+            },
+            node: variable("OOMWATCH_KUBE_VM_NODE_NAME")?,
+            ..self.clone()
         })
     }
 
@@ -53,19 +81,72 @@ impl Cluster {
         }
     }
 
-    /// Where a manifest becomes a static pod.
-    pub(crate) fn manifests(&self) -> PathBuf {
-        self.folder.join("manifests")
+    /// Has the kubelet start a static pod.
+    pub(crate) fn write_static_pod(&self, name: &str, pod: &Value) {
+        match &self.machine {
+            Machine::This { folder } => {
+                let file = folder.join("manifests").join(format!("{name}.json"));
+                fs::write(file, pod.to_string()).expect("write a manifest");
+            }
+            Machine::Vm { .. } => {
+                let write = format!("cat >{VM_MANIFESTS}/{name}.json <<'END'\n{pod}\nEND");
+                self.run(&["sh", "-c", &write]);
+            }
+        }
     }
 
-    /// What the overlays for this node take for `/sys/fs/bpf`.
-    pub(crate) fn pins(&self) -> PathBuf {
-        self.folder.join("bpf")
+    /// Has the kubelet end it.
+    pub(crate) fn remove_static_pod(&self, name: &str) {
+        match &self.machine {
+            Machine::This { folder } => {
+                let file = folder.join("manifests").join(format!("{name}.json"));
+                fs::remove_file(file).expect("remove a manifest");
+            }
+            Machine::Vm { .. } => {
+                self.run(&["rm", &format!("{VM_MANIFESTS}/{name}.json")]);
+            }
+        }
     }
 
-    /// What they take for `/var/lib/oomwatch`.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.folder.join("state")
+    /// The folder of a node on this machine.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.machine {
+            Machine::This { folder } => Some(folder),
+            Machine::Vm { .. } => None,
+        }
+    }
+
+    /// What the agent's `/metrics` has.
+    pub(crate) fn metrics(&self) -> String {
+        match &self.machine {
+            Machine::This { .. } => {
+                let selector = format!("spec.nodeName={}", self.node);
+                let pods = self.get(&["pods", "-n", "oomwatch", "--field-selector", &selector]);
+                let pod = pods["items"][0]["metadata"]["name"]
+                    .as_str()
+                    .expect("the agent's pod");
+                let path = format!("/api/v1/namespaces/oomwatch/pods/{pod}:10137/proxy/metrics");
+                self.kubectl(&["get", "--raw", &path])
+            }
+            // Its address is of no use outside.
+            Machine::Vm { .. } => {
+                self.run(&["wget", "-q", "-O", "-", "http://127.0.0.1:10137/metrics"])
+            }
+        }
+    }
+
+    /// What a command prints that runs on a node in a virtual machine.
+    pub(crate) fn run(&self, words: &[&str]) -> String {
+        let Machine::Vm { command } = &self.machine else {
+            panic!("{} is this machine", self.node);
+        };
+        let output = Command::new(command)
+            .args(["exec", &self.node])
+            .args(words)
+            .output()
+            .expect("run the command of the node");
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("it prints text")
     }
 
     /// What kubectl prints.
@@ -87,38 +168,18 @@ impl Cluster {
 
     /// Creates what the object describes.
     pub(crate) fn create(&self, object: &Value) {
-        self.feed(&["create", "-f", "-"], object.to_string().as_bytes());
-    }
-
-    /// Applies a folder of kustomize's, rendered by another kubectl.
-    pub(crate) fn apply(&self, renders: &Path, folder: &Path) {
-        let rendered = Command::new(renders)
-            .arg("kustomize")
-            .arg(folder)
-            .output()
-            .expect("run kubectl");
-        let stderr = String::from_utf8_lossy(&rendered.stderr);
-        assert!(
-            rendered.status.success(),
-            "render {}: {stderr}",
-            folder.display()
-        );
-        self.feed(&["apply", "-f", "-"], &rendered.stdout);
-    }
-
-    fn feed(&self, arguments: &[&str], input: &[u8]) {
         let mut child = Command::new(&self.kubectl)
-            .args(arguments)
+            .args(["create", "-f", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("run kubectl");
         let mut stdin = child.stdin.take().expect("a piped stdin");
-        stdin.write_all(input).expect("write to kubectl");
+        let written = stdin.write_all(object.to_string().as_bytes());
+        written.expect("write to kubectl");
         drop(stdin);
         let status = child.wait().expect("wait for kubectl");
-        let input = String::from_utf8_lossy(input);
-        assert!(status.success(), "kubectl {arguments:?} of {input}");
+        assert!(status.success(), "kubectl create of {object}");
     }
 
     /// Asks again and again until there is an answer.
@@ -132,6 +193,7 @@ impl Cluster {
                 start.elapsed() < PATIENCE,
                 "{what} did not come in {PATIENCE:?}"
             );
+            thread::sleep(PAUSE);
         }
     }
 
@@ -170,9 +232,10 @@ pub(crate) struct Namespace<'a> {
 }
 
 impl Namespace<'_> {
-    /// Starts a pod of these containers.
+    /// Starts a pod of these containers on the node.
     pub(crate) fn pod(&self, name: &str, spec: &Value) {
         let mut whole = json!({
+            "nodeSelector": {"kubernetes.io/hostname": self.cluster.node},
             "hostNetwork": true,
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,

@@ -1,7 +1,13 @@
-//! The agent on a real node: deployed by its manifests, beside real pods, and what people see of their kills.
+//! The agent on real nodes: deployed by its manifests, beside real pods, and what people see of their kills.
 //!
-//! `cargo xtask test --only node` brings the node up and the image on it, and says in the environment where they are.
-
+//! `cargo xtask test --only node` brings the nodes up with the image on them, and sets these variables:
+//!
+//! | variable | means |
+//! |---|---|
+//! | `KUBEBUILDER_ASSETS` | the folder of `kubectl` |
+//! | `KUBECONFIG`, `KUBE_NODE_NAME`, `KUBE_NODE_DIR` | a node on this machine, and a folder with all that is its own |
+//! | `OOMWATCH_KUBE_VM_NODE`, `OOMWATCH_KUBE_VM_NODE_NAME` | a node in a virtual machine, on cgroup v2, and the command that runs others on it (`exec NAME COMMAND`). Without them the tests there are skipped |
+//! | `OOMWATCH_REQUIRE` | if set, tests on the first node fail instead of being skipped |
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -14,6 +20,7 @@ mod cluster;
 #[path = "../events/delivery.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod delivery;
+mod groups;
 #[path = "../events/kills.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod kills;
@@ -29,57 +36,98 @@ use crate::{
     cluster::Cluster,
 };
 
-type Run = Box<dyn FnOnce(&Cluster, &Agent) + Send>;
+/// A node and the agent on it, or why there is no such node.
+type Found = Arc<Result<(Cluster, Arc<Agent>), String>>;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
-    let found = if arguments.list {
+    let cluster = if arguments.list {
         Err("listed only".to_owned())
     } else {
-        Cluster::find().and_then(|cluster| Agent::find().map(|agent| (cluster, agent)))
+        Cluster::find()
     };
-    if let Err(why) = &found
-        && !arguments.list
-    {
-        if env::var_os("OOMWATCH_REQUIRE").is_some() {
-            eprintln!("required, but there is no node: {why}");
-            return ExitCode::FAILURE;
+    let vm = cluster.as_ref().map_err(Clone::clone);
+    let vm = vm.and_then(Cluster::on_vm);
+    for (what, found) in [("a real node", &cluster), ("a node on cgroup v2", &vm)] {
+        if let Err(why) = found
+            && !arguments.list
+        {
+            eprintln!("skipped: all tests on {what}: {why}");
         }
-        eprintln!("skipped: all tests on a real node: {why}");
     }
-    let found = Arc::new(found);
-    let trial = |name: String, run: Run| {
-        let found = found.clone();
-        Trial::ignorable_test(name, move || {
-            Ok(match &*found {
-                Ok((cluster, agent)) => {
-                    run(cluster, agent);
-                    Completion::Completed
-                }
-                Err(why) => Completion::ignored_with(format!("skipped: {why}")),
-            })
-        })
+    if cluster.is_err() && !arguments.list && env::var_os("OOMWATCH_REQUIRE").is_some() {
+        eprintln!("required, but there is no node");
+        return ExitCode::FAILURE;
+    }
+    // One for both nodes: it is where it was deployed last.
+    let agent = Arc::new(Agent::new());
+    let found = |cluster: Result<Cluster, String>| -> Found {
+        Arc::new(cluster.map(|cluster| (cluster, agent.clone())))
     };
-    let name = "system_oom_is_recorded_as_the_kubelet_does".to_owned();
+    let trials = [on_this_machine(&found(cluster)), on_vm(&found(vm))];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}
+
+fn on_this_machine(found: &Found) -> Vec<Trial> {
     let mut trials = vec![trial(
-        name,
-        Box::new(|cluster, _| kubelet::compare(cluster)),
+        found,
+        "system_oom_is_recorded_as_the_kubelet_does",
+        |cluster, _| kubelet::forged_system_oom(cluster),
     )];
     // The second follows the first as after an upgrade.
     for (overlay, more) in [
         (Overlay::Base, scenarios::WITH_A_RUNTIME),
         (Overlay::Hardened, &[]),
     ] {
-        for (name, run) in scenarios::ALL.iter().chain(more) {
-            let run = move |cluster: &Cluster, agent: &Agent| {
+        trials.extend(deployed(found, overlay, scenarios::ALL.iter().chain(more)));
+    }
+    trials.push(trial(
+        found,
+        "uninstall_leaves_nothing_on_the_node",
+        scenarios::uninstalled,
+    ));
+    trials
+}
+
+fn on_vm(found: &Found) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (overlay, scenarios) in [
+        (Overlay::VmBase, groups::ALL),
+        (Overlay::VmHardened, groups::HARDENED),
+    ] {
+        trials.extend(deployed(found, overlay, scenarios));
+    }
+    trials
+}
+
+/// What holds where the agent is deployed in one way.
+fn deployed<'a>(
+    found: &Found,
+    overlay: Overlay,
+    scenarios: impl IntoIterator<Item = &'a (&'static str, scenarios::Run)>,
+) -> Vec<Trial> {
+    let scenarios = scenarios.into_iter();
+    scenarios
+        .map(|&(name, run)| {
+            let name = format!("{}_{name}", overlay.name().replace('-', "_"));
+            trial(found, &name, move |cluster, agent| {
                 agent.deploy(cluster, overlay);
                 run(&cluster.for_one(overlay.name()));
-            };
-            trials.push(trial(format!("{}_{name}", overlay.name()), Box::new(run)));
-        }
-    }
-    let name = "uninstall_leaves_nothing_on_the_node".to_owned();
-    trials.push(trial(name, Box::new(scenarios::uninstalled)));
-    libtest_mimic::run(&arguments, trials).exit_code()
+            })
+        })
+        .collect()
+}
+
+fn trial(found: &Found, name: &str, run: impl FnOnce(&Cluster, &Agent) + Send + 'static) -> Trial {
+    let found = found.clone();
+    Trial::ignorable_test(name, move || {
+        Ok(match &*found {
+            Ok((cluster, agent)) => {
+                run(cluster, agent);
+                Completion::Completed
+            }
+            Err(why) => Completion::ignored_with(format!("skipped: {why}")),
+        })
+    })
 }

@@ -1,6 +1,6 @@
 //! What happens to pods, and what their Events say of it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::{
     cluster::{Cluster, container},
 };
 
-type Run = fn(&Cluster);
+pub(crate) type Run = fn(&Cluster);
 
 /// What holds for each way in which the agent is deployed.
 pub(crate) const ALL: &[(&str, Run)] = &[
@@ -44,13 +44,13 @@ pub(crate) const WITH_A_RUNTIME: &[(&str, Run)] = &[
 ];
 
 /// Eats memory until it is killed.
-const EAT: &str = "exec tail /dev/zero";
+pub(crate) const EAT: &str = "exec tail /dev/zero";
 
-fn message(event: &Value) -> &str {
+pub(crate) fn message(event: &Value) -> &str {
     event["message"].as_str().expect("a message")
 }
 
-fn field_path(event: &Value) -> &str {
+pub(crate) fn field_path(event: &Value) -> &str {
     event["involvedObject"]["fieldPath"]
         .as_str()
         .unwrap_or_default()
@@ -79,7 +79,7 @@ fn own_limit(cluster: &Cluster) {
 }
 
 /// What an init container has left in memory is charged to the pod alone.
-fn pod_limit(cluster: &Cluster) {
+pub(crate) fn pod_limit(cluster: &Cluster) {
     let namespace = cluster.namespace("pod-limit");
     let mut leaver = container(
         "leaver",
@@ -159,7 +159,7 @@ fn crash_loop(cluster: &Cluster) {
     namespace.event("again", "ContainerOOMKilled", 3);
 }
 
-fn init_container(cluster: &Cluster) {
+pub(crate) fn init_container(cluster: &Cluster) {
     let namespace = cluster.namespace("init");
     namespace.pod(
         "begins",
@@ -173,9 +173,8 @@ fn init_container(cluster: &Cluster) {
 }
 
 /// Its Events are on the UID that is the hash of its configuration.
-fn static_pod(cluster: &Cluster) {
+pub(crate) fn static_pod(cluster: &Cluster) {
     let namespace = cluster.namespace("static");
-    let manifest = cluster.manifests().join("oomwatch-static.json");
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -187,11 +186,11 @@ fn static_pod(cluster: &Cluster) {
             "containers": [container("app", "40Mi", EAT)],
         },
     });
-    fs::write(&manifest, pod.to_string()).expect("write a manifest");
+    cluster.write_static_pod("oomwatch-static", &pod);
     let name = format!("static-{}", cluster.node);
     let event = namespace.event(&name, "ContainerOOMKilled", 1);
     let described = namespace.describe(&name);
-    fs::remove_file(&manifest).expect("remove the manifest");
+    cluster.remove_static_pod("oomwatch-static");
     assert!(described.contains(message(&event)), "{described}");
 }
 
@@ -280,17 +279,19 @@ fn storm(cluster: &Cluster) {
 
 /// After all others, of an agent that was deployed and has kills in its journal.
 pub(crate) fn uninstalled(cluster: &Cluster, agent: &Agent) {
-    let files = |folder| -> Vec<_> {
+    let files = |folder: &Path| -> Vec<_> {
         let entries = fs::read_dir(folder).expect("list a folder");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
         names.collect()
     };
-    assert!(cluster.pins().join("oomwatch").exists());
-    assert!(!files(cluster.state()).is_empty());
+    let folder = cluster.folder().expect("a node on this machine");
+    let (pins, state) = (folder.join("bpf/oomwatch"), folder.join("state"));
+    assert!(pins.exists());
+    assert!(!files(&state).is_empty());
     assert!(!agent.new_links().is_empty());
     agent.deploy(cluster, Overlay::Uninstall);
-    assert!(!cluster.pins().join("oomwatch").exists());
-    let kept: Vec<_> = files(cluster.state());
+    assert!(!pins.exists());
+    let kept: Vec<_> = files(&state);
     assert!(kept.is_empty(), "{kept:?}");
     // The kernel takes its time.
     cluster.until("the end of what was attached", |_| {

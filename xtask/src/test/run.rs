@@ -129,22 +129,22 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
 }
 
 fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
-    let kubectl = kubectl::ensure_kubectl(workspace)?;
     let image = image::own(workspace)?;
-    let node = kube::Node::up(command, assets, &workspace.target.join("tools/kube"))?;
+    let node = kube::Node::up(command, assets)?;
     node.load(&image)?;
-    let mut tests = workspace.cargo();
-    tests.args([
-        "test",
-        "--locked",
-        "--package",
-        "oomwatch",
-        "--test",
-        "node",
-    ]);
-    tests.envs(node.environment.iter().cloned());
-    tests.env("OOMWATCH_KUBECTL", kubectl);
-    exec::run_tests(kube::tell(&mut tests, assets, "all"))
+    let vm = kube::VmNode::up(&node, &image)?;
+    let tests = |target: &str| {
+        let mut tests = workspace.cargo();
+        tests.args(["test", "--locked", "--package", "oomwatch"]);
+        tests.args(["--test", target]);
+        tests.envs(node.environment.iter().cloned());
+        tests.envs(vm.iter().flat_map(kube::VmNode::environment));
+        kube::tell(&mut tests, assets, "all");
+        tests
+    };
+    exec::run_tests(&mut tests("node"))?;
+    // The tests of `names` that need a node.
+    exec::run_tests(tests("names").args(["--", "node::"]))
 }
 
 fn manifests(workspace: &Workspace, kubectl: &Path) -> Result<()> {
