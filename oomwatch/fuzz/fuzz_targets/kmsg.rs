@@ -92,8 +92,8 @@ fn follow(bytes: &[u8]) {
                 Origin::Boot {
                     host: &host,
                     now: ClockSample {
-                        boot_time_ns: now.boot_time_ns,
                         unix_ns: now.boot_time_ns,
+                        ..now
                     },
                 },
             ));
