@@ -1,18 +1,12 @@
 //! oomwatch: every OOM kill, once, with the right owner and the right limit.
 //!
-//! Facts are taken in the kernel, meaning is given here, and each step knows only its neighbour:
+//! A pipeline: facts are recorded in the kernel, meaning is added here, and each stage knows only the stages below it.
 //!
 //! ```text
-//! probe (load, attach, ring) --bytes--> decode --Observation--> incident --Kill--> report --Report--> sink
-//!                                                                  ^                 ^
-//!                                                       probe::symbols        cgroup, verdict
+//! capture --Kill--> audit, identify --Report--> store --> deliver
 //! ```
 //!
-//! The kernel log goes another way to the same kills: [`kmsg`]. The kernel's counts tell how many there were: [`counters`].
-//! Whether any is missing, and which, [`auditor`] finds out.
-//!
-//! `decode`, `incident`, `kill`, `cgroup`, `verdict`, `filter`, `escape`, `audit`, `resolve::directory`, `state`, and `kmsg`
-//! without `reader`, `live` and `whole`, are pure: no clock, no file, no async.
+//! `docs/architecture.md` walks one kill through it. The test `tidy` holds which folder may import which.
 
 pub mod audit;
 pub mod capture;

@@ -1,3 +1,5 @@
+//! Where kills come from: BPF programs, the kernel log, the kernel's counts. [`observer`] picks the backend.
+
 pub mod bpf;
 pub mod config;
 pub mod counters;

@@ -1,3 +1,5 @@
+//! One file or folder per command, and the `pipeline` that `watch` and `agent` share.
+
 pub mod agent;
 pub mod cleanup;
 pub mod doctor;

@@ -1,3 +1,5 @@
+//! Kills and reports, cgroup paths, limit owners, filters, and what is persisted. Pure.
+
 pub mod backend;
 pub mod cgroup;
 pub mod filter;

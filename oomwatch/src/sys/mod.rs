@@ -1,3 +1,5 @@
+//! What the operating system gives: clocks, `/proc`, privileges, random numbers; and escaping of untrusted bytes.
+
 pub mod clock;
 pub mod cmdline;
 pub mod error_chain;

@@ -11,7 +11,7 @@
 //! | `text` | `dmesg -t`: no time |
 //!
 //! A line in no known format is text of the kernel. A syslog line of another program than the kernel is of
-//! [`RecordRecordOrigin::User`], whatever it quotes. For formats without time zone or year, [`LogFileParser::new`] takes
+//! [`RecordOrigin::User`], whatever it quotes. For formats without time zone or year, [`LogFileParser::new`] takes
 //! defaults.
 
 mod time;
