@@ -148,7 +148,7 @@ fn check_form(start: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what was found, and what was not told.
+/// Logs the counts, and what the log lacks.
 fn tell(counts: LogCounts, cut_lines: u64) {
     let LogCounts {
         kills,
@@ -165,7 +165,7 @@ fn tell(counts: LogCounts, cut_lines: u64) {
             kills_without_header,
             headers_without_kill,
             suppressed_headers,
-            "the kernel held lines back or the log has lost them: those kills are told without their cgroup"
+            "the kernel held lines back or the log has lost them: those kills are reported without their cgroup"
         );
     }
     if unreadable + cut_lines > 0 {

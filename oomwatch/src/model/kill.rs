@@ -25,7 +25,7 @@ pub struct Kill {
     pub scope: Scope,
     /// What the allocation was bound to; the kernel says so only to function hooks and in its log.
     pub constraint: Option<Constraint>,
-    /// What was asked for in vain; told likewise.
+    /// The allocation that failed; known likewise.
     pub allocation: Option<Allocation>,
     /// Whether `memory.oom.group` made the killer take the whole group.
     pub group_kill: Option<bool>,
@@ -66,7 +66,7 @@ pub struct LogKey {
     pub host: Option<String>,
 }
 
-/// Who told of the kill.
+/// Where the kill was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -272,7 +272,7 @@ pub struct NonKill {
     pub boot_time_ns: Option<u64>,
     /// What it was.
     pub kind: NonKillKind,
-    /// The process; 0 where the kernel told only a thread.
+    /// The process; 0 where the kernel named only a thread.
     pub pid: u32,
     /// The thread.
     pub tid: u32,

@@ -1,4 +1,4 @@
-//! The API server: a client for it if one can be made, and what is told to it. Without one the agent goes on.
+//! The client of the API server, and the Events sent through it. Without a client the agent keeps running.
 
 use std::{error::Error, sync::Arc};
 
@@ -157,16 +157,16 @@ impl ApiHealth {
     }
 }
 
-/// As `KUBECONFIG` says, else as its pod is told. Requests are repeated by who makes them.
+/// A client from `KUBECONFIG`, else from the pod's service account. Callers retry their requests.
 async fn client() -> Result<Client, String> {
     // Behind its first line an error shows what stands in the file, which may be a token.
-    let told = |error: &(dyn Error + 'static)| {
+    let described = |error: &(dyn Error + 'static)| {
         let text = describe(error);
         text.lines().next().unwrap_or_default().to_owned()
     };
-    let mut config = Config::infer().await.map_err(|error| told(&error))?;
+    let mut config = Config::infer().await.map_err(|error| described(&error))?;
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| told(&error))
+    Client::try_from(config).map_err(|error| described(&error))
 }
 
 /// Some of it.

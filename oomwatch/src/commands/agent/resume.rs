@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Waits until no other agent runs on this node: that one sees its kills until then. Absent if a signal came first.
 ///
-/// Where the folder cannot be used nobody is kept out, nor is there a journal.
+/// Where the folder cannot be used there is neither a lock nor a history.
 pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<Lock>> {
     let mut has_waited = false;
     loop {
@@ -62,7 +62,7 @@ pub(super) fn open(config: HistoryStoreConfig, host: &Host) -> (HistoryQueue, Re
         machine_id,
     } = config;
     let machine_id = fs::read_to_string(&machine_id).unwrap_or_else(|error| {
-        debug!(%error, "the machine has no id: a new machine of the same name is not told from this");
+        debug!(%error, "the machine has no id: a new machine of the same name is not recognised as another");
         String::new()
     });
     let config = Config {

@@ -91,7 +91,7 @@ impl Lines {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 if self.dropped == 0 {
-                    warn!("nobody reads stdout: kills are not written there until somebody does");
+                    warn!("stdout is not read: kills are not written there until it is");
                 }
                 self.dropped += 1;
             }
@@ -104,13 +104,13 @@ impl Lines {
         let Self { queue, ended, .. } = self;
         if queue.is_some() {
             drop(queue);
-            // Whoever reads nothing has been told of.
+            // A reader that does not read was logged before.
             let _ = ended.recv_timeout(PATIENCE);
         }
     }
 }
 
-/// The agent has other ways to tell of a kill: that nobody reads here does not end it.
+/// The agent has other outputs, so a closed stdout does not end it.
 fn write_all(mut out: impl Write, lines: &Receiver<String>) {
     for line in lines {
         let written = writeln!(out, "{line}").and_then(|()| out.flush());

@@ -91,7 +91,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let host = read_host(&capture.proc_root, node)?;
     let mut signals = Signals::new()?;
 
-    // A kill comes when the machine is short of everything: whoever tells of it must not wait for its turn.
+    // Kills happen when the machine is short of everything; this process must not wait for its turn.
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");
     }

@@ -133,7 +133,7 @@ impl<V> Table<V> {
         });
     }
 
-    /// What is saved is lost: all of it is to be saved anew.
+    /// What is saved is lost: all of it is to be saved again.
     pub(crate) fn mark_all_dirty(&mut self) {
         self.removed.clear();
         for row in self.rows.values_mut() {
