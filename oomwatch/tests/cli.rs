@@ -293,7 +293,7 @@ fn doctor_as_root_finds_that_watch_works() {
 }
 
 #[test]
-fn doctor_is_coloured_only_if_asked_or_on_a_terminal() {
+fn doctor_is_colored_only_if_asked_or_on_a_terminal() {
     assert!(!run(&["doctor"]).stdout.contains('\x1b'));
     assert!(
         run(&["doctor", "--color", "always"])
@@ -329,7 +329,12 @@ fn watch_without_usable_btf_says_what_to_do() {
     for (btf, words) in [
         (
             "/nonexistent",
-            &["no BTF", "/nonexistent", "CONFIG_DEBUG_INFO_BTF", "--btf"][..],
+            &[
+                "kernel's BTF",
+                "/nonexistent",
+                "CONFIG_DEBUG_INFO_BTF",
+                "--btf",
+            ][..],
         ),
         (
             path(&file),

@@ -11,12 +11,12 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
-    sys::clock::ClockSample,
     model::{persist::Change, report::Report},
     store::{
-        Batch, Config, FILE, Identity, Pending, OpenMode, Provenance, Store, StoreError, codec,
+        Batch, Config, FILE, Identity, OpenMode, Pending, Provenance, Store, StoreError, codec,
         read::{Item, Order, Query, ReadError, Reader},
     },
+    sys::clock::ClockSample,
 };
 
 /// A fixed time, so that a run can be repeated.

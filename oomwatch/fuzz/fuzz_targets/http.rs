@@ -72,7 +72,8 @@ fuzz_target!(|input: &[u8]| {
                 let _ = responses.read_to_end(&mut response).await;
                 response
             };
-            let (_, (), response) = tokio::join!(http::answer(server, pages(receiver)), send, receive);
+            let (_, (), response) =
+                tokio::join!(http::answer(server, pages(receiver)), send, receive);
             assert!(started.elapsed() < MAX_TIME, "{:?}", started.elapsed());
             response
         })

@@ -46,7 +46,10 @@ fn read_saved(bytes: &[u8]) {
     assert_eq!(items.len() as u64, counts.kills + counts.rekills);
     for item in items {
         if let LogItem::Kill(kill) = item {
-            check(&Report::new(kill.into_kill(), Origin::SavedLog { node: None }));
+            check(&Report::new(
+                kill.into_kill(),
+                Origin::SavedLog { node: None },
+            ));
         }
     }
 }

@@ -216,16 +216,6 @@ pub(crate) fn locks_maps() -> bool {
     release() < (5, 11)
 }
 
-/// Whether the tracepoint `mark_victim` has fields of what its victim held.
-pub(crate) fn marks_with_fields() -> bool {
-    let format = "/sys/kernel/tracing/events/oom/mark_victim/format";
-    match fs::read_to_string(format) {
-        Ok(text) => text.contains("anon_rss"),
-        // tracefs is not mounted.
-        Err(_) => release() >= (6, 9),
-    }
-}
-
 /// Its version, the first two numbers.
 pub(crate) fn release() -> (u32, u32) {
     let name = uname();

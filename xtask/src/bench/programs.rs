@@ -281,9 +281,9 @@ mod tests {
     fn link_or_program_alone_is_not_enough() {
         assert_eq!(find_program(&files(&[LINK]), "mark_victim"), None);
         assert_eq!(find_program(&files(&[PROGRAM]), "mark_victim"), None);
-        let nameless = LINK.replace("prog_id", "prog");
+        let unnamed = LINK.replace("prog_id", "prog");
         assert_eq!(
-            find_program(&files(&[&nameless, PROGRAM]), "mark_victim"),
+            find_program(&files(&[&unnamed, PROGRAM]), "mark_victim"),
             None
         );
     }

@@ -14,7 +14,7 @@ const LOG_LINES: usize = 12;
 pub enum ProbeError {
     /// This process has not the capabilities, and is not root.
     #[error(
-        "failed to {what}: permission denied (run as root, or grant CAP_BPF and CAP_PERFMON; --backend kmsg needs only to read \
+        "failed to {what}: permission denied (run as root (sudo), or grant CAP_BPF and CAP_PERFMON; --backend kmsg needs only to read \
          the kernel log)"
     )]
     NotPermitted {

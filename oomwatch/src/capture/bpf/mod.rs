@@ -204,7 +204,7 @@ fn loader<'a>() -> EbpfLoader<'a> {
 }
 
 /// Checks the capabilities before the kernel does, since its `EPERM` has many causes.
-fn require_capabilities(what: &str) -> Result<(), ProbeError> {
+pub(super) fn require_capabilities(what: &str) -> Result<(), ProbeError> {
     let Ok(sets) = capabilities(None) else {
         return Ok(());
     };

@@ -228,6 +228,8 @@ fn attach(
     debug_object: Option<&Path>,
     types: &mut Types,
 ) -> Result<Source, ObserveError> {
+    // Before the types: without privileges a missing BTF file is not what stops the user.
+    bpf::require_capabilities("load BPF programs")?;
     let types = types
         .get_or_insert_with(|| offsets::load(&config.btf).map_err(|error| bpf::describe(&error)));
     let kernel = match types {

@@ -115,7 +115,7 @@ fn refuses(machine: &Machine) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty());
     let message = String::from_utf8(output.stderr).expect("text");
-    assert!(message.contains("an agent runs"), "{message}");
+    assert!(message.contains("an agent is running"), "{message}");
     assert_eq!(bpffs.generations(), generations);
     running.end();
     // Now it does not.

@@ -26,12 +26,11 @@ pub(super) const ALL: &[Scenario] = &[
 ];
 
 /// By their names in the document.
-const CAPABILITIES: [(&str, CapabilitySet); 7] = [
+const CAPABILITIES: [(&str, CapabilitySet); 6] = [
     ("CAP_BPF", CapabilitySet::BPF),
     ("CAP_PERFMON", CapabilitySet::PERFMON),
     ("CAP_SYS_ADMIN", CapabilitySet::SYS_ADMIN),
     ("CAP_SYSLOG", CapabilitySet::SYSLOG),
-    ("CAP_DAC_READ_SEARCH", CapabilitySet::DAC_READ_SEARCH),
     ("CAP_SYS_RESOURCE", CapabilitySet::SYS_RESOURCE),
     ("CAP_SYS_NICE", CapabilitySet::SYS_NICE),
 ];

@@ -35,8 +35,6 @@ enum Expected {
 /// What is true of some kills and of this kernel.
 struct Conditions {
     version: Version,
-    /// Whether the tracepoint has fields of what the victim held.
-    has_fields: bool,
     /// Whether `watch` reads the kernel log.
     has_log: bool,
     /// Whether the log has the headers of these kills.
@@ -54,9 +52,7 @@ impl Conditions {
         };
         match word {
             "always" | "exact" | "stack" | "inferred" => Expected::Present,
-            "fields" => present(self.has_fields),
             "header" if self.has_log => self.headers,
-            "members" => present(self.version == Version::V2),
             "group line" if self.has_log && self.version == Version::V1 => Expected::Perhaps,
             "line" | "group line" => present(self.has_log),
             "proc" => Expected::Perhaps,
@@ -109,7 +105,6 @@ fn check(machine: &Machine, table: &Table, titles: &[&str]) {
     let incidents = kills(machine);
     let conditions = Conditions {
         version: machine.version(),
-        has_fields: kernel::marks_with_fields(),
         has_log: given(machine).contains(&"kmsg"),
         headers: headers(log.as_mut(), &incidents),
     };
