@@ -26,6 +26,9 @@ const VM_NAME: &str = "node-2";
 /// Its memory, in MiB: so little that a container without a limit uses it up in seconds.
 const VM_MEMORY: &str = "1024";
 
+/// A flag of the kubelet: on a machine whose disk is full to 85 % it would remove the images that no pod uses at the moment.
+const KEEP_IMAGES: &str = "--image-gc-high-threshold=100";
+
 /// Folder of the API server's programs.
 pub(crate) fn assets() -> Result<PathBuf> {
     let folder =
@@ -67,6 +70,7 @@ impl Node {
             environment: Vec::new(),
         };
         let mut up = node.command("up");
+        up.env("KUBELET_EXTRA", KEEP_IMAGES);
         eprintln!("$ {}", exec::shown(&up));
         // It waits a minute for its kubelet, which on a busy machine is not always enough.
         let printed = exec::output(&mut up).or_else(|error| {

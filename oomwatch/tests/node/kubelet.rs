@@ -1,6 +1,6 @@
 //! What the kubelet's own watcher records for a system OOM, beside what is recorded here.
 
-use std::{fs::OpenOptions, io::Write as _, process};
+use std::{fs::OpenOptions, io::Write as _};
 
 use kube::Client;
 use oomwatch::deliver::events::{NodeUid, Outcome};
@@ -13,19 +13,34 @@ use crate::{
     kills::of_system,
 };
 
-/// Tests cause no system OOM on this machine, but the kubelet believes a forged line of the kernel log. At its start it reads
-/// the whole log, with the lines of earlier runs: the pid of this process makes the message unique.
+/// How a kubelet words it, before name and pid.
+const WORDS: &str = "System OOM encountered, victim process: ";
+
+/// Tests cause no system OOM on this machine, but the kubelet believes a forged line of the kernel log. It may have recorded
+/// others before: at its start it reads the whole log, and where the kernel has suppressed lines it takes a container's kill for
+/// a system OOM. It combines all but the first ten of them in one Event.
 pub(crate) fn forged_system_oom(cluster: &Cluster) {
     assert_eq!(cluster.node, NODE);
-    let pid = process::id();
-    forge(pid);
-    let message = message("tail", pid);
-    let theirs = event(cluster, "kubelet", &message);
+    forge();
+    let theirs = cluster.until("an Event of the kubelet", |cluster| {
+        let mut events = system_ooms(cluster, "kubelet");
+        events.retain(|event| {
+            let message = event["message"].as_str().unwrap_or_default();
+            // No name that is escaped.
+            event["count"] == 1 && message.starts_with(WORDS) && !message.contains('\\')
+        });
+        events.pop()
+    });
+    let message = theirs["message"].as_str().expect("a message").to_owned();
+    let victim = message.strip_prefix(WORDS).expect("its words");
+    let (name, pid) = victim.rsplit_once(", pid: ").expect("a pid");
+    let mut kill = of_system(pid.parse().expect("a number"));
+    kill.kill.victim.comm = Some(name.as_bytes().to_vec());
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let client = Client::try_default().await.expect("a client");
         let mut agent = Agent::with(client, PATIENCE, NodeUid::Real);
-        agent.take(&of_system(pid));
+        agent.take(&kill);
         agent.until(Outcome::Accepted, 1).await;
     });
     let ours = event(cluster, "oomwatch", &message);
@@ -40,11 +55,6 @@ pub(crate) fn forged_system_oom(cluster: &Cluster) {
         panic!("not one Event with {message}: {described}");
     };
     assert!(row.contains(" oomwatch "), "{row}");
-}
-
-/// The message of a system OOM's Event.
-pub(crate) fn message(comm: &str, pid: u32) -> String {
-    format!("System OOM encountered, victim process: {comm}, pid: {pid}")
 }
 
 /// Waits for the Event that a component records on the node with this message.
@@ -99,17 +109,15 @@ pub(crate) fn compare(cluster: &Cluster, mut theirs: Value, mut ours: Value) {
     assert_eq!(ours, theirs);
 }
 
-fn forge(pid: u32) {
+fn forge() {
     let mut log = OpenOptions::new()
         .write(true)
         .open("/dev/kmsg")
         .expect("open the kernel log");
     for line in [
         "tail invoked oom-killer: gfp_mask=0x100cca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0",
-        &format!(
-            "Out of memory: Killed process {pid} (tail) total-vm:41004kB, anon-rss:40448kB, file-rss:0kB, \
-             shmem-rss:0kB, UID:0 pgtables:120kB oom_score_adj:0"
-        ),
+        "Out of memory: Killed process 16713 (tail) total-vm:41004kB, anon-rss:40448kB, file-rss:0kB, \
+         shmem-rss:0kB, UID:0 pgtables:120kB oom_score_adj:0",
         // The kubelet reads a line when the next one has come.
         "oomwatch: the end of a test's lines",
     ] {
