@@ -271,16 +271,15 @@ mod tests {
     ];
 
     const BLOCK: &str = "\
-| boot | fentry | kprobe | tracepoint | format | kmsg | counters |
-|---|---|---|---|---|---|---|
-| `5.10` | no: `no-fentry` | yes | ? | ? | yes | yes |
+| boot | fentry | kprobe | raw-tracepoint | kmsg | counters |
+|---|---|---|---|---|---|
+| `5.10` | no: `no-fentry` | yes | ? | yes | yes |
 
 | backend | does not report |
 |---|---|
 | `fentry` | ? |
 | `kprobe` | - |
-| `tracepoint` | ? |
-| `format` | ? |
+| `raw-tracepoint` | ? |
 | `kmsg` | ? |
 | `counters` | `gfp_mask`, `order` |
 ";

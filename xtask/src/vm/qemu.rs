@@ -273,7 +273,7 @@ oomwatch-vm: tests ended with exit code 0
                 .skip(2)
                 .collect::<Vec<_>>(),
             [
-                "a                                             ok*1",
+                "a                                         ok*1",
                 "*1  order, scope"
             ]
         );

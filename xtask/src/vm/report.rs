@@ -213,10 +213,10 @@ mod tests {
         assert_eq!(
             scenarios(&old()),
             "\
-scenario    fentry  kprobe  tracepoint  format  kmsg  counters
-----------  ------  ------  ----------  ------  ----  --------
-group_kill  ok                                  ok*1  ok*2
-cpuset      ok                                  ok*3  FAILED*2
+scenario    fentry  kprobe  raw-tracepoint  kmsg  counters
+----------  ------  ------  --------------  ----  --------
+group_kill  ok                              ok*1  ok*2
+cpuset      ok                              ok*3  FAILED*2
 *1  gfp_mask, order
 *2  victim
 *3  constraint, gfp_mask, order
@@ -229,10 +229,10 @@ cpuset      ok                                  ok*3  FAILED*2
         assert_eq!(
             boots(&[("5.10", &old()), ("6.12", &new()), ("6.18", &results(&[]))]),
             "\
-boot  fentry    kprobe          tracepoint  format  kmsg  counters
-----  --------  --------------  ----------  ------  ----  --------------
-5.10  2 ok                                          2 ok  1 ok, 1 FAILED
-6.12  absent*1  1 ok, 1 absent                      1 ok
+boot  fentry    kprobe          raw-tracepoint  kmsg  counters
+----  --------  --------------  --------------  ----  --------------
+5.10  2 ok                                      2 ok  1 ok, 1 FAILED
+6.12  absent*1  1 ok, 1 absent                  1 ok
 6.18
 *1  no-fentry
 "
@@ -244,11 +244,11 @@ boot  fentry    kprobe          tracepoint  format  kmsg  counters
         assert_eq!(
             unknown(&[("5.10", &old()), ("6.12", &new())]),
             "\
-fentry      reported everything
-kprobe      reported everything
-kmsg        never: gfp_mask, order
-            not always: constraint (1 of 3)
-counters    never: victim
+fentry          reported everything
+kprobe          reported everything
+kmsg            never: gfp_mask, order
+                not always: constraint (1 of 3)
+counters        never: victim
 "
         );
         assert_eq!(unknown(&[("6.18", &results(&[]))]), "");
