@@ -116,15 +116,12 @@ fn below_parent(segments: &[Segment<'_>], at: usize) -> Option<ContainerRef> {
 /// `lxc.payload/<name>` (`src/lxc/cgroups/cgfsng.c`). The monitors, `lxc.monitor`, are not in the container.
 fn lxc(segments: &[Segment<'_>], at: usize) -> Option<ContainerRef> {
     let name = segments.get(at)?.name;
-    let id = match name.strip_prefix(b"lxc.payload.") {
-        Some(id) => id,
-        None => {
-            let above = segments.get(at.checked_sub(1)?)?.name;
-            [b"lxc".as_slice(), b"lxc.payload"]
-                .contains(&above)
-                .then_some(name)?
-        }
+    let below = || {
+        let above = segments.get(at.checked_sub(1)?)?.name;
+        let is_lxcs = [b"lxc".as_slice(), b"lxc.payload"].contains(&above);
+        is_lxcs.then_some(name)
     };
+    let id = name.strip_prefix(b"lxc.payload.").or_else(below)?;
     is_plain_name(id).then(|| container_ref(Some(Runtime::Lxc), id))
 }
 
@@ -163,7 +160,7 @@ fn machine(name: &[u8]) -> Option<ContainerRef> {
     is_plain_name(&id).then(|| container_ref(Some(runtime), &id))
 }
 
-/// BuildKit's request to systemd, `buildkit-<id>.scope`.
+/// `BuildKit`'s request to systemd, `buildkit-<id>.scope`.
 fn build_scope(name: &[u8]) -> Option<ContainerRef> {
     let id = name.strip_prefix(b"buildkit-")?.strip_suffix(b".scope")?;
     is_build_id(id).then(|| container_ref(Some(Runtime::BuildKit), id))
@@ -242,7 +239,7 @@ fn is_containerd_id(id: &[u8]) -> bool {
         && words.all(|word| !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric))
 }
 
-/// Length of an id that BuildKit generates: 128 bits in base 36 (`identity/randomid.go`).
+/// Length of an id that `BuildKit` generates: 128 bits in base 36 (`identity/randomid.go`).
 const BUILD_ID_LEN: usize = 25;
 
 fn is_build_id(id: &[u8]) -> bool {

@@ -248,12 +248,10 @@ fn unit_is_found_as_systemd_finds_it() {
         ),
     ];
     for (path, unit) in rows {
-        let level = if path.ends_with(".slice") {
-            Level::Slice
-        } else if path.ends_with(unit) {
-            Level::Unit
-        } else {
-            Level::Other
+        let level = match path.rsplit_once('.') {
+            Some((_, "slice")) => Level::Slice,
+            _ if path.ends_with(unit) => Level::Unit,
+            _ => Level::Other,
         };
         check([(path, path, level, only_unit(unit))]);
     }
