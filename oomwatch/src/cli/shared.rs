@@ -14,6 +14,7 @@ use crate::{
     identify::sockets::SocketChoice,
     model::{
         backend::Backend,
+        cgroup::KubeletRoot,
         filter::{CgroupPath, Filter},
         kill::Scope,
     },
@@ -96,6 +97,28 @@ pub struct RuntimeArgs {
         default_value = "auto"
     )]
     pub docker_socket: SocketChoice,
+}
+
+/// Where a kubelet has its pods.
+#[derive(Debug, Args)]
+pub struct KubeletArgs {
+    /// The cgroup in which the node's kubelet has its pods, such as / or /kubelet.slice: nothing elsewhere is taken for a pod
+    #[arg(
+        long,
+        env = "OOMWATCH_KUBELET_CGROUP_ROOT",
+        value_name = "PATH",
+        help_heading = "Kernel"
+    )]
+    pub kubelet_cgroup_root: Option<CgroupPath>,
+}
+
+impl From<KubeletArgs> for Option<KubeletRoot> {
+    fn from(args: KubeletArgs) -> Self {
+        let KubeletArgs {
+            kubelet_cgroup_root,
+        } = args;
+        kubelet_cgroup_root.map(|root| KubeletRoot::at(root.as_bytes()))
+    }
 }
 
 /// How kills are printed.

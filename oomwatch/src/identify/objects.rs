@@ -23,7 +23,8 @@ pub struct ApiPod {
     pub name: PodName,
     /// `metadata.uid`: also in the cgroup path, except for the mirror of a static pod.
     pub uid: String,
-    /// Annotation `kubernetes.io/config.mirror`, else `config.hash`: what the cgroup path of a static pod has instead.
+    /// Annotation `kubernetes.io/config.mirror`, which the kubelet gives to the mirror of a static pod: what its cgroup path has
+    /// instead of the UID. Any pod can be given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<String>,
     /// Whether the annotation `oomwatch.dev/events` is `off`.

@@ -300,8 +300,8 @@ fn object(report: &Report) -> String {
 }
 
 fn container_name(container: &Container) -> String {
-    let id = container.id.get(..12).unwrap_or(&container.id);
-    escape(container.name.as_deref().unwrap_or(id).as_bytes())
+    let name = container.name.as_deref();
+    escape(name.unwrap_or_else(|| container.short_id()).as_bytes())
 }
 
 fn limit_owner(owner: Option<LimitOwner>) -> String {

@@ -152,10 +152,11 @@ impl Directory {
         self.pods.is_live(uid)
     }
 
-    /// Whether any source has named the pod with this UID in its cgroup path.
+    /// Whether a source has named the pod with this UID in its cgroup path. A static pod's annotation does not: any pod may
+    /// have it.
     #[must_use]
     pub fn knows_pod(&self, uid: &str) -> bool {
-        self.pod(uid).is_some() || self.names.get(uid).is_some()
+        self.pods.get(uid).is_some() || self.names.get(uid).is_some()
     }
 
     /// Starts a listing: every pod that exists is inserted before [`Directory::end_pod_listing`].
@@ -332,6 +333,9 @@ impl Directory {
     /// Whether more will be known, and from which source.
     fn resolution(&self, report: &Report, identity: &Identity<'_>, arrival: Arrival) -> Resolution {
         let container = report.container.as_ref();
+        if container.is_some_and(|container| container.user.is_some()) {
+            return Resolution::Unknown;
+        }
         let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
         let is_named = identity.is_named(report);
         let runtime = container.and_then(|container| container.runtime);

@@ -39,6 +39,15 @@ impl FromStr for CgroupPath {
     }
 }
 
+impl CgroupPath {
+    /// The path; empty for the root.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let Self(path) = self;
+        path
+    }
+}
+
 impl Filter {
     /// Whether to show a report.
     #[must_use]
