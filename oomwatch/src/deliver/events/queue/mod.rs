@@ -3,6 +3,8 @@
 //! Each object has at most one request in flight and waits for no other object. Incidents that arrive meanwhile are added to the
 //! count of its next request. A request that was in flight when the queue was saved counts as not sent after a restore, because
 //! its response is not known.
+//!
+//! While the server is away there is one request at a time, for all objects together, with growing delays.
 
 mod fairness;
 mod responses;
@@ -53,6 +55,15 @@ pub(super) struct QueuedIncident {
     pub(super) not_before_ns: u64,
 }
 
+/// The API server does not answer, or not as one.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    /// Failed attempts so far; requests that were in flight together are one.
+    attempts: u32,
+    /// Time of the next attempt.
+    next_ns: u64,
+}
+
 /// The Event objects with incidents that the API server does not have yet.
 #[derive(Clone, Debug)]
 pub(super) struct EventQueue {
@@ -61,6 +72,7 @@ pub(super) struct EventQueue {
     events: Table<PendingEvent>,
     budget: Bucket,
     turns: Turns,
+    outage: Option<Outage>,
     /// Set at shutdown, when each object gets one more request.
     closing: Option<Undelivered>,
     stats: Vec<DeliveryStat>,
@@ -79,6 +91,7 @@ impl EventQueue {
             events: Table::restore(persist::read(saved, PART, "")),
             budget: Bucket::full(BUDGET, now_ns),
             turns: Turns::default(),
+            outage: None,
             closing: None,
             stats: Vec::new(),
         };
@@ -141,7 +154,9 @@ impl EventQueue {
         self.events.retain(|pending| !pending.is_done(now_ns));
         let all = || self.events.values();
         let in_flight = || all().filter(|pending| pending.in_flight.is_some());
-        if in_flight().count() >= MAX_REQUESTS {
+        let outage = self.outage.filter(|_| self.closing.is_none());
+        let max_requests = outage.map_or(MAX_REQUESTS, |_| 1);
+        if in_flight().count() >= max_requests {
             return Next::Wait(None);
         }
         let retries = in_flight().filter(|pending| pending.failures > 0);
@@ -150,8 +165,16 @@ impl EventQueue {
         let due = self.events.iter().filter(|(_, pending)| may_send(pending));
         let due = due.filter(|(_, pending)| pending.due_ns.is_some_and(|due| due <= now_ns));
         let first = due.min_by_key(|(_, pending)| self.turns.precedence(pending, now_ns));
+        let expires = all()
+            .filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns))
+            .min();
+        if first.is_some()
+            && let Some(Outage { next_ns, .. }) = outage
+            && next_ns > now_ns
+        {
+            return Next::Wait(expires.into_iter().chain([next_ns]).min());
+        }
         let Some(key) = first.map(|(key, _)| key.to_owned()) else {
-            let expires = all().filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns));
             let due = all().filter(|pending| may_send(pending));
             let due = due.filter_map(|pending| pending.due_ns);
             return Next::Wait(due.chain(expires).min());

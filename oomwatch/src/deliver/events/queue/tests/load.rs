@@ -53,7 +53,7 @@ fn retries_without_a_response_leave_room_for_new_objects() {
         queue.push(&name(number), 1);
     }
     while let Some((_, name, _)) = queue.sent() {
-        queue.respond(&name, &later(Cause::Unreachable));
+        queue.respond(&name, &later(Cause::Forbidden));
     }
     queue.now += 100;
     let hanging = std::iter::from_fn(|| queue.sent()).count();
