@@ -1,4 +1,4 @@
-//! `oomwatch history`: kills that the journal holds. Wiring only.
+//! `oomwatch history`: the kills in the database. Wiring only.
 
 use std::{
     collections::VecDeque,
@@ -86,7 +86,7 @@ fn print(path: &Path, query: &Query, limit: usize, printer: &mut Printer) -> Res
     let reader = Reader::open(path)?;
     if reader.misses_newest() {
         warn!(
-            "the newest kills are not shown: they are in a file beside the journal that only its owner can read"
+            "the newest kills are not shown: they are in a file beside the database that only its owner can read"
         );
     }
     let mut unreadable = 0;

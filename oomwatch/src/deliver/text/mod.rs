@@ -226,7 +226,7 @@ fn text(report: &Report, detail: Detail) -> String {
             },
             victim.pid.to_string(),
             name(victim.comm.as_deref()),
-            size(victim.held_bytes()),
+            size(victim.rss_bytes()),
             size(report.oom_limit().and_then(|limit| limit.limit_bytes)),
             limit_owner(report.limit_owner),
             object(report),

@@ -199,9 +199,9 @@ fn sizes_below_a_pebibyte_fit_their_column() {
 fn rss_is_absent_if_a_part_of_it_is() {
     let mut report = testing::report();
     report.kill.victim.shmem_rss_bytes = None;
-    assert_eq!(report.kill.victim.held_bytes(), None);
+    assert_eq!(report.kill.victim.rss_bytes(), None);
     report.kill.victim.shmem_rss_bytes = Some(7);
-    assert_eq!(report.kill.victim.held_bytes(), Some(41_418_752 + 7));
+    assert_eq!(report.kill.victim.rss_bytes(), Some(41_418_752 + 7));
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn rss_saturates() {
     let mut victim = testing::report().kill.victim;
     victim.anon_rss_bytes = Some(u64::MAX);
     victim.shmem_rss_bytes = Some(1);
-    assert_eq!(victim.held_bytes(), Some(u64::MAX));
+    assert_eq!(victim.rss_bytes(), Some(u64::MAX));
 }
 
 /// A report in which every string that a process can choose is `bytes`.
