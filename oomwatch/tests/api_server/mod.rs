@@ -278,6 +278,7 @@ fn spawn_api(assets: &Path, folder: &Path, [port, etcd_port, _]: [u16; 3]) -> Ch
             folder.join("tokens.csv").display()
         ))
         .arg("--authorization-mode=RBAC")
+        .arg("--allow-privileged")
         .arg("--disable-admission-plugins=ServiceAccount")
         .arg("--service-account-issuer=https://kubernetes.default.svc")
         .arg(format!("--service-account-key-file={key}"))

@@ -9,10 +9,11 @@ use std::{
 use serde_json::Value;
 
 /// What there is to deploy, and what tests deploy.
-const DEPLOYED: [&str; 8] = [
+const DEPLOYED: [&str; 9] = [
     "deploy/base",
     "deploy/overlays/hardened",
     "deploy/overlays/uninstall",
+    "oomwatch/tests/manifests/elsewhere",
     "oomwatch/tests/node/base",
     "oomwatch/tests/node/hardened",
     "oomwatch/tests/node/uninstall",

@@ -3,9 +3,13 @@
 //! Each object has at most one request in flight and waits for no other object. Incidents that arrive meanwhile are added to the
 //! count of its next request. A request that was in flight when the queue was saved counts as not sent after a restore, because
 //! its response is not known.
+//!
+//! While the server is away there is one request at a time, for all objects together, with growing delays.
 
+mod fairness;
 mod responses;
 
+use self::fairness::{CAPACITY, Turns};
 use super::{
     bucket::{Bucket, Rate},
     event_counter::{CountedEvent, WriteDecision},
@@ -21,8 +25,6 @@ pub(super) use self::responses::ResponseEffect;
 /// The part of the history that the rows are saved as.
 const PART: &str = "event_queue";
 
-/// Maximum number of objects that have unsent incidents or were sent a moment ago.
-pub(super) const CAPACITY: usize = 1024;
 /// Maximum number of requests in flight, and of retries among them: if the server does not answer the requests for some objects,
 /// those for the others go on.
 const MAX_REQUESTS: usize = 8;
@@ -53,6 +55,15 @@ pub(super) struct QueuedIncident {
     pub(super) not_before_ns: u64,
 }
 
+/// The API server does not answer, or not as one.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    /// Failed attempts so far; requests that were in flight together are one.
+    attempts: u32,
+    /// Time of the next attempt.
+    next_ns: u64,
+}
+
 /// The Event objects with incidents that the API server does not have yet.
 #[derive(Clone, Debug)]
 pub(super) struct EventQueue {
@@ -60,6 +71,8 @@ pub(super) struct EventQueue {
     /// By namespace and name of the Event.
     events: Table<PendingEvent>,
     budget: Bucket,
+    turns: Turns,
+    outage: Option<Outage>,
     /// Set at shutdown, when each object gets one more request.
     closing: Option<Undelivered>,
     stats: Vec<DeliveryStat>,
@@ -77,6 +90,8 @@ impl EventQueue {
             max_age_ns,
             events: Table::restore(persist::read(saved, PART, "")),
             budget: Bucket::full(BUDGET, now_ns),
+            turns: Turns::default(),
+            outage: None,
             closing: None,
             stats: Vec::new(),
         };
@@ -110,7 +125,7 @@ impl EventQueue {
             self.settle(object, Outcome::Expired, 1, age_ns);
             return;
         }
-        if self.events.get(&key).is_none() && !self.make_room() {
+        if self.events.get(&key).is_none() && !self.make_room(object, &event, now_ns) {
             self.settle(object, Outcome::Overflow, 1, age_ns);
             return;
         }
@@ -139,7 +154,9 @@ impl EventQueue {
         self.events.retain(|pending| !pending.is_done(now_ns));
         let all = || self.events.values();
         let in_flight = || all().filter(|pending| pending.in_flight.is_some());
-        if in_flight().count() >= MAX_REQUESTS {
+        let outage = self.outage.filter(|_| self.closing.is_none());
+        let max_requests = outage.map_or(MAX_REQUESTS, |_| 1);
+        if in_flight().count() >= max_requests {
             return Next::Wait(None);
         }
         let retries = in_flight().filter(|pending| pending.failures > 0);
@@ -147,9 +164,17 @@ impl EventQueue {
         let may_send = |pending: &PendingEvent| may_retry || pending.failures == 0;
         let due = self.events.iter().filter(|(_, pending)| may_send(pending));
         let due = due.filter(|(_, pending)| pending.due_ns.is_some_and(|due| due <= now_ns));
-        let first = due.min_by_key(|(_, pending)| pending.precedence_ns());
+        let first = due.min_by_key(|(_, pending)| self.turns.precedence(pending, now_ns));
+        let expires = all()
+            .filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns))
+            .min();
+        if first.is_some()
+            && let Some(Outage { next_ns, .. }) = outage
+            && next_ns > now_ns
+        {
+            return Next::Wait(expires.into_iter().chain([next_ns]).min());
+        }
         let Some(key) = first.map(|(key, _)| key.to_owned()) else {
-            let expires = all().filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns));
             let due = all().filter(|pending| may_send(pending));
             let due = due.filter_map(|pending| pending.due_ns);
             return Next::Wait(due.chain(expires).min());
@@ -157,10 +182,12 @@ impl EventQueue {
         if !self.budget.try_take(BUDGET, now_ns) {
             return Next::Wait(Some(self.budget.ready_ns(BUDGET, now_ns)));
         }
-        match self.events.get_mut(&key) {
-            Some(pending) => Next::Send(Box::new(pending.send(now_ns))),
-            None => Next::Wait(None),
-        }
+        let Some(pending) = self.events.get_mut(&key) else {
+            return Next::Wait(None);
+        };
+        let request = pending.send(now_ns);
+        self.turns.take(request.object, &request.event);
+        Next::Send(Box::new(request))
     }
 
     /// Starts the shutdown: each object gets one more request, at once.
@@ -278,19 +305,26 @@ impl EventQueue {
         }
     }
 
-    /// Whether there is room for one more object, for which an idle one may be dropped.
-    fn make_room(&mut self) -> bool {
+    /// Whether there is room for one more object, for which an idle one may be dropped, or one of a namespace with more objects.
+    fn make_room(&mut self, object: Object, event: &Event, now_ns: u64) -> bool {
         if self.events.len() < CAPACITY {
             return true;
         }
-        let idle = self
-            .events
-            .iter()
-            .find(|(_, pending)| pending.undelivered() == 0);
-        let Some(name) = idle.map(|(name, _)| name.to_owned()) else {
+        let idle = {
+            let mut all = self.events.iter();
+            all.find(|(_, pending)| pending.undelivered() == 0)
+        };
+        let dropped = idle.map(|(key, _)| key);
+        let dropped = dropped.or_else(|| fairness::displaced(&self.events, object, event));
+        let Some(key) = dropped.map(str::to_owned) else {
             return false;
         };
-        self.events.remove(&name).is_some()
+        let Some(pending) = self.events.remove(&key) else {
+            return false;
+        };
+        let runs = pending.unsent.into_runs();
+        self.settle_runs(pending.object, Outcome::Overflow, runs, now_ns);
+        true
     }
 }
 

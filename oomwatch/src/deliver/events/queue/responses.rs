@@ -1,6 +1,6 @@
 //! Applies the API server's responses to the event queue.
 
-use super::EventQueue;
+use super::{EventQueue, Outage};
 use crate::deliver::events::{
     event_counter::{ConflictResolution, Ownership},
     object::Metadata,
@@ -104,7 +104,9 @@ impl EventQueue {
         if let Some((outcome, incidents)) = settled {
             self.settle_runs(object, outcome, incidents.into_runs(), now_ns);
         }
-        if !outage {
+        if outage {
+            self.extend_outage(now_ns, random);
+        } else {
             self.end_outage(now_ns);
         }
         ResponseEffect {
@@ -147,8 +149,22 @@ impl EventQueue {
         Some(next)
     }
 
+    /// Delays the next attempt, unless the failed one began before the last delay.
+    fn extend_outage(&mut self, now_ns: u64, random: f64) {
+        let last = self.outage.unwrap_or(Outage {
+            attempts: 0,
+            next_ns: 0,
+        });
+        if last.next_ns <= now_ns {
+            let attempts = last.attempts.saturating_add(1);
+            let next_ns = retry::due_ns(now_ns, attempts, None, random);
+            self.outage = Some(Outage { attempts, next_ns });
+        }
+    }
+
     /// Makes the requests due at once that wait for the end of a server outage.
     fn end_outage(&mut self, now_ns: u64) {
+        self.outage = None;
         let events = self.events.values_unsaved_mut();
         for pending in events.filter(|pending| pending.outage) {
             pending.outage = false;
