@@ -9,7 +9,7 @@ use super::{
     object::{Draft, Event, ObjectReference, Reporter},
 };
 use crate::{
-    deliver::text::size,
+    deliver::text::size::size,
     model::{
         cgroup::{self, Level, Qos},
         kill::{Constraint, Kill, MainProcess, Scope, Victim},
