@@ -45,7 +45,9 @@ pub enum WatchState {
     Off,
     /// Used, and not connected.
     Down,
-    /// Connected.
+    /// Connected, and the existing pods are arriving.
+    Listing,
+    /// All existing pods have arrived.
     Up,
 }
 
@@ -379,7 +381,7 @@ impl Directory {
         {
             return Resolution::Wait(Some(Query::DockerContainer(container.id.clone())));
         }
-        if uid.is_some() && self.watch == WatchState::Up {
+        if uid.is_some() && matches!(self.watch, WatchState::Listing | WatchState::Up) {
             match (identity.pod, cri_reply) {
                 (None, _) => return Resolution::Wait(None),
                 (Some(_), None | Some(Reply::Failed)) if !is_named => {

@@ -25,6 +25,18 @@ fn static_pod_with_the_container_in_its_status_comes_before_a_forged_hash() {
 }
 
 #[test]
+fn status_of_another_pod_with_the_same_id_takes_no_name_away() {
+    let mut directory = with_kubernetes();
+    for uid in [POD_UID, "another"] {
+        let app = container("app", ContainerKind::Main, &[CONTAINER_ID]);
+        directory.insert_pod(pod(uid, vec![app]), Instant::now());
+    }
+    let mut report = report();
+    assert_eq!(directory.identify(&mut report, now()), Resolution::Complete);
+    assert_eq!(names(&report), CART);
+}
+
+#[test]
 fn runtimes_word_comes_before_the_only_pod_with_a_forged_hash() {
     let (mut directory, mut report) = static_pod_and_forger(&[], &[OTHER_ID]);
     directory.remove_pod("two", Instant::now());
