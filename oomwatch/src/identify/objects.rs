@@ -86,6 +86,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl ApiPod {
+    /// Its namespace.
+    pub(super) fn namespace(&self) -> &str {
+        &self.name.namespace
+    }
+
     /// Its approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let Self {
@@ -101,6 +106,14 @@ impl ApiPod {
         let names = namespace.len() + name.len() + uid.len() + hash;
         let containers = containers.iter().map(ApiContainer::bytes);
         size_of::<Self>() + names + containers.sum::<usize>()
+    }
+}
+
+impl RuntimeContainer {
+    /// Its pod's namespace; empty for a container outside a pod.
+    pub(super) fn namespace(&self) -> &str {
+        let pod = self.pod.as_ref();
+        pod.map_or("", |(_, name)| &name.namespace)
     }
 }
 

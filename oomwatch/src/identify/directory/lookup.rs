@@ -2,7 +2,7 @@
 
 use super::{Directory, identity::Identity};
 use crate::{
-    identify::objects::{ApiPod, PodName},
+    identify::objects::{ApiContainer, ApiPod, PodName},
     model::report::Report,
 };
 
@@ -29,10 +29,15 @@ impl Directory {
         let pod = uid.and_then(|uid| self.pod(uid, owner, runtime_name));
         let status =
             status.filter(|(owner, _)| pod.map_or(is_pods(owner), |pod| pod.uid == *owner));
+        // Its own status comes first: that of another pod may have the same id.
+        let own = pod.zip(id).and_then(|(pod, id)| {
+            let has_id = |container: &&ApiContainer| container.ids.iter().any(|own| own == id);
+            Some(&pod.containers.iter().find(has_id)?.name)
+        });
         // The name in its log's file name, if that was found before.
         let logged = container.and_then(|container| container.name.as_deref());
-        let container_name = status
-            .map(|(_, name)| name)
+        let container_name = own
+            .or(status.map(|(_, name)| name))
             .or(runtime_container.map(|container| &container.name))
             .map(String::as_str);
         Identity {
