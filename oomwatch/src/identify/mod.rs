@@ -6,7 +6,7 @@ mod cri;
 pub mod directory;
 mod docker;
 pub mod fuzz;
-mod kubernetes;
+pub(crate) mod kubernetes;
 pub mod objects;
 mod pending_queue;
 pub mod pod_logs;

@@ -17,6 +17,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt as _;
+use http::{HeaderValue, Request as HttpRequest, header};
 use kube::{
     Client,
     api::{WatchEvent, WatchParams},
@@ -35,6 +36,9 @@ use crate::{
     },
     sys::error_chain::error_chain,
 };
+
+/// The `User-Agent` of every request. The API server names the field manager after the part before the slash.
+pub(crate) const USER_AGENT: &str = concat!("oomwatch/", env!("CARGO_PKG_VERSION"));
 
 /// How long the server is asked to keep a watch open.
 const WATCH_SECONDS: u32 = 290;
@@ -117,10 +121,7 @@ async fn watch_once(
     shared: &Shared,
     is_down_logged: &mut bool,
 ) -> Result<(), WatchError> {
-    let params = WatchParams::default()
-        .fields(&format!("spec.nodeName={node}"))
-        .timeout(WATCH_SECONDS);
-    let request = Request::new("/api/v1/pods").watch(&params, cursor.version())?;
+    let request = watch_request(node, cursor.version())?;
     let events = timeout(RESPONSE_TIMEOUT, client.request_events::<PodJson>(request));
     let mut events = pin!(events.await.map_err(|_| WatchError::Timeout)??);
     shared.update(|directory| {
@@ -150,6 +151,17 @@ async fn watch_once(
             shared.add_query(Query::CriContainer(id));
         }
     }
+}
+
+/// The watch of a node's pods from a version.
+fn watch_request(node: &str, version: &str) -> Result<HttpRequest<Vec<u8>>, WatchError> {
+    let params = WatchParams::default()
+        .fields(&format!("spec.nodeName={node}"))
+        .timeout(WATCH_SECONDS);
+    let mut request = Request::new("/api/v1/pods").watch(&params, version)?;
+    let user_agent = HeaderValue::from_static(USER_AGENT);
+    request.headers_mut().insert(header::USER_AGENT, user_agent);
+    Ok(request)
 }
 
 /// Handles the events of one recorded watch, one per line; malformed lines are skipped.
