@@ -74,7 +74,7 @@ impl Agent {
         let seen = Arc::new(CaptureItem::default());
         let sink = seen.clone();
         let events = Events::new(policy, CLOCK.clone(), saved, move |notice| {
-            sink.notices.lock().expect("no panic").push(*notice);
+            sink.notices.lock().expect("no panic").push(notice.clone());
             sink.more.notify_one();
         });
         let delivery = events.sender(client, request_timeout);

@@ -303,8 +303,7 @@ pub(crate) async fn node_event_needs_no_permission_for_nodes(server: &ApiServer)
 pub(crate) async fn event_that_is_too_large_is_refused_and_blocks_nobody(server: &ApiServer) {
     let mut agent = agent(server).await;
     let mut kill = in_pod("shop", "large", 121);
-    kill.container.as_mut().expect("a container").kind = None;
-    kill.container.as_mut().expect("a container").name = Some("x".repeat(4 << 20));
+    kill.pod.as_mut().expect("a pod").uid = "x".repeat(4 << 20);
     agent.take(&kill);
     agent.take(&in_pod("shop", "small", 122));
     agent.until(Outcome::Refused, 1).await;

@@ -175,6 +175,10 @@ fn hardened_differs_by_what_it_says() {
         .find(|document| document["kind"] == "DaemonSet")
         .expect("a DaemonSet");
     let container = container(daemon).expect("a container");
+    // A socket that is looked for and not found is a degraded agent.
+    for socket in ["--cri-socket=off", "--docker-socket=off"] {
+        assert!(arguments(container).contains(&socket), "{container}");
+    }
     let context = &container["securityContext"];
     assert_eq!(context["privileged"], false);
     assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));

@@ -157,6 +157,17 @@ impl Event {
         }
     }
 
+    /// The namespace and name of the object that the Event is about; a node has no namespace.
+    pub(super) fn about(&self) -> String {
+        let ObjectReference {
+            namespace, name, ..
+        } = &self.involved_object;
+        match namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.clone(),
+        }
+    }
+
     /// The body of a POST.
     #[must_use]
     pub fn to_create(&self) -> Vec<u8> {

@@ -119,14 +119,15 @@ impl EventQueue {
         let age_ns = now_ns.saturating_sub(time_ns);
         if age_ns > self.max_age_ns {
             // It is part of the count that other incidents of its object are sent with.
+            let about = event.about();
             if let Some(pending) = self.events.get_mut(&key) {
                 pending.event = event;
             }
-            self.settle(object, Outcome::Expired, 1, age_ns);
+            self.settle(object, about, Outcome::Expired, 1, age_ns);
             return;
         }
         if self.events.get(&key).is_none() && !self.make_room(object, &event, now_ns) {
-            self.settle(object, Outcome::Overflow, 1, age_ns);
+            self.settle(object, event.about(), Outcome::Overflow, 1, age_ns);
             return;
         }
         let new = || PendingEvent::new(object, event.clone(), ownership);
@@ -214,7 +215,8 @@ impl EventQueue {
             let in_flight = pending.in_flight.map(|in_flight| in_flight.incidents);
             let runs = in_flight.into_iter().chain([pending.unsent]);
             let runs = runs.flat_map(UnsentIncidents::into_runs);
-            self.settle_runs(pending.object, Outcome::Abandoned, runs, now_ns);
+            let about = pending.event.about();
+            self.settle_runs(pending.object, &about, Outcome::Abandoned, runs, now_ns);
         }
     }
 
@@ -224,9 +226,17 @@ impl EventQueue {
     }
 
     /// Counts incidents that have an outcome. `age_ns` is the age of the first one.
-    pub(super) fn settle(&mut self, object: Object, outcome: Outcome, incidents: u32, age_ns: u64) {
+    pub(super) fn settle(
+        &mut self,
+        object: Object,
+        about: String,
+        outcome: Outcome,
+        incidents: u32,
+        age_ns: u64,
+    ) {
         self.stats.push(DeliveryStat::Settled {
             object,
+            about,
             outcome,
             incidents,
             age_ns,
@@ -246,8 +256,9 @@ impl EventQueue {
         let unwanted: Vec<String> = unwanted.map(|(key, _)| key.to_owned()).collect();
         for key in unwanted {
             if let Some(pending) = self.events.remove(&key) {
+                let about = pending.event.about();
                 let runs = pending.unsent.into_runs();
-                self.settle_runs(pending.object, Outcome::Excluded, runs, now_ns);
+                self.settle_runs(pending.object, &about, Outcome::Excluded, runs, now_ns);
             }
         }
     }
@@ -273,13 +284,14 @@ impl EventQueue {
     fn settle_runs(
         &mut self,
         object: Object,
+        about: &str,
         outcome: Outcome,
         runs: impl Iterator<Item = IncidentRun>,
         now_ns: u64,
     ) {
         for run in runs {
             let age_ns = now_ns.saturating_sub(run.first_ns);
-            self.settle(object, outcome, run.incidents, age_ns);
+            self.settle(object, about.to_owned(), outcome, run.incidents, age_ns);
         }
     }
 
@@ -296,12 +308,12 @@ impl EventQueue {
             let Some(pending) = self.events.get_mut(&key) else {
                 continue;
             };
-            let object = pending.object;
+            let (object, about) = (pending.object, pending.event.about());
             let runs = pending.unsent.expire(age_ns, now_ns);
             if pending.unsent.is_empty() {
                 pending.due_ns = None;
             }
-            self.settle_runs(object, Outcome::Expired, runs.into_iter(), now_ns);
+            self.settle_runs(object, &about, Outcome::Expired, runs.into_iter(), now_ns);
         }
     }
 
@@ -322,8 +334,9 @@ impl EventQueue {
         let Some(pending) = self.events.remove(&key) else {
             return false;
         };
+        let about = pending.event.about();
         let runs = pending.unsent.into_runs();
-        self.settle_runs(pending.object, Outcome::Overflow, runs, now_ns);
+        self.settle_runs(pending.object, &about, Outcome::Overflow, runs, now_ns);
         true
     }
 }

@@ -33,7 +33,7 @@ impl EventQueue {
         let Some(InFlight { count, incidents }) = pending.in_flight.take() else {
             return ResponseEffect::default();
         };
-        let object = pending.object;
+        let (object, about) = (pending.object, pending.event.about());
         let (mut settled, mut outage, mut resolution) = (None, false, None);
         match response {
             Response::Accepted => {
@@ -102,7 +102,7 @@ impl EventQueue {
             pending.make_due(now_ns, self.closing);
         }
         if let Some((outcome, incidents)) = settled {
-            self.settle_runs(object, outcome, incidents.into_runs(), now_ns);
+            self.settle_runs(object, &about, outcome, incidents.into_runs(), now_ns);
         }
         if outage {
             self.extend_outage(now_ns, random);
@@ -133,7 +133,8 @@ impl EventQueue {
             && let Some(first) = incidents.take_first()
         {
             let runs = std::iter::once(first);
-            self.settle_runs(pending.object, Outcome::Accepted, runs, now_ns);
+            let about = pending.event.about();
+            self.settle_runs(pending.object, &about, Outcome::Accepted, runs, now_ns);
         }
         pending.put_back(incidents);
         pending.event.count = pending.event.count.saturating_sub(1);

@@ -155,6 +155,7 @@ fn first_incident_is_sent_at_once() {
     queue.respond("a", &Response::Accepted);
     let settled = DeliveryStat::Settled {
         object: Object::Pod,
+        about: event("a", 1).about(),
         outcome: Outcome::Accepted,
         incidents: 1,
         age_ns: 2 * SECOND_NS,
