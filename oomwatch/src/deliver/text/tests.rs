@@ -222,6 +222,9 @@ fn cgroup_that_ran_out_is_named_where_its_kind_does_not_say_which() {
         report.limit_owner = Some(owner);
         assert_eq!(cell(Column::LimitOwner, &report), expected);
     }
+    report.kill.victim.cgroup = Some(report.kill.limits[0].cgroup.clone());
+    report.limit_owner = Some(LimitOwner::Unit);
+    assert_eq!(cell(Column::LimitOwner, &report), "unit");
 }
 
 #[test]
