@@ -7,7 +7,7 @@ pub mod directory;
 mod docker;
 pub mod fuzz;
 pub mod kubelet_root;
-mod kubernetes;
+pub(crate) mod kubernetes;
 pub mod objects;
 mod pending_queue;
 pub mod pod_logs;

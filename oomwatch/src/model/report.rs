@@ -1,5 +1,5 @@
 //! A kill with its meaning: when by the calendar, whose limit, whose container; and kills that were only counted. Their
-//! JSON is in [`crate::deliver::json`]; what `serde` makes of them is how the journal keeps them ([`crate::store::codec`]).
+//! JSON is in [`crate::deliver::json`]; their `serde` form is the one in the history ([`crate::store::codec`]).
 
 use std::{borrow::Cow, ops::Not};
 
@@ -71,7 +71,7 @@ pub struct Report {
     pub kill: Kill,
     /// Name of the node; empty in a saved log that does not tell.
     pub node: String,
-    /// The same for the same kill, whoever reports it and however often.
+    /// The same for every report of the same kill.
     pub id: String,
     /// The same for all victims of one call of the OOM killer.
     pub incident: String,

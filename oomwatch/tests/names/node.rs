@@ -116,8 +116,8 @@ impl Node {
                     }
                 };
                 if timeout(2 * PATIENCE, follow).await.is_err() {
-                    let told: Vec<_> = all.iter().map(summary).collect();
-                    panic!("waited in vain for more than {told:#?}");
+                    let summaries: Vec<_> = all.iter().map(summary).collect();
+                    panic!("no more kills arrived than {summaries:#?}");
                 }
                 all
             })
@@ -200,8 +200,8 @@ fn every_kill(node: &Node) {
             .all(|pod| !of(all, pod).is_empty())
     });
     fs::remove_file(&manifest).expect("remove the static pod");
-    let told: Vec<_> = all.iter().map(summary).collect();
-    eprintln!("{told:#?}");
+    let summaries: Vec<_> = all.iter().map(summary).collect();
+    eprintln!("{summaries:#?}");
 
     // Started twice: two ids, one name.
     let main = of(&all, "names-main");

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::{HeaderValue, Request as HttpRequest, header};
 use kube::{
     Client,
     api::{ListParams, WatchEvent, WatchParams},
@@ -33,6 +34,9 @@ use crate::identify::{
     resolution::Query,
     shared::Shared,
 };
+
+/// The `User-Agent` of every request. The API server names the field manager after the part before the slash.
+pub(crate) const USER_AGENT: &str = concat!("oomwatch/", env!("CARGO_PKG_VERSION"));
 
 /// How long the server is asked to keep a watch open.
 const WATCH_SECONDS: u32 = 290;
@@ -156,7 +160,7 @@ async fn open(
     params: &WatchParams,
     version: &str,
 ) -> Result<WatchLines, WatchError> {
-    let request = Request::new(PODS).watch(params, version)?;
+    let request = with_user_agent(Request::new(PODS).watch(params, version)?);
     let opened = timeout(RESPONSE_TIMEOUT, response::watch(client, request)).await;
     opened.map_err(|_| WatchError::Timeout)?
 }
@@ -172,7 +176,7 @@ async fn list(
         .fields(&format!("spec.nodeName={node}"))
         .limit(PAGE);
     loop {
-        let request = Request::new(PODS).list(&params)?;
+        let request = with_user_agent(Request::new(PODS).list(&params)?);
         let page = timeout(RESPONSE_TIMEOUT, response::page(client, request)).await;
         let page = page.map_err(|_| WatchError::Timeout)??;
         shared.update(|directory| {
@@ -191,6 +195,13 @@ async fn list(
         }
         params = params.continue_token(&page.metadata.next);
     }
+}
+
+/// States who asks: kube's own requests have the header, raw ones do not.
+fn with_user_agent(mut request: HttpRequest<Vec<u8>>) -> HttpRequest<Vec<u8>> {
+    let user_agent = HeaderValue::from_static(USER_AGENT);
+    request.headers_mut().insert(header::USER_AGENT, user_agent);
+    request
 }
 
 /// Handles the events of one recorded watch, one per line; malformed lines are skipped.

@@ -258,3 +258,10 @@ fn last_status_of_a_deleted_pod_names_its_container() {
         Some(POD_UID)
     );
 }
+
+#[test]
+fn watch_names_its_program() {
+    let request = with_user_agent(HttpRequest::new(Vec::new()));
+    let agent = request.headers().get("user-agent").expect("a header");
+    assert!(agent.to_str().expect("text").starts_with("oomwatch/"));
+}

@@ -9,7 +9,7 @@ use super::{
     object::{Draft, Event, ObjectReference, Reporter},
 };
 use crate::{
-    deliver::text::size,
+    deliver::text::size::size,
     model::{
         cgroup::{self, Level, Qos},
         kill::{Constraint, Kill, MainProcess, Scope, Victim},
@@ -138,13 +138,13 @@ fn group_kill(report: &Report) -> GroupKill {
 }
 
 fn message(report: &Report, qos: Qos) -> String {
-    let held_bytes = report.kill.victim.held_bytes();
+    let rss_bytes = report.kill.victim.rss_bytes();
     let mut killed = victim(&report.kill.victim);
-    if held_bytes.is_some() {
-        killed = format!("{killed}, which held {}", size(held_bytes));
+    if rss_bytes.is_some() {
+        killed = format!("{killed}, which held {}", size(rss_bytes));
     }
     if let Some(location) = location(report) {
-        let comma = if held_bytes.is_some() { "," } else { "" };
+        let comma = if rss_bytes.is_some() { "," } else { "" };
         killed = format!("{killed}{comma} {location}");
     }
     let others = match group_kill(report) {
@@ -154,7 +154,7 @@ fn message(report: &Report, qos: Qos) -> String {
         GroupKill::Other => ", and all other processes of its group",
     };
     let killed = format!("Out of memory: killed {killed}{others}");
-    let in_use = usage_outside_victim(report, held_bytes).map(|usage| {
+    let in_use = usage_outside_victim(report, rss_bytes).map(|usage| {
         let usage = size(Some(usage));
         format!("{usage} were in use, mostly not by it but by other processes, the kernel, or files in memory-backed volumes")
     });
@@ -246,7 +246,7 @@ fn qos_word(qos: Qos) -> &'static str {
 
 /// The usage of the cgroup that ran out, in bytes, if the victim held less than half of it. The rest was used by other processes of
 /// the container or the pod, or by files in a memory-backed volume.
-fn usage_outside_victim(report: &Report, held_bytes: Option<u64>) -> Option<u64> {
+fn usage_outside_victim(report: &Report, rss_bytes: Option<u64>) -> Option<u64> {
     if report.sandbox {
         return None;
     }
@@ -259,7 +259,7 @@ fn usage_outside_victim(report: &Report, held_bytes: Option<u64>) -> Option<u64>
         LimitOwner::Qos | LimitOwner::Kubepods | LimitOwner::Node => return None,
     }
     let usage = report.oom_limit()?.usage_bytes?;
-    (held_bytes?.checked_mul(2)? < usage).then_some(usage)
+    (rss_bytes?.checked_mul(2)? < usage).then_some(usage)
 }
 
 #[cfg(test)]
