@@ -185,14 +185,15 @@ async fn follow(
         if screen.is_done() {
             return None;
         }
+        let has_text = stdout.has_text();
         tokio::select! {
             // Kills wait in the ring while stdout is not read.
-            written = stdout.write(), if stdout.has_text() => {
+            written = stdout.write() => {
                 if let Err(error) = written {
                     screen.fail(error);
                 }
             }
-            wake = pipeline.next(), if !stdout.has_text() => match wake {
+            wake = pipeline.next(), if !has_text => match wake {
                 Wake::Captured(items) => screen.show(items, pipeline.names()),
                 Wake::Identified => screen.show_identified(pipeline.names()),
                 Wake::AuditDue => {

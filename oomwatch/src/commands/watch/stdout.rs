@@ -42,7 +42,8 @@ impl Write for Text {
 pub(super) struct Stdout {
     text: Text,
     queue: mpsc::Sender<Vec<u8>>,
-    ended: oneshot::Receiver<io::Result<()>>,
+    /// How the thread ended; absent once that was returned.
+    ended: Option<oneshot::Receiver<io::Result<()>>>,
 }
 
 /// Why waiting for the reader ends.
@@ -66,7 +67,11 @@ impl Stdout {
                 // The receiver may be gone.
                 let _ = end.send(write_all(out, texts));
             })?;
-        Ok(Self { text, queue, ended })
+        Ok(Self {
+            text,
+            queue,
+            ended: Some(ended),
+        })
     }
 
     /// Whether something was printed that the thread has not taken.
@@ -74,16 +79,26 @@ impl Stdout {
         !self.text.0.borrow().is_empty()
     }
 
-    /// Hands over what was printed, when the thread has room for it. Cancel safe.
+    /// Hands over what was printed, when the thread has room for it. Without text it waits for a failure. Cancel safe.
     pub(super) async fn write(&mut self) -> io::Result<()> {
-        match self.queue.reserve().await {
-            Ok(permit) => {
-                permit.send(self.text.0.take());
-                Ok(())
-            }
-            // The thread has ended early.
-            Err(_) => result(&mut self.ended).await,
+        if self.has_text()
+            && let Ok(permit) = self.queue.reserve().await
+        {
+            permit.send(self.text.0.take());
+            return Ok(());
         }
+        // The thread has ended early, or will.
+        self.ended().await
+    }
+
+    /// Waits for the end of the thread, and returns how it ended; later calls return nothing new. Cancel safe.
+    async fn ended(&mut self) -> io::Result<()> {
+        let Some(ended) = &mut self.ended else {
+            return Ok(());
+        };
+        let result = ended.await;
+        self.ended = None;
+        result.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Writes the rest. If it was asked to end, it does not wait long for the reader.
@@ -92,9 +107,8 @@ impl Stdout {
             if self.has_text() {
                 self.write().await?;
             }
-            let Self { queue, ended, .. } = &mut self;
-            *queue = mpsc::channel(1).0;
-            result(ended).await
+            self.queue = mpsc::channel(1).0;
+            self.ended().await
         };
         if ending == Ending::Complete {
             return written.await;
@@ -104,12 +118,6 @@ impl Stdout {
             Ok(())
         })
     }
-}
-
-async fn result(ended: &mut oneshot::Receiver<io::Result<()>>) -> io::Result<()> {
-    ended
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
 }
 
 fn write_all(mut out: impl Write, mut texts: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
@@ -200,12 +208,13 @@ mod tests {
         let (reader, writer) = pipe().expect("make a pipe");
         drop(reader);
         let (mut text, mut stdout) = stdout(writer);
-        let failed = loop {
-            writeln!(text, "line").expect("print");
-            if let Err(error) = stdout.write().await {
-                break error;
-            }
-        };
+        writeln!(text, "line").expect("print");
+        stdout.write().await.expect("a thread");
+        // Without another line.
+        let failed = stdout.write().await.expect_err("no reader");
         assert_eq!(failed.kind(), io::ErrorKind::BrokenPipe);
+        writeln!(text, "line").expect("print");
+        stdout.write().await.expect("nothing new");
+        stdout.close(Ending::Complete).await.expect("nothing new");
     }
 }
