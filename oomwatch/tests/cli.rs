@@ -14,8 +14,8 @@ use std::{
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// `nobody` on nearly all systems; any user without privileges would do.
-const NOBODY: u32 = 65534;
+/// An unprivileged user; any would do.
+const UNPRIVILEGED: u32 = 65534;
 
 fn oomwatch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oomwatch"));
@@ -41,7 +41,7 @@ fn run_as_nobody(arguments: &[&str]) -> Ran {
         .stdin(Stdio::null())
         .current_dir("/");
     if rustix::process::geteuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     Ran::new(&mut command)
 }
@@ -173,7 +173,7 @@ fn completions_and_manual_are_written() {
         .said(&["/nonexistent"]);
 }
 
-/// A pipe that nobody reads, as `| head` leaves it behind.
+/// A pipe without a reader, as `| head` leaves it behind.
 fn closed_pipe() -> Stdio {
     let (reader, writer): (PipeReader, _) = io::pipe().expect("make a pipe");
     drop(reader);

@@ -153,12 +153,12 @@ fn report_of(container: &str, kill: impl FnOnce()) -> Value {
         );
     }
     kill();
-    let mut told = String::new();
-    talk.read_to_string(&mut told).expect("read stderr");
+    let mut stderr = String::new();
+    talk.read_to_string(&mut stderr).expect("read stderr");
     let output = watch.wait_with_output().expect("wait for oomwatch");
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
     let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} {told}"))
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?} {stderr}"))
 }
 
 fn can_run() -> bool {
@@ -248,32 +248,32 @@ fn image_is_imported_by_its_name_and_runs_without_anything_else() {
     let ctr = |arguments: &[&str]| {
         let output = containerd.ctr(&[&["--namespace", "k8s.io"], arguments].concat());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let told = format!("{}{}", text(&output.stderr), containerd.log());
-        (output.status.code(), text(&output.stdout), told)
+        let stderr = format!("{}{}", text(&output.stderr), containerd.log());
+        (output.status.code(), text(&output.stdout), stderr)
     };
 
-    let (code, _, told) = ctr(&["images", "import", archive]);
-    assert_eq!(code, Some(0), "{told}");
-    let (_, listed, told) = ctr(&["images", "list", "--quiet"]);
+    let (code, _, stderr) = ctr(&["images", "import", archive]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let (_, listed, stderr) = ctr(&["images", "list", "--quiet"]);
     let name = listed.trim_end();
     assert_eq!(
         name,
         concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION")),
-        "{told}"
+        "{stderr}"
     );
 
     let run = |arguments: &[&str]| {
         let id = format!("oomwatch-image-{}", std::process::id());
         ctr(&[&["run", "--rm", "--read-only", name, &id], arguments].concat())
     };
-    let (code, version, told) = run(&["/oomwatch", "--version"]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, version, stderr) = run(&["/oomwatch", "--version"]);
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(
         version.trim_end(),
         concat!("oomwatch ", env!("CARGO_PKG_VERSION"))
     );
     // The entry point is the command: without a word of ours it says how it is used.
-    let (code, _, told) = run(&[]);
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("Usage: oomwatch"), "{told}");
+    let (code, _, stderr) = run(&[]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("Usage: oomwatch"), "{stderr}");
 }

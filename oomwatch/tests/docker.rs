@@ -115,7 +115,7 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        // Told to end, it ends its containerd, too.
+        // On SIGTERM it ends its containerd, too.
         let pid = rustix::process::Pid::from_child(&self.server);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.server.wait();

@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn kustomize_is_told_by_newer_kubectls_only() {
-        let told = r#"{"clientVersion":{"major":"1"},"kustomizeVersion":"v5.5.0"}"#;
-        assert_eq!(kustomize(told), Some(5));
+        let version = r#"{"clientVersion":{"major":"1"},"kustomizeVersion":"v5.5.0"}"#;
+        assert_eq!(kustomize(version), Some(5));
         for odd in [
             "",
             "{}",

@@ -1,4 +1,4 @@
-//! `oomwatch history`: kills that the journal holds. Wiring only.
+//! `oomwatch history`: the kills in the database. Wiring only.
 
 use std::{
     collections::VecDeque,
@@ -18,12 +18,15 @@ use crate::{
     store::read::{Item, Order, Query, ReadError, Reader},
 };
 
+/// The most unreadable rows that are named.
+const NAMED: usize = 16;
+
 /// Why reading ends early.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("write to stdout")]
+    #[error("failed to write to stdout")]
     Write(#[from] io::Error),
 }
 
@@ -40,8 +43,6 @@ pub struct HistoryConfig {
     pub limit: usize,
     /// The history: its folder, its file, or a copy of the file.
     pub state_dir: PathBuf,
-    /// Only pods with this name.
-    pub pod: Option<String>,
     /// Which kills to show.
     pub filter: Filter,
 }
@@ -54,26 +55,27 @@ pub fn run(config: HistoryConfig) -> anyhow::Result<Exit> {
         until,
         limit,
         state_dir,
-        pod,
         filter,
     } = config;
     let query = Query {
         since,
         until,
         namespace: filter.namespace.clone(),
-        pod,
+        pod: filter.pod.clone(),
         container: filter.container.clone(),
         scope: filter.scope,
     };
-    let mut printer = Printer::stdout(output, filter).dated();
+    let mut printer = Printer::stdout(output, filter);
     match print(&state_dir, &query, limit, &mut printer) {
         Err(Error::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        Err(error) => Err(error).context("tell the history"),
+        Err(error) => Err(error).context("failed to print the history"),
         Ok(unreadable) => {
-            if unreadable > 0 {
+            if !unreadable.is_empty() {
+                let (rows, first) = (unreadable.len(), &unreadable[..unreadable.len().min(NAMED)]);
                 warn!(
-                    rows = unreadable,
-                    "another version wrote rows that this one cannot read: left out"
+                    rows,
+                    numbers = ?first,
+                    "left out rows that cannot be read: damaged, or written by another version"
                 );
             }
             Ok(Exit::Done)
@@ -81,26 +83,31 @@ pub fn run(config: HistoryConfig) -> anyhow::Result<Exit> {
     }
 }
 
-/// How many rows could not be read.
-fn print(path: &Path, query: &Query, limit: usize, printer: &mut Printer) -> Result<u64, Error> {
+/// Returns the numbers of the rows that could not be read.
+fn print(
+    path: &Path,
+    query: &Query,
+    limit: usize,
+    printer: &mut Printer,
+) -> Result<Vec<i64>, Error> {
     let reader = Reader::open(path)?;
     if reader.misses_newest() {
         warn!(
-            "the newest kills are not shown: they are in a file beside the journal that only its owner can read"
+            "the newest kills are not shown: they are in a file beside the database that only its owner can read"
         );
     }
-    let mut unreadable = 0;
+    let mut unreadable = Vec::new();
     printer.header()?;
     if limit == 0 {
         reader.read(query, Order::OldestFirst, |item| {
-            unreadable += u64::from(item == Item::Unreadable);
+            unreadable.extend(unreadable_number(&item));
             show(&item, printer).map(|()| true).map_err(Error::from)
         })?;
     } else {
         let mut newest = VecDeque::new();
         let mut has_more = false;
         reader.read(query, Order::NewestFirst, |item| {
-            unreadable += u64::from(item == Item::Unreadable);
+            unreadable.extend(unreadable_number(&item));
             if is_shown(&item, printer) {
                 has_more = newest.len() == limit;
                 if !has_more {
@@ -123,11 +130,18 @@ fn print(path: &Path, query: &Query, limit: usize, printer: &mut Printer) -> Res
     Ok(unreadable)
 }
 
+fn unreadable_number(item: &Item) -> Option<i64> {
+    match item {
+        Item::Unreadable(number) => Some(*number),
+        Item::Kill(..) | Item::Gap(_) => None,
+    }
+}
+
 fn is_shown(item: &Item, printer: &Printer) -> bool {
     match item {
         Item::Kill(report, _) => printer.shows(report),
         Item::Gap(_) => true,
-        Item::Unreadable => false,
+        Item::Unreadable(_) => false,
     }
 }
 
@@ -143,6 +157,6 @@ fn show(item: &Item, printer: &mut Printer) -> io::Result<()> {
         Item::Kill(report, None) => printer.kill(report),
         Item::Kill(report, Some(many)) => printer.coalesced(report, many),
         Item::Gap(report) => printer.gap(report),
-        Item::Unreadable => Ok(()),
+        Item::Unreadable(_) => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! One OOM kill as it was found: facts, without any meaning that Kubernetes or a container runtime would add.
 //!
-//! What `serde` makes of it is how the journal keeps it ([`crate::model::{serde_bytes, serde_missing}`]), not the JSON of the reports.
+//! Its `serde` form is the one in the history ([`crate::model::{serde_bytes, serde_missing}`]), not the JSON of the reports.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -218,10 +218,10 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// What its death gives back at once, and what a limit was used up by: resident anonymous and shared memory. Absent if
-    /// either is. Pages of files do not belong: they are charged to whoever read them first, and can be dropped.
+    /// Resident anonymous and shared memory: what the victim's exit frees at once. Absent if either is. File pages are left
+    /// out: they are charged to the cgroup that read them first, and the kernel can drop them.
     #[must_use]
-    pub fn held_bytes(&self) -> Option<u64> {
+    pub fn rss_bytes(&self) -> Option<u64> {
         Some(self.anon_rss_bytes?.saturating_add(self.shmem_rss_bytes?))
     }
 }

@@ -24,8 +24,8 @@ const TIMEOUT: Duration = Duration::from_millis(5);
 /// Most threads that run at once; with that many nothing is read.
 const MAX_THREADS: usize = 8;
 
-/// Longest command line that is read.
-const MAX_BYTES: u64 = 64 * 1024;
+/// Longest command line that is read; a longer one is cut.
+const MAX_BYTES: usize = 64 * 1024;
 
 /// One tick of `USER_HZ`, the unit of times in `/proc/PID/stat`: 100 Hz on all architectures that run BPF.
 pub(crate) const TICK_NS: u64 = 10_000_000;
@@ -72,15 +72,28 @@ impl Reader {
 }
 
 fn read(process: &Path, start_ns: u64) -> Option<Vec<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    let cmdline = File::open(process.join("cmdline")).ok()?;
-    cmdline.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let mut buffer = vec![0; MAX_BYTES];
+    // One call: the victim's memory may be released before a second one.
+    let length = File::open(process.join("cmdline"))
+        .and_then(|mut cmdline| cmdline.read(&mut buffer))
+        .ok()?;
     let stat = fs::read(process.join("stat")).ok()?;
-    if start_ticks(&stat)? != start_ns / TICK_NS || bytes.is_empty() {
+    if start_ticks(&stat)? != start_ns / TICK_NS {
         return None;
     }
-    let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
-    Some(bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
+    let bytes = &buffer[..length];
+    // The kernel ends the last argument with a NUL, unless memory is released while it copies.
+    let arguments = match bytes.strip_suffix(&[0]) {
+        Some(arguments) => arguments,
+        None if length == MAX_BYTES => bytes,
+        None => return None,
+    };
+    Some(
+        arguments
+            .split(|&byte| byte == 0)
+            .map(<[u8]>::to_vec)
+            .collect(),
+    )
 }
 
 /// Field 22 of `/proc/PID/stat`, in ticks since boot. The name in field 2 may contain spaces and parentheses.
@@ -116,6 +129,24 @@ mod tests {
     #[test]
     fn process_with_another_start_time_is_not_the_victim() {
         assert_eq!(read(process(STAT, b"tail\0").path(), 1_220_000_000), None);
+    }
+
+    #[test]
+    fn arguments_cut_by_the_release_of_memory_are_absent() {
+        for cmdline in [&b""[..], b"tail\0/dev/z"] {
+            assert_eq!(
+                read(process(STAT, cmdline).path(), 1_230_000_000),
+                None,
+                "{cmdline:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn command_line_longer_than_the_limit_is_cut() {
+        let process = process(STAT, &vec![b'a'; MAX_BYTES + 9]);
+        let arguments = read(process.path(), 1_230_000_000).expect("arguments");
+        assert_eq!(arguments, [vec![b'a'; MAX_BYTES]]);
     }
 
     #[test]

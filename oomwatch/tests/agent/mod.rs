@@ -55,7 +55,7 @@ pub(crate) struct Agent {
     patience: Duration,
 }
 
-/// A row of the journal.
+/// A row of the history.
 pub(crate) struct Row(pub(crate) Value);
 
 impl Home {
@@ -73,7 +73,7 @@ impl Home {
         home
     }
 
-    /// The folder of the journal.
+    /// The folder of the history.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
@@ -92,7 +92,7 @@ impl Home {
         self.mount_bpffs();
     }
 
-    /// Has the agent that was here have been of another version, whose records nobody else can read.
+    /// Makes the pins look like another version's, whose records cannot be read.
     pub(crate) fn change_layout(&self, version: u32) {
         let pins = self.bpffs().join("oomwatch");
         for entry in fs::read_dir(&pins).expect("read the pins") {
@@ -104,7 +104,7 @@ impl Home {
         }
     }
 
-    /// Has the journal's folder be a disk of its own, with so much room.
+    /// Has the history's folder be a disk of its own, with so much room.
     pub(crate) fn mount_disk(&self, bytes: u64) {
         let size = std::ffi::CString::new(format!("size={bytes}")).expect("plain");
         mount(
@@ -188,7 +188,7 @@ impl Home {
         agent
     }
 
-    /// What the journal has.
+    /// What the history has.
     pub(crate) fn history(&self) -> Vec<Row> {
         let output = Command::new(&self.setup.binary)
             .args(["history", "-o", "json", "--limit", "0", "--state-dir"])
@@ -289,9 +289,9 @@ impl Agent {
         }
     }
 
-    /// Waits until nothing is left to be told.
-    pub(crate) fn until_all_is_told(&self) {
-        self.until("all is told", |metrics| {
+    /// Waits until every Event is delivered.
+    pub(crate) fn until_all_is_delivered(&self) {
+        self.until("all is delivered", |metrics| {
             metrics.get("oomwatch_events_pending") == Some(&0.0)
                 && metrics.get("oomwatch_api_watch_up") == Some(&1.0)
         });

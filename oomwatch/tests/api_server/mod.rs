@@ -28,13 +28,13 @@ use tempfile::TempDir;
 
 /// How long something may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
-/// Who may do anything.
+/// A user with every right.
 pub(crate) const ADMIN: &str = "admin-token";
-/// Who may do what a test grants.
+/// A user with the rights that a test grants.
 pub(crate) const AGENT: &str = "agent-token";
-/// Who is known, and may do nothing.
+/// A known user without any right.
 pub(crate) const STRANGER: &str = "stranger-token";
-/// Who is not known.
+/// An unknown user.
 pub(crate) const EXPIRED: &str = "expired-token";
 
 const TOKENS: &str = "admin-token,admin,admin,\"system:masters\"\n\
@@ -167,7 +167,7 @@ impl ApiServer {
         kubectl(&self.assets, &self.kubeconfig(ADMIN), arguments)
     }
 
-    /// Kills the API server; etcd keeps what it was told.
+    /// Kills the API server; etcd keeps its data.
     pub(crate) fn kill(&self) {
         let mut api = self.api.lock().unwrap_or_else(PoisonError::into_inner);
         api.kill().expect("kill the API server");
@@ -278,6 +278,7 @@ fn spawn_api(assets: &Path, folder: &Path, [port, etcd_port, _]: [u16; 3]) -> Ch
             folder.join("tokens.csv").display()
         ))
         .arg("--authorization-mode=RBAC")
+        .arg("--allow-privileged")
         .arg("--disable-admission-plugins=ServiceAccount")
         .arg("--service-account-issuer=https://kubernetes.default.svc")
         .arg(format!("--service-account-key-file={key}"))
@@ -293,7 +294,7 @@ fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Ports that nobody listens on.
+/// Ports without a listener.
 fn free_ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("its address").port())

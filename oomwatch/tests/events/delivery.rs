@@ -72,10 +72,10 @@ impl Agent {
             start_delay: Duration::ZERO,
         };
         let seen = Arc::new(CaptureItem::default());
-        let told = seen.clone();
+        let sink = seen.clone();
         let events = Events::new(policy, CLOCK.clone(), saved, move |notice| {
-            told.notices.lock().expect("no panic").push(*notice);
-            told.more.notify_one();
+            sink.notices.lock().expect("no panic").push(notice.clone());
+            sink.more.notify_one();
         });
         let delivery = events.sender(client, request_timeout);
         Self {

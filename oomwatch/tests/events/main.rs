@@ -96,7 +96,7 @@ fn main() -> ExitCode {
         server_that_is_killed_and_comes_back_is_told_all,
         storm_of_pods_is_told_within_the_budget,
         agent_that_was_killed_goes_on_with_the_same_events,
-        agent_that_has_lost_its_journal_lowers_no_count,
+        agent_that_has_lost_its_history_lowers_no_count,
     ));
     trials.extend(on_scripted_server!(
         server_that_asks_for_time_is_given_it,

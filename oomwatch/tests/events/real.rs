@@ -303,8 +303,7 @@ pub(crate) async fn node_event_needs_no_permission_for_nodes(server: &ApiServer)
 pub(crate) async fn event_that_is_too_large_is_refused_and_blocks_nobody(server: &ApiServer) {
     let mut agent = agent(server).await;
     let mut kill = in_pod("shop", "large", 121);
-    kill.container.as_mut().expect("a container").kind = None;
-    kill.container.as_mut().expect("a container").name = Some("x".repeat(4 << 20));
+    kill.pod.as_mut().expect("a pod").uid = "x".repeat(4 << 20);
     agent.take(&kill);
     agent.take(&in_pod("shop", "small", 122));
     agent.until(Outcome::Refused, 1).await;
@@ -350,13 +349,13 @@ pub(crate) async fn agent_that_was_killed_goes_on_with_the_same_events(server: &
     let kills: Vec<_> = (151..160)
         .flat_map(|pid| [in_pod("shop", "killed", pid), of_system(pid % 3)])
         .collect();
-    let (told, untold) = kills.split_at(6);
-    for kill in told {
+    let (delivered, undelivered) = kills.split_at(6);
+    for kill in delivered {
         before.take(kill);
     }
     let saved = before.save();
-    // What happens from here on its journal does not know.
-    for kill in untold {
+    // The history has nothing of what happens from here on.
+    for kill in undelivered {
         before.take(kill);
     }
     before.drain().await;
@@ -370,24 +369,24 @@ pub(crate) async fn agent_that_was_killed_goes_on_with_the_same_events(server: &
 
     let client = server.client(AGENT).await;
     let mut after = Agent::restored(client, PATIENCE, NodeUid::Real, &saved);
-    for kill in untold {
+    for kill in undelivered {
         after.take(kill);
     }
     after.take(&in_pod("shop", "killed", 161));
     after.drain().await;
     let mut expected = left.clone();
     expected[0]["count"] = json!(10);
-    let told = |events: &[Value]| {
-        let told = events.iter().map(|event| {
+    let counts = |events: &[Value]| {
+        let counts = events.iter().map(|event| {
             let name = event["metadata"]["name"].as_str().map(str::to_owned);
             (name, event["count"].as_u64())
         });
-        told.collect::<Vec<_>>()
+        counts.collect::<Vec<_>>()
     };
-    assert_eq!(told(&events()), told(&expected));
+    assert_eq!(counts(&events()), counts(&expected));
 }
 
-pub(crate) async fn agent_that_has_lost_its_journal_lowers_no_count(server: &ApiServer) {
+pub(crate) async fn agent_that_has_lost_its_history_lowers_no_count(server: &ApiServer) {
     let first = in_pod("shop", "forgotten", 171);
     let mut before = agent(server).await;
     before.take(&first);

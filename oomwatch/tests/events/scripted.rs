@@ -1,4 +1,4 @@
-//! An HTTP server that says what it is told to, for answers that a real API server cannot be made to give.
+//! An HTTP server with scripted answers, for those that a real API server cannot be made to give.
 
 use std::{
     collections::VecDeque,

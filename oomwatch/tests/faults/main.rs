@@ -1,5 +1,5 @@
 //! Nothing lost, nothing twice: the agent is killed at any moment, its API server goes away and comes back, its disk is full, its
-//! journal is gone; real processes are killed all the while. At the end every kill is in the journal once, and the Events'
+//! history is gone; real processes are killed all the while. At the end every kill is in the history once, and the Events'
 //! counts add up.
 //!
 //! | variable | does |

@@ -1,4 +1,4 @@
-//! The tests. Each has an agent of its own, with its own journal and pins, and pods of its own.
+//! The tests. Each has an agent of its own, with its own history and pins, and pods of its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,11 +25,8 @@ pub(crate) const ALL: [Scenario; 7] = [
         killed_fifty_times,
     ),
     ("kills_while_it_is_down_are_told_by_the_next", down),
-    (
-        "pods_that_are_gone_by_then_are_named_from_the_journal",
-        gone,
-    ),
-    ("lost_journal_tells_no_event_twice", lost_journal),
+    ("removed_pods_are_named_from_the_history", gone),
+    ("lost_history_repeats_no_event", lost_history),
     ("lost_bpffs_is_made_up_for_by_the_kernel_log", lost_bpffs),
     (
         "upgrade_and_rollback_over_another_layout_lose_nothing",
@@ -72,7 +69,7 @@ fn killed_fifty_times(server: &ApiServer) {
     let pods = pods(server, "fifty", 10, 3);
     let home = home(server);
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     let before = kernel_count();
     let steady = Steady::start(pods.containers(), PACE);
@@ -97,14 +94,14 @@ fn killed_fifty_times(server: &ApiServer) {
     });
     let killed = steady.end();
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     let counted = kernel_count() - before;
 
     let rows = home.history();
     each_is_there_once(&rows, &killed);
     assert_eq!(Row::unidentified(&rows), 0);
-    // Whatever else was killed on this machine is in the journal, too.
+    // Whatever else was killed on this machine is in the history, too.
     assert_eq!(Row::kills(&rows), counted);
     assert_eq!(events(server, "fifty"), by_pod(&killed));
 }
@@ -113,9 +110,9 @@ fn down(server: &ApiServer) {
     let pods = pods(server, "down", 1, 3);
     let home = home(server);
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     let mut killed = vec![pods.containers()[0].kill()];
-    agent.until("the first is told", |metrics| {
+    agent.until("the first is reported", |metrics| {
         metrics.get("oomwatch_node_kills_total") >= Some(&1.0)
     });
     agent.kill();
@@ -123,7 +120,7 @@ fn down(server: &ApiServer) {
         killed.push(container.kill());
     }
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     let rows = home.history();
     each_is_there_once(&rows, &killed);
@@ -137,45 +134,45 @@ fn gone(server: &ApiServer) {
     let pods = pods(server, "gone", 2, 1);
     let home = home(server);
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     let killed: Vec<_> = pods.containers().iter().map(Container::kill).collect();
     runtime().block_on(async {
         pods.delete(&server.client(ADMIN).await).await;
     });
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     let rows = home.history();
     each_is_there_once(&rows, &killed);
     assert_eq!(events(server, "gone"), by_pod(&killed));
 }
 
-fn lost_journal(server: &ApiServer) {
+fn lost_history(server: &ApiServer) {
     let pods = pods(server, "lost", 1, 2);
     let home = home(server);
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     let mut killed: Vec<_> = pods.containers().iter().map(Container::kill).collect();
-    agent.until("both are told", |metrics| {
+    agent.until("both are delivered", |metrics| {
         metrics.get("oomwatch_events_total{object=\"pod\",outcome=\"accepted\"}") >= Some(&2.0)
     });
     agent.kill();
-    // What it has in its ring by now it has not told: what it told it cannot know any more.
+    // This kill is in the ring and not delivered; which ones were delivered is lost with the history.
     killed.push(pods.containers()[0].kill());
     for name in ["oomwatch.db", "oomwatch.db-wal", "oomwatch.db-shm"] {
         let file = home.state().join(name);
         if is_there(&file) {
-            fs::remove_file(file).expect("remove the journal");
+            fs::remove_file(file).expect("remove the history");
         }
     }
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     killed.push(pods.containers()[1].kill());
-    agent.until("that is told, too", |metrics| {
+    agent.until("that is reported, too", |metrics| {
         metrics.get("oomwatch_node_kills_total") >= Some(&2.0)
     });
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     assert_eq!(events(server, "lost"), by_pod(&killed));
 }
@@ -184,16 +181,16 @@ fn lost_bpffs(server: &ApiServer) {
     let pods = pods(server, "unpinned", 1, 3);
     let home = home(server);
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     home.lose_bpffs();
     let before = kernel_count();
     let killed: Vec<_> = pods.containers().iter().map(Container::kill).collect();
     let agent = home.start();
-    agent.until("they are told", |metrics| {
+    agent.until("they are reported", |metrics| {
         metrics.get("oomwatch_node_kills_total") >= Some(&3.0)
     });
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     agent.end();
     let counted = kernel_count() - before;
     let rows = home.history();
@@ -214,7 +211,7 @@ fn other_layout(server: &ApiServer) {
     let pods = pods(server, "layout", 1, 3);
     let home = home(server);
     let mut agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     let mut killed = Vec::new();
     for version in [1, 99] {
         agent.kill();
@@ -223,10 +220,10 @@ fn other_layout(server: &ApiServer) {
         agent = home.start();
         killed.push(pods.containers()[0].kill());
         // Those of before, and the one of now.
-        agent.until("all of them are told", |metrics| {
+        agent.until("all of them are reported", |metrics| {
             metrics.get("oomwatch_node_kills_total") >= Some(&4.0)
         });
-        agent.until_all_is_told();
+        agent.until_all_is_delivered();
     }
     agent.end();
     let rows = home.history();
@@ -239,24 +236,24 @@ fn full_disk(server: &ApiServer) {
     let home = home(server);
     home.mount_disk(4 << 20);
     let agent = home.start();
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     let mut killed = vec![pods.containers()[0].kill()];
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     let filler = home.fill_disk();
     for container in pods.containers().iter().cycle().take(9) {
         killed.push(container.kill());
     }
-    // Nobody waits for the disk.
-    agent.until("all are told", |metrics| {
+    // Reports do not wait for the disk.
+    agent.until("all are reported", |metrics| {
         metrics.get("oomwatch_node_kills_total") >= Some(&10.0)
             && metrics.get("oomwatch_history_errors_total") > Some(&0.0)
     });
-    agent.until_all_is_told();
-    // Killed with a full disk, it has told what it could not write down.
+    agent.until_all_is_delivered();
+    // Killed with a full disk, it has delivered what it could not save.
     agent.kill();
     let agent = home.start();
     killed.push(pods.containers()[1].kill());
-    agent.until_all_is_told();
+    agent.until_all_is_delivered();
     fs::remove_file(filler).expect("make room");
     agent.until("there is room again", |metrics| {
         metrics.get("oomwatch_history_bytes") > Some(&0.0)
@@ -267,7 +264,7 @@ fn full_disk(server: &ApiServer) {
     assert_eq!(events(server, "full"), by_pod(&killed));
 }
 
-/// Each of these is in the journal once, with its pod and container; merged rows stand for so many.
+/// Each of these is in the history once, with its pod and container; merged rows stand for so many.
 fn each_is_there_once(rows: &[Row], killed: &[Killed]) {
     let mut found: BTreeMap<u32, Vec<&Value>> = BTreeMap::new();
     for Row(row) in rows {

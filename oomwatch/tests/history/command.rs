@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 use crate::fixtures::{create, delivered, itself, kill, value};
 
-/// The uid of `nobody` on most systems; any user without privileges would do.
-const NOBODY: u32 = 65534;
+/// An unprivileged user; any would do.
+const UNPRIVILEGED: u32 = 65534;
 
 /// Kills of two pods, a minute apart.
 fn batch(kills: u64) -> Batch {
@@ -181,7 +181,7 @@ fn run_unprivileged(path: &Path) -> (Option<i32>, String, String) {
         .arg("--state-dir")
         .arg(path);
     command.stdin(Stdio::null()).current_dir("/");
-    ended(command.uid(NOBODY).gid(NOBODY))
+    ended(command.uid(UNPRIVILEGED).gid(UNPRIVILEGED))
 }
 
 pub(crate) fn unprivileged() -> Result<(), String> {

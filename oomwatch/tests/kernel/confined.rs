@@ -25,7 +25,7 @@ use crate::machine::Machine;
 
 /// What a user without privileges may lock, by default of kernels before 5.16.
 const MEMLOCK_BYTES: u64 = 64 << 10;
-/// `nobody`.
+/// An unprivileged user.
 pub(crate) const OTHER_USER: u32 = 65534;
 
 const TRACEFS: &CStr = c"tracefs";

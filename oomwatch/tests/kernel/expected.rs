@@ -94,7 +94,7 @@ pub(crate) struct Expected {
     /// How the killer came to it.
     pub(crate) choice: Choice,
     /// What it held at least, and how many threads it had.
-    pub(crate) held_bytes: u64,
+    pub(crate) min_rss_bytes: u64,
     /// Threads of the victim.
     pub(crate) threads: u64,
     /// Whether others took and gave back memory of its ancestors while they were read, one after the other.
@@ -112,7 +112,7 @@ impl Expected {
         Self {
             ns_pid: victim.pid,
             victim: victim.clone(),
-            held_bytes: chain[0].limit_bytes.unwrap_or(0) / 2,
+            min_rss_bytes: chain[0].limit_bytes.unwrap_or(0) / 2,
             cgroup: (chain[0].path.clone(), chain[0].id),
             chain,
             system: None,
@@ -134,7 +134,7 @@ impl Expected {
         victim: &Victim,
         cgroup: &Cgroup,
         system: System,
-        held_bytes: u64,
+        min_rss_bytes: u64,
     ) -> Self {
         let chain = cgroup.chain();
         let path = match cgroup.path() {
@@ -144,7 +144,7 @@ impl Expected {
         Self {
             ns_pid: victim.pid,
             victim: victim.clone(),
-            held_bytes,
+            min_rss_bytes,
             cgroup: (path.to_vec(), cgroup.id()),
             chain,
             system: Some(system),
@@ -319,9 +319,9 @@ impl Expected {
         .map(|name| report.number(&format!("/victim/{name}_bytes")));
         let held = anon + shmem;
         assert!(
-            held + error >= self.held_bytes,
+            held + error >= self.min_rss_bytes,
             "{} {report:?}",
-            self.held_bytes
+            self.min_rss_bytes
         );
         // Shared pages may be charged to another cgroup: on an initramfs the program itself is such.
         if self.system.is_none() {

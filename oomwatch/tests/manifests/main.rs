@@ -4,7 +4,7 @@
 //! | variable | means |
 //! |---|---|
 //! | `OOMWATCH_KUBECTL` | a kubectl with kustomize 5 or newer; without it the one in `PATH`. `cargo xtask test` finds one |
-//! | `KUBEBUILDER_ASSETS` | the folder of `etcd` and `kube-apiserver` |
+//! | `KUBEBUILDER_ASSETS` | the folder of `etcd`, `kube-apiserver`, `kube-controller-manager` and `kubectl` |
 //! | `OOMWATCH_REQUIRE` | with `api` or `all` in it, what cannot run fails instead of being skipped |
 #![expect(
     clippy::expect_used,
@@ -13,16 +13,17 @@
     reason = "a test says what it expects, and fails by panicking"
 )]
 
+#[path = "../api_server/mod.rs"]
+mod api_server;
 mod policy;
 mod render;
-mod server;
 mod types;
 
 use std::{env, process::Command};
 
-use render::{every_document, render, strings};
+use api_server::ApiServer;
+use render::{every_document, render, root, strings};
 use serde_json::Value;
-use server::Server;
 use types::decoded;
 
 fn skip(why: &str) {
@@ -111,19 +112,37 @@ fn every_flag_is_one_of_the_commands() {
     }
 }
 
+/// A real API server; absent if there is none, which is said.
+fn server() -> Option<ApiServer> {
+    let assets = api_server::assets().map_err(|why| skip(&why)).ok()?;
+    Some(ApiServer::start(assets))
+}
+
+/// Applies a kustomization.
+fn apply(server: &ApiServer, folder: &str, arguments: &[&str]) {
+    let folder = root().join(folder);
+    let folder = folder.to_str().expect("a path in UTF-8");
+    server.kubectl(&[&["apply", "-k", folder], arguments].concat());
+}
+
 #[test]
 fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
-    let Some(server) = Server::start() else {
-        return skip("KUBEBUILDER_ASSETS has no etcd and kube-apiserver, or there is no kubectl");
-    };
+    let Some(server) = server() else { return };
     server.kubectl(&["create", "namespace", "oomwatch"]);
-    server.kubectl(&["apply", "--dry-run=server", "-k", "deploy/base"]);
-    for overlay in ["deploy/overlays/hardened", "deploy/overlays/uninstall"] {
-        server.kubectl(&["apply", "--dry-run=server", "-k", overlay]);
+    for folder in [
+        "deploy/base",
+        "deploy/overlays/hardened",
+        "deploy/overlays/uninstall",
+    ] {
+        apply(&server, folder, &["--dry-run=server"]);
     }
 
-    server.kubectl(&["apply", "-k", "deploy/base"]);
-    let agent = "--as=system:serviceaccount:oomwatch:oomwatch";
+    apply(&server, "deploy/base", &[]);
+    let answer = |question: &[&str]| {
+        let agent = "--as=system:serviceaccount:oomwatch:oomwatch";
+        let output = server.try_kubectl(&[&["auth", "can-i", agent][..], question].concat());
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
     for granted in [
         ["create", "events", "--namespace=default"],
         ["patch", "events", "--namespace=shop"],
@@ -131,8 +150,7 @@ fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
         ["watch", "pods", "--all-namespaces"],
         ["get", "nodes/node-1", "--all-namespaces"],
     ] {
-        let answer = server.answer(&[&["auth", "can-i", agent][..], &granted].concat());
-        assert_eq!(answer, "yes", "{granted:?}");
+        assert_eq!(answer(&granted), "yes", "{granted:?}");
     }
     for refused in [
         ["delete", "events", "--all-namespaces"],
@@ -143,8 +161,7 @@ fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
         ["list", "nodes", "--all-namespaces"],
         ["patch", "nodes/status", "--all-namespaces"],
     ] {
-        let answer = server.answer(&[&["auth", "can-i", agent][..], &refused].concat());
-        assert_eq!(answer, "no", "{refused:?}");
+        assert_eq!(answer(&refused), "no", "{refused:?}");
     }
 }
 
@@ -158,6 +175,10 @@ fn hardened_differs_by_what_it_says() {
         .find(|document| document["kind"] == "DaemonSet")
         .expect("a DaemonSet");
     let container = container(daemon).expect("a container");
+    // A socket that is looked for and not found is a degraded agent.
+    for socket in ["--cri-socket=off", "--docker-socket=off"] {
+        assert!(arguments(container).contains(&socket), "{container}");
+    }
     let context = &container["securityContext"];
     assert_eq!(context["privileged"], false);
     assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));

@@ -9,10 +9,11 @@ use std::{
 use serde_json::Value;
 
 /// What there is to deploy, and what tests deploy.
-const DEPLOYED: [&str; 8] = [
+const DEPLOYED: [&str; 9] = [
     "deploy/base",
     "deploy/overlays/hardened",
     "deploy/overlays/uninstall",
+    "oomwatch/tests/manifests/elsewhere",
     "oomwatch/tests/node/base",
     "oomwatch/tests/node/hardened",
     "oomwatch/tests/node/uninstall",
@@ -62,11 +63,11 @@ pub(crate) fn render(folder: &str) -> Option<Vec<Value>> {
         .arg(root().join(folder))
         .output()
         .expect("start kubectl");
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     // A warning is of something that will not be for long.
     assert!(
-        output.status.success() && told.is_empty(),
-        "{folder}: {told}"
+        output.status.success() && stderr.is_empty(),
+        "{folder}: {stderr}"
     );
     let text = String::from_utf8(output.stdout).expect("YAML in UTF-8");
     let documents = text

@@ -1,4 +1,4 @@
-//! Kills that nobody has named yet, and who names them.
+//! Kills without names, and the resolver that names them.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use oomwatch::{
     model::{
         backend::Backend,
         kill::{Attribution, Cgroup, Kill, Scope, Source, Victim},
-        report::{Host, Origin, Report},
+        report::{Host, NodeKubelet, Origin, Report},
     },
     sys::clock,
 };
@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api_server::PATIENCE;
 
-/// Resolver from the API alone. Containers that nobody has are waited for no longer than others.
+/// A resolver with the API as its only source.
 pub(crate) fn names() -> Resolver {
     let names = Resolver::new(NameSources {
         runtimes: RuntimeConfig {
@@ -41,7 +41,7 @@ pub(crate) async fn named(names: &Resolver, uid: &str, container: &str) -> Repor
     names.pop().expect("the kill")
 }
 
-/// Kills until one is as it should be: the watch is told after a while.
+/// Resolves kills until one is as expected: the watch lags behind.
 pub(crate) async fn named_so(
     names: &Resolver,
     uid: &str,
@@ -131,6 +131,7 @@ fn report(uid: &str, container: &str) -> Report {
     let host = Host {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c".to_owned(),
+        kubelet: NodeKubelet::default(),
     };
     Report::new(
         kill,

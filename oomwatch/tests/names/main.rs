@@ -1,4 +1,4 @@
-//! Who is that, against what really knows: an API server, and a node with its kubelet and containerd.
+//! Name resolution against an API server, and a node with its kubelet and containerd.
 //!
 //! | variable | does |
 //! |---|---|
@@ -15,7 +15,7 @@
 /// A real API server.
 #[path = "../api_server/mod.rs"]
 mod api_server;
-/// Kills that nobody has named yet.
+/// Kills without names.
 mod kills;
 /// A real node.
 mod node;

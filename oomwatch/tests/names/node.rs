@@ -22,7 +22,7 @@ use oomwatch::{
     model::{
         kill::MainProcess,
         limit_owner::{LimitOwner, LimitSource},
-        report::{ContainerKind, Host, Origin, Report},
+        report::{ContainerKind, Host, NodeKubelet, Origin, Report},
     },
     sys::{clock, proc},
 };
@@ -89,6 +89,7 @@ impl Node {
                 let host = Host {
                     node: self.name.clone(),
                     boot_id: proc::boot_id(&kernel.proc_root).expect("a boot id"),
+                    kubelet: NodeKubelet::default(),
                 };
                 let mut names = Resolver::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);
@@ -115,8 +116,8 @@ impl Node {
                     }
                 };
                 if timeout(2 * PATIENCE, follow).await.is_err() {
-                    let told: Vec<_> = all.iter().map(summary).collect();
-                    panic!("waited in vain for more than {told:#?}");
+                    let summaries: Vec<_> = all.iter().map(summary).collect();
+                    panic!("no more kills arrived than {summaries:#?}");
                 }
                 all
             })
@@ -199,8 +200,8 @@ fn every_kill(node: &Node) {
             .all(|pod| !of(all, pod).is_empty())
     });
     fs::remove_file(&manifest).expect("remove the static pod");
-    let told: Vec<_> = all.iter().map(summary).collect();
-    eprintln!("{told:#?}");
+    let summaries: Vec<_> = all.iter().map(summary).collect();
+    eprintln!("{summaries:#?}");
 
     // Started twice: two ids, one name.
     let main = of(&all, "names-main");

@@ -192,7 +192,7 @@ fn deleted(server: &ApiServer) {
         })
         .await;
         pod.delete().await;
-        // What is made later is told later.
+        // The watch reports objects in the order they were made.
         let marker = Made::new(&client, "after-deleted", json!({}), json!({})).await;
         named_so(&names, &marker.uid, &id('0'), |report| {
             all_names(report)[1].is_some()
@@ -296,7 +296,7 @@ fn server_restart(server: &ApiServer) {
         named_so(&names, &before.uid, &id('0'), has_name).await;
         server.kill();
         until_watch_is(&names, false).await;
-        // Known is known, and nobody is waited for.
+        // A known pod keeps its name, and an unknown one is not waited for.
         assert!(has_name(&named(&names, &before.uid, &id('0')).await));
         assert!(!has_name(
             &named(&names, "0b5f7f9c-0000-4000-8000-000000000000", &id('0')).await

@@ -69,7 +69,7 @@ impl Agent {
         wait_for_rollout(cluster);
     }
 
-    /// Takes it away from all nodes; its programs and its journal stay.
+    /// Takes it away from all nodes; its programs and its history stay.
     pub(crate) fn take_away(cluster: &Cluster) {
         select(cluster, &json!("true"));
         cluster.until("the end of the agent", |cluster| {

@@ -277,7 +277,7 @@ fn storm(cluster: &Cluster) {
     eprintln!("{PODS} kills: {requests} requests for Events, the kubelet's among them");
 }
 
-/// After all others, of an agent that was deployed and has kills in its journal.
+/// After all others, of an agent that was deployed and has kills in its history.
 pub(crate) fn uninstalled(cluster: &Cluster, agent: &Agent) {
     let files = |folder: &Path| -> Vec<_> {
         let entries = fs::read_dir(folder).expect("list a folder");

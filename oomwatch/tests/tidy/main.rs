@@ -1,6 +1,6 @@
-//! The layout of the sources, held by reading them: who imports whom, what is pure, where `unsafe` and the heavy crates
-//! are, how long a file is, which words are retired. No code is run and nothing but syntax is known: a method call on a
-//! type of another file is not seen, the path that names the type is.
+//! The layout of the sources, checked by reading them: which files import which, what is pure, where `unsafe` and the heavy
+//! crates are, how long a file is. Only syntax is known: a method call on a type of another file is not seen, the path that
+//! names the type is.
 //!
 //! The tables are here; paths in them are below `oomwatch/src`, and `a/b` stands for `a/b.rs` and for all of `a/b/`.
 
@@ -121,19 +121,6 @@ const SHORT: &[&str] = &[
     "xtask/src",
 ];
 
-/// Words that only this project used, and the field's own for them.
-const RETIRED: &[(&str, &str)] = &[
-    ("Aside", "NonKill"),
-    ("Lesson", "ConflictResolution"),
-    ("Letter", "PendingEvent"),
-    ("Rung", "Backend"),
-    ("Tally", "Totals or EventCounter"),
-    ("Untold", "Unavailable"),
-    ("WaitingRoom", "PendingQueue"),
-    ("Way", "Backend"),
-    ("nameless", "unresolved"),
-];
-
 /// The folder of the package.
 fn package() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR")
@@ -222,9 +209,4 @@ fn tables_name_what_there_is() {
 #[test]
 fn files_are_short() {
     hold("", text::long(&repository(), SHORT, MAX_LINES));
-}
-
-#[test]
-fn retired_words_stay_retired() {
-    hold("", text::retired(&repository(), RETIRED));
 }

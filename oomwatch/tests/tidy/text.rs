@@ -1,4 +1,4 @@
-//! What needs no paths: the length of files, `unsafe`, retired words.
+//! What needs no paths: the length of files and `unsafe`.
 
 use crate::{
     source::{Source, Violation, extension, within},
@@ -38,31 +38,6 @@ pub(crate) fn unsafe_code(tree: &Tree, places: &[&str]) -> Vec<Violation> {
     found.collect()
 }
 
-/// Retired words, as whole words in any text but this test's own. Each comes with what to write instead.
-pub(crate) fn retired(sources: &[Source], words: &[(&str, &str)]) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for Source { path, text } in sources {
-        let own = within(path, "oomwatch/tests/tidy");
-        if own || !words.iter().any(|(word, _)| text.contains(word)) {
-            continue;
-        }
-        for (index, line) in text.lines().enumerate() {
-            let parts = line.split(|c: char| !c.is_alphanumeric() && c != '_');
-            for part in parts {
-                let Some((word, better)) = words.iter().find(|(word, _)| *word == part) else {
-                    continue;
-                };
-                found.push(Violation {
-                    path: path.clone(),
-                    line: index + 1,
-                    text: format!("`{word}` is retired; write {better}"),
-                });
-            }
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,25 +64,5 @@ mod tests {
         let tree = Tree::new(&sources(&files));
         let expected = ["a.rs:1", "a.rs:2", "a.rs:5"];
         assert_eq!(places(unsafe_code(&tree, &["b"])), expected);
-    }
-
-    #[test]
-    fn retired_word_is_found_in_any_text() {
-        let text = "// a Word\nWords, word, A_Word, AWord\n`Word`";
-        let files = [
-            ("README.md", text),
-            ("oomwatch/src/a.rs", text),
-            ("oomwatch/tests/tidy/main.rs", text),
-        ];
-        let expected = [
-            "README.md:1",
-            "README.md:3",
-            "oomwatch/src/a.rs:1",
-            "oomwatch/src/a.rs:3",
-        ];
-        assert_eq!(
-            places(retired(&sources(&files), &[("Word", "Other")])),
-            expected
-        );
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     capture::bpf::describe,
     commands::agent::config::EventConfig,
     deliver::{
-        events::{Cause, DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
+        events::{DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
         http::ComponentHealth,
         metrics::Metrics,
     },
@@ -35,9 +35,9 @@ pub(super) struct Api {
     trouble: ApiHealth,
 }
 
-/// What the last request failed of, until one succeeds.
+/// Why Events are not delivered, since the last one was.
 #[derive(Clone, Debug, Default)]
-struct ApiHealth(Arc<Mutex<Option<Cause>>>);
+struct ApiHealth(Arc<Mutex<Option<String>>>);
 
 impl Api {
     /// Looks for one, as its pod or the environment says; asks it nothing yet.
@@ -124,9 +124,7 @@ impl Api {
             (None, _) => {
                 ComponentHealth::Failed("no client for it: the agent's log says why".to_owned())
             }
-            (Some(_), Some(cause)) => {
-                ComponentHealth::Failed(format!("Events are delayed: {}", cause.as_str()))
-            }
+            (Some(_), Some(why)) => ComponentHealth::Failed(why),
             (Some(_), None) if is_watch_up == Some(false) => {
                 ComponentHealth::Failed("the watch of this node's pods is down".to_owned())
             }
@@ -143,17 +141,28 @@ impl Api {
 impl ApiHealth {
     fn notice(&self, notice: &DeliveryStat) {
         match notice {
-            DeliveryStat::Delayed { cause, .. } => *self.0.lock() = Some(*cause),
-            DeliveryStat::Settled {
-                outcome: Outcome::Accepted,
-                ..
-            } => *self.0.lock() = None,
-            DeliveryStat::Settled { .. } => {}
+            DeliveryStat::Delayed { cause, .. } => {
+                *self.0.lock() = Some(format!("Events are delayed: {}", cause.as_str()));
+            }
+            DeliveryStat::Settled { outcome, .. } => match outcome {
+                Outcome::Accepted => *self.0.lock() = None,
+                Outcome::Refused => {
+                    let why = "Events are refused: the agent's log has the reason";
+                    *self.0.lock() = Some(why.to_owned());
+                }
+                Outcome::NoNamespace
+                | Outcome::Expired
+                | Outcome::Overflow
+                | Outcome::Abandoned
+                | Outcome::Unnamed
+                | Outcome::OptedOut
+                | Outcome::Excluded => {}
+            },
         }
     }
 
-    fn get(&self) -> Option<Cause> {
-        *self.0.lock()
+    fn get(&self) -> Option<String> {
+        self.0.lock().clone()
     }
 }
 
@@ -172,4 +181,32 @@ async fn client() -> Result<Client, String> {
 /// Some of it.
 fn jitter(most: Duration) -> Duration {
     most.mul_f64(random::fraction())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::events::Object;
+
+    #[test]
+    fn refused_event_is_shown_until_one_is_accepted() {
+        let health = ApiHealth::default();
+        let settled = |outcome| DeliveryStat::Settled {
+            object: Object::Pod,
+            about: "shop/web".to_owned(),
+            outcome,
+            incidents: 1,
+            age_ns: 0,
+        };
+        health.notice(&settled(Outcome::NoNamespace));
+        assert_eq!(health.get(), None);
+        health.notice(&settled(Outcome::Refused));
+        // To anyone: neither the server's reason nor the pod.
+        let why = "Events are refused: the agent's log has the reason";
+        assert_eq!(health.get().as_deref(), Some(why));
+        health.notice(&settled(Outcome::Expired));
+        assert!(health.get().is_some());
+        health.notice(&settled(Outcome::Accepted));
+        assert_eq!(health.get(), None);
+    }
 }

@@ -1,4 +1,4 @@
-//! What an agent takes from the one before: the node, and its journal.
+//! What an agent takes over from the previous one: the node, and the history.
 
 use std::{fs, path::Path};
 
@@ -41,7 +41,7 @@ pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<
             Err(error @ LockError::Io { .. }) => {
                 warn!(
                     error = describe(&error),
-                    "go on without the folder of the journal: --state-dir names another"
+                    "the history folder is not usable, continuing without it: choose another with --state-dir"
                 );
                 return Some(None);
             }
@@ -53,7 +53,7 @@ pub(super) async fn lock(folder: &Path, signals: &mut Signals) -> Option<Option<
     }
 }
 
-/// Opens the journal, and reads what there is to go on from.
+/// Opens the history, and restores the saved state.
 pub(super) fn open(config: HistoryStoreConfig, host: &Host) -> (HistoryQueue, Restored) {
     let HistoryStoreConfig {
         folder,
@@ -76,6 +76,6 @@ pub(super) fn open(config: HistoryStoreConfig, host: &Host) -> (HistoryQueue, Re
         host.node.clone(),
         host.boot_id.clone(),
     );
-    let (journal, answers, restored) = History::open(config, identity);
-    (HistoryQueue::new(journal, answers), restored)
+    let (history, answers, restored) = History::open(config, identity);
+    (HistoryQueue::new(history, answers), restored)
 }

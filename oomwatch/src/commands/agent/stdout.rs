@@ -159,7 +159,7 @@ mod tests {
 
     impl Write for Reader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Open once nobody holds it.
+            // Opens when the sender is dropped.
             let _ = self.gate.recv();
             let mut taken = self.taken.lock().expect("not poisoned");
             if taken.split(|&byte| byte == b'\n').count() > self.most {

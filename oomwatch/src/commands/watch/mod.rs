@@ -37,7 +37,7 @@ use crate::{
         runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
-    model::filter::Filter,
+    model::{cgroup::KubeletRoot, filter::Filter},
     sys::{clock, cmdline, privileges},
 };
 
@@ -71,6 +71,8 @@ pub struct WatchConfig {
     pub filter: Filter,
     /// How kills are captured.
     pub capture: CaptureConfig,
+    /// Where this node's kubelet has its pods; absent to look for it.
+    pub kubelet: Option<KubeletRoot>,
     /// A BPF object with log lines, in place of the built-in one.
     #[cfg(feature = "bpf-log")]
     pub bpf_log: Option<PathBuf>,
@@ -91,10 +93,11 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         docker_socket,
         filter,
         capture,
+        kubelet,
         #[cfg(feature = "bpf-log")]
         bpf_log,
     } = config;
-    let host = read_host(&capture.proc_root, node)?;
+    let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
 
     // Kills happen when the machine is short of everything; this process must not wait for its turn.

@@ -8,10 +8,10 @@ use kube::{Client, client::Body};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
-    bucket::SECOND_NS,
+    bucket::{Bucket, Rate, SECOND_NS},
     name::is_subdomain,
     object::Event,
     pending_event::Request,
@@ -19,18 +19,24 @@ use super::{
     response::{Cause, Method, Refusal, Response, classify_response},
     stats::Object,
 };
-use crate::sys::{clock, error_chain::error_chain, escape::escape};
+use crate::{
+    identify::kubernetes::USER_AGENT,
+    sys::{clock, error_chain::error_chain, escape::escape},
+};
 
 /// Maximum size of a response body; larger than any that is expected.
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Maximum length of a logged response body.
-const MAX_LOGGED_BYTES: usize = 256;
+const MAX_LOGGED_BYTES: usize = 512;
 /// Timeout for reading the node's UID, which an Event on the node waits for.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a UID is cached. A Node object can be deleted and created again.
 const NODE_UID_MAX_AGE_NS: u64 = 600 * SECOND_NS;
-/// The API server names the field manager after the part before the slash.
-const USER_AGENT: &str = concat!("oomwatch/", env!("CARGO_PKG_VERSION"));
+/// Maximum rate of warnings about refused requests.
+const REFUSAL_LOG: Rate = Rate {
+    per_second: 1.0 / 15.0,
+    burst: 20.0,
+};
 /// Requests only the metadata of an object, because a Node object is large.
 const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json";
@@ -43,6 +49,7 @@ pub(super) struct Api {
     node_uid: NodeUid,
     request_timeout: Duration,
     cached_uid: Mutex<CachedUid>,
+    refusal_log: Mutex<Bucket>,
 }
 
 /// The UID of the Node object.
@@ -92,6 +99,7 @@ impl Api {
             node_uid,
             request_timeout,
             cached_uid: Mutex::default(),
+            refusal_log: Mutex::new(Bucket::full(REFUSAL_LOG, clock::since_boot_ns())),
         }
     }
 
@@ -120,16 +128,7 @@ impl Api {
                 if response == Response::Accepted {
                     debug!(event = name, ?method, "the API server accepted an Event");
                 } else {
-                    let body = raw.body.get(..MAX_LOGGED_BYTES).unwrap_or(&raw.body);
-                    let (status, body) = (raw.status, escape(body));
-                    debug!(
-                        event = name,
-                        ?method,
-                        status,
-                        body,
-                        ?response,
-                        "the API server did not accept an Event"
-                    );
+                    self.log_response(&event, &raw, &response);
                 }
                 response
             }
@@ -140,6 +139,41 @@ impl Api {
                     retry_after: None,
                 }
             }
+        }
+    }
+
+    /// Logs a response other than `Accepted`: a refusal as a warning, with the server's reason and the object.
+    fn log_response(&self, event: &Event, raw: &RawResponse, response: &Response) {
+        let (status, reason) = (raw.status, reason(&raw.body));
+        let about = escape(event.about().as_bytes());
+        let name = &event.metadata.name;
+        let is_refusal = match response {
+            Response::Refused(_) => true,
+            Response::RetryLater { cause, .. } => {
+                matches!(cause, Cause::Forbidden | Cause::Unauthorized)
+            }
+            Response::Accepted | Response::AlreadyExists | Response::NotFound => false,
+        };
+        let now_ns = clock::since_boot_ns();
+        if is_refusal && self.refusal_log.lock().try_take(REFUSAL_LOG, now_ns) {
+            let is_retried = matches!(response, Response::RetryLater { .. });
+            warn!(
+                about,
+                event = name,
+                status,
+                reason,
+                is_retried,
+                "the API server refused an Event"
+            );
+        } else {
+            debug!(
+                about,
+                event = name,
+                status,
+                reason,
+                ?response,
+                "the API server did not accept an Event"
+            );
         }
     }
 
@@ -205,6 +239,17 @@ impl Api {
     }
 }
 
+/// The message of a response that is a `metav1.Status`, else its first bytes.
+fn reason(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Status {
+        message: String,
+    }
+    let status = serde_json::from_slice::<Status>(body);
+    let text = status.map_or_else(|_| body.to_vec(), |status| status.message.into_bytes());
+    escape(text.get(..MAX_LOGGED_BYTES).unwrap_or(&text))
+}
+
 /// The HTTP request for an Event; absent if the namespace or the name is not a valid one.
 fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
     let (namespace, name) = (&event.metadata.namespace, &event.metadata.name);
@@ -235,4 +280,22 @@ fn to_http(method: Method, event: &Event) -> Option<HttpRequest<Body>> {
 fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<String> {
     let value = headers.get(header::RETRY_AFTER)?;
     value.to_str().ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_is_the_servers_message_and_harmless() {
+        let status = br#"{"kind":"Status","message":"denied by policy \u001b[31m"}"#;
+        for (body, expected) in [
+            (&status[..], r"denied by policy \x1b[31m"),
+            (b"<html>\n", r"<html>\x0a"),
+            (b"", ""),
+        ] {
+            assert_eq!(reason(body), expected);
+        }
+        assert!(reason(&[b'x'; 5000]).len() <= MAX_LOGGED_BYTES);
+    }
 }

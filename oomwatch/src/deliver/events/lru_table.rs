@@ -1,10 +1,13 @@
 //! A bounded map that drops the least recently used entry, and reports what of it must be saved.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::model::persist::{self, Change, Entry, table::Table};
 
-/// At most `capacity` values by key, saved as the rows of `part`.
+/// At most `capacity` values by key, saved as the rows of `part`. Keys with the same first line are a group, and what is dropped
+/// is of the group with the most entries, so that one namespace does not push out the entries of another.
 #[derive(Clone, Debug)]
 pub(super) struct LruTable<V> {
     part: &'static str,
@@ -26,7 +29,7 @@ impl<V> LruTable<V> {
     pub(super) fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
         self.uses = self.uses.saturating_add(1);
         if self.entries.get(key).is_none() && self.entries.len() >= self.capacity {
-            self.drop_oldest();
+            self.drop_oldest(Some(key));
         }
         let last = self.uses;
         let make = || Used {
@@ -56,13 +59,26 @@ impl<V> LruTable<V> {
         self.entries.mark_all_dirty();
     }
 
-    /// Searches all entries, which takes a few microseconds for each entry that is dropped.
-    fn drop_oldest(&mut self) {
-        let oldest = self.entries.iter().min_by_key(|(_, used)| used.last);
+    /// Drops an entry of the largest group, to which `new` is about to be added. Searches all entries, which takes a few
+    /// microseconds for each entry that is dropped.
+    fn drop_oldest(&mut self, new: Option<&str>) {
+        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+        for key in self.entries.iter().map(|(key, _)| key).chain(new) {
+            *sizes.entry(group(key)).or_default() += 1;
+        }
+        let largest = sizes.values().copied().max();
+        let is_largest = |key: &str| sizes.get(group(key)).copied() == largest;
+        let candidates = self.entries.iter().filter(|(key, _)| is_largest(key));
+        let oldest = candidates.min_by_key(|(_, used)| used.last);
         if let Some(key) = oldest.map(|(key, _)| key.to_owned()) {
             self.entries.remove(&key);
         }
     }
+}
+
+/// The first line of a key.
+fn group(key: &str) -> &str {
+    key.split_once('\n').map_or("", |(first, _)| first)
 }
 
 impl<V: Serialize + DeserializeOwned> LruTable<V> {
@@ -77,7 +93,7 @@ impl<V: Serialize + DeserializeOwned> LruTable<V> {
             entries,
         };
         while table.entries.len() > capacity {
-            table.drop_oldest();
+            table.drop_oldest(None);
         }
         table
     }
@@ -120,6 +136,16 @@ mod tests {
     #[test]
     fn least_recently_used_is_dropped() {
         assert_eq!(left(&used("abac")), "ac");
+    }
+
+    #[test]
+    fn group_with_the_most_entries_loses_one() {
+        let mut table = LruTable::restore(PART, 3, &[]);
+        for key in ["a\n1", "b\n1", "b\n2", "b\n3", "c\n1", "b\n4"] {
+            table.entry(key, || ());
+        }
+        let left: Vec<&str> = table.entries.iter().map(|(key, _)| key).collect();
+        assert_eq!(left, ["a\n1", "b\n4", "c\n1"]);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Event {
     pub reporting_instance: String,
 }
 
+/// The largest number of characters of a message: that of `events.k8s.io/v1`, and of the hardened overlay's admission policy.
+const MAX_MESSAGE_CHARS: usize = 1024;
 /// The largest count in the API, an `int32`.
 pub(super) const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
 
@@ -130,7 +132,7 @@ impl Event {
             },
             involved_object,
             reason: reason.to_owned(),
-            message,
+            message: shortened(message),
             source: Source {
                 component: reporter.component.clone(),
                 host: reporter.node.clone(),
@@ -152,6 +154,17 @@ impl Event {
         Metadata {
             namespace: namespace.clone(),
             name: name::event_name(&self.involved_object.name, hash),
+        }
+    }
+
+    /// The namespace and name of the object that the Event is about; a node has no namespace.
+    pub(super) fn about(&self) -> String {
+        let ObjectReference {
+            namespace, name, ..
+        } = &self.involved_object;
+        match namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.clone(),
         }
     }
 
@@ -188,6 +201,17 @@ impl Event {
             last_timestamp: self.last_timestamp,
             message: &self.message,
         })
+    }
+}
+
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        None => message,
+        Some(_) => message
+            .chars()
+            .take(MAX_MESSAGE_CHARS - 1)
+            .chain(['…'])
+            .collect(),
     }
 }
 

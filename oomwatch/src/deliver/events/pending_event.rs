@@ -7,10 +7,19 @@ use super::{
     stats::Object, unsent::UnsentIncidents,
 };
 
-/// New objects are sent first, then counts, then retries. A count or a retry that has been due for this much longer than a new
-/// object is sent before it.
+/// A count or a retry that has been due for this long is sent like a first Event.
 const COUNT_YIELDS_NS: u64 = 300 * SECOND_NS;
-const RETRY_YIELDS_NS: u64 = 600 * SECOND_NS;
+const FIRST_RETRY_YIELDS_NS: u64 = 60 * SECOND_NS;
+const COUNT_RETRY_YIELDS_NS: u64 = 600 * SECOND_NS;
+
+/// What is sent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// A first Event, or a request that has waited long enough.
+    First,
+    Count,
+    Retry,
+}
 
 /// A request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,14 +126,21 @@ impl PendingEvent {
         self.due_ns = Some(earliest_ns.max(paced));
     }
 
-    /// Sort key among the objects that are due: the smallest is sent first.
-    pub(super) fn precedence_ns(&self) -> Option<u64> {
-        let yields = match (self.failures, self.exists) {
-            (0, false) => 0,
-            (0, true) => COUNT_YIELDS_NS,
-            (1.., _) => RETRY_YIELDS_NS,
+    /// The rank of the object's request, and the time until which it yields to first Events.
+    pub(super) fn rank(&self, now_ns: u64) -> (Rank, u64) {
+        let (rank, yields_ns) = match (self.failures, self.exists) {
+            (0, false) => (Rank::First, 0),
+            (0, true) => (Rank::Count, COUNT_YIELDS_NS),
+            (1.., false) => (Rank::Retry, FIRST_RETRY_YIELDS_NS),
+            (1.., true) => (Rank::Retry, COUNT_RETRY_YIELDS_NS),
         };
-        Some(self.due_ns?.saturating_add(yields))
+        let until_ns = self.due_ns.unwrap_or(u64::MAX).saturating_add(yields_ns);
+        let rank = if until_ns <= now_ns {
+            Rank::First
+        } else {
+            rank
+        };
+        (rank, until_ns)
     }
 
     /// Builds the request for all unsent incidents, which are in flight from now on.

@@ -8,9 +8,11 @@ use super::bucket::{SECOND_NS, to_ns};
 const FIRST_BOUND: f64 = 1.0;
 /// The largest bound, in seconds.
 const MAX_BOUND: f64 = 60.0;
+/// The largest `Retry-After` that is respected, in seconds: a wrong one must not end the delivery.
+const MAX_RETRY_AFTER: u64 = 300;
 
 /// The time of the next attempt, with full jitter: the delay is `random` (at least 0, less than 1) of the bound, so that agents
-/// whose requests failed together do not retry together. The server's `Retry-After` is added.
+/// whose requests failed together do not retry together. The server's `Retry-After`, of at most five minutes, is added.
 pub(super) fn due_ns(
     now_ns: u64,
     failures: u32,
@@ -19,9 +21,9 @@ pub(super) fn due_ns(
 ) -> u64 {
     let doublings = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
     let bound = (FIRST_BOUND * 2_f64.powi(doublings.min(16))).min(MAX_BOUND);
-    let retry_after_ns = retry_after.map_or(0, |after| after.as_secs().saturating_mul(SECOND_NS));
+    let retry_after = retry_after.map_or(0, |after| after.as_secs().min(MAX_RETRY_AFTER));
     now_ns
-        .saturating_add(retry_after_ns)
+        .saturating_add(retry_after * SECOND_NS)
         .saturating_add(to_ns(bound * random))
 }
 
@@ -46,7 +48,9 @@ mod tests {
         let after = Some(Duration::from_secs(7));
         assert_eq!(due_ns(0, 1, after, 0.0), 7 * SECOND_NS);
         assert_eq!(due_ns(0, 1, after, 0.5), 7 * SECOND_NS + SECOND_NS / 2);
-        let never = Some(Duration::from_secs(u64::MAX));
-        assert_eq!(due_ns(1, 1, never, 0.5), u64::MAX);
+        for never in [301, 3600, u64::MAX] {
+            let never = Some(Duration::from_secs(never));
+            assert_eq!(due_ns(0, 1, never, 0.0), 300 * SECOND_NS);
+        }
     }
 }

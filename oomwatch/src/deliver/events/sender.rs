@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{
     api::Api,
-    bucket::SECOND_NS,
+    bucket::{Bucket, Rate, SECOND_NS},
     object::Metadata,
     pending_event::Undelivered,
     queue::Next,
@@ -33,12 +33,18 @@ use crate::{
     },
     sys::{
         clock::{self, ClockSample},
+        escape::escape,
         random,
     },
 };
 
-/// Minimum time between two warnings about the same problem.
+/// Minimum time between two warnings that requests for the same cause are repeated.
 const LOG_INTERVAL_NS: u64 = 300 * SECOND_NS;
+/// Maximum rate of warnings about incidents that are not delivered, each of which names its object.
+const UNDELIVERED_LOG: Rate = Rate {
+    per_second: 1.0 / 15.0,
+    burst: 20.0,
+};
 
 /// Records kills. A cheap handle: clones share the recorder.
 #[derive(Clone)]
@@ -58,6 +64,7 @@ struct Inner {
     observe: Box<dyn FnMut(&DeliveryStat) + Send>,
     /// Time of the last warning by problem, in nanoseconds since boot.
     last_warned_ns: BTreeMap<&'static str, u64>,
+    undelivered_log: Bucket,
 }
 
 /// Sends recorded Events to the API server.
@@ -91,6 +98,7 @@ impl Events {
             recorder: Recorder::restore(policy, saved, now_ns),
             observe: Box::new(observe),
             last_warned_ns: BTreeMap::new(),
+            undelivered_log: Bucket::full(UNDELIVERED_LOG, clock::since_boot_ns()),
         };
         let shared = Arc::new(Shared {
             clock,
@@ -175,36 +183,41 @@ impl Events {
 }
 
 impl Inner {
-    /// Logs what an operator should know, at a limited rate for each problem.
+    /// Logs what an operator should know, at a limited rate. What the API server refuses is logged with its response.
     fn log(&mut self, stat: &DeliveryStat, now_ns: u64) {
-        let problem = match stat {
-            DeliveryStat::Delayed { cause, .. } => cause.as_str(),
-            DeliveryStat::Settled { outcome, .. } => match outcome {
-                Outcome::Accepted => return self.log_recovery(),
-                Outcome::Unnamed | Outcome::OptedOut | Outcome::Excluded => return,
-                Outcome::Refused
-                | Outcome::NoNamespace
-                | Outcome::Expired
-                | Outcome::Overflow
-                | Outcome::Abandoned => outcome.as_str(),
-            },
-        };
-        let last_ns = self.last_warned_ns.get(problem);
-        if last_ns.is_some_and(|last_ns| now_ns.saturating_sub(*last_ns) < LOG_INTERVAL_NS) {
-            return;
-        }
-        self.last_warned_ns.insert(problem, now_ns);
         match stat {
-            DeliveryStat::Delayed { object, cause } => {
-                let (object, cause) = (object.as_str(), cause.as_str());
-                warn!(object, cause, "failed to deliver an Event, retrying");
-            }
+            DeliveryStat::Delayed { cause, .. } => match cause {
+                Cause::Unauthorized | Cause::Forbidden => {}
+                Cause::TooMany | Cause::ServerError | Cause::Unreachable | Cause::Unreadable => {
+                    self.log_delay(*cause, now_ns);
+                }
+            },
             DeliveryStat::Settled {
-                object, outcome, ..
-            } => {
-                let (object, outcome) = (object.as_str(), outcome.as_str());
-                warn!(object, outcome, "an Event is not delivered");
-            }
+                object,
+                about,
+                outcome,
+                ..
+            } => match outcome {
+                Outcome::Accepted => self.log_recovery(),
+                Outcome::Refused | Outcome::NoNamespace | Outcome::OptedOut | Outcome::Excluded => {
+                }
+                Outcome::Unnamed | Outcome::Expired | Outcome::Overflow | Outcome::Abandoned => {
+                    if self.undelivered_log.try_take(UNDELIVERED_LOG, now_ns) {
+                        let about = escape(about.as_bytes());
+                        let (object, outcome) = (object.as_str(), outcome.as_str());
+                        warn!(object, about, outcome, "a kill is not recorded as an Event");
+                    }
+                }
+            },
+        }
+    }
+
+    fn log_delay(&mut self, cause: Cause, now_ns: u64) {
+        let cause = cause.as_str();
+        let last_ns = self.last_warned_ns.get(cause);
+        if last_ns.is_none_or(|last_ns| now_ns.saturating_sub(*last_ns) >= LOG_INTERVAL_NS) {
+            self.last_warned_ns.insert(cause, now_ns);
+            warn!(cause, "failed to deliver an Event, retrying");
         }
     }
 

@@ -78,13 +78,15 @@ impl Outcome {
     }
 }
 
-/// Something that happened to incidents, to be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that happened to incidents, to be counted and logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryStat {
     /// Incidents reached their outcome.
     Settled {
-        /// The object they were about.
+        /// The kind of object they were about.
         object: Object,
+        /// Its namespace and name; a node's name; the UID of a pod without a name.
+        about: String,
         /// Their outcome.
         outcome: Outcome,
         /// Their number.

@@ -2,19 +2,24 @@
 //!
 //! The server has no authentication, so a response contains nothing that a process chose or that is private to a tenant.
 //! What a client can use up is bounded: a connection serves one short request and is closed after ten seconds, and when
-//! there are too many the oldest is closed, so that a probe is answered in spite of slow clients. The server runs on the
-//! thread that captures kills and never blocks it.
+//! there are too many the oldest is closed, so that a probe is answered in spite of slow clients. The metrics are encoded a few
+//! times a second at most, and connections are accepted at a limited rate. The server runs on the thread that captures kills and
+//! never blocks it.
 //!
 //! `/metrics` is `OpenMetrics` 1.0 whatever the request's `Accept` says: Prometheus since 2.5 and `VictoriaMetrics`'
 //! agent read it.
 
+mod accept_rate;
 mod health;
+mod recent_page;
 
 use std::{
     collections::VecDeque,
     convert::Infallible,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Instant,
 };
 
 use http_body_util::Full;
@@ -27,6 +32,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -38,6 +44,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 pub use self::health::{ComponentHealth, Health};
+use self::{accept_rate::AcceptRate, recent_page::RecentPage};
 use crate::deliver::metrics::{self, Metrics};
 
 /// The default port.
@@ -124,9 +131,15 @@ pub async fn serve(
 
 async fn serve_with_timeout(listener: TcpListener, pages: Pages, time: Duration) -> Infallible {
     let mut connections = Connections::default();
+    let mut rate = AcceptRate::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => connections.open(stream, pages.clone(), time),
+            Ok((stream, _)) => {
+                connections.open(stream, pages.clone(), time);
+                if let Some(pause) = rate.count(Instant::now()) {
+                    sleep(pause).await;
+                }
+            }
             Err(error) => {
                 warn!(%error, "failed to accept a connection to the metrics port");
                 sleep(ACCEPT_PAUSE).await;
@@ -197,13 +210,18 @@ async fn converse(
 pub struct Pages {
     metrics: Metrics,
     health: watch::Receiver<Health>,
+    encoded: Arc<Mutex<RecentPage>>,
 }
 
 impl Pages {
-    /// Pages that show the current values at each request.
+    /// Pages that show the current values; with many requests, the metrics of less than a second ago.
     #[must_use]
     pub fn new(metrics: Metrics, health: watch::Receiver<Health>) -> Self {
-        Self { metrics, health }
+        Self {
+            metrics,
+            health,
+            encoded: Arc::default(),
+        }
     }
 
     /// The request's body is not read.
@@ -220,7 +238,8 @@ impl Pages {
                 response
             }
             "/metrics" => {
-                let text = self.metrics.encode(Timestamp::now());
+                let encode = || self.metrics.encode(Timestamp::now()).into();
+                let text = self.encoded.lock().get(Instant::now(), encode);
                 page(StatusCode::OK, metrics::CONTENT_TYPE, text)
             }
             "/livez" => text(StatusCode::OK, "ok\n"),

@@ -21,10 +21,7 @@ impl Server {
         let (health, receiver) = watch::channel(Health::default());
         let metrics = Metrics::new();
         metrics.kill(&testing::report(), Timestamp::now());
-        let pages = Pages {
-            metrics,
-            health: receiver,
-        };
+        let pages = Pages::new(metrics, receiver);
         let task = tokio::spawn(serve_with_timeout(listener, pages, time));
         Self {
             address,
@@ -250,10 +247,7 @@ async fn connections_are_bounded() {
         .expect("a free port");
     let address = listener.local_addr().expect("an address");
     let (_health, receiver) = watch::channel(Health::default());
-    let pages = Pages {
-        metrics: Metrics::new(),
-        health: receiver,
-    };
+    let pages = Pages::new(Metrics::new(), receiver);
     let mut connections = Connections::default();
     let mut clients = Vec::new();
     for _ in 0..100 {

@@ -149,23 +149,24 @@ impl Metrics {
     /// Counts what happened to the Events of some incidents, or to a request.
     pub fn event_delivery(&self, stat: &DeliveryStat) {
         let agent = &self.0.agent;
-        match *stat {
+        match stat {
             DeliveryStat::Settled {
                 object,
                 outcome,
                 incidents,
                 age_ns,
+                about: _,
             } => {
                 let labels = EventLabels {
                     object: object.as_str(),
                     outcome: outcome.as_str(),
                 };
                 let counter = agent.events.get_or_create(&labels);
-                counter.inc_by(u64::from(incidents));
-                if outcome == Outcome::Accepted {
-                    let seconds = Duration::from_nanos(age_ns).as_secs_f64();
+                counter.inc_by(u64::from(*incidents));
+                if *outcome == Outcome::Accepted {
+                    let seconds = Duration::from_nanos(*age_ns).as_secs_f64();
                     // One loop per incident that happened, so that its cost is bounded by theirs.
-                    (0..incidents).for_each(|_| agent.delivery_seconds.observe(seconds));
+                    (0..*incidents).for_each(|_| agent.delivery_seconds.observe(seconds));
                 }
             }
             DeliveryStat::Delayed { object, cause } => {

@@ -43,6 +43,7 @@ fn non_kill(kind: NonKillKind) -> NonKill {
 fn settled(object: Object, outcome: Outcome, incidents: u32, age_ms: u64) -> DeliveryStat {
     DeliveryStat::Settled {
         object,
+        about: String::new(),
         outcome,
         incidents,
         age_ns: age_ms * 1_000_000,

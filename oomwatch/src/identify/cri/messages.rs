@@ -3,6 +3,50 @@
 
 use std::collections::HashMap;
 
+use prost::{
+    DecodeError, Message,
+    bytes::{Buf, BufMut},
+    encoding::{DecodeContext, WireType, message, skip_field},
+};
+
+/// The most objects of a list that are decoded: several times the containers of the largest nodes. An empty one has two bytes, and
+/// takes two hundred when it is decoded.
+pub(super) const ITEMS_MAX: usize = 4096;
+
+/// A message with a list in its first field, of which no more than `ITEMS_MAX` are decoded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct List<M> {
+    pub(super) items: Vec<M>,
+}
+
+impl<M: Message + Default> Message for List<M> {
+    fn encode_raw(&self, buffer: &mut impl BufMut) {
+        message::encode_repeated(1, &self.items, buffer);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buffer: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag == 1 && self.items.len() < ITEMS_MAX {
+            message::merge_repeated(wire_type, &mut self.items, buffer, context)
+        } else {
+            skip_field(wire_type, tag, buffer, context)
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        message::encoded_len_repeated(1, &self.items)
+    }
+
+    fn clear(&mut self) {
+        self.items.clear();
+    }
+}
+
 /// `VersionRequest`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(super) struct VersionRequest {
@@ -36,11 +80,7 @@ pub(super) struct PodSandboxFilter {
 }
 
 /// `ListPodSandboxResponse`.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub(super) struct ListPodSandboxResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) items: Vec<PodSandbox>,
-}
+pub(super) type ListPodSandboxResponse = List<PodSandbox>;
 
 /// `PodSandbox`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -77,11 +117,7 @@ pub(super) struct ContainerFilter {
 }
 
 /// `ListContainersResponse`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct ListContainersResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) containers: Vec<Container>,
-}
+pub(super) type ListContainersResponse = List<Container>;
 
 /// `Container`.
 #[derive(Clone, PartialEq, prost::Message)]

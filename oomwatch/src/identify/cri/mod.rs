@@ -123,7 +123,7 @@ impl CriClient {
             )
             .await?;
         Ok(all
-            .containers
+            .items
             .into_iter()
             .filter_map(messages::Container::into_container)
             .collect())
@@ -180,7 +180,7 @@ impl CriClient {
             )
             .await?;
         let mut found = containers
-            .containers
+            .items
             .into_iter()
             .filter_map(messages::Container::into_container)
             .filter(|(found, _)| found == id);
@@ -239,7 +239,7 @@ pub(super) fn endpoint(socket: &Path) -> Result<Endpoint, tonic::transport::Erro
 /// The containers in a message that is decoded both as a list and as a status.
 pub(super) fn parse_containers(message: &[u8]) -> Vec<(String, RuntimeContainer)> {
     let list = ListContainersResponse::decode(message).unwrap_or_default();
-    let listed = list.containers.into_iter();
+    let listed = list.items.into_iter();
     let status = ContainerStatusResponse::decode(message).unwrap_or_default();
     let id = status.status.as_ref().map(|status| status.id.clone());
     let container = status.into_container().map(|(container, _)| container);

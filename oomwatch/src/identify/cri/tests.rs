@@ -123,6 +123,19 @@ fn unused_fields_are_skipped() {
 }
 
 #[test]
+fn more_objects_than_a_node_has_are_skipped() {
+    let empty = [0x0a, 0x00].repeat(100_000);
+    let list = ListContainersResponse::decode(empty.as_slice()).expect("a list");
+    assert_eq!(list.items.len(), messages::ITEMS_MAX);
+    let list = ListPodSandboxResponse::decode(empty.as_slice()).expect("a list");
+    assert_eq!(list.items.len(), messages::ITEMS_MAX);
+    assert_eq!(
+        ListPodSandboxResponse::decode(list.encode_to_vec().as_slice()),
+        Ok(list)
+    );
+}
+
+#[test]
 fn socket_without_a_listener_is_unreachable() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -141,7 +154,7 @@ proptest! {
     #[test]
     fn any_bytes_are_decoded_or_an_error(bytes: Vec<u8>) {
         if let Ok(list) = ListContainersResponse::decode(bytes.as_slice()) {
-            let _ = list.containers.into_iter().filter_map(messages::Container::into_container).count();
+            let _ = list.items.into_iter().filter_map(messages::Container::into_container).count();
         }
         if let Ok(status) = ContainerStatusResponse::decode(bytes.as_slice()) {
             let _ = status.into_container();

@@ -1,5 +1,5 @@
-//! What outlives the agent: rows of its journal, by part and key. Pure: whoever has a state tells what of it has changed, and
-//! takes it back at the next start.
+//! State that outlives the agent: rows of the history database, by part and key. Pure: the owner of a state returns its
+//! changes, and restores it at the next start.
 
 pub mod clock;
 #[cfg(test)]
@@ -9,27 +9,27 @@ pub(crate) mod table;
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-/// A row as it was saved.
+/// A saved row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose it is.
+    /// The state that it belongs to.
     pub part: String,
-    /// What it is about: lines, where there is more than one word for it.
+    /// Key within the part; several words are separated by newlines.
     pub key: String,
     /// JSON.
     pub value: String,
 }
 
-/// A row that is to be saved, or removed.
+/// A row to save or to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whose it is.
+    /// The state that it belongs to.
     pub part: &'static str,
-    /// What it is about.
+    /// Key within the part.
     pub key: String,
-    /// JSON; absent if the row is to be removed.
+    /// JSON; absent to remove the row.
     pub value: Option<String>,
-    /// No earlier change made this row.
+    /// The first change of this row.
     pub is_new: bool,
 }
 
@@ -53,7 +53,7 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
-/// The rows of a part whose keys begin so, with what is behind that; a value that cannot be read is told and absent.
+/// The rows of `part` whose keys start with `prefix`, by the rest of the key. A value that cannot be read is logged and absent.
 pub(crate) fn read<'a, T: DeserializeOwned>(
     entries: &'a [Entry],
     part: &'static str,
@@ -67,7 +67,7 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
         let value = serde_json::from_str(&entry.value);
         let value = value.inspect_err(|error| {
             let key = &entry.key;
-            warn!(part, key, %error, "leave out what was saved and cannot be read");
+            warn!(part, key, %error, "saved state is not readable, dropped");
         });
         Some((key, value.ok()))
     })

@@ -1,4 +1,4 @@
-//! For tests: a journal's rows, without a journal.
+//! For tests: the rows of a history database, without a database.
 
 use std::collections::BTreeMap;
 

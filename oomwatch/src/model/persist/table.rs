@@ -1,4 +1,4 @@
-//! A map that knows what of it differs from what is saved.
+//! A map that records which of its rows differ from the saved ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use super::Change;
 #[derive(Clone, Debug)]
 pub(crate) struct Table<V> {
     rows: BTreeMap<String, Row<V>>,
-    /// What is saved and is no more: no more than there were when it was saved.
+    /// Keys of saved rows that were removed since.
     removed: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
 struct Row<V> {
     value: V,
-    /// It differs from what is saved.
+    /// The value differs from the saved one.
     is_touched: bool,
-    /// There is something saved by this key.
+    /// A row with this key is saved.
     is_saved: bool,
 }
 
@@ -31,7 +31,7 @@ impl<V> Default for Table<V> {
 }
 
 impl<V> Table<V> {
-    /// What was saved: without a value it could not be read, and is removed.
+    /// Takes the saved rows. One without a value could not be read: it is removed by the next changes.
     pub(crate) fn restore<'a>(saved: impl Iterator<Item = (&'a str, Option<V>)>) -> Self {
         let mut table = Self::default();
         for (key, value) in saved {
@@ -66,19 +66,19 @@ impl<V> Table<V> {
         self.rows.values().map(|row| &row.value)
     }
 
-    /// A value that is about to change.
+    /// A value, marked as changed.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
         let row = self.rows.get_mut(key)?;
         row.is_touched = true;
         Some(&mut row.value)
     }
 
-    /// A value, what of which is not saved is about to change.
+    /// A value of which only fields that are not saved may be changed.
     pub(crate) fn get_unsaved_mut(&mut self, key: &str) -> Option<&mut V> {
         self.rows.get_mut(key).map(|row| &mut row.value)
     }
 
-    /// Values that are about to change.
+    /// All values, marked as changed.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.rows.values_mut().map(|row| {
             row.is_touched = true;
@@ -86,12 +86,12 @@ impl<V> Table<V> {
         })
     }
 
-    /// Values, what of which is not saved is about to change.
+    /// All values, of which only fields that are not saved may be changed.
     pub(crate) fn values_unsaved_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.rows.values_mut().map(|row| &mut row.value)
     }
 
-    /// A value that is about to change; made if there is none.
+    /// A value, marked as changed; made if there is none.
     pub(crate) fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
         let row = self.rows.entry(key.to_owned());
         let row = row.or_insert_with(|| Row {
@@ -121,7 +121,7 @@ impl<V> Table<V> {
         Some(row.value)
     }
 
-    /// Removes all but these.
+    /// Removes all others.
     pub(crate) fn retain(&mut self, is_kept: impl Fn(&V) -> bool) {
         let Self { rows, removed } = self;
         rows.retain(|key, row| {
@@ -133,7 +133,7 @@ impl<V> Table<V> {
         });
     }
 
-    /// What is saved is lost: all of it is to be saved again.
+    /// The saved rows are lost: the next changes contain every row.
     pub(crate) fn mark_all_dirty(&mut self) {
         self.removed.clear();
         for row in self.rows.values_mut() {
@@ -142,8 +142,8 @@ impl<V> Table<V> {
         }
     }
 
-    /// What differs from what was told before, which is taken to be saved: keys, and their values if there are. Of new ones
-    /// no more than make `most` with those that were told before; the others wait until there is room.
+    /// The rows that changed since the last call, which are taken as saved by then. At most `most` rows are saved at any
+    /// time; new rows beyond that wait until others are removed.
     pub(crate) fn changes(
         &mut self,
         most: usize,
@@ -191,17 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_touched_is_told_and_only_once() {
+    fn only_touched_rows_are_changes_and_only_once() {
         let mut table = Table::restore([("a", Some(1)), ("b", Some(2)), ("c", None)].into_iter());
-        // What cannot be read is removed, or it would be told at each start.
+        // An unreadable row is removed, or it would be logged at each start.
         assert_eq!(changes(&mut table), [("c".to_owned(), None)]);
         *table.get_mut("a").expect("a") = 7;
         table.insert("d".to_owned(), 4);
         table.remove("b");
-        let told = [("b", None), ("a", Some(7)), ("d", Some(4))];
+        let changed = [("b", None), ("a", Some(7)), ("d", Some(4))];
         assert_eq!(
             changes(&mut table),
-            told.map(|(key, value)| (key.to_owned(), value))
+            changed.map(|(key, value)| (key.to_owned(), value))
         );
         assert_eq!(changes(&mut table), []);
     }
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn no_more_is_saved_than_there_is_room_for() {
         let mut table = Table::default();
-        let told = |table: &mut Table<u32>| -> Vec<_> {
+        let changed = |table: &mut Table<u32>| -> Vec<_> {
             let changes = table.changes(2, to_change).into_iter();
             changes
                 .map(|change| (change.key, change.value.is_some()))
@@ -230,13 +230,13 @@ mod tests {
             table.insert(key.to_owned(), 0);
         }
         assert_eq!(
-            told(&mut table),
+            changed(&mut table),
             [("a".to_owned(), true), ("b".to_owned(), true)]
         );
-        assert_eq!(told(&mut table), []);
+        assert_eq!(changed(&mut table), []);
         table.remove("a");
         assert_eq!(
-            told(&mut table),
+            changed(&mut table),
             [("a".to_owned(), false), ("c".to_owned(), true)]
         );
     }
@@ -244,19 +244,19 @@ mod tests {
     #[test]
     fn row_is_new_once() {
         let mut table = Table::restore([("a", Some(1))].into_iter());
-        let told = |table: &mut Table<u32>| -> Vec<bool> {
+        let changed = |table: &mut Table<u32>| -> Vec<bool> {
             let changes = table.changes(usize::MAX, to_change).into_iter();
             changes.map(|change| change.is_new).collect()
         };
         *table.entry("a", || 0) += 1;
         table.insert("b".to_owned(), 1);
-        assert_eq!(told(&mut table), [false, true]);
+        assert_eq!(changed(&mut table), [false, true]);
         table.insert("b".to_owned(), 2);
-        assert_eq!(told(&mut table), [false]);
+        assert_eq!(changed(&mut table), [false]);
         table.remove("b");
-        assert_eq!(told(&mut table), [false]);
+        assert_eq!(changed(&mut table), [false]);
         table.insert("b".to_owned(), 3);
-        assert_eq!(told(&mut table), [true]);
+        assert_eq!(changed(&mut table), [true]);
     }
 
     #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -367,12 +367,19 @@ fn read_undelivered(
             0_i64 => RowState::New,
             _ => RowState::Named,
         };
-        let json: String = row.get(1)?;
-        match codec::to_report(&json) {
+        let number: i64 = row.get(2)?;
+        let json = row.get::<_, String>(1);
+        let report = json.map_err(|error| error.to_string());
+        let report =
+            report.and_then(|json| codec::to_report(&json).map_err(|error| error.to_string()));
+        match report {
             Ok(report) => undelivered.push((state, report)),
             Err(error) => {
-                warn!(%error, "failed to decode an undelivered kill, not delivering it");
-                unreadable.push(row.get::<_, i64>(2)?);
+                warn!(
+                    row = number,
+                    error, "failed to decode an undelivered kill, not delivering it"
+                );
+                unreadable.push(number);
             }
         }
     }
@@ -388,13 +395,21 @@ fn read_undelivered(
     Ok(undelivered)
 }
 
+/// A text, also if it is damaged.
+fn lossy(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+    let value = row.get_ref(index)?;
+    let bytes = value.as_bytes_or_null().ok().flatten().unwrap_or_default();
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
 fn read_state(connection: &Connection, reset: Option<&Reset>) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare("SELECT part, key, value FROM state")?;
     let entries = statement.query_map([], |row| {
         Ok(Entry {
-            part: row.get(0)?,
-            key: row.get(1)?,
-            value: row.get(2)?,
+            part: lossy(row, 0)?,
+            key: lossy(row, 1)?,
+            // An empty value cannot be decoded either, and its row is removed.
+            value: row.get(2).unwrap_or_default(),
         })
     })?;
     let mut entries = entries.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -412,7 +427,7 @@ impl Counters {
         let mut parts = connection.prepare("SELECT part, count(*) FROM state GROUP BY part")?;
         let parts = parts.query_map([], |row| {
             let count: i64 = row.get(1)?;
-            Ok((row.get(0)?, usize::try_from(count).unwrap_or(usize::MAX)))
+            Ok((lossy(row, 0)?, usize::try_from(count).unwrap_or(usize::MAX)))
         })?;
         Ok(Self {
             sequence,

@@ -62,8 +62,8 @@ pub enum Item {
     Kill(Box<Report>, Option<Coalesced>),
     /// Kills that were counted, not observed.
     Gap(GapReport),
-    /// A row that this version cannot decode.
-    Unreadable,
+    /// The row of this number cannot be decoded: another version wrote it, or it is damaged.
+    Unreadable(i64),
 }
 
 /// Order by time.
@@ -234,7 +234,7 @@ impl Reader {
         };
         // Counted kills pass all filters: any of them may match.
         let mut statement = self.connection.prepare(&format!(
-            "SELECT time_ns, number, since_ns, source, kills, incidents, report FROM kills
+            "SELECT CAST(time_ns AS INTEGER), number, since_ns, source, kills, incidents, report FROM kills
              WHERE (time_ns, number) {behind} (:time_ns, :number) AND time_ns BETWEEN :since AND :until
                AND (source = '{AUDIT}' OR (
                    (:namespace IS NULL OR namespace = :namespace)
@@ -255,7 +255,14 @@ impl Reader {
                 ":scope": scope.map(Scope::as_str),
                 ":container": container,
             },
-            |row| Ok(((row.get(0)?, row.get(1)?), item(row)?)),
+            |row| {
+                let number = row.get(1)?;
+                // The statement fits the table, so an error here is of the values in this row.
+                let item = item(row)
+                    .unwrap_or(None)
+                    .unwrap_or(Item::Unreadable(number));
+                Ok(((row.get(0)?, number), item))
+            },
         )?;
         rows.collect()
     }
@@ -289,10 +296,11 @@ fn uri(path: &Path, access: Access) -> String {
     uri
 }
 
-fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
+/// Decodes a row; absent if its report cannot be decoded.
+fn item(row: &Row<'_>) -> rusqlite::Result<Option<Item>> {
     let (source, json): (String, String) = (row.get("source")?, row.get("report")?);
     if source == AUDIT {
-        return Ok(codec::to_gap(&json).map_or(Item::Unreadable, Item::Gap));
+        return Ok(codec::to_gap(&json).ok().map(Item::Gap));
     }
     let since_ns: Option<i64> = row.get("since_ns")?;
     let since = since_ns.and_then(|since| Timestamp::from_nanosecond(since.into()).ok());
@@ -302,9 +310,8 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
         incidents: incidents.unsigned_abs(),
         since,
     });
-    Ok(codec::to_report(&json).map_or(Item::Unreadable, |report| {
-        Item::Kill(Box::new(report), coalesced)
-    }))
+    let report = codec::to_report(&json).ok();
+    Ok(report.map(|report| Item::Kill(Box::new(report), coalesced)))
 }
 
 fn failure(path: &Path, source: rusqlite::Error) -> ReadError {

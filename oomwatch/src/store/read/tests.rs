@@ -29,7 +29,7 @@ fn found(temp: &TempHistory, query: &Query) -> Vec<String> {
     let id = |item| match item {
         Item::Kill(report, _) => report.id,
         Item::Gap(report) => report.id,
-        Item::Unreadable => "unreadable".to_owned(),
+        Item::Unreadable(number) => format!("unreadable {number}"),
     };
     items.into_iter().map(id).collect()
 }
@@ -185,7 +185,7 @@ fn row_that_cannot_be_decoded_is_unreadable() {
     let ids = spread([0, 2]).delivered;
     assert_eq!(
         found(&temp, &Query::default()),
-        [&ids[0], "unreadable", &ids[1]]
+        [&ids[0], "unreadable 2", &ids[1]]
     );
 }
 
@@ -323,4 +323,32 @@ fn default_query_and_filters_use_an_index() {
         );
     }
     drop(store);
+}
+
+#[test]
+fn bad_byte_makes_one_row_unreadable() {
+    for damage in [
+        "report = CAST(CAST(substr(report, 1, 40) AS BLOB) || x'ff' || CAST(substr(report, 42) AS BLOB) AS TEXT)",
+        "report = CAST(report AS BLOB)",
+        "report = substr(report, 2)",
+        "source = CAST(x'80' AS TEXT)",
+        "source = x'80'",
+        "kills = 'x'",
+        "incidents = x'00'",
+        "since_ns = 'x'",
+    ] {
+        let temp = TempHistory::new();
+        let (mut store, _) = temp.start();
+        write(&mut store, &spread(0..3));
+        let damaging = format!("UPDATE kills SET {damage} WHERE number = 2");
+        execute(&mut store, &damaging);
+        drop(store);
+        let mut expected = spread(0..3).delivered;
+        expected[1] = "unreadable 2".to_owned();
+        assert_eq!(found(&temp, &Query::default()), expected, "{damage}");
+        // Nor is the agent's start prevented, or its history moved away.
+        let (store, _) = temp.start();
+        drop(store);
+        assert_eq!(found(&temp, &Query::default()), expected, "{damage}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The agent and its journal, without an API server: storms that its ring cannot hold, a machine out of memory, a clock that is set.
+//! The agent and its history, without an API server: storms that its ring cannot hold, a machine out of memory, a clock that is set.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -83,7 +83,7 @@ fn pod_limit(machine: &Machine, scene: &Cgroup) -> Expected {
     let container = pod.make(id);
     let victim = Hog::plain().start(&container, machine.patience).killed();
     let mut kill = Expected::new(&victim, &container).out_of(1, "pod");
-    kill.held_bytes = LIMIT_BYTES / 2;
+    kill.min_rss_bytes = LIMIT_BYTES / 2;
     kill
 }
 
@@ -109,8 +109,8 @@ fn other_trigger(machine: &Machine, cgroup: &Cgroup) -> [Expected; 2] {
     let [mut first, mut second] = [(first, willing), (second, allocating)]
         .map(|(victim, own)| Expected::new(&victim, &own).out_of(1, "cgroup"));
     first.trigger = trigger;
-    first.held_bytes = LIMIT_BYTES;
-    second.held_bytes = LIMIT_BYTES;
+    first.min_rss_bytes = LIMIT_BYTES;
+    second.min_rss_bytes = LIMIT_BYTES;
     // The killer may have come to it while the first one's memory was not given back yet.
     second.usage = Usage::Freed;
     [first, second]

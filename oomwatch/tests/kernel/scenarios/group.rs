@@ -100,7 +100,7 @@ pub(super) fn group(machine: &Machine, cgroup: &Cgroup, count: u64) -> Vec<Expec
             .out_of(1, "cgroup")
             .triggered_by(trigger.clone());
         kill.group_kill = true;
-        kill.held_bytes = 2 * MIB;
+        kill.min_rss_bytes = 2 * MIB;
         if victim.pid != hog.pid {
             kill.usage = Usage::Freed;
             kill.choice = Choice::None;
@@ -166,7 +166,7 @@ pub(super) fn lowered(machine: &Machine, cgroup: &Cgroup) -> Expected {
         id,
     ));
     kill.usage = Usage::AboveLimit;
-    kill.held_bytes = 16 * MIB;
+    kill.min_rss_bytes = 16 * MIB;
     kill
 }
 

@@ -1,6 +1,6 @@
 //! What is claimed of kills, one file a concern.
 
-/// The agent and its journal.
+/// The agent and its history.
 mod agent;
 /// The same kills on every backend.
 mod backends;

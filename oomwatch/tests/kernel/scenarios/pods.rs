@@ -289,7 +289,7 @@ fn shared_pod(machine: &Machine) {
             .start(&container, machine.patience)
             .killed();
         let mut kill = Expected::new(&victim, &container).out_of(1, "pod");
-        kill.held_bytes = 6 * MIB;
+        kill.min_rss_bytes = 6 * MIB;
         kill
     });
     let reports = watcher.interrupt().reports();
@@ -327,7 +327,7 @@ fn class_and_kubepods(machine: &Machine) {
             let mut kill = Expected::new(&victim, &container)
                 .out_of(level, owner)
                 .triggered_by(Trigger::Victim);
-            kill.held_bytes = CONTAINER_BYTES / 2;
+            kill.min_rss_bytes = CONTAINER_BYTES / 2;
             kills.push((kill, class));
         }
     }

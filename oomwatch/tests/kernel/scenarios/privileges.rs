@@ -216,8 +216,8 @@ impl Agent {
         let listen = format!("--listen={address}");
         let state = tempfile::tempdir().expect("make a folder");
         let own = |flag: &str, name: &str| format!("{flag}={}", state.path().join(name).display());
-        let (journal, pins) = (own("--state-dir", "journal"), own("--bpffs", "none"));
-        let arguments = [&ALONE[..], &["--cmdline", &listen, &journal, &pins]].concat();
+        let (history, pins) = (own("--state-dir", "history"), own("--bpffs", "none"));
+        let arguments = [&ALONE[..], &["--cmdline", &listen, &history, &pins]].concat();
         let agent = Watch::agent(machine, &arguments).with("KUBECONFIG", file.path());
         Self {
             watcher: agent.start(),
@@ -302,7 +302,7 @@ fn agent(machine: &Machine) {
     agent.end();
 }
 
-/// Runs it as the user `nobody`, in that thread alone.
+/// Runs it as an unprivileged user, in that thread alone.
 fn as_nobody<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(|| {
         let (uid, gid) = (Uid::from_raw(OTHER_USER), Gid::from_raw(OTHER_USER));

@@ -140,7 +140,7 @@ fn ancestor_limit(machine: &Machine) {
     assert_eq!(reports.len(), 2, "{reports:?}");
     for ((victim, cgroup), report) in victims.iter().zip(&reports) {
         let mut expected = Expected::new(victim, cgroup).out_of(2, "cgroup");
-        expected.held_bytes = 12 * MIB;
+        expected.min_rss_bytes = 12 * MIB;
         expected.check(report);
     }
 }
@@ -169,7 +169,7 @@ fn other_trigger(machine: &Machine) {
             small.path().to_vec(),
             small.id(),
         ));
-    expected.held_bytes = 16 * MIB;
+    expected.min_rss_bytes = 16 * MIB;
     expected.check(&reports[0]);
     let mut expected = Expected::new(&second, &small).out_of(1, "cgroup");
     // The killer may have come to it while the first one's memory was not given back yet.

@@ -144,9 +144,9 @@ impl Spare {
 /// Kills the one that takes what is left of all memory.
 fn take_all(machine: &Machine, cgroup: &Cgroup) -> [Kill; 2] {
     let spare = Spare::start(machine, cgroup);
-    let held_bytes = meminfo_bytes("MemAvailable") / 2;
+    let min_rss_bytes = meminfo_bytes("MemAvailable") / 2;
     let victim = hog(1000).start(cgroup, machine.patience).killed();
-    let kill = Expected::of_system(&victim, cgroup, of_all_memory(None), held_bytes);
+    let kill = Expected::of_system(&victim, cgroup, of_all_memory(None), min_rss_bytes);
     [kill.into(), spare.kill(of_all_memory(None))]
 }
 
@@ -204,12 +204,12 @@ fn allocating(machine: &Machine) {
         process: worst,
         cgroup: scene.clone(),
     };
-    let held_bytes = meminfo_bytes("MemAvailable") / 2;
+    let min_rss_bytes = meminfo_bytes("MemAvailable") / 2;
     let victim = hog(0)
         .named(b"allocating")
         .start(&scene, machine.patience)
         .killed();
-    let mut kill = Expected::of_system(&victim, &scene, of_all_memory(None), held_bytes)
+    let mut kill = Expected::of_system(&victim, &scene, of_all_memory(None), min_rss_bytes)
         .triggered_by(Trigger::Victim);
     kill.choice = Choice::None;
     let kills = [kill.into(), worst.kill(of_all_memory(None))];

@@ -198,7 +198,7 @@ fn check(result: Result<Observation, DecodeError>) -> Result<(), TestCaseError> 
     prop_assert!(levels.len() <= MAX_LEVELS + 1);
     prop_assert!(victim.cgroup.is_some() || missing.contains(&"cgroup"));
     prop_assert!(limits.len() == levels.len() || missing.contains(&"limits"));
-    let _ = victim.held_bytes();
+    let _ = victim.rss_bytes();
     let own = [victim.cgroup, victim.leaf_cgroup, trigger.cgroup];
     let of_limits = limits.into_iter().map(|limit| Some(limit.cgroup));
     for cgroup in own.into_iter().chain(of_limits).flatten() {

@@ -9,7 +9,7 @@ use super::{
     object::{Draft, Event, ObjectReference, Reporter},
 };
 use crate::{
-    deliver::text::size,
+    deliver::text::size::size,
     model::{
         cgroup::{self, Level, Qos},
         kill::{Constraint, Kill, MainProcess, Scope, Victim},
@@ -88,7 +88,7 @@ fn field_path(container: &Container) -> Option<String> {
 }
 
 fn reason(report: &Report) -> &'static str {
-    let is_group = match group_kill(&report.kill) {
+    let is_group = match group_kill(report) {
         GroupKill::None | GroupKill::BelowContainer => false,
         GroupKill::Container | GroupKill::Other => true,
     };
@@ -112,7 +112,8 @@ enum GroupKill {
     Other,
 }
 
-fn group_kill(kill: &Kill) -> GroupKill {
+fn group_kill(report: &Report) -> GroupKill {
+    let kill = &report.kill;
     if kill.group_kill != Some(true) {
         return GroupKill::None;
     }
@@ -124,7 +125,7 @@ fn group_kill(kill: &Kill) -> GroupKill {
     let Some(cgroup) = known.or(innermost.map(|limit| &limit.cgroup)) else {
         return GroupKill::Other;
     };
-    match cgroup::level(&cgroup.path) {
+    match cgroup::level(&cgroup.path, &report.kubelet_root()) {
         Level::Container | Level::Pod | Level::Qos | Level::Kubepods | Level::Root => {
             GroupKill::Container
         }
@@ -132,28 +133,28 @@ fn group_kill(kill: &Kill) -> GroupKill {
         Level::BelowContainer if known.is_some() && !cgroup.path.ends_with(b"/container") => {
             GroupKill::BelowContainer
         }
-        Level::BelowContainer | Level::Other => GroupKill::Other,
+        Level::BelowContainer | Level::Unit | Level::Slice | Level::Other => GroupKill::Other,
     }
 }
 
 fn message(report: &Report, qos: Qos) -> String {
-    let held_bytes = report.kill.victim.held_bytes();
+    let rss_bytes = report.kill.victim.rss_bytes();
     let mut killed = victim(&report.kill.victim);
-    if held_bytes.is_some() {
-        killed = format!("{killed}, which held {}", size(held_bytes));
+    if rss_bytes.is_some() {
+        killed = format!("{killed}, which held {}", size(rss_bytes));
     }
     if let Some(location) = location(report) {
-        let comma = if held_bytes.is_some() { "," } else { "" };
+        let comma = if rss_bytes.is_some() { "," } else { "" };
         killed = format!("{killed}{comma} {location}");
     }
-    let others = match group_kill(&report.kill) {
+    let others = match group_kill(report) {
         GroupKill::None => "",
         GroupKill::BelowContainer => ", and all other processes of its cgroup in the container",
         GroupKill::Container => ", and all other processes of the container",
         GroupKill::Other => ", and all other processes of its group",
     };
     let killed = format!("Out of memory: killed {killed}{others}");
-    let in_use = usage_outside_victim(report, held_bytes).map(|usage| {
+    let in_use = usage_outside_victim(report, rss_bytes).map(|usage| {
         let usage = size(Some(usage));
         format!("{usage} were in use, mostly not by it but by other processes, the kernel, or files in memory-backed volumes")
     });
@@ -170,8 +171,8 @@ fn location(report: &Report) -> Option<String> {
     if field_path(container).is_some() {
         return None;
     }
-    let id = container.id.get(..12).unwrap_or(&container.id);
-    let name = container.name.as_deref().unwrap_or(id);
+    let name = container.name.as_deref();
+    let name = name.unwrap_or_else(|| container.short_id());
     Some(format!("in container {}", escape(name.as_bytes())))
 }
 
@@ -210,7 +211,7 @@ fn exhausted(report: &Report, qos: Qos) -> Option<String> {
         LimitOwner::Pod => (true, "the pod".to_owned()),
         LimitOwner::Qos => (false, format!("all {} pods together", qos_word(qos))),
         LimitOwner::Kubepods => (false, "all pods together".to_owned()),
-        LimitOwner::Cgroup => match oom {
+        LimitOwner::Unit | LimitOwner::Slice | LimitOwner::Cgroup => match oom {
             Some(oom) => (false, format!("the cgroup {}", escape(&oom.cgroup.path))),
             None => (false, "a cgroup".to_owned()),
         },
@@ -245,16 +246,20 @@ fn qos_word(qos: Qos) -> &'static str {
 
 /// The usage of the cgroup that ran out, in bytes, if the victim held less than half of it. The rest was used by other processes of
 /// the container or the pod, or by files in a memory-backed volume.
-fn usage_outside_victim(report: &Report, held_bytes: Option<u64>) -> Option<u64> {
+fn usage_outside_victim(report: &Report, rss_bytes: Option<u64>) -> Option<u64> {
     if report.sandbox {
         return None;
     }
     match report.limit_owner? {
-        LimitOwner::Container | LimitOwner::Pod | LimitOwner::Cgroup => {}
+        LimitOwner::Container
+        | LimitOwner::Pod
+        | LimitOwner::Unit
+        | LimitOwner::Slice
+        | LimitOwner::Cgroup => {}
         LimitOwner::Qos | LimitOwner::Kubepods | LimitOwner::Node => return None,
     }
     let usage = report.oom_limit()?.usage_bytes?;
-    (held_bytes?.checked_mul(2)? < usage).then_some(usage)
+    (rss_bytes?.checked_mul(2)? < usage).then_some(usage)
 }
 
 #[cfg(test)]

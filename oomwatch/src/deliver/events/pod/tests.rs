@@ -317,3 +317,30 @@ fn untrusted_bytes_are_escaped_in_the_message() {
         );
     }
 }
+
+#[test]
+fn message_is_no_longer_than_the_api_allows() {
+    for (length, expected) in [(3, 3), (1024, 1024), (1025, 1024), (5000, 1024)] {
+        let draft = Draft {
+            involved_object: ObjectReference {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                namespace: Some("shop".to_owned()),
+                name: "web".to_owned(),
+                uid: None,
+                field_path: None,
+            },
+            reason: CONTAINER,
+            message: "ü".repeat(length),
+            time: Timestamp::UNIX_EPOCH,
+            kill_id: "1",
+        };
+        let reporter = Reporter {
+            component: "oomwatch".to_owned(),
+            node: "node-1".to_owned(),
+        };
+        let message = Event::new(draft, &reporter).message;
+        assert_eq!(message.chars().count(), expected);
+        assert_eq!(message.ends_with('…'), length > 1024);
+    }
+}

@@ -3,9 +3,13 @@
 //! Each object has at most one request in flight and waits for no other object. Incidents that arrive meanwhile are added to the
 //! count of its next request. A request that was in flight when the queue was saved counts as not sent after a restore, because
 //! its response is not known.
+//!
+//! While the server is away there is one request at a time, for all objects together, with growing delays.
 
+mod fairness;
 mod responses;
 
+use self::fairness::{CAPACITY, Turns};
 use super::{
     bucket::{Bucket, Rate},
     event_counter::{CountedEvent, WriteDecision},
@@ -21,8 +25,6 @@ pub(super) use self::responses::ResponseEffect;
 /// The part of the history that the rows are saved as.
 const PART: &str = "event_queue";
 
-/// Maximum number of objects that have unsent incidents or were sent a moment ago.
-pub(super) const CAPACITY: usize = 1024;
 /// Maximum number of requests in flight, and of retries among them: if the server does not answer the requests for some objects,
 /// those for the others go on.
 const MAX_REQUESTS: usize = 8;
@@ -53,6 +55,15 @@ pub(super) struct QueuedIncident {
     pub(super) not_before_ns: u64,
 }
 
+/// The API server does not answer, or not as one.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    /// Failed attempts so far; requests that were in flight together are one.
+    attempts: u32,
+    /// Time of the next attempt.
+    next_ns: u64,
+}
+
 /// The Event objects with incidents that the API server does not have yet.
 #[derive(Clone, Debug)]
 pub(super) struct EventQueue {
@@ -60,6 +71,8 @@ pub(super) struct EventQueue {
     /// By namespace and name of the Event.
     events: Table<PendingEvent>,
     budget: Bucket,
+    turns: Turns,
+    outage: Option<Outage>,
     /// Set at shutdown, when each object gets one more request.
     closing: Option<Undelivered>,
     stats: Vec<DeliveryStat>,
@@ -77,6 +90,8 @@ impl EventQueue {
             max_age_ns,
             events: Table::restore(persist::read(saved, PART, "")),
             budget: Bucket::full(BUDGET, now_ns),
+            turns: Turns::default(),
+            outage: None,
             closing: None,
             stats: Vec::new(),
         };
@@ -104,14 +119,15 @@ impl EventQueue {
         let age_ns = now_ns.saturating_sub(time_ns);
         if age_ns > self.max_age_ns {
             // It is part of the count that other incidents of its object are sent with.
+            let about = event.about();
             if let Some(pending) = self.events.get_mut(&key) {
                 pending.event = event;
             }
-            self.settle(object, Outcome::Expired, 1, age_ns);
+            self.settle(object, about, Outcome::Expired, 1, age_ns);
             return;
         }
-        if self.events.get(&key).is_none() && !self.make_room() {
-            self.settle(object, Outcome::Overflow, 1, age_ns);
+        if self.events.get(&key).is_none() && !self.make_room(object, &event, now_ns) {
+            self.settle(object, event.about(), Outcome::Overflow, 1, age_ns);
             return;
         }
         let new = || PendingEvent::new(object, event.clone(), ownership);
@@ -139,7 +155,9 @@ impl EventQueue {
         self.events.retain(|pending| !pending.is_done(now_ns));
         let all = || self.events.values();
         let in_flight = || all().filter(|pending| pending.in_flight.is_some());
-        if in_flight().count() >= MAX_REQUESTS {
+        let outage = self.outage.filter(|_| self.closing.is_none());
+        let max_requests = outage.map_or(MAX_REQUESTS, |_| 1);
+        if in_flight().count() >= max_requests {
             return Next::Wait(None);
         }
         let retries = in_flight().filter(|pending| pending.failures > 0);
@@ -147,9 +165,17 @@ impl EventQueue {
         let may_send = |pending: &PendingEvent| may_retry || pending.failures == 0;
         let due = self.events.iter().filter(|(_, pending)| may_send(pending));
         let due = due.filter(|(_, pending)| pending.due_ns.is_some_and(|due| due <= now_ns));
-        let first = due.min_by_key(|(_, pending)| pending.precedence_ns());
+        let first = due.min_by_key(|(_, pending)| self.turns.precedence(pending, now_ns));
+        let expires = all()
+            .filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns))
+            .min();
+        if first.is_some()
+            && let Some(Outage { next_ns, .. }) = outage
+            && next_ns > now_ns
+        {
+            return Next::Wait(expires.into_iter().chain([next_ns]).min());
+        }
         let Some(key) = first.map(|(key, _)| key.to_owned()) else {
-            let expires = all().filter_map(|pending| pending.unsent.expires_ns(self.max_age_ns));
             let due = all().filter(|pending| may_send(pending));
             let due = due.filter_map(|pending| pending.due_ns);
             return Next::Wait(due.chain(expires).min());
@@ -157,10 +183,12 @@ impl EventQueue {
         if !self.budget.try_take(BUDGET, now_ns) {
             return Next::Wait(Some(self.budget.ready_ns(BUDGET, now_ns)));
         }
-        match self.events.get_mut(&key) {
-            Some(pending) => Next::Send(Box::new(pending.send(now_ns))),
-            None => Next::Wait(None),
-        }
+        let Some(pending) = self.events.get_mut(&key) else {
+            return Next::Wait(None);
+        };
+        let request = pending.send(now_ns);
+        self.turns.take(request.object, &request.event);
+        Next::Send(Box::new(request))
     }
 
     /// Starts the shutdown: each object gets one more request, at once.
@@ -187,7 +215,8 @@ impl EventQueue {
             let in_flight = pending.in_flight.map(|in_flight| in_flight.incidents);
             let runs = in_flight.into_iter().chain([pending.unsent]);
             let runs = runs.flat_map(UnsentIncidents::into_runs);
-            self.settle_runs(pending.object, Outcome::Abandoned, runs, now_ns);
+            let about = pending.event.about();
+            self.settle_runs(pending.object, &about, Outcome::Abandoned, runs, now_ns);
         }
     }
 
@@ -197,9 +226,17 @@ impl EventQueue {
     }
 
     /// Counts incidents that have an outcome. `age_ns` is the age of the first one.
-    pub(super) fn settle(&mut self, object: Object, outcome: Outcome, incidents: u32, age_ns: u64) {
+    pub(super) fn settle(
+        &mut self,
+        object: Object,
+        about: String,
+        outcome: Outcome,
+        incidents: u32,
+        age_ns: u64,
+    ) {
         self.stats.push(DeliveryStat::Settled {
             object,
+            about,
             outcome,
             incidents,
             age_ns,
@@ -219,8 +256,9 @@ impl EventQueue {
         let unwanted: Vec<String> = unwanted.map(|(key, _)| key.to_owned()).collect();
         for key in unwanted {
             if let Some(pending) = self.events.remove(&key) {
+                let about = pending.event.about();
                 let runs = pending.unsent.into_runs();
-                self.settle_runs(pending.object, Outcome::Excluded, runs, now_ns);
+                self.settle_runs(pending.object, &about, Outcome::Excluded, runs, now_ns);
             }
         }
     }
@@ -246,13 +284,14 @@ impl EventQueue {
     fn settle_runs(
         &mut self,
         object: Object,
+        about: &str,
         outcome: Outcome,
         runs: impl Iterator<Item = IncidentRun>,
         now_ns: u64,
     ) {
         for run in runs {
             let age_ns = now_ns.saturating_sub(run.first_ns);
-            self.settle(object, outcome, run.incidents, age_ns);
+            self.settle(object, about.to_owned(), outcome, run.incidents, age_ns);
         }
     }
 
@@ -269,28 +308,36 @@ impl EventQueue {
             let Some(pending) = self.events.get_mut(&key) else {
                 continue;
             };
-            let object = pending.object;
+            let (object, about) = (pending.object, pending.event.about());
             let runs = pending.unsent.expire(age_ns, now_ns);
             if pending.unsent.is_empty() {
                 pending.due_ns = None;
             }
-            self.settle_runs(object, Outcome::Expired, runs.into_iter(), now_ns);
+            self.settle_runs(object, &about, Outcome::Expired, runs.into_iter(), now_ns);
         }
     }
 
-    /// Whether there is room for one more object, for which an idle one may be dropped.
-    fn make_room(&mut self) -> bool {
+    /// Whether there is room for one more object, for which an idle one may be dropped, or one of a namespace with more objects.
+    fn make_room(&mut self, object: Object, event: &Event, now_ns: u64) -> bool {
         if self.events.len() < CAPACITY {
             return true;
         }
-        let idle = self
-            .events
-            .iter()
-            .find(|(_, pending)| pending.undelivered() == 0);
-        let Some(name) = idle.map(|(name, _)| name.to_owned()) else {
+        let idle = {
+            let mut all = self.events.iter();
+            all.find(|(_, pending)| pending.undelivered() == 0)
+        };
+        let dropped = idle.map(|(key, _)| key);
+        let dropped = dropped.or_else(|| fairness::displaced(&self.events, object, event));
+        let Some(key) = dropped.map(str::to_owned) else {
             return false;
         };
-        self.events.remove(&name).is_some()
+        let Some(pending) = self.events.remove(&key) else {
+            return false;
+        };
+        let about = pending.event.about();
+        let runs = pending.unsent.into_runs();
+        self.settle_runs(pending.object, &about, Outcome::Overflow, runs, now_ns);
+        true
     }
 }
 

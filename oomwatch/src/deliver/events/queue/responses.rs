@@ -1,6 +1,6 @@
 //! Applies the API server's responses to the event queue.
 
-use super::EventQueue;
+use super::{EventQueue, Outage};
 use crate::deliver::events::{
     event_counter::{ConflictResolution, Ownership},
     object::Metadata,
@@ -33,7 +33,7 @@ impl EventQueue {
         let Some(InFlight { count, incidents }) = pending.in_flight.take() else {
             return ResponseEffect::default();
         };
-        let object = pending.object;
+        let (object, about) = (pending.object, pending.event.about());
         let (mut settled, mut outage, mut resolution) = (None, false, None);
         match response {
             Response::Accepted => {
@@ -102,9 +102,11 @@ impl EventQueue {
             pending.make_due(now_ns, self.closing);
         }
         if let Some((outcome, incidents)) = settled {
-            self.settle_runs(object, outcome, incidents.into_runs(), now_ns);
+            self.settle_runs(object, &about, outcome, incidents.into_runs(), now_ns);
         }
-        if !outage {
+        if outage {
+            self.extend_outage(now_ns, random);
+        } else {
             self.end_outage(now_ns);
         }
         ResponseEffect {
@@ -131,7 +133,8 @@ impl EventQueue {
             && let Some(first) = incidents.take_first()
         {
             let runs = std::iter::once(first);
-            self.settle_runs(pending.object, Outcome::Accepted, runs, now_ns);
+            let about = pending.event.about();
+            self.settle_runs(pending.object, &about, Outcome::Accepted, runs, now_ns);
         }
         pending.put_back(incidents);
         pending.event.count = pending.event.count.saturating_sub(1);
@@ -147,8 +150,22 @@ impl EventQueue {
         Some(next)
     }
 
+    /// Delays the next attempt, unless the failed one began before the last delay.
+    fn extend_outage(&mut self, now_ns: u64, random: f64) {
+        let last = self.outage.unwrap_or(Outage {
+            attempts: 0,
+            next_ns: 0,
+        });
+        if last.next_ns <= now_ns {
+            let attempts = last.attempts.saturating_add(1);
+            let next_ns = retry::due_ns(now_ns, attempts, None, random);
+            self.outage = Some(Outage { attempts, next_ns });
+        }
+    }
+
     /// Makes the requests due at once that wait for the end of a server outage.
     fn end_outage(&mut self, now_ns: u64) {
+        self.outage = None;
         let events = self.events.values_unsaved_mut();
         for pending in events.filter(|pending| pending.outage) {
             pending.outage = false;

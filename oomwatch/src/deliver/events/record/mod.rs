@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{
     persist::{Change, Entry},
-    report::Report,
+    report::{Pod, Report},
 };
 
 /// Parts of the history that rows are saved as.
@@ -276,7 +276,10 @@ impl Recorder {
         };
         if self.is_new(SKIPPED, &report.incident) {
             let age_ns = times.now_ns.saturating_sub(times.kill_ns);
-            self.state.queue.settle(Object::Pod, outcome, 1, age_ns);
+            let about = pod_label(report.pod.as_ref());
+            self.state
+                .queue
+                .settle(Object::Pod, about, outcome, 1, age_ns);
         }
     }
 
@@ -320,6 +323,19 @@ impl Recorder {
         } else {
             0
         }
+    }
+}
+
+/// The pod's namespace and name, else its UID.
+fn pod_label(pod: Option<&Pod>) -> String {
+    match pod {
+        Some(Pod {
+            namespace: Some(namespace),
+            name: Some(name),
+            ..
+        }) => format!("{namespace}/{name}"),
+        Some(pod) => pod.uid.clone(),
+        None => String::new(),
     }
 }
 

@@ -17,8 +17,9 @@ use crate::model::persist::{Change, Entry};
 /// The part of the history that the rows are saved as.
 const PART: &str = "series";
 
-/// Maximum number of objects: several for each pod of the largest nodes.
-const CAPACITY: usize = 1024;
+/// Maximum number of objects: more than the containers of the largest nodes. An object that is dropped has its next incident on
+/// a new Event.
+const CAPACITY: usize = 4096;
 /// Incidents that are remembered for an object. The victims of an incident arrive one after another, except those that wait for
 /// the kernel log.
 const INCIDENTS: usize = 8;

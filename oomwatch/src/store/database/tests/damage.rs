@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::FileExt as _};
 
 use super::*;
+use crate::store::testing::execute;
 
 const PAGE: u64 = 4096;
 
@@ -176,7 +177,7 @@ fn kill_that_cannot_be_decoded_is_marked_as_delivered() {
     let temp = TempHistory::new();
     let (mut store, _) = temp.start();
     write(&mut store, &named(&[1, 2]));
-    crate::store::testing::execute(&mut store, "UPDATE kills SET report = '{' WHERE number = 1");
+    execute(&mut store, "UPDATE kills SET report = '{' WHERE number = 1");
     drop(store);
     for _ in 0..2 {
         assert_eq!(temp.start().1.undelivered, [(RowState::Named, kill(2))]);
@@ -220,4 +221,40 @@ fn write_to_a_full_disk_is_a_temporary_error_and_changes_nothing() {
     bound(&mut store, 1_000_000);
     write(&mut store, &batch);
     assert_eq!(count(&mut store, "SELECT sum(kills) FROM kills"), 501);
+}
+
+#[test]
+fn bad_byte_costs_one_undelivered_kill_or_one_row_of_the_state() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    let batch = Batch {
+        kills: kills(0..3),
+        state: vec![
+            change("part", "a", Some("1")),
+            change("part", "b", Some("2")),
+        ],
+        ..Batch::default()
+    };
+    write(&mut store, &batch);
+    execute(
+        &mut store,
+        "UPDATE kills SET report = CAST(x'7bff7d' AS TEXT) WHERE number = 2;
+         UPDATE state SET value = CAST(x'31ff' AS TEXT) WHERE key = 'a';
+         UPDATE state SET key = CAST(x'62ff' AS TEXT) WHERE key = 'b';",
+    );
+    drop(store);
+    let (_store, restored) = temp.start();
+    assert_ne!(restored.provenance, Provenance::Replaced);
+    let undelivered: Vec<_> = restored
+        .undelivered
+        .iter()
+        .map(|(_, kill)| &kill.id)
+        .collect();
+    let all = ids(&kills(0..3));
+    assert_eq!(undelivered, [&all[0], &all[2]]);
+    let part = restored.state.iter().filter(|entry| entry.part == "part");
+    let state: Vec<_> = part
+        .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+        .collect();
+    assert_eq!(state, [("a", ""), ("b\u{fffd}", "2")]);
 }

@@ -16,6 +16,7 @@ use crate::{
 
 mod any_order;
 mod load;
+mod outage;
 
 const HOUR: u64 = 3600;
 /// Time of the start in seconds.
@@ -154,6 +155,7 @@ fn first_incident_is_sent_at_once() {
     queue.respond("a", &Response::Accepted);
     let settled = DeliveryStat::Settled {
         object: Object::Pod,
+        about: event("a", 1).about(),
         outcome: Outcome::Accepted,
         incidents: 1,
         age_ns: 2 * SECOND_NS,
@@ -321,30 +323,6 @@ fn retry_after_is_respected() {
     assert_eq!(queue.sent(), create("b", 1));
     queue.respond("b", &Response::Accepted);
     assert_eq!(queue.wait(), Some(121));
-}
-
-#[test]
-fn end_of_an_outage_makes_all_retries_due() {
-    for (cause, wait) in [(Cause::Unreachable, None), (Cause::Forbidden, Some(16))] {
-        let mut queue = TestQueue::new();
-        queue.push("a", 1);
-        for _ in 0..6 {
-            assert_eq!(queue.sent(), create("a", 1));
-            queue.respond("a", &later(cause));
-            queue.now += queue.wait().expect("a retry");
-        }
-        assert_eq!(queue.sent(), create("a", 1));
-        queue.respond("a", &later(cause));
-        queue.push("b", 1);
-        assert_eq!(queue.sent(), create("b", 1));
-        queue.respond("b", &Response::Accepted);
-        let (sent, expected) = match wait {
-            None => (queue.sent(), create("a", 1)),
-            Some(_) => (None, None),
-        };
-        assert_eq!(sent, expected);
-        assert_eq!(queue.wait().is_some(), wait.is_some());
-    }
 }
 
 #[test]

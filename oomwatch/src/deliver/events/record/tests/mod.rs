@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod any_order;
+mod fair;
 mod restart;
 mod server;
 
