@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the layout. Changes with every change of a record or a global, so that a pinned ring is never read with another
 /// layout.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
@@ -163,16 +163,19 @@ pub struct VictimRecord {
     /// Used bytes of [`Self::names`]. The names of the trigger's cgroup follow those of the victim's, if the trigger's memory
     /// cgroup is another one.
     pub names_length: u32,
-    /// Padding that aligns the next field.
-    pub reserved: u32,
+    /// Number of levels by which the memory cgroup that ran out of memory is above the victim's, if that is [`MAX_LEVELS`] or more;
+    /// then [`Self::far_level`] is filled in. Else 0. Fentry and kprobe only.
+    pub far_distance: u32,
     /// The kernel stack, from which user space concludes why the task was marked.
     pub stack: Stack,
     /// The victim's memory cgroup and its ancestors, innermost first, without the root.
     pub levels: [Level; MAX_LEVELS],
+    /// The memory cgroup that ran out of memory, if it is above [`Self::levels`].
+    pub far_level: Level,
     /// Directory names of cgroup paths, each with its NUL, leaf first. A complete path ends with the root's empty name.
     pub names: [u8; NAMES_LEN + NAME_LEN],
     /// Padding to a power of two, so that a masked length stays inside the record. Never sent.
-    pub unused: [u8; 624],
+    pub unused: [u8; 576],
 }
 
 /// Length of a [`VictimRecord`] without names, in bytes.
@@ -197,6 +200,10 @@ pub const SIGNAL_REPORTED: u32 = 2;
 pub const FLAG_CGROUP_V1: u32 = 1 << 0;
 /// [`VictimRecord::flags`]: `memcg_distance` could not be read: the names may begin below the memory cgroup.
 pub const FLAG_NO_DISTANCE: u32 = 1 << 1;
+
+/// [`VictimRecord::flags`]: `mem_cgroup.oom_group` is set for a cgroup above [`VictimRecord::levels`], up to the one that ran out of
+/// memory.
+pub const FLAG_FAR_OOM_GROUP: u32 = 1 << 2;
 
 /// A SIGKILL from the kernel to an earlier victim, or to a process that shares the last victim's mm.
 #[repr(C)]
@@ -405,5 +412,5 @@ const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Level>() == 48);
 const _: () = assert!(size_of::<Stack>() == 136);
 const _: () = assert!(size_of::<SignalRecord>() == 240);
-const _: () = assert!(VICTIM_FIXED_LENGTH == 1168);
+const _: () = assert!(VICTIM_FIXED_LENGTH == 1216);
 const _: () = assert!(size_of::<VictimRecord>() == 4096);

@@ -268,7 +268,8 @@ fn doctors_json_is_one_object_that_agrees_with_its_exit_code() {
 
 #[test]
 fn doctor_as_an_ordinary_user_names_the_capabilities() {
-    let ran = run_as_nobody(&["doctor"]).ended_with(1).printed(&[
+    let arguments = ["doctor", "--backend", "raw-tracepoint"];
+    let ran = run_as_nobody(&arguments).ended_with(1).printed(&[
         "FAIL  CAP_BPF",
         "FAIL  CAP_PERFMON",
         "sudo",
@@ -315,11 +316,26 @@ fn cleanup_with_nothing_to_remove_is_done() {
 
 #[test]
 fn watch_as_an_ordinary_user_says_how_to_get_what_is_missing() {
-    for arguments in [&["watch"][..], &["watch", "--btf", "/nonexistent"]] {
-        run_as_nobody(arguments)
+    for btf in [&[][..], &["--btf", "/nonexistent"]] {
+        let arguments = ["watch", "--backend", "raw-tracepoint"];
+        run_as_nobody(&[&arguments, btf].concat())
             .ended_with(1)
             .said(&["CAP_BPF", "CAP_PERFMON", "sudo"])
             .printed_nothing();
+    }
+}
+
+#[test]
+fn watch_without_privileges_falls_back_and_says_so() {
+    // Where the log may not be read either, the counts are left.
+    for (kmsg, backend) in [
+        (&[][..], "backend=\""),
+        (&["--kmsg", "/nonexistent"], "backend=\"counters\""),
+    ] {
+        let arguments = ["watch", "--timeout", "10ms"];
+        run_as_nobody(&[&arguments, kmsg].concat())
+            .ended_with(0)
+            .said(&["backend does not work here", "CAP_BPF", "sudo", backend]);
     }
 }
 

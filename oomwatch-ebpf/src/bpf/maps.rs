@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use oomwatch_ebpf::record::{BACKEND_RAW_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
 
-use super::log::log;
+use super::{log::log, read::opaque};
 
 /// Offsets in the kernel's structures. Set by the loader from BTF, then read-only.
 #[unsafe(no_mangle)]
@@ -15,7 +15,24 @@ pub(super) static OFFSETS: Offsets = Offsets::NONE;
 
 /// The backend of the attached programs: a `BACKEND_` constant. Set by the loader, then read-only.
 #[unsafe(no_mangle)]
-pub(super) static BACKEND: u32 = BACKEND_RAW_TRACEPOINT;
+static BACKEND: u32 = BACKEND_RAW_TRACEPOINT;
+
+/// Flag of a map that user space can map into memory (`include/uapi/linux/bpf.h`, 5.5 and later).
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// 1 once the raw-tracepoint programs have replaced hooks on functions that do not fire; 0 before. User space maps it into
+/// memory, since it has no capabilities left when it sets it.
+#[map]
+static AWAKE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// The backend whose programs record kills: a `BACKEND_` constant.
+#[inline(always)]
+pub(super) fn backend() -> u32 {
+    match AWAKE.get(0) {
+        Some(1) => BACKEND_RAW_TRACEPOINT,
+        _ => opaque(&BACKEND),
+    }
+}
 
 /// Reads one offset of [`OFFSETS`], whose value at run time is not the one at build time.
 macro_rules! offset {

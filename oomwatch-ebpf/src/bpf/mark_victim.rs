@@ -10,7 +10,7 @@ use oomwatch_ebpf::record::{
 
 use super::{
     log::log,
-    maps::{LAST_SIGKILL, offset},
+    maps::{LAST_SIGKILL, backend, offset},
     read::read_into,
     task::argument,
     victim,
@@ -24,7 +24,10 @@ const SIGNAL_AGE_NS: u64 = 1_000_000_000;
 /// `mark_oom_victim` in `mm/oom_kill.c`. The second argument is never read, since the old layout has none.
 #[raw_tracepoint]
 fn mark_victim(ctx: RawTracePointContext) -> i32 {
-    if let Some(record) = victim::begin() {
+    // Beside hooks on functions this program is dormant.
+    if backend() == BACKEND_RAW_TRACEPOINT
+        && let Some(record) = victim::begin()
+    {
         mark(&ctx, record);
     }
     0
@@ -37,7 +40,7 @@ fn mark(ctx: &RawTracePointContext, record: &mut VictimRecord) {
     record.backend = BACKEND_RAW_TRACEPOINT;
     record.signal = signal;
     victim::read_stack(record, ctx.as_ptr());
-    victim::send(record, task, marked as u32);
+    victim::send(record, task, marked as u32, 0);
     log!(
         "mark_victim: pid {}, signal {}, missing {:x}",
         record.victim.tgid,

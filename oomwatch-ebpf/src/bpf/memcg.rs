@@ -1,14 +1,17 @@
 //! Reads memory cgroups: that of a task, and usage and limits of it and its ancestors.
 
 use oomwatch_ebpf::record::{
-    LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, MAX_LEVELS,
-    MISSING_LIMITS, VictimRecord,
+    FLAG_FAR_OOM_GROUP, LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP,
+    LEVEL_OOM_LOCK, Level, MAX_LEVELS, MISSING_LIMITS, VictimRecord,
 };
 
 use super::{
     maps::offset,
     read::{read_into, read_pointer},
 };
+
+/// Number of ancestors after which the one that ran out of memory is not searched any more.
+const MAX_DISTANCE: u32 = 64;
 
 /// Address of the `cgroup_subsys_state` of the task's memory cgroup (`task->cgroups->subsys[memory_cgrp_id]`), on either
 /// cgroup version; 0 if it cannot be read.
@@ -31,31 +34,52 @@ pub(super) fn id(css: u64) -> u64 {
     read_pointer(kernfs_node(css), offset!(kernfs_node_id))
 }
 
-/// Reads the victim's memory cgroup and its ancestors. Stops below the root, whose counter is meaningless.
+/// Reads the victim's memory cgroup and its ancestors, and the one that ran out of memory, whose `cgroup_subsys_state` is `oom_css`
+/// (0 if it is not known). Stops below the root, whose counter is meaningless.
 #[inline(always)]
-pub(super) fn read_levels(record: &mut VictimRecord, css: u64) {
+pub(super) fn read_levels(record: &mut VictimRecord, css: u64, oom_css: u64) {
     if css == 0 {
         record.missing |= MISSING_LIMITS;
     }
     let mut css = css;
-    let mut count = 0u32;
-    while count < MAX_LEVELS as u32 {
+    let mut distance = 0u32;
+    record.level_count = 0;
+    record.far_distance = 0;
+    while distance < MAX_DISTANCE {
         let parent = read_pointer(css, offset!(css_parent));
         if parent == 0 {
             break;
         }
-        read_level(record, (count & 15) as usize, css);
+        if distance < MAX_LEVELS as u32 {
+            read_level(&mut record.levels[(distance & 15) as usize], css);
+            record.level_count = distance + 1;
+        } else {
+            if oom_css == 0 {
+                break;
+            }
+            let mut is_group = 0u8;
+            read_into(&mut is_group, memcg(css), offset!(memcg_oom_group));
+            record.flags |= u32::from(is_group & 1) * FLAG_FAR_OOM_GROUP;
+            if css == oom_css {
+                read_level(&mut record.far_level, css);
+                record.far_distance = distance;
+                break;
+            }
+        }
         css = parent;
-        count += 1;
+        distance += 1;
     }
-    record.level_count = count;
+}
+
+/// Address of the `mem_cgroup` with this `cgroup_subsys_state`, its first member in the kernels that were examined.
+#[inline(always)]
+fn memcg(css: u64) -> u64 {
+    css.wrapping_sub(u64::from(offset!(memcg_css)))
 }
 
 #[inline(always)]
-fn read_level(record: &mut VictimRecord, index: usize, css: u64) {
-    let level = &mut record.levels[index];
-    // `mem_cgroup.css` is the first member in the kernels that were examined; BTF states its offset.
-    let memcg = css.wrapping_sub(u64::from(offset!(memcg_css)));
+fn read_level(level: &mut Level, css: u64) {
+    let memcg = memcg(css);
     let mut flags =
         read_into(&mut level.id, kernfs_node(css), offset!(kernfs_node_id)) * LEVEL_NO_ID;
     flags |=

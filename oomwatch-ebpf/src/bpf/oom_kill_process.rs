@@ -22,15 +22,15 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use oomwatch_ebpf::record::{
-    MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP, MISSING_POINTS, SIGNAL_NONE,
-    SIGNAL_SENT, VictimRecord,
+    BACKEND_RAW_TRACEPOINT, MISSING_ALLOCATION, MISSING_CONSTRAINT, MISSING_OOM_CGROUP,
+    MISSING_POINTS, SIGNAL_NONE, SIGNAL_SENT, VictimRecord,
 };
 
 use super::{
     log::log,
-    maps::{BACKEND, INCIDENT, Incident, Phase, offset},
+    maps::{INCIDENT, Incident, Phase, backend, offset},
     memcg,
-    read::{opaque, read_into},
+    read::read_into,
     victim,
 };
 
@@ -163,13 +163,18 @@ fn begin_kill() {
 
 #[inline(always)]
 fn mark(task: u64) {
+    let backend = backend();
+    if backend == BACKEND_RAW_TRACEPOINT {
+        return;
+    }
     let Some(record) = victim::begin() else {
         return;
     };
-    record.backend = opaque(&BACKEND);
+    record.backend = backend;
     record.signal = SIGNAL_NONE;
     record.kill_number = 0;
     record.stack.length = 0;
+    let mut oom_css = 0;
     if let Some(incident) = own_incident()
         && incident.phase == Phase::Killing as u64
     {
@@ -181,9 +186,9 @@ fn mark(task: u64) {
         record.signal = SIGNAL_SENT;
         record.kill_number = incident.kills as u32;
         record.incident_time_ns = incident.first_kill_ns;
-        read_oom_control(record, incident.oom_control);
+        oom_css = read_oom_control(record, incident.oom_control);
     }
-    victim::send(record, task, 0);
+    victim::send(record, task, 0, oom_css);
     log!(
         "mark_oom_victim: pid {}, kill {} of its call, missing {:x}",
         record.victim.tgid,
@@ -195,16 +200,18 @@ fn mark(task: u64) {
     }
 }
 
-/// Reads `struct oom_control` of `include/linux/oom.h`, which is on the trigger's stack until the incident ends.
+/// Reads `struct oom_control` of `include/linux/oom.h`, which is on the trigger's stack until the incident ends. Returns the
+/// address of the `cgroup_subsys_state` of the memory cgroup that ran out of memory; 0 if the system did.
 #[inline(always)]
-fn read_oom_control(record: &mut VictimRecord, oom_control: u64) {
+fn read_oom_control(record: &mut VictimRecord, oom_control: u64) -> u64 {
     let mut oom_memcg = 0u64;
+    let mut oom_css = 0u64;
     record.missing |=
         read_into(&mut oom_memcg, oom_control, offset!(oom_control_memcg)) * MISSING_OOM_CGROUP;
     record.oom_memcg_id = 0;
     if oom_memcg != 0 {
-        let css = oom_memcg.wrapping_add(u64::from(offset!(memcg_css)));
-        record.oom_memcg_id = memcg::id(css);
+        oom_css = oom_memcg.wrapping_add(u64::from(offset!(memcg_css)));
+        record.oom_memcg_id = memcg::id(oom_css);
         record.missing |= u64::from(record.oom_memcg_id == 0) * MISSING_OOM_CGROUP;
     }
     record.missing |= read_into(
@@ -229,4 +236,5 @@ fn read_oom_control(record: &mut VictimRecord, oom_control: u64) {
         oom_control,
         offset!(oom_control_chosen_points),
     ) * MISSING_POINTS;
+    oom_css
 }

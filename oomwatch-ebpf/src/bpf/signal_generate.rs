@@ -18,8 +18,8 @@ use oomwatch_ebpf::record::{
 
 use super::{
     log::log,
-    maps::{BACKEND, INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, offset, output},
-    read::{opaque, read_into, read_pointer},
+    maps::{INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, backend, offset, output},
+    read::{read_into, read_pointer},
     task::{self, argument},
 };
 
@@ -51,7 +51,7 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
         sender as u32,
         relation
     );
-    let backend = opaque(&BACKEND);
+    let backend = backend();
     if backend != BACKEND_RAW_TRACEPOINT
         && (relation != RELATION_MM_SHARER || !is_after_mark(sender))
     {

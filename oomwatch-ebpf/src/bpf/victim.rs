@@ -36,9 +36,10 @@ pub(super) fn begin() -> Option<&'static mut VictimRecord> {
 
 /// Fills in everything about the victim but why it was marked, and outputs the record.
 ///
-/// `task` is the address of its `task_struct`; 0 if it is unknown, and then `tid` is its thread id.
+/// `task` is the address of its `task_struct`; 0 if it is unknown, and then `tid` is its thread id. `oom_css` is the
+/// `cgroup_subsys_state` of the memory cgroup that ran out of memory; 0 if that is not known.
 #[inline(always)]
-pub(super) fn send(record: &mut VictimRecord, task: u64, tid: u32) {
+pub(super) fn send(record: &mut VictimRecord, task: u64, tid: u32, oom_css: u64) {
     task::read_victim(record, task);
     if task == 0 {
         record.missing |= MISSING_TASK;
@@ -50,7 +51,7 @@ pub(super) fn send(record: &mut VictimRecord, task: u64, tid: u32) {
     task::read_memcg_id(&mut record.trigger, trigger);
 
     let css = memcg::of_task(task);
-    memcg::read_levels(record, css);
+    memcg::read_levels(record, css, oom_css);
     let first = cgroup::first_node(record, task, css);
     let VictimRecord {
         names,

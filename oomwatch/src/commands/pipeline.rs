@@ -3,18 +3,22 @@
 //! A kill goes through in one direction: [`Observer`] captures it, [`Auditor`] counts it, [`Report::new`] adds its meaning, and
 //! [`Resolver`] its names. What is printed or delivered, and how much of it, is for the commands to decide.
 
-use std::{convert::Infallible, ops::ControlFlow};
+use std::{convert::Infallible, error::Error, ops::ControlFlow, time::Duration};
 
-use tracing::debug;
+use tokio::time::sleep;
+use tracing::{debug, warn};
 
 use crate::{
     audit::{
         auditor::{Audited, Auditor, Backfilled},
         totals::{AuditResult, CaptureCounts},
     },
-    capture::observer::{
-        CaptureItem, Observer,
-        cursor::{Cursor, Progress, RingUsage},
+    capture::{
+        bpf::describe,
+        observer::{
+            CaptureItem, Observer,
+            cursor::{Cursor, Progress, RingUsage},
+        },
     },
     identify::resolver::Resolver,
     model::{
@@ -28,6 +32,9 @@ use crate::{
     sys::{clock::ClockSample, cmdline},
 };
 
+/// How long to wait after a failed call of capture.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Capture, audit and identification.
 pub(super) struct Pipeline {
     host: Host,
@@ -36,6 +43,40 @@ pub(super) struct Pipeline {
     names: Resolver,
     /// Reads the victims' arguments; absent if they are not wanted.
     arguments: Option<cmdline::Reader>,
+    /// The last backend that was replaced, since it recorded nothing.
+    silent: Option<Backend>,
+    /// Whether it was logged that the pins are gone.
+    is_unpinned: bool,
+    capture_calls: Retried,
+    count_calls: Retried,
+}
+
+/// Calls of which a failure is logged and retried, and does not end the command.
+struct Retried {
+    what: &'static str,
+    has_failed: bool,
+}
+
+impl Retried {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            has_failed: false,
+        }
+    }
+
+    /// The result, if the call has succeeded. Of several failures in a row the first is logged.
+    fn succeeds<T, E: Error + 'static>(&mut self, result: Result<T, E>) -> Option<T> {
+        let has_failed = result.is_err();
+        let was_failing = std::mem::replace(&mut self.has_failed, has_failed);
+        result
+            .inspect_err(|error| {
+                if !was_failing {
+                    warn!(error = describe(error), "failed to {}, retrying", self.what);
+                }
+            })
+            .ok()
+    }
 }
 
 /// A captured record that the audit has counted.
@@ -62,10 +103,12 @@ pub(super) enum Wake {
 pub(super) struct Audit {
     /// What was captured during the audit, and what it found in the kernel log.
     pub(super) items: Vec<Item>,
-    /// The kernel's count of kills since boot.
-    pub(super) kernel_count: u64,
+    /// The kernel's count of kills since boot; absent if it cannot be read.
+    pub(super) kernel_count: Option<u64>,
     /// Records lost so far.
     pub(super) losses: Losses,
+    /// Whether the backend recorded nothing and was replaced.
+    pub(super) is_replaced: bool,
 }
 
 impl Pipeline {
@@ -82,6 +125,10 @@ impl Pipeline {
             auditor,
             names,
             arguments,
+            silent: None,
+            is_unpinned: false,
+            capture_calls: Retried::new("read captured kills"),
+            count_calls: Retried::new("read the kernel's count of kills"),
         }
     }
 
@@ -95,36 +142,75 @@ impl Pipeline {
         self.observer.backend()
     }
 
+    /// The last backend that was attached, recorded nothing, and was replaced.
+    pub(super) fn silent_backend(&self) -> Option<Backend> {
+        self.silent
+    }
+
+    /// Logs once that the pins are gone.
+    pub(super) fn check_pins(&mut self) {
+        if !self.is_unpinned && self.observer.has_lost_pins() {
+            self.is_unpinned = true;
+            warn!(
+                "the pins are gone (was the BPF file system unmounted?): kills while no agent runs are read from the kernel log"
+            );
+        }
+    }
+
     /// Name of the node.
     pub(super) fn node(&self) -> &str {
         &self.host.node
     }
 
-    /// Waits for the next thing to do. Cancel safe.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Wake> {
+    /// Waits for the next thing to do. A call that fails is retried. Cancel safe.
+    pub(super) async fn next(&mut self) -> Wake {
         let due = self.auditor.due();
         let mut captured = Vec::new();
-        tokio::select! {
-            drained = self.observer.drain(|item| {
-                captured.push(item);
-                ControlFlow::<Infallible>::Continue(())
-            }) => {
-                let ControlFlow::Continue(()) = drained?;
+        let Self {
+            observer,
+            names,
+            capture_calls,
+            ..
+        } = self;
+        let drained = async {
+            let drained = observer
+                .drain(|item| {
+                    captured.push(item);
+                    ControlFlow::<Infallible>::Continue(())
+                })
+                .await;
+            if capture_calls.succeeds(drained).is_none() {
+                sleep(RETRY).await;
             }
-            () = self.names.ready() => return Ok(Wake::Identified),
-            () = due => return Ok(Wake::AuditDue),
+        };
+        tokio::select! {
+            () = drained => {}
+            () = names.ready() => return Wake::Identified,
+            () = due => return Wake::AuditDue,
         }
-        Ok(Wake::Captured(self.accept(captured)))
+        Wake::Captured(self.accept(captured))
     }
 
     /// Takes all records that were captured by now, also those that wait for the kernel log.
-    pub(super) fn drain(&mut self) -> anyhow::Result<Vec<Item>> {
+    pub(super) fn drain(&mut self) -> Vec<Item> {
         let mut captured = Vec::new();
-        let ControlFlow::Continue(()) = self.observer.drain_now(|item| {
+        let drained = self.observer.drain_now(|item| {
             captured.push(item);
             ControlFlow::<Infallible>::Continue(())
-        })?;
-        Ok(self.accept(captured))
+        });
+        self.capture_calls.succeeds(drained);
+        self.accept(captured)
+    }
+
+    /// As [`Self::drain`], without those that wait for the kernel log.
+    fn drain_ready(&mut self) -> Vec<Item> {
+        let mut captured = Vec::new();
+        let drained = self.observer.drain_ready(|item| {
+            captured.push(item);
+            ControlFlow::<Infallible>::Continue(())
+        });
+        self.capture_calls.succeeds(drained);
+        self.accept(captured)
     }
 
     /// Counts captured records and turns them into items. A kill that was found in the kernel log before is left out.
@@ -182,51 +268,81 @@ impl Pipeline {
     }
 
     /// Compares the records with the kernel's count. What has been missing for two audits is looked for in the kernel log,
-    /// and is a gap if it is not there either.
-    pub(super) fn audit(&mut self) -> anyhow::Result<Audit> {
-        let before = self.auditor.count()?;
-        let mut captured = Vec::new();
-        let ControlFlow::Continue(()) = self.observer.drain_ready(|item| {
-            captured.push(item);
-            ControlFlow::<Infallible>::Continue(())
-        })?;
-        let mut items = self.accept(captured);
-        let before = (!self.observer.is_holding()).then_some(before);
-        let losses = self.observer.losses()?;
-        let Audited {
+    /// and is a gap if it is not there either. If the count cannot be read, the next audit retries.
+    pub(super) fn audit(&mut self) -> Audit {
+        let before = self.auditor.count();
+        let mut items = self.drain_ready();
+        let losses = self.observer.losses();
+        let is_holding = self.observer.is_holding();
+        let audited = before.and_then(|before| {
+            let before = (!is_holding).then_some(before);
+            self.auditor.compare(before, losses)
+        });
+        let Some(Audited {
             kernel_count,
             missing,
-        } = self.auditor.compare(before, losses)?;
+        }) = self.count_calls.succeeds(audited)
+        else {
+            self.auditor.retry();
+            return Audit {
+                items,
+                kernel_count: None,
+                losses,
+                is_replaced: false,
+            };
+        };
+        let is_replaced = self.auditor.is_silent() && self.replace_backend();
         if missing > 0 {
-            items.extend(self.backfill()?);
+            items.extend(self.backfill());
         }
-        Ok(Audit {
+        Audit {
             items,
-            kernel_count,
+            kernel_count: Some(kernel_count),
             losses,
-        })
+            is_replaced,
+        }
+    }
+
+    /// Replaces a backend that records nothing, after all records were taken. The kills until then are missing.
+    fn replace_backend(&mut self) -> bool {
+        let silent = self.observer.backend();
+        let is_replaced = self.observer.replace_silent();
+        if is_replaced {
+            self.auditor.set_backend_replaced();
+            self.silent = Some(silent);
+            warn!(
+                silent = silent.as_str(),
+                backend = self.observer.backend().as_str(),
+                "the backend recorded nothing of what the kernel counted (are kernel.ftrace_enabled and kprobes/enabled 1?), \
+                 replaced it until the next start"
+            );
+        }
+        is_replaced
     }
 
     /// Compares at the end, when all records have been drained. A deficit may be looked for by [`Self::backfill`].
     pub(super) fn audit_at_end(&mut self) -> anyhow::Result<AuditResult> {
-        Ok(self.auditor.compare_final(self.observer.losses()?)?)
+        Ok(self.auditor.compare_final(self.observer.losses())?)
     }
 
     /// Looks for missing kills in the kernel log; what is not there either is a gap.
-    pub(super) fn backfill(&mut self) -> anyhow::Result<Vec<Item>> {
-        let before = self.auditor.count()?;
+    pub(super) fn backfill(&mut self) -> Vec<Item> {
+        let count = self.auditor.count();
+        let Some(before) = self.count_calls.succeeds(count) else {
+            return Vec::new();
+        };
         let log = self.auditor.read_log();
         // A kill that is in the log and was recorded is in the ring by now.
-        let mut items = self.drain()?;
+        let mut items = self.drain();
         let Backfilled {
             kills,
             rekills,
             gap,
-        } = self.auditor.backfill(before, log)?;
+        } = self.auditor.backfill(before, log);
         items.extend(kills.into_iter().map(|kill| self.report(kill.into_kill())));
         items.extend(rekills.into_iter().map(Item::NonKill));
         items.extend(gap.map(|gap| self.gap(gap)));
-        Ok(items)
+        items
     }
 
     /// What was counted so far.
@@ -240,10 +356,10 @@ impl Pipeline {
     }
 
     /// How far the ring was read. The losses up to there are counted by the audit.
-    pub(super) fn progress(&mut self) -> anyhow::Result<Option<Cursor>> {
-        let Progress { cursor, losses } = self.observer.progress()?;
+    pub(super) fn progress(&mut self) -> Option<Cursor> {
+        let Progress { cursor, losses } = self.observer.progress();
         self.auditor.set_losses(losses);
-        Ok(cursor)
+        cursor
     }
 
     /// Lets the kernel reuse the ring's room up to a cursor.
@@ -272,3 +388,6 @@ impl Pipeline {
         self.auditor.mark_all_dirty();
     }
 }
+
+#[cfg(test)]
+mod tests;

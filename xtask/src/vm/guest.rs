@@ -106,6 +106,7 @@ mount_at() {{
 }}
 mount_at proc /proc
 mount_at sysfs /sys
+mount_at debugfs /sys/kernel/debug
 mount_at devtmpfs /dev
 mount_at devpts /dev/pts
 mount_at tmpfs /dev/shm

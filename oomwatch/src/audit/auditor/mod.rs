@@ -44,33 +44,13 @@ const AFTER_KILL: Duration = Duration::from_secs(1);
 /// Time without a kill around the first count, longer than a kill takes from its count to its record.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// When to audit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// After kills, and periodically.
-    Periodic,
-    /// Only after kills: no wake-ups without kills.
-    AfterKills,
-}
-
-impl Schedule {
-    /// When the next audit is due without a kill.
-    fn next(self) -> Option<Instant> {
-        match self {
-            Self::Periodic => Some(Instant::now() + PERIOD),
-            Self::AfterKills => None,
-        }
-    }
-}
-
 /// Compares captured kills with the kernel's count, and finds missing ones.
 #[derive(Debug)]
 pub struct Auditor {
     proc_root: PathBuf,
     kmsg: PathBuf,
     boot_id: String,
-    schedule: Schedule,
-    due: Option<Instant>,
+    due: Instant,
     state: AuditState,
     cgroups: CgroupKillTracker,
     /// When the cgroups were sampled last.
@@ -102,11 +82,7 @@ pub struct Backfilled {
 
 impl Auditor {
     /// Starts now: earlier kills are not compared. `boot_id` is the host's.
-    pub fn start(
-        config: &CaptureConfig,
-        boot_id: &str,
-        schedule: Schedule,
-    ) -> Result<Self, HostError> {
+    pub fn start(config: &CaptureConfig, boot_id: &str) -> Result<Self, HostError> {
         let now = KernelCount::read_in_pause(
             || KernelCount::read(&config.proc_root),
             || {
@@ -115,14 +91,13 @@ impl Auditor {
         )?;
         let cgroups = CgroupKillTracker::start(&config.proc_root, &config.cgroup_root)?;
         let state = AuditState::start(now);
-        Ok(Self::new(config, boot_id, schedule, state, cgroups, 0))
+        Ok(Self::new(config, boot_id, state, cgroups, 0))
     }
 
     /// Continues from saved rows; like [`Auditor::start`] if there are none.
     pub fn resume(
         config: &CaptureConfig,
         boot_id: &str,
-        schedule: Schedule,
         entries: &[Entry],
     ) -> Result<Self, HostError> {
         let Some(SumRow {
@@ -130,7 +105,7 @@ impl Auditor {
             sum,
         }) = SumRow::read(entries)
         else {
-            return Self::start(config, boot_id, schedule);
+            return Self::start(config, boot_id);
         };
         let now = KernelCount::read(&config.proc_root)?;
         let recent = saved::recent_kills(entries);
@@ -153,7 +128,7 @@ impl Auditor {
             .saturating_sub(accounted);
         let tracker =
             CgroupKillTracker::resume(&config.proc_root, &config.cgroup_root, baseline, since);
-        let mut auditor = Self::new(config, boot_id, schedule, state, tracker, accounted);
+        let mut auditor = Self::new(config, boot_id, state, tracker, accounted);
         auditor.audit_soon();
         Ok(auditor)
     }
@@ -161,7 +136,6 @@ impl Auditor {
     fn new(
         config: &CaptureConfig,
         boot_id: &str,
-        schedule: Schedule,
         state: AuditState,
         cgroups: CgroupKillTracker,
         accounted_at_sample: u64,
@@ -170,8 +144,7 @@ impl Auditor {
             proc_root: config.proc_root.clone(),
             kmsg: config.kmsg.clone(),
             boot_id: boot_id.to_owned(),
-            schedule,
-            due: schedule.next(),
+            due: Instant::now() + PERIOD,
             state,
             cgroups,
             sampled: Instant::now(),
@@ -210,20 +183,19 @@ impl Auditor {
         self.state.set_losses(losses);
     }
 
+    /// A call failed: retries with the next periodic audit.
+    pub fn retry(&mut self) {
+        self.due = Instant::now() + PERIOD;
+    }
+
     fn audit_soon(&mut self) {
         let soon = Instant::now() + AFTER_KILL;
-        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+        self.due = self.due.min(soon);
     }
 
     /// Waits until the next audit is due. Call again after an event.
     pub fn due(&self) -> impl Future<Output = ()> + use<> {
-        let due = self.due;
-        async move {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
+        sleep_until(self.due)
     }
 
     /// Reads the kernel's count, before all available records are taken.
@@ -239,10 +211,9 @@ impl Auditor {
     ) -> Result<Audited, HostError> {
         self.state.set_losses(losses);
         let missing = self.state.compare(before, self.count()?);
-        self.due = None;
+        self.due = Instant::now() + PERIOD;
         if self.state.is_complete() {
-            self.due = self.schedule.next();
-            self.complete()?;
+            self.complete();
         } else {
             self.audit_soon();
         }
@@ -275,18 +246,14 @@ impl Auditor {
 
     /// Finds missing kills in the log and counts them; those that the log lacks become a gap. `before` is the count before
     /// the log was read.
-    pub fn backfill(
-        &mut self,
-        before: KernelCount,
-        log: Option<LogSnapshot>,
-    ) -> Result<Backfilled, HostError> {
+    pub fn backfill(&mut self, before: KernelCount, log: Option<LogSnapshot>) -> Backfilled {
         let BackfillResult {
             missing,
             found,
             unidentified,
         } = self.state.backfill(before, log);
         if missing == 0 {
-            return Ok(Backfilled::default());
+            return Backfilled::default();
         }
         self.audit_soon();
         for kill in &found.kills {
@@ -307,13 +274,25 @@ impl Auditor {
         );
         let gap = match unidentified {
             0 => None,
-            kills => Some(self.build_gap(kills, before)?),
+            kills => Some(self.build_gap(kills, before)),
         };
-        Ok(Backfilled {
+        Backfilled {
             kills: found.kills,
             rekills: found.rekills,
             gap,
-        })
+        }
+    }
+
+    /// Whether the backend records nothing of what the kernel counts; if so, replace it, and call
+    /// [`Auditor::set_backend_replaced`].
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.state.is_silent()
+    }
+
+    /// Another backend is in use.
+    pub fn set_backend_replaced(&mut self) {
+        self.state.set_backend_replaced();
     }
 
     /// What was captured.
@@ -340,28 +319,38 @@ impl Auditor {
         self.state.recent.mark_all_dirty();
     }
 
-    fn build_gap(&mut self, kills: u64, before: KernelCount) -> Result<Gap, HostError> {
-        let cgroups = self.cgroups.unattributed()?;
+    fn build_gap(&mut self, kills: u64, before: KernelCount) -> Gap {
+        let cgroups = self.cgroups.unattributed().unwrap_or_else(|error| {
+            warn!(
+                error = describe(&error),
+                "failed to read the counts of the cgroups, reporting a gap without them"
+            );
+            Vec::new()
+        });
         self.state.gap(kills, before.kills);
         self.has_sampled();
-        Ok(Gap {
+        Gap {
             kills,
             kernel_count: before.kills,
             since_boot_time_ns: self.state.sum.complete_boot_time_ns,
             boot_time_ns: clock::since_boot_ns(),
             cgroups,
-        })
+        }
     }
 
     /// Every counted kill is accounted for.
-    fn complete(&mut self) -> Result<(), HostError> {
+    fn complete(&mut self) {
         let uncertainty = SnapshotClock::new(0, ClockSample::now()).uncertainty_ns();
         self.state.set_complete(uncertainty);
         if self.cgroups.has_kills() && self.sampled.elapsed() >= PERIOD {
-            self.cgroups.sample()?;
-            self.has_sampled();
+            match self.cgroups.sample() {
+                Ok(()) => self.has_sampled(),
+                Err(error) => warn!(
+                    error = describe(&error),
+                    "failed to read the counts of the cgroups, retrying with the next audit"
+                ),
+            }
         }
-        Ok(())
     }
 
     fn has_sampled(&mut self) {

@@ -60,7 +60,7 @@ impl Kernel {
     }
 
     fn auditor(&self) -> Auditor {
-        Auditor::start(&self.args(), BOOT, Schedule::Periodic).expect("read vmstat")
+        Auditor::start(&self.args(), BOOT).expect("read vmstat")
     }
 
     fn save(&mut self, auditor: &mut Auditor) {
@@ -85,7 +85,7 @@ impl Kernel {
                 value: value.clone(),
             })
             .collect();
-        Auditor::resume(&self.args(), boot_id, Schedule::Periodic, &entries).expect("read vmstat")
+        Auditor::resume(&self.args(), boot_id, &entries).expect("read vmstat")
     }
 }
 
@@ -138,7 +138,7 @@ fn at_end(auditor: &mut Auditor) -> u64 {
 /// A backfill during which no process is killed.
 fn backfilled(auditor: &mut Auditor, log: Option<LogSnapshot>) -> Backfilled {
     let before = auditor.count().expect("read vmstat");
-    auditor.backfill(before, log).expect("read vmstat")
+    auditor.backfill(before, log)
 }
 
 /// Pids that were found, and the size of the gap.
@@ -333,18 +333,16 @@ fn unchanged_rows_are_not_saved_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_kills_there_are_no_wake_ups() {
+async fn audits_are_periodic_and_soon_after_a_kill() {
     let kernel = Kernel::new();
-    let start = |schedule| Auditor::start(&kernel.args(), BOOT, schedule).expect("read vmstat");
+    let mut auditor = kernel.auditor();
     let is_due =
         async |auditor: &Auditor, within| tokio::time::timeout(within, auditor.due()).await.is_ok();
-    let steady = start(Schedule::Periodic);
-    assert!(is_due(&steady, PERIOD + AFTER_KILL).await);
-    let mut quiet = start(Schedule::AfterKills);
-    assert!(!is_due(&quiet, 100 * PERIOD).await);
-    capture(&mut quiet, 1);
+    assert!(!is_due(&auditor, PERIOD / 2).await);
+    assert!(is_due(&auditor, PERIOD).await);
+    capture(&mut auditor, 1);
     kernel.counts(8);
-    assert!(is_due(&quiet, 2 * AFTER_KILL).await);
-    missing(&mut quiet);
-    assert!(!is_due(&quiet, 100 * PERIOD).await);
+    assert!(is_due(&auditor, 2 * AFTER_KILL).await);
+    missing(&mut auditor);
+    assert!(!is_due(&auditor, PERIOD / 2).await);
 }

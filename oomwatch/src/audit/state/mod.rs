@@ -64,6 +64,12 @@ pub(super) struct AuditState {
     deficit: Option<u64>,
     /// How many kills are missing for certain, so that a backfill may look for them.
     missing: u64,
+    /// Whether the backend records nothing of what the kernel counts.
+    is_silent: bool,
+    /// Number of records that this process has captured.
+    records: u64,
+    /// The kernel's count, and the records captured and lost, at the last complete audit or at the start.
+    complete: (u64, u64),
     /// Kills found in the log by this process.
     pub(super) backfilled: u64,
 }
@@ -101,6 +107,7 @@ impl AuditState {
         let CaptureCounts {
             dropped, undecoded, ..
         } = sum.totals.counts;
+        let complete = (now.kills, dropped + undecoded);
         Self {
             sum,
             recent,
@@ -108,12 +115,16 @@ impl AuditState {
             kernel: now,
             deficit: None,
             missing: 0,
+            is_silent: false,
+            records: 0,
+            complete,
             backfilled: 0,
         }
     }
 
     /// Counts a captured kill; false if it was reported from the log already, so that it is not to be reported again.
     pub(super) fn kill(&mut self, kill: &Kill) -> bool {
+        self.records += 1;
         if !self.recent.kill(kill) {
             return false;
         }
@@ -123,6 +134,7 @@ impl AuditState {
 
     /// Counts a captured non-kill event.
     pub(super) fn non_kill(&mut self, non_kill: &NonKill) {
+        self.records += 1;
         self.sum.totals.non_kill(non_kill);
         if non_kill.kind == NonKillKind::Rekill {
             self.recent.rekill(non_kill);
@@ -156,10 +168,32 @@ impl AuditState {
             .map(|deficit| deficit.saturating_sub(in_progress))
             .min(self.deficit)
             .unwrap_or(0);
+        // Counted by the last audit already, so that it is not in progress.
+        let is_overdue = self.kernel.kills > self.complete.0;
         self.set_kernel_count(now);
         self.deficit = deficit;
         self.missing = certain.max(twice);
+        self.is_silent = self.missing > 0 && is_overdue && self.seen() == self.complete.1;
         self.missing
+    }
+
+    /// Whether the last audit found kills missing while the backend recorded and lost nothing.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent
+    }
+
+    /// Another backend is in use.
+    pub(super) fn set_backend_replaced(&mut self) {
+        self.is_silent = false;
+        self.complete = (self.kernel.kills, self.seen());
+    }
+
+    /// Number of records captured by this process, or lost.
+    fn seen(&self) -> u64 {
+        let CaptureCounts {
+            dropped, undecoded, ..
+        } = self.sum.totals.counts;
+        self.records + dropped + undecoded
     }
 
     /// The last audit, after all records were taken. Whatever is missing counts.
@@ -177,6 +211,7 @@ impl AuditState {
     /// of the log's clock.
     pub(super) fn set_complete(&mut self, uncertainty_ns: u64) {
         self.sum.complete_boot_time_ns = self.kernel.boot_time_ns;
+        self.complete = (self.kernel.kills, self.seen());
         let needed = self
             .sum
             .complete_boot_time_ns

@@ -344,3 +344,49 @@ fn kills_on_a_new_boot_are_all_missing() {
     let log = log([line(1), line(4)]);
     assert_eq!(find_missing(&mut state, 2, Some(log)), (vec![1, 4], 0));
 }
+
+/// Two audits of a state, and whether the backend is silent after each.
+fn silence(state: &mut AuditState, kills: u64) -> [bool; 2] {
+    [(); 2].map(|()| {
+        audit(state, kills);
+        state.is_silent()
+    })
+}
+
+#[test]
+fn backend_is_silent_if_it_records_nothing_of_what_is_counted() {
+    let mut state = state();
+    assert_eq!(silence(&mut state, 7), [false, false]);
+    // The first audit may meet a kill in progress.
+    assert_eq!(silence(&mut state, 8), [false, true]);
+    find_missing(&mut state, 8, Some(log([line(1)])));
+    // Until it is replaced.
+    assert_eq!(silence(&mut state, 9), [false, true]);
+    state.set_backend_replaced();
+    assert!(!state.is_silent());
+}
+
+#[test]
+fn backend_that_records_or_loses_is_not_silent() {
+    let mut state = state();
+    capture(&mut state, 1);
+    assert_eq!(silence(&mut state, 9), [false, false]);
+    assert_eq!(find_missing(&mut state, 9, None).1, 1);
+    audit(&mut state, 9);
+    state.set_complete(0);
+    // As above, after a complete audit.
+    assert_eq!(silence(&mut state, 10), [false, true]);
+    state.set_losses(Losses {
+        dropped: 1,
+        undecoded: 0,
+    });
+    assert_eq!(silence(&mut state, 10), [false, false]);
+}
+
+#[test]
+fn kills_while_no_agent_ran_make_no_backend_silent() {
+    let mut state = AuditState::resume(state().sum, RecentKills::default(), count(10));
+    assert_eq!(silence(&mut state, 10), [false, false]);
+    // Nor with a kill in progress, which the audit before has not counted.
+    assert!(!silence(&mut state, 11)[0]);
+}

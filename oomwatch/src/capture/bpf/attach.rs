@@ -83,6 +83,9 @@ const RAW_TRACEPOINT: &[Program] = &[
     program("mark_victim", Hook::RawTracepoint("mark_victim")),
 ];
 
+/// What the programs of a function backend lack to be those of raw tracepoints. It is attached beside them, dormant.
+pub(super) const DORMANT: Program = RAW_TRACEPOINT[1];
+
 /// The programs of a backend, in the order in which they are attached; none for `kmsg` and `counters`.
 #[must_use]
 pub const fn programs(backend: Backend) -> &'static [Program] {

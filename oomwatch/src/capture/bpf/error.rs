@@ -4,6 +4,7 @@ use std::{error::Error, io, iter};
 
 use aya::{BtfError, EbpfError, maps::MapError, programs::ProgramError};
 
+use super::features::Switch;
 use crate::capture::ring::RingError;
 
 /// Number of lines of the verifier's log that an error shows, from the end.
@@ -62,6 +63,12 @@ pub enum ProbeError {
         #[source]
         source: MapError,
     },
+    /// Hooks would be attached and not fire.
+    #[error("hooks on functions do not fire: {0}")]
+    Silent(Switch),
+    /// The flag of dormant programs cannot be mapped into memory.
+    #[error("failed to map the flag of the dormant programs into memory")]
+    Flag(#[source] io::Error),
     /// The ring cannot be opened.
     #[error(transparent)]
     Ring(#[from] RingError),

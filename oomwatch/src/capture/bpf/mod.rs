@@ -35,7 +35,10 @@ pub use self::{
     attach::{Hook, Program, programs},
     error::{ProbeError, describe, kernel_answer},
 };
-use crate::{capture::ring::Ring, model::backend::Backend};
+use crate::{
+    capture::ring::{Ring, flag::Flag},
+    model::backend::Backend,
+};
 
 /// The compiled programs, built by `cargo xtask ebpf`; `cargo xtask ebpf --check` compares them with the source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oomwatch.bpf.o");
@@ -49,6 +52,8 @@ pub struct Probe {
     ebpf: Ebpf,
     functions: Btf,
     attached: Vec<Attached>,
+    /// Wakes the raw-tracepoint programs; absent if they are not attached, or awake anyway.
+    dormant: Option<Flag>,
 }
 
 /// An attached program.
@@ -99,6 +104,7 @@ impl Probe {
             ebpf,
             functions,
             attached: Vec::new(),
+            dormant: None,
         })
     }
 
@@ -108,6 +114,24 @@ impl Probe {
         let link = attach::attach(&mut self.ebpf, program)?;
         self.attached.push(Attached { program, link });
         Ok(())
+    }
+
+    /// Attaches the raw-tracepoint programs, dormant, beside those of a function backend.
+    fn attach_dormant(&mut self, kernel: &KernelTypes) -> Result<(), ProbeError> {
+        if let Some(what) = attach::missing(Backend::RawTracepoint, kernel) {
+            return Err(ProbeError::Lacks(what));
+        }
+        self.attach(attach::DORMANT)?;
+        let map = self.ebpf.map("AWAKE").ok_or_else(|| absent("AWAKE"))?;
+        self.dormant = Some(Flag::new(map).map_err(ProbeError::Flag)?);
+        Ok(())
+    }
+
+    /// Wakes the raw-tracepoint programs, which then record the kills instead of the others. Needs no capability. False if they
+    /// are not attached, or awake.
+    pub fn wake(&mut self) -> bool {
+        let dormant = self.dormant.take();
+        dormant.inspect(Flag::set).is_some()
     }
 
     /// Attaches the programs again whose links are lost.
@@ -166,6 +190,14 @@ pub fn attach(
     }
     for &program in programs(backend) {
         probe.attach(program)?;
+    }
+    if backend.is_function()
+        && let Err(error) = probe.attach_dormant(kernel)
+    {
+        debug!(
+            error = describe(&error),
+            "raw tracepoints cannot replace the hooks on functions"
+        );
     }
     // Only needed for loading.
     probe.functions = Btf::new();

@@ -4,13 +4,13 @@
 
 use oomwatch_ebpf::record::{
     BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, COMM_LEN, FLAG_CGROUP_V1,
-    FLAG_NO_DISTANCE, Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID, LEVEL_NO_MEMORY,
-    LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, Level, MISSING_ANON_RSS, MISSING_CGROUP,
-    MISSING_COMM, MISSING_FILE_RSS, MISSING_LIMITS, MISSING_NAMES, MISSING_NS_PID,
-    MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES, MISSING_SHMEM_RSS, MISSING_START_TIME, MISSING_SWAP,
-    MISSING_TASK, MISSING_TGID, MISSING_TOTAL_VM, MISSING_TRIGGER, MISSING_UID, RELATION_MM_SHARER,
-    RELATION_REKILL, SIGNAL_NONE, SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack,
-    VICTIM_FIXED_LENGTH, VictimRecord,
+    FLAG_FAR_OOM_GROUP, FLAG_NO_DISTANCE, Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID,
+    LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP, LEVEL_OOM_LOCK, Level, MAX_LEVELS,
+    MISSING_ANON_RSS, MISSING_CGROUP, MISSING_COMM, MISSING_FILE_RSS, MISSING_LIMITS,
+    MISSING_NAMES, MISSING_NS_PID, MISSING_OOM_SCORE_ADJ, MISSING_PGTABLES, MISSING_SHMEM_RSS,
+    MISSING_START_TIME, MISSING_SWAP, MISSING_TASK, MISSING_TGID, MISSING_TOTAL_VM,
+    MISSING_TRIGGER, MISSING_UID, RELATION_MM_SHARER, RELATION_REKILL, SIGNAL_NONE,
+    SIGNAL_REPORTED, SIGNAL_SENT, SignalRecord, Stack, VICTIM_FIXED_LENGTH, VictimRecord,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -230,7 +230,7 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
         .filter(|_| record.flags & FLAG_NO_DISTANCE == 0)
         .and_then(|names| names.get(record.memcg_distance as usize..));
 
-    let limits: Option<Vec<_>> = levels
+    let mut limits: Option<Vec<_>> = levels
         .iter()
         .enumerate()
         .map(|(depth, level)| limit(level, memcg_names?.get(depth..)?, page_bytes))
@@ -260,6 +260,22 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
         missing.push("cgroup");
     }
     // More ancestors than a record has room for.
+    // The one that ran out of memory, with none of those between.
+    let far_limit = (record.far_distance as usize >= MAX_LEVELS)
+        .then(|| memcg_names?.get(record.far_distance as usize..))
+        .flatten()
+        .and_then(|names| limit(&record.far_level, names, page_bytes));
+    let mut states: Vec<_> = levels
+        .iter()
+        .map(|level| level_state(level, cgroup_v1, page_bytes))
+        .collect();
+    if let (Some(far_limit), Some(limits)) = (far_limit, &mut limits) {
+        limits.push(far_limit);
+        states.push(LevelState {
+            oom_group: record.flags & FLAG_FAR_OOM_GROUP != 0,
+            ..level_state(&record.far_level, cgroup_v1, page_bytes)
+        });
+    }
     let is_cut = memcg_names.is_some_and(|names| names.len() > levels.len());
     if (limits.is_none() || is_cut) && has(MISSING_LIMITS) {
         missing.push("limits");
@@ -272,10 +288,7 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
         victim,
         trigger,
         limits: limits.unwrap_or_default(),
-        levels: levels
-            .iter()
-            .map(|level| level_state(level, cgroup_v1, page_bytes))
-            .collect(),
+        levels: states,
         cgroup_v1,
         stack: stack(&record.stack),
         missing,

@@ -30,7 +30,7 @@ use self::{
 pub use self::{error::ObserveError, item::CaptureItem};
 use crate::{
     capture::{
-        bpf::{self, ProbeError, offsets},
+        bpf::{self, ProbeError, features, offsets},
         config::CaptureConfig,
     },
     model::{backend::Backend, losses::Losses},
@@ -41,6 +41,7 @@ use crate::{
 pub struct Observer {
     backend: Backend,
     source: Source,
+    config: CaptureConfig,
 }
 
 enum Source {
@@ -103,11 +104,12 @@ impl Observer {
                     {
                         remove_previous(bpffs);
                     }
-                    return Ok(Self { backend, source });
-                }
-                // Missing privileges are an error, since the kernel log alone would silently report less.
-                Err(error @ ObserveError::Probe(ProbeError::NotPermitted { .. })) => {
-                    return Err(error);
+                    let config = config.clone();
+                    return Ok(Self {
+                        backend,
+                        source,
+                        config,
+                    });
                 }
                 Err(error) => refused.push((backend, error)),
             }
@@ -125,6 +127,47 @@ impl Observer {
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// Replaces a backend that is attached and does not record what the kernel counts: functions by the raw tracepoints, which are
+    /// attached and dormant, else by the kernel log, else by the counts. Needs no capability but `CAP_SYSLOG`. Drain before,
+    /// since what was captured and not delivered is lost. False if there is nothing to replace it with.
+    pub fn replace_silent(&mut self) -> bool {
+        let Self {
+            backend,
+            source,
+            config,
+        } = self;
+        let Source::Ring(ring) = source else {
+            return false;
+        };
+        if backend.is_function() && ring.wake(config) {
+            *backend = Backend::RawTracepoint;
+            return true;
+        }
+        let log =
+            LogSource::open(&config.kmsg).map(|log| (Backend::Kmsg, Source::Log(Box::new(log))));
+        let next = log.or_else(|error| {
+            warn!(
+                error = bpf::describe(&error),
+                "failed to open the kernel log, counting kills only"
+            );
+            CountSource::open(&config.proc_root, &config.cgroup_root)
+                .map(|count| (Backend::Counters, Source::Count(count)))
+        });
+        match next {
+            Ok(next) => {
+                (*backend, *source) = next;
+                true
+            }
+            Err(error) => {
+                warn!(
+                    error = bpf::describe(&error),
+                    "failed to read the kernel's counts"
+                );
+                false
+            }
+        }
     }
 
     /// Waits until there are items, and passes them to `handle` until it breaks. After [`Self::resume`] it may also return
@@ -175,8 +218,9 @@ impl Observer {
     }
 
     /// Records lost so far.
-    pub fn losses(&self) -> Result<Losses, ObserveError> {
-        Ok(self.progress()?.losses)
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.progress().losses
     }
 
     /// Reads the ring's counters once, to check that this is permitted.
@@ -188,16 +232,17 @@ impl Observer {
     }
 
     /// Up to where items were delivered, and the losses by then.
-    pub fn progress(&self) -> Result<Progress, ObserveError> {
+    #[must_use]
+    pub fn progress(&self) -> Progress {
         let losses = match &self.source {
             Source::Ring(ring) => return ring.progress(),
             Source::Log(log) => log.losses(),
             Source::Count(_) => Losses::default(),
         };
-        Ok(Progress {
+        Progress {
             cursor: None,
             losses,
-        })
+        }
     }
 
     /// Releases all records before a cursor of this observer. Drain once more afterwards.
@@ -205,6 +250,15 @@ impl Observer {
         match &mut self.source {
             Source::Ring(ring) => ring.release(cursor),
             Source::Log(_) | Source::Count(_) => {}
+        }
+    }
+
+    /// Whether the pins of this start are gone, so that kills while no agent runs are not recorded.
+    #[must_use]
+    pub fn has_lost_pins(&self) -> bool {
+        match &self.source {
+            Source::Ring(ring) => ring.has_lost_pins(),
+            Source::Log(_) | Source::Count(_) => false,
         }
     }
 
@@ -230,6 +284,10 @@ fn attach(
 ) -> Result<Source, ObserveError> {
     // Before the types: without privileges a missing BTF file is not what stops the user.
     bpf::require_capabilities("load BPF programs")?;
+    let kprobes_enabled = Path::new(features::KPROBES_ENABLED);
+    if let Some(switch) = features::switched_off(backend, &config.proc_root, kprobes_enabled) {
+        return Err(ProbeError::Silent(switch).into());
+    }
     let types = types
         .get_or_insert_with(|| offsets::load(&config.btf).map_err(|error| bpf::describe(&error)));
     let kernel = match types {
@@ -242,11 +300,13 @@ fn attach(
     Ok(Source::Ring(Box::new(source)))
 }
 
-/// Logs why better backends do not work: as a warning if only the kernel log or the counts are left.
+/// Logs why better backends do not work: as a warning if only the kernel log or the counts are left, or if a switch is off that
+/// can be turned on.
 fn log_refused(backend: Backend, refused: &[Refusal]) {
     for (better, error) in refused {
+        let is_switch = matches!(error, ObserveError::Probe(ProbeError::Silent(_)));
         let (better, error) = (better.flag(), bpf::describe(error));
-        if backend.is_bpf() {
+        if backend.is_bpf() && !is_switch {
             debug!(backend = better, error, "backend does not work here");
         } else {
             warn!(backend = better, error, "backend does not work here");

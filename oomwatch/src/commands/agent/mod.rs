@@ -31,7 +31,7 @@ use tracing::{debug, info};
 pub use self::config::{AgentConfig, EventConfig, HistoryStoreConfig};
 use self::{api::Api, state::Agent, stdout::Lines, unresolved::Unresolved};
 use crate::{
-    audit::auditor::{Auditor, Schedule},
+    audit::auditor::Auditor,
     capture::observer::Observer,
     commands::{
         exit::Exit,
@@ -60,6 +60,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// Runs until a signal ends it, or until capture fails.
 pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
+    privileges::forbid_core_dumps();
     let AgentConfig {
         node,
         listen,
@@ -93,7 +94,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let (queue, restored) = resume::open(history, &host);
     let saved = &restored.state;
     let observer = Observer::resume(&capture, &bpffs, history_queue::cursor(saved).as_ref())?;
-    let auditor = Auditor::resume(&capture, &host.boot_id, Schedule::Periodic, saved)?;
+    let auditor = Auditor::resume(&capture, &host.boot_id, saved)?;
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     metrics.backend(observer.backend());
     health.send_modify(|health| health.backend = ComponentHealth::Ok);
@@ -138,25 +139,26 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut delivering = Box::pin(deliver(&mut delivery));
     loop {
         tokio::select! {
-            wake = pipeline.next() => match wake? {
+            wake = pipeline.next() => match wake {
                 Wake::Captured(items) => agent.handle(items, &pipeline),
                 Wake::Identified => {}
-                Wake::AuditDue => agent.audit(&mut pipeline)?,
+                Wake::AuditDue => agent.audit(&mut pipeline),
             },
             answer = agent.history.answer() => agent.answered(answer, &mut pipeline),
             never = &mut delivering => match never {},
             _ = refresh.tick() => {
                 agent.retry_unresolved(&pipeline);
                 agent.refresh(&api, &pipeline);
+                pipeline.check_pins();
             }
             () = signals.any() => break,
         }
-        agent.write(&mut pipeline)?;
+        agent.write(&mut pipeline);
     }
     drop(delivering);
     info!("ending after a signal; a second one ends at once");
     tokio::select! {
-        ended = agent.end(&mut pipeline, &mut delivery) => ended?,
+        () = agent.end(&mut pipeline, &mut delivery) => {}
         () = signals.any() => {}
     }
     Ok(Exit::Done)

@@ -95,14 +95,13 @@ impl Agent {
     }
 
     /// Writes what was captured and what has its names, and how far the ring was read.
-    pub(super) fn write(&mut self, pipeline: &mut Pipeline) -> anyhow::Result<()> {
+    pub(super) fn write(&mut self, pipeline: &mut Pipeline) {
         while let Some(report) = pipeline.identified() {
             self.history.named(report);
         }
-        self.history.read(pipeline.progress()?);
+        self.history.read(pipeline.progress());
         self.history.state(pipeline.audit_changes());
         self.history.write();
-        Ok(())
     }
 
     /// Delivers what the history has saved, or cannot save.
@@ -178,34 +177,36 @@ impl Agent {
         self.history.state(pipeline.names().changes());
     }
 
-    pub(super) fn audit(&mut self, pipeline: &mut Pipeline) -> anyhow::Result<()> {
+    pub(super) fn audit(&mut self, pipeline: &mut Pipeline) {
         let Audit {
             items,
             kernel_count,
             losses,
-        } = pipeline.audit()?;
+            is_replaced,
+        } = pipeline.audit();
+        if is_replaced {
+            self.metrics.backend_silent();
+            self.metrics.backend(pipeline.backend());
+        }
         self.metrics.losses(pipeline.backend(), losses);
-        self.metrics.kernel_kills(kernel_count);
-        self.metrics.audit(Timestamp::now());
+        if let Some(kernel_count) = kernel_count {
+            self.metrics.kernel_kills(kernel_count);
+            self.metrics.audit(Timestamp::now());
+        }
         self.handle(items, pipeline);
-        Ok(())
     }
 
     /// After the signal: delivers what was captured, as far as it can be by now, and saves the rest for the next agent.
-    pub(super) async fn end(
-        mut self,
-        pipeline: &mut Pipeline,
-        delivery: &mut Option<EventSender>,
-    ) -> anyhow::Result<()> {
-        let items = pipeline.drain()?;
+    pub(super) async fn end(mut self, pipeline: &mut Pipeline, delivery: &mut Option<EventSender>) {
+        let items = pipeline.drain();
         self.handle(items, pipeline);
-        self.write(pipeline)?;
+        self.write(pipeline);
         pipeline.names().close();
         while pipeline.names().is_waiting() {
             pipeline.names().ready().await;
-            self.write(pipeline)?;
+            self.write(pipeline);
         }
-        self.settle(pipeline).await?;
+        self.settle(pipeline).await;
         let answers = async {
             while self.history.is_waiting() {
                 let answer = self.history.answer().await;
@@ -224,7 +225,7 @@ impl Agent {
             delivery.drain(PATIENCE, undelivered).await;
         }
         self.save_state(pipeline);
-        self.write(pipeline)?;
+        self.write(pipeline);
         let Self {
             history, stdout, ..
         } = self;
@@ -232,25 +233,26 @@ impl Agent {
         if timeout(DISK_PATIENCE, history.close()).await.is_err() {
             warn!("the history is slow: its last changes may be lost");
         }
-        Ok(())
     }
 
     /// The last audit, after which a kill in progress has its record. Logs the sum.
-    async fn settle(&mut self, pipeline: &mut Pipeline) -> anyhow::Result<()> {
-        self.audit(pipeline)?;
-        let mut result = pipeline.audit_at_end()?;
+    async fn settle(&mut self, pipeline: &mut Pipeline) {
+        self.audit(pipeline);
+        let mut result = pipeline.audit_at_end();
         for _ in 0..AUDITS {
-            if result == AuditResult::Complete {
+            if matches!(result, Ok(AuditResult::Complete)) {
                 break;
             }
             sleep(AUDIT_PAUSE).await;
-            let items = pipeline.drain()?;
+            let items = pipeline.drain();
             self.handle(items, pipeline);
-            result = pipeline.audit_at_end()?;
+            result = pipeline.audit_at_end();
         }
-        self.write(pipeline)?;
-        log_totals(pipeline, None, result);
-        Ok(())
+        self.write(pipeline);
+        match result {
+            Ok(result) => log_totals(pipeline, None, result),
+            Err(error) => warn!(%error, "failed to compare with the kernel's count at the end"),
+        }
     }
 
     /// Updates metrics and health with what changes by itself.
@@ -269,7 +271,14 @@ impl Agent {
         }
         self.save_state(pipeline);
         let now = Health {
-            backend: ComponentHealth::Ok,
+            backend: match pipeline.silent_backend() {
+                None => ComponentHealth::Ok,
+                Some(silent) => ComponentHealth::Degraded(format!(
+                    "{} recorded no kill, {} replaced it",
+                    silent.flag(),
+                    pipeline.backend().flag()
+                )),
+            },
             history: self.history_health(),
             api_server: api.state(is_watch_up),
             runtime: match names.is_runtime_up() {

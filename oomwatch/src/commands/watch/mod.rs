@@ -1,10 +1,14 @@
 //! `oomwatch watch`: prints kills as they happen.
 
 mod screen;
+mod stdout;
 
 use std::{
-    io::{self, StdoutLock},
+    fs::File,
+    io::{self, IsTerminal as _},
+    os::fd::AsFd as _,
     path::PathBuf,
+    pin::Pin,
     time::Instant,
 };
 
@@ -13,12 +17,12 @@ use rustix::process::setpriority_process;
 use tokio::time::{Duration, sleep};
 use tracing::{debug, info};
 
-use self::screen::Screen;
+use self::{
+    screen::Screen,
+    stdout::{Ending, Stdout, Text},
+};
 use crate::{
-    audit::{
-        auditor::{Auditor, Schedule},
-        totals::AuditResult,
-    },
+    audit::{auditor::Auditor, totals::AuditResult},
     capture::{config::CaptureConfig, observer::Observer},
     commands::{
         exit::Exit,
@@ -77,6 +81,7 @@ pub struct WatchConfig {
 /// Prints kills until a signal, the count, the timeout or a closed stdout ends it.
 pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
+    privileges::forbid_core_dumps();
     let WatchConfig {
         output,
         count,
@@ -106,7 +111,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         Some(object) => Observer::open_with_log(&capture, object)?,
         None => Observer::open(&capture)?,
     };
-    let auditor = Auditor::start(&capture, &host.boot_id, Schedule::AfterKills)?;
+    let auditor = Auditor::start(&capture, &host.boot_id)?;
     privileges::drop_capabilities(|| observer.try_counters());
     let milliseconds = u64::try_from(started.elapsed().as_millis())?;
     info!(
@@ -125,43 +130,77 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     });
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
     let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
-    let mut screen = Screen::new(Printer::stdout(output, filter), count);
+    let text = Text::default();
+    let is_terminal = io::stdout().is_terminal();
+    let printer = Printer::new(text.clone(), output, filter, is_terminal);
+    let mut screen = Screen::new(printer, count);
+    // Not locked: the thread may be in the middle of a write at the end.
+    let file = io::stdout().as_fd().try_clone_to_owned();
+    let mut stdout = file
+        .and_then(|file| Stdout::start(text, File::from(file)))
+        .context("failed to start the thread that writes to stdout")?;
     let end = async {
         match timeout {
             Some(timeout) => sleep(timeout).await,
             None => std::future::pending().await,
         }
     };
-    let exit = follow(&mut pipeline, &mut screen, &mut signals, end).await?;
+    tokio::pin!(end);
+    let ended = follow(
+        &mut pipeline,
+        &mut screen,
+        &mut stdout,
+        &mut signals,
+        end.as_mut(),
+    )
+    .await;
     screen.end(clock::since_boot_ns());
     let result = settle(&mut pipeline, &mut screen).await?;
+    let ending = if ended.is_none() {
+        Ending::Complete
+    } else {
+        Ending::Asked
+    };
+    let written = tokio::select! {
+        written = stdout.close(ending) => written,
+        () = signals.any() => Ok(()),
+        () = end, if ended.is_none() => Ok(()),
+    };
     log_totals(&pipeline, Some(screen.shown()), result);
-    match screen.into_result() {
+    match screen.into_result().and(written) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(error).context("failed to write to stdout"),
-        Ok(()) => Ok(exit),
+        Ok(()) => Ok(ended.unwrap_or(Exit::Done)),
     }
 }
 
-/// Shows kills until there are enough, stdout fails, a signal comes, or the time is over.
+/// Shows kills until there are enough, stdout fails, a signal comes, or the time is over. Returns how it was asked to end; absent
+/// if it was not.
 async fn follow(
     pipeline: &mut Pipeline,
-    screen: &mut Screen<StdoutLock<'static>>,
+    screen: &mut Screen<Text>,
+    stdout: &mut Stdout,
     signals: &mut Signals,
-    end: impl Future<Output = ()>,
-) -> anyhow::Result<Exit> {
-    tokio::pin!(end);
+    mut end: Pin<&mut impl Future<Output = ()>>,
+) -> Option<Exit> {
     screen.header();
     let exit = loop {
         if screen.is_done() {
-            return Ok(Exit::Done);
+            return None;
         }
+        let has_text = stdout.has_text();
         tokio::select! {
-            wake = pipeline.next() => match wake? {
+            // Kills wait in the ring while stdout is not read.
+            written = stdout.write() => {
+                if let Err(error) = written {
+                    screen.fail(error);
+                }
+            }
+            wake = pipeline.next(), if !has_text => match wake {
                 Wake::Captured(items) => screen.show(items, pipeline.names()),
                 Wake::Identified => screen.show_identified(pipeline.names()),
                 Wake::AuditDue => {
-                    let items = pipeline.audit()?.items;
+                    let items = pipeline.audit().items;
                     screen.show(items, pipeline.names());
                 }
             },
@@ -170,26 +209,23 @@ async fn follow(
         }
     };
     // Kills before the end belong to what was asked for.
-    let items = pipeline.drain()?;
+    let items = pipeline.drain();
     screen.show(items, pipeline.names());
     while !screen.is_done() && pipeline.names().is_waiting() {
         pipeline.names().ready().await;
         screen.show_identified(pipeline.names());
     }
-    Ok(exit)
+    Some(exit)
 }
 
 /// Waits for late records, and looks for missing ones, until the sum is right or has been wrong for long enough.
-async fn settle(
-    pipeline: &mut Pipeline,
-    screen: &mut Screen<StdoutLock<'static>>,
-) -> anyhow::Result<AuditResult> {
+async fn settle(pipeline: &mut Pipeline, screen: &mut Screen<Text>) -> anyhow::Result<AuditResult> {
     let mut result = AuditResult::Complete;
     for tries in 1..=2 * AUDITS {
-        let mut items = pipeline.drain()?;
+        let mut items = pipeline.drain();
         result = pipeline.audit_at_end()?;
         if tries >= AUDITS && result.missing() > 0 {
-            items.extend(pipeline.backfill()?);
+            items.extend(pipeline.backfill());
         }
         screen.show(items, pipeline.names());
         if result == AuditResult::Complete {

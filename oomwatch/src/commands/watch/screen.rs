@@ -132,8 +132,13 @@ impl<W: Write> Screen<W> {
 
     fn note(&mut self, written: io::Result<()>) {
         if let Err(error) = written {
-            self.failure.get_or_insert(error);
+            self.fail(error);
         }
+    }
+
+    /// Stdout has failed.
+    pub(super) fn fail(&mut self, error: io::Error) {
+        self.failure.get_or_insert(error);
     }
 
     pub(super) fn into_result(self) -> io::Result<()> {

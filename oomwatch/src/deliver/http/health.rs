@@ -28,6 +28,8 @@ pub enum ComponentHealth {
     Ok,
     /// It is turned off.
     Off,
+    /// It works in a lesser way, and why.
+    Degraded(String),
     /// It does not work, and why.
     Failed(String),
 }
@@ -52,10 +54,11 @@ impl Health {
         !self.backend.is_failed() && !self.history.is_failed()
     }
 
-    /// Whether a component fails that the agent can do without.
+    /// Whether a component fails that the agent can do without, or kills are captured in a lesser way.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        self.api_server.is_failed() || self.runtime.is_failed()
+        let is_lesser = matches!(self.backend, ComponentHealth::Degraded(_));
+        is_lesser || self.api_server.is_failed() || self.runtime.is_failed()
     }
 }
 
@@ -80,14 +83,18 @@ impl fmt::Display for Health {
             ("api-server", api_server),
             ("runtime", runtime),
         ] {
-            match state {
-                ComponentHealth::Ok => writeln!(formatter, "[+] {name} ok")?,
-                ComponentHealth::Off => writeln!(formatter, "[ ] {name} off")?,
-                ComponentHealth::Failed(why) => {
-                    let why: String = escape(why.as_bytes()).chars().take(MAX_REASON).collect();
-                    writeln!(formatter, "[-] {name} failed: {why}")?;
-                }
+            let (mark, word, why) = match state {
+                ComponentHealth::Ok => ('+', "ok", None),
+                ComponentHealth::Off => (' ', "off", None),
+                ComponentHealth::Degraded(why) => ('-', "degraded", Some(why)),
+                ComponentHealth::Failed(why) => ('-', "failed", Some(why)),
+            };
+            write!(formatter, "[{mark}] {name} {word}")?;
+            if let Some(why) = why {
+                let why: String = escape(why.as_bytes()).chars().take(MAX_REASON).collect();
+                write!(formatter, ": {why}")?;
             }
+            writeln!(formatter)?;
         }
         formatter.write_str(match (self.is_ready(), self.is_degraded()) {
             (true, false) => "ready\n",
@@ -131,6 +138,15 @@ mod tests {
             *part(&mut health) = ComponentHealth::Off;
             assert!(health.is_ready() && !health.is_degraded(), "{health}");
         }
+    }
+
+    #[test]
+    fn lesser_backend_is_ready_and_degraded() {
+        let mut health = healthy();
+        health.backend = ComponentHealth::Degraded("fentry recorded no kill".to_owned());
+        let text = health.to_string();
+        assert!(text.starts_with("[-] backend degraded: fentry recorded no kill\n"));
+        assert!(text.ends_with("\nready, degraded\n"));
     }
 
     #[test]

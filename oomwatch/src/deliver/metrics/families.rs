@@ -148,6 +148,7 @@ pub(super) struct AgentFamilies {
     pub(super) events_pending: Gauge,
     pub(super) delivery_seconds: Histogram,
     pub(super) backend: Family<BackendLabels, Gauge>,
+    pub(super) backend_silent: Counter,
     pub(super) last_audit: TimeGauge,
     pub(super) history_bytes: Gauge,
     pub(super) history_errors: Counter,
@@ -188,6 +189,11 @@ impl AgentFamilies {
                 registry,
                 "oomwatch_backend_info",
                 "The capture backend in use",
+            ),
+            backend_silent: registered(
+                registry,
+                "oomwatch_backend_silent",
+                "Backends that were attached, recorded nothing of what the kernel counted, and were replaced",
             ),
             last_audit: registered(
                 registry,

@@ -193,6 +193,11 @@ impl Metrics {
         family.get_or_create(&BackendLabels { backend }).set(1);
     }
 
+    /// Counts a backend that was attached, recorded nothing, and was replaced.
+    pub fn backend_silent(&self) {
+        self.0.agent.backend_silent.inc();
+    }
+
     /// Sets whether the watch on the node's pods is established. The series is absent until the first call.
     pub fn api_watch_up(&self, is_up: bool) {
         self.state().api_watch_up = Some(is_up);

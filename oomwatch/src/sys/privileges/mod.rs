@@ -23,6 +23,7 @@ use std::{error::Error, fmt::Display};
 
 use rustix::{
     io::Errno,
+    process::{DumpableBehavior, set_dumpable_behavior},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
         set_capabilities, set_no_new_privs,
@@ -61,6 +62,13 @@ where
         );
     }
     drop_all_but(kept);
+}
+
+/// Keeps the memory of this process, with tokens and other users' names, out of core dumps.
+pub fn forbid_core_dumps() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        debug!(%error, "failed to forbid core dumps");
+    }
 }
 
 /// Drops every capability of this thread.

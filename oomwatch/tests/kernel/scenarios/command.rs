@@ -19,9 +19,18 @@ use crate::{
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("count_ends_the_command_with_success", count),
     Scenario::new("timeout_ends_the_command_with_success", timeout),
-    Scenario::new("sigterm_ends_the_command_as_interrupted", terminated),
+    Scenario::new("sigterm_ends_the_command_as_interrupted", |machine| {
+        terminated(machine, Signal::TERM);
+    }),
+    Scenario::new("sighup_ends_the_command_as_interrupted", |machine| {
+        terminated(machine, Signal::HUP);
+    }),
     Scenario::new("reader_that_goes_away_is_no_failure", closed_pipe),
     Scenario::new("slow_reader_loses_nothing", slow_reader),
+    Scenario::new(
+        "reader_that_does_not_read_keeps_the_command_from_no_end",
+        unread,
+    ),
     Scenario::new("filters_show_what_fits_and_nothing_else", filters),
     Scenario::new(
         "arguments_are_the_victims_where_they_are_asked_for",
@@ -64,12 +73,12 @@ fn timeout(machine: &Machine) {
     ended.sum();
 }
 
-fn terminated(machine: &Machine) {
+fn terminated(machine: &Machine, signal: Signal) {
     let scene = machine.scene("terminated");
     scene.limit(LIMIT_BYTES);
     let watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let victim = kill(machine, &scene);
-    watcher.signal(Signal::TERM);
+    watcher.signal(signal);
     let ended = watcher.end();
     assert_eq!(ended.status.code(), Some(130), "{ended:?}");
     Expected::new(&victim, &scene).check(&ended.report());
@@ -113,6 +122,31 @@ fn slow_reader(machine: &Machine) {
     let ended = watcher.interrupt();
     assert!(ended.lines.is_empty(), "{ended:?}");
     ended.sum();
+}
+
+/// A pipe of one page that is full and stays so.
+fn unread(machine: &Machine) {
+    let scene = machine.scene("unread");
+    scene.limit(LIMIT_BYTES);
+    for (arguments, signal, code) in [
+        (&["-o", "json"][..], Some(Signal::INT), 130),
+        (&["-o", "json", "--timeout", "2s"], None, 0),
+    ] {
+        let watcher = Watch::new(machine, arguments).start_unread();
+        let pipe = watcher.pipe().as_raw_fd();
+        // SAFETY: takes numbers.
+        let size = unsafe { libc::fcntl(pipe, libc::F_SETPIPE_SZ, 4096) };
+        assert!((1..=65536).contains(&size), "make the pipe small: {size}");
+        for _ in 0..12 {
+            kill(machine, &scene);
+        }
+        if let Some(signal) = signal {
+            watcher.signal(signal);
+        }
+        let ended = watcher.end();
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        ended.sum();
+    }
 }
 
 fn filters(machine: &Machine) {

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     ops::Range,
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -186,6 +187,9 @@ fn watch_of_another_user(machine: &Machine) {
     };
     let running = Running::start(&confined, &["--backend", "raw-tracepoint"]);
     check(running.pid(), kept(true), capabilities);
+    // The files of a process whose core may not be dumped are root's.
+    let environ = fs::metadata(format!("/proc/{}/environ", running.pid())).expect("its owner");
+    assert_eq!(environ.uid(), 0);
     let scene = machine.scene("another-users-privileges");
     scene.limit(16 * MIB);
     let victim = Hog::plain().start(&scene, machine.patience).killed();

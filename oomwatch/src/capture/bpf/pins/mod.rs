@@ -120,7 +120,7 @@ pub fn try_pin(bpffs: &Path) -> Result<(), PinError> {
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// The contents of [`Pins`].
@@ -168,12 +168,19 @@ impl Pins {
             Err(TryLockError::WouldBlock) => return Err(PinError::Locked(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let locked = lock.metadata().map_err(&failed)?;
-        let is_same = fs::metadata(folder).is_ok_and(|found| found.ino() == locked.ino());
-        Ok(is_same.then(|| Self {
+        let pins = Self {
             folder: folder.to_owned(),
-            _lock: lock,
-        }))
+            lock,
+        };
+        Ok((!pins.is_gone()).then_some(pins))
+    }
+
+    /// Whether the folder is no longer where it was: it was removed, or the BPF file system was unmounted.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+        let locked = self.lock.metadata().map(identity).ok();
+        fs::metadata(&self.folder).map(identity).ok() != locked
     }
 
     /// Path of the folder.

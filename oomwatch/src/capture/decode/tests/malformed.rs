@@ -195,7 +195,7 @@ fn check(result: Result<Observation, DecodeError>) -> Result<(), TestCaseError> 
         ..
     } = *mark;
     prop_assert!(limits.is_empty() || limits.len() == levels.len());
-    prop_assert!(levels.len() <= MAX_LEVELS);
+    prop_assert!(levels.len() <= MAX_LEVELS + 1);
     prop_assert!(victim.cgroup.is_some() || missing.contains(&"cgroup"));
     prop_assert!(limits.len() == levels.len() || missing.contains(&"limits"));
     let _ = victim.rss_bytes();

@@ -438,3 +438,37 @@ fn namespace_init_is_pid_one_of_a_namespace_of_its_cgroup_alone() {
         assert_eq!(mark.victim.is_namespace_init, expected, "{what}");
     }
 }
+
+#[test]
+fn cgroup_that_ran_out_above_the_levels_is_the_last_one() {
+    let path = "/19/18/17/16/15/14/13/12/11/10/9/8/7/6/5/4/3/2/1/0";
+    let levels: Vec<_> = (0..16).map(|id| level(100 + id, 1, NO_LIMIT)).collect();
+    let far = |distance, flags| {
+        let record = RecordBuilder::new()
+            .victim_path(path.as_bytes())
+            .trigger_names(b"")
+            .levels(&levels);
+        marked(record.set(|record| {
+            record.trigger.memcg_id = record.victim.memcg_id;
+            record.far_distance = distance;
+            record.far_level = level(118, 3, 5);
+            record.flags |= flags;
+        }))
+    };
+    for (flags, oom_group) in [(0, false), (FLAG_FAR_OOM_GROUP, true)] {
+        let mark = far(18, flags);
+        assert_eq!((mark.limits.len(), mark.levels.len()), (17, 17));
+        let last = &mark.limits[16];
+        assert_eq!(last.cgroup, cgroup("/19/18", 118));
+        assert_eq!(
+            (last.usage_bytes, last.limit_bytes),
+            (Some(3 * PAGE), Some(5 * PAGE))
+        );
+        assert_eq!(mark.levels[16].oom_group, oom_group);
+        assert_eq!(mark.missing, ["limits"]);
+    }
+    // Not filled in, the root, above it, and nonsense.
+    for distance in [0, 20, 21, u32::MAX, 1] {
+        assert_eq!(far(distance, 0).limits.len(), 16, "{distance}");
+    }
+}

@@ -38,6 +38,10 @@ impl Decoder {
         }
     }
 
+    pub(super) fn set_symbols(&mut self, symbols: Option<Symbols>) {
+        self.symbols = symbols;
+    }
+
     /// Decodes the next record; `None` if there is nothing to report.
     pub(super) fn decode(&mut self, record: &[u8]) -> Option<Decoded> {
         let observation = match decode(record, self.page_bytes) {

@@ -10,8 +10,11 @@ mod progress;
 mod start;
 
 use std::{
-    collections::VecDeque, convert::Infallible, io, ops::ControlFlow, path::Path, time::Instant,
+    cell::Cell, collections::VecDeque, convert::Infallible, io, ops::ControlFlow, path::Path,
+    time::Instant,
 };
+
+use tracing::warn;
 
 use self::{
     decoder::Decoder,
@@ -30,7 +33,7 @@ use super::{
 use crate::{
     capture::{
         bpf::{
-            Probe, ProbeError,
+            Probe, ProbeError, describe,
             pins::{self, Pins},
             symbols::Symbols,
         },
@@ -63,7 +66,11 @@ pub(super) struct RingSource {
     ring: Ring,
     ready: Ready,
     enrichment: LogEnrichment,
-    _pins: Option<Pins>,
+    /// Number of rejected records when the counters could be read last.
+    rejected: Cell<u64>,
+    /// Whether the counters could be read last time.
+    is_countable: Cell<bool>,
+    pins: Option<Pins>,
 }
 
 /// The ring of a previous generation, and its pins.
@@ -123,8 +130,21 @@ impl RingSource {
             ring,
             ready,
             enrichment: LogEnrichment::new(log),
-            _pins: pins,
+            rejected: Cell::new(0),
+            is_countable: Cell::new(true),
+            pins,
         })
+    }
+
+    /// Wakes the dormant raw-tracepoint programs, whose kills need the kernel's symbols and its log. False if there are none.
+    pub(super) fn wake(&mut self, config: &CaptureConfig) -> bool {
+        let has_woken = self.probe.wake();
+        if has_woken {
+            let (symbols, log) = open_sources(config);
+            self.progress.set_symbols(symbols);
+            self.enrichment = LogEnrichment::new(log);
+        }
+        has_woken
     }
 
     /// Waits until there is something to deliver, or to release, and delivers it. Cancel safe.
@@ -179,8 +199,29 @@ impl RingSource {
     }
 
     /// Up to where items were delivered, and the losses by then.
-    pub(super) fn progress(&self) -> Result<Progress, ObserveError> {
-        Ok(self.progress.progress(|| self.probe.dropped())?)
+    pub(super) fn progress(&self) -> Progress {
+        let rejected = || Ok::<_, Infallible>(self.rejected());
+        let Ok(progress) = self.progress.progress(rejected);
+        progress
+    }
+
+    /// Number of records that the own ring has rejected. If the counters cannot be read, as many as the last time.
+    fn rejected(&self) -> u64 {
+        match self.probe.dropped() {
+            Ok(rejected) => {
+                self.rejected.set(rejected);
+                self.is_countable.set(true);
+            }
+            Err(error) => {
+                if self.is_countable.replace(false) {
+                    warn!(
+                        error = describe(&error),
+                        "failed to read the counters of the ring, retrying"
+                    );
+                }
+            }
+        }
+        self.rejected.get()
     }
 
     /// Releases everything before a stored cursor, and removes the generations that end before it.
@@ -195,6 +236,11 @@ impl RingSource {
             Some(previous) => previous.ring.release(released.position),
             None => self.ring.release(released.position),
         }
+    }
+
+    /// Whether the pins are gone, since the BPF file system was unmounted or the folder removed.
+    pub(super) fn has_lost_pins(&self) -> bool {
+        self.pins.as_ref().is_some_and(Pins::is_gone)
     }
 
     /// How full the own ring is.

@@ -26,6 +26,8 @@ enum Step {
     Types,
     /// Finding what the programs need in the BTF.
     Needs,
+    /// Looking for switches that keep hooks from firing.
+    Switch,
     /// Creating maps, and everything else before the programs.
     Object,
     /// Loading a program.
@@ -40,9 +42,11 @@ impl From<ProbeError> for Refusal {
             ProbeError::NotPermitted { .. } => Step::Permission,
             ProbeError::NoTypes(_) => Step::Types,
             ProbeError::Lacks(_) => Step::Needs,
+            ProbeError::Silent(_) => Step::Switch,
             ProbeError::Functions(_)
             | ProbeError::Object(_)
             | ProbeError::Map { .. }
+            | ProbeError::Flag(_)
             | ProbeError::Ring(_)
             | ProbeError::Wait(_) => Step::Object,
             ProbeError::Load { .. } => Step::Load,
@@ -84,17 +88,12 @@ pub(super) struct Conditions<'a> {
 }
 
 impl Refusal {
-    /// Whether this process lacks the privileges to load any program.
-    pub(super) fn is_without_permission(&self) -> bool {
-        self.step == Step::Permission
-    }
-
     /// Whether maps can be created; absent if that was not tried.
     pub(super) fn has_maps(&self) -> Option<bool> {
         match self.step {
             Step::Load | Step::Attach => Some(true),
             Step::Permission | Step::Object => Some(false),
-            Step::Types | Step::Needs => None,
+            Step::Types | Step::Needs | Step::Switch => None,
         }
     }
 
@@ -126,6 +125,7 @@ impl Refusal {
             (Step::Permission, _) => Reason::Maps,
             (Step::Types, _) => Reason::Types,
             (Step::Needs, _) => Reason::Needs,
+            (Step::Switch, _) => Reason::Switch,
             (Step::Load | Step::Attach, _) if conditions.is_confidential => Reason::Lockdown,
             (Step::Load, _) if self.lacks_helper() => Reason::KernelMemory,
             (Step::Attach, Backend::Kprobe) if !conditions.has_kprobes => Reason::NoKprobes,
@@ -161,6 +161,7 @@ enum Reason {
     Maps,
     Types,
     Needs,
+    Switch,
     KernelMemory,
     Lockdown,
     NoKprobes,
@@ -188,6 +189,10 @@ impl Reason {
             Self::Needs => (
                 "the BTF lacks what the programs need",
                 "omit --btf; if it is omitted, report this as a bug, with the kernel's version and the line above",
+            ),
+            Self::Switch => (
+                "a switch of the kernel is off",
+                "turn it on as the line above says; raw tracepoints do not need it",
             ),
             Self::KernelMemory => (
                 "BPF programs cannot read the kernel's memory",

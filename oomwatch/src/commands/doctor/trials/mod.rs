@@ -17,7 +17,9 @@ use super::{
 use crate::{
     capture::{
         bpf::{
-            self, Probe, ProbeError, RING_BYTES, kernel_answer,
+            self, Probe, ProbeError, RING_BYTES,
+            features::{KPROBES_ENABLED, switched_off},
+            kernel_answer,
             offsets::{KernelTypes, LoadError},
             programs,
         },
@@ -63,7 +65,7 @@ impl TrialFacts {
             trials: Backend::BPF
                 .into_iter()
                 .map(|backend| {
-                    let attached = attach(backend, kernel);
+                    let attached = attach(backend, kernel, roots);
                     (backend, attached.map_err(Refusal::from))
                 })
                 .collect(),
@@ -102,25 +104,26 @@ impl TrialFacts {
                 .iter()
                 .any(|(tried, attached)| *tried == bpf && attached.is_ok()),
         };
-        // As in `watch`, missing privileges end the search.
-        let is_forbidden = |backend| {
-            self.trials.iter().any(|(tried, attached)| {
-                *tried == backend && attached.as_ref().is_err_and(Refusal::is_without_permission)
-            })
-        };
-        let first = Backend::ALL
-            .into_iter()
-            .filter(|backend| backend.is_allowed_by(self.choice))
-            .find(|&backend| works(backend) || is_forbidden(backend));
         Selection {
             choice: self.choice,
-            backend: first.filter(|&backend| works(backend)),
+            backend: Backend::ALL
+                .into_iter()
+                .filter(|backend| backend.is_allowed_by(self.choice))
+                .find(|&backend| works(backend)),
         }
     }
 }
 
 /// Loads and attaches the programs of a backend like `watch`. They are detached when it returns.
-fn attach(backend: Backend, kernel: &Result<KernelTypes, LoadError>) -> Result<(), ProbeError> {
+fn attach(
+    backend: Backend,
+    kernel: &Result<KernelTypes, LoadError>,
+    roots: Roots<'_>,
+) -> Result<(), ProbeError> {
+    let kprobes_enabled = roots.system.join(&KPROBES_ENABLED[1..]);
+    if let Some(switch) = switched_off(backend, roots.proc, &kprobes_enabled) {
+        return Err(ProbeError::Silent(switch));
+    }
     let kernel = kernel
         .as_ref()
         .map_err(|error| ProbeError::NoTypes(bpf::describe(error)))?;

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     capture::{
+        bpf::symbols::Symbols,
         incident::IncidentCheckpoint,
         observer::{
             cursor::{Cursor, Progress},
@@ -149,6 +150,11 @@ impl RingProgress {
             poll: Poll::Now,
             has_passed: false,
         }
+    }
+
+    /// Sets the kernel's symbols, which explain the stacks of the records that follow.
+    pub(super) fn set_symbols(&mut self, symbols: Option<Symbols>) {
+        self.decoder.set_symbols(symbols);
     }
 
     /// Index of the generation whose ring is to be read; the own one is the last.
