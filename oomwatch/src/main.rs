@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use oomwatch::{
-    cli::{self, Cli, Command, LogArgs, LogFormat},
+    cli::{self, Cli, Command, EscapedLines, LogArgs, LogFormat},
     commands::{agent, cleanup, doctor, exit::Exit, history, report, watch},
 };
 use tokio::runtime::{self, Runtime};
@@ -60,10 +60,14 @@ fn start_log(
     }: &LogArgs,
 ) {
     let level = *log_level;
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = fmt::layer().with_target(false);
     let lines = match log_format {
-        LogFormat::Text => lines.without_time().with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines
+            .without_time()
+            .with_ansi(false)
+            .with_writer(|| EscapedLines)
+            .boxed(),
+        LogFormat::Json => lines.json().with_writer(io::stderr).boxed(),
     };
     let mut targets = Targets::new().with_default(level);
     if level < LevelFilter::DEBUG {

@@ -3,6 +3,7 @@
 mod agent;
 mod cleanup;
 mod doctor;
+mod escaped_lines;
 mod help;
 mod history;
 mod report;
@@ -20,6 +21,7 @@ pub use self::{
     agent::{AgentArgs, EventArgs, NameArgs, StoreArgs},
     cleanup::CleanupArgs,
     doctor::DoctorArgs,
+    escaped_lines::EscapedLines,
     history::{HistoryArgs, Moment},
     report::ReportArgs,
     shared::{FilterArgs, KernelArgs, OutputArgs, PinArgs, RuntimeArgs},

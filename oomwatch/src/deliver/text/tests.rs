@@ -369,3 +369,13 @@ fn history_lines_have_the_date_and_the_number_of_kills() {
     let end = format!(".scope/leaf, the last of 2 kills since 14:13:20.000Z, 1 incident{RESET}");
     assert!(wide.ends_with(&end), "{wide}");
 }
+
+#[test]
+fn stored_ids_are_escaped() {
+    let mut report = testing::report();
+    let pod = report.pod.as_mut().expect("a pod");
+    (pod.name, pod.uid) = (None, "\u{1b}[2Juid\n".to_owned());
+    let container = report.container.as_mut().expect("a container");
+    (container.name, container.id) = (None, "\u{1b}[31m".to_owned());
+    assert_eq!(object(&report), r"pod \x1b[2Juid\x0a/\x1b[31m");
+}
