@@ -31,6 +31,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args.into())),
         Command::Report(args) => report::run((*args).into()),
         Command::History(args) => history::run(args.config(Timestamp::now())),
+        Command::Version => print(cli::version().as_bytes()),
         Command::Completions { shell } => print(&cli::completions(shell)),
         Command::Man { folder } => {
             cli::write_manual_pages(&folder).with_context(|| {
@@ -53,15 +54,10 @@ fn print(bytes: &[u8]) -> anyhow::Result<Exit> {
     }
 }
 
-fn start_log(
-    LogArgs {
-        log_level,
-        log_format,
-    }: &LogArgs,
-) {
-    let level = *log_level;
+fn start_log(log: &LogArgs) {
+    let level = log.level();
     let lines = fmt::layer().with_target(false);
-    let lines = match log_format {
+    let lines = match log.log_format {
         LogFormat::Text => lines
             .without_time()
             .with_ansi(false)

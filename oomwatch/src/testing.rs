@@ -310,6 +310,7 @@ pub(crate) fn report() -> Report {
         container: Some(Container {
             runtime: Some(Runtime::Containerd),
             id: CONTAINER_ID.to_owned(),
+            user: None,
             name: Some("app".to_owned()),
             kind: Some(ContainerKind::Main),
             image: Some("registry.example/cart:1.4".to_owned()),

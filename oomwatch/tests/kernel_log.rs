@@ -31,7 +31,7 @@ use oomwatch::{
         backend::Backend,
         gap::{Gap, GapPlace},
         kill::{Constraint, Kill, Scope, Source},
-        report::{Host, Origin, Report},
+        report::{Host, NodeKubelet, Origin, Report},
     },
     sys::clock,
 };
@@ -250,6 +250,7 @@ fn real_kill_is_read_from_the_log() {
     let host = Host {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c4b5a".to_owned(),
+        kubelet: NodeKubelet::default(),
     };
     let report = Report::new(
         log_kill.clone().into_kill(),

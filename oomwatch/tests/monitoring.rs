@@ -18,7 +18,7 @@ use oomwatch::{
     identify::directory::Directory,
     model::{
         backend::Backend,
-        cgroup::Qos,
+        cgroup::{KubeletRoot, Qos},
         report::{Container, Origin, Pod, Report},
     },
 };
@@ -49,7 +49,13 @@ fn report() -> Report {
             LogItem::Rekill { .. } => None,
         })
         .expect("a kill in the log");
-    let mut report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
+    let mut report = Report::new(
+        kill.into_kill(),
+        Origin::SavedLog {
+            node: None,
+            kubelet: &KubeletRoot::Unknown,
+        },
+    );
     Directory::default().decide(&mut report);
     report.pod = Some(Pod {
         namespace: Some("shop".to_owned()),
@@ -61,6 +67,7 @@ fn report() -> Report {
     report.container = Some(Container {
         runtime: None,
         id: String::new(),
+        user: None,
         name: Some("app".to_owned()),
         kind: None,
         image: None,

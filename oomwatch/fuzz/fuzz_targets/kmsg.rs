@@ -21,8 +21,9 @@ use oomwatch::{
     },
     deliver::json,
     model::{
+        cgroup::KubeletRoot,
         kill::{Kill, Scope},
-        report::{Host, Origin, Report},
+        report::{Host, NodeKubelet, Origin, Report},
     },
     sys::clock::ClockSample,
 };
@@ -48,7 +49,10 @@ fn read_saved(bytes: &[u8]) {
         if let LogItem::Kill(kill) = item {
             check(&Report::new(
                 kill.into_kill(),
-                Origin::SavedLog { node: None },
+                Origin::SavedLog {
+                    node: None,
+                    kubelet: &KubeletRoot::Unknown,
+                },
             ));
         }
     }
@@ -59,6 +63,7 @@ fn follow(bytes: &[u8]) {
     let host = Host {
         node: String::new(),
         boot_id: "0f1e2d3c".to_owned(),
+        kubelet: NodeKubelet::default(),
     };
     let mut follower = Follower::new();
     let mut joiner = Joiner::default();

@@ -7,7 +7,10 @@ use oomwatch::{
         bounded_lines::BoundedLines,
         log_file::LogFileParser,
     },
-    model::report::{Origin, Report},
+    model::{
+        cgroup::KubeletRoot,
+        report::{Origin, Report},
+    },
 };
 
 /// UID of the pod of [`report`].
@@ -29,7 +32,13 @@ pub fn report() -> Report {
     let mut assembler = Assembler::new(Trust::Kernel);
     while let Some(line) = lines.next_line().expect("memory can be read") {
         if let Some(LogItem::Kill(kill)) = assembler.push(&parser.parse(line)) {
-            let report = Report::new(kill.into_kill(), Origin::SavedLog { node: None });
+            let report = Report::new(
+                kill.into_kill(),
+                Origin::SavedLog {
+                    node: None,
+                    kubelet: &KubeletRoot::Unknown,
+                },
+            );
             let id = report.container.as_ref().map(|container| &*container.id);
             assert_eq!(id, Some(CONTAINER_ID));
             assert_eq!(report.pod.as_ref().map(|pod| &*pod.uid), Some(POD_UID));

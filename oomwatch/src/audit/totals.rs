@@ -45,7 +45,8 @@ impl CaptureCounts {
     }
 }
 
-/// The captured kills since a start, and the kernel's count at that start. Only later kills are compared.
+/// The captured kills, and what the kernel had counted before them. A kill that is captured is on the same side of the start
+/// in both: one that was recorded before the start lowers the kernel's count at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     since_boot_time_ns: u64,
@@ -65,20 +66,28 @@ impl Totals {
         }
     }
 
-    /// Counts a kill, unless it is older than the start.
+    /// Counts a kill.
     pub fn kill(&mut self, boot_time_ns: Option<u64>) {
-        self.counts.kills += u64::from(self.is_after_start(boot_time_ns));
+        self.include(boot_time_ns);
+        self.counts.kills += 1;
     }
 
-    /// Counts a non-kill event; a re-kill only if it is not older than the start.
+    /// Counts a non-kill event.
     pub fn non_kill(&mut self, non_kill: &NonKill) {
         match non_kill.kind {
             NonKillKind::Rekill => {
-                self.counts.rekills += u64::from(self.is_after_start(non_kill.boot_time_ns));
+                self.include(non_kill.boot_time_ns);
+                self.counts.rekills += 1;
             }
             NonKillKind::Mark => self.counts.marks += 1,
             NonKillKind::Sharer { .. } => self.counts.sharers += 1,
         }
+    }
+
+    /// Counts kills of which only the number is known: those after which the kernel had counted `kernel_count`.
+    pub fn unidentified(&mut self, kills: u64, kernel_count: u64) {
+        self.kernel_count = self.kernel_count.min(kernel_count.saturating_sub(kills));
+        self.counts.unidentified += kills;
     }
 
     /// Compares with the kernel's count now.
@@ -88,8 +97,10 @@ impl Totals {
         self.counts.compare(growth)
     }
 
-    fn is_after_start(&self, boot_time_ns: Option<u64>) -> bool {
-        boot_time_ns > Some(self.since_boot_time_ns)
+    /// A kill from before the start is in the kernel's count at the start.
+    fn include(&mut self, boot_time_ns: Option<u64>) {
+        let is_earlier = boot_time_ns <= Some(self.since_boot_time_ns);
+        self.kernel_count = self.kernel_count.saturating_sub(u64::from(is_earlier));
     }
 }
 
@@ -122,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kills_before_the_start_are_not_counted() {
+    fn kills_before_the_start_are_counted_on_both_sides() {
         let rekill = |boot_time_ns| NonKill {
             boot_time_ns: Some(boot_time_ns),
             kind: NonKillKind::Rekill,
@@ -138,6 +149,7 @@ mod tests {
         }
         totals.kill(None);
         assert_eq!(totals.compare(7), AuditResult::Complete);
+        assert_eq!((totals.counts.kills, totals.counts.rekills), (3, 2));
         totals.kill(Some(101));
         totals.non_kill(&rekill(102));
         assert_eq!(totals.compare(9), AuditResult::Complete);
@@ -169,5 +181,32 @@ mod tests {
         assert_eq!(counts.compare(8), AuditResult::Unobserved(4));
         assert_eq!(counts.compare(4), AuditResult::Complete);
         assert_eq!(counts.compare(3), AuditResult::Excess(1));
+    }
+
+    #[test]
+    fn gap_from_before_the_start_is_counted_on_both_sides() {
+        // Of the counts 6, 7 and 8, the start has seen two.
+        let mut totals = Totals::new(100, 7);
+        totals.unidentified(3, 8);
+        assert_eq!(totals.compare(8), AuditResult::Complete);
+        assert_eq!(totals.compare(9), AuditResult::Unobserved(1));
+        totals.unidentified(1, 9);
+        assert_eq!(totals.compare(9), AuditResult::Complete);
+    }
+
+    /// Attached at time 0, with the start at 10: whichever side of the start kills are on, each is counted once.
+    #[test]
+    fn every_order_of_kills_and_start_adds_up() {
+        for kills in 0..6_u64 {
+            for before in 0..=kills {
+                let mut totals = Totals::new(10, 3 + before);
+                for number in 0..kills {
+                    totals.kill(Some(if number < before { number } else { 11 + number }));
+                }
+                assert_eq!(totals.compare(3 + kills), AuditResult::Complete);
+                assert_eq!(totals.compare(4 + kills), AuditResult::Unobserved(1));
+                assert_eq!(totals.counts.kills, kills);
+            }
+        }
     }
 }

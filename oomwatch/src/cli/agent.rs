@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args};
 
 use super::{
-    shared::{KernelArgs, PinArgs, RuntimeArgs},
+    shared::{KernelArgs, KubeletArgs, PinArgs, RuntimeArgs},
     values::{NODE_UIDS, SWITCH, one_of, parse_duration, parse_pause},
 };
 use crate::{
@@ -44,6 +44,9 @@ pub struct AgentArgs {
     /// How kills are captured.
     #[command(flatten)]
     pub kernel: KernelArgs,
+    /// Where the kubelet has its pods.
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
 }
 
 /// The history database, from which the next agent resumes.
@@ -157,6 +160,7 @@ impl From<AgentArgs> for AgentConfig {
             history,
             pins,
             kernel,
+            kubelet,
         } = args;
         let NameArgs {
             pod_watch,
@@ -180,6 +184,7 @@ impl From<AgentArgs> for AgentConfig {
             history: history.into(),
             bpffs: pins.bpffs,
             capture: kernel.into(),
+            kubelet: kubelet.into(),
         }
     }
 }

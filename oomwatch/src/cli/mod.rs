@@ -6,14 +6,17 @@ mod doctor;
 mod escaped_lines;
 mod help;
 mod history;
+mod manual;
+mod moment;
 mod report;
 mod shared;
 mod values;
 mod watch;
 
-use std::{io, path::PathBuf};
+use std::{env, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use oomwatch_ebpf::record::ABI_VERSION;
 use tracing::level_filters::LevelFilter;
 
 use self::values::one_of;
@@ -22,7 +25,9 @@ pub use self::{
     cleanup::CleanupArgs,
     doctor::DoctorArgs,
     escaped_lines::EscapedLines,
-    history::{HistoryArgs, Moment},
+    history::HistoryArgs,
+    manual::write_manual_pages,
+    moment::{Moment, TimeArgs},
     report::ReportArgs,
     shared::{FilterArgs, KernelArgs, OutputArgs, PinArgs, RuntimeArgs},
     watch::WatchArgs,
@@ -61,6 +66,8 @@ pub enum Command {
     /// Print the OOM kills in an agent's history; needs only permission to read it
     #[command(after_long_help = help::HISTORY)]
     History(Box<HistoryArgs>),
+    /// Print the version, and what this executable was built for
+    Version,
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -80,6 +87,12 @@ pub struct LogArgs {
     /// Least severe message to write to stderr
     #[arg(long, global = true, value_parser = one_of(LEVELS), default_value = "info")]
     pub log_level: LevelFilter,
+    /// Write warnings and errors only; the same as `--log-level warn`
+    #[arg(short, long, global = true, conflicts_with_all = ["verbose", "log_level"])]
+    pub quiet: bool,
+    /// Write a message for every kill; the same as `--log-level debug`
+    #[arg(short, long, global = true, conflicts_with = "log_level")]
+    pub verbose: bool,
     /// Format of the messages
     #[arg(long, global = true, value_parser = one_of(FORMATS), default_value = "text")]
     pub log_format: LogFormat,
@@ -92,6 +105,18 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+impl LogArgs {
+    /// The least severe message to write.
+    #[must_use]
+    pub fn level(&self) -> LevelFilter {
+        match self {
+            Self { quiet: true, .. } => LevelFilter::WARN,
+            Self { verbose: true, .. } => LevelFilter::DEBUG,
+            Self { log_level, .. } => *log_level,
+        }
+    }
 }
 
 const LEVELS: &[(&str, &str, LevelFilter)] = &[
@@ -113,17 +138,23 @@ pub fn parse() -> Cli {
     Cli::parse()
 }
 
+/// The version, and what the executable was built for.
+#[must_use]
+pub fn version() -> String {
+    format!(
+        "oomwatch {}\nbuilt for {}-{}\nBPF record layout {ABI_VERSION}\n",
+        env!("CARGO_PKG_VERSION"),
+        env::consts::ARCH,
+        env::consts::OS,
+    )
+}
+
 /// A shell's completion script.
 #[must_use]
 pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "oomwatch", &mut script);
     script
-}
-
-/// Writes a manual page for each command into a folder.
-pub fn write_manual_pages(folder: &std::path::Path) -> io::Result<()> {
-    clap_mangen::generate_to(Cli::command(), folder)
 }
 
 #[cfg(test)]

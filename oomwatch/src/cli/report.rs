@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::tz::Offset;
 
 use super::{
-    shared::{FilterArgs, OutputArgs},
+    shared::{FilterArgs, KubeletArgs, OutputArgs},
     values::{TRUST, one_of, parse_offset},
 };
 use crate::{capture::kmsg::assemble::Trust, commands::report::ReportConfig};
@@ -31,6 +31,9 @@ pub struct ReportArgs {
     /// Which kills to show.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// Where the kubelet of the log's node has its pods.
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
 }
 
 impl From<ReportArgs> for ReportConfig {
@@ -42,6 +45,7 @@ impl From<ReportArgs> for ReportConfig {
             utc_offset,
             trust,
             filter,
+            kubelet,
         } = args;
         Self {
             file,
@@ -50,6 +54,7 @@ impl From<ReportArgs> for ReportConfig {
             utc_offset,
             trust,
             filter: filter.into(),
+            kubelet: kubelet.into(),
         }
     }
 }

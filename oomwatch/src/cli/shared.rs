@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, builder::NonEmptyStringValueParser};
+use clap::{Args, ValueHint, builder::NonEmptyStringValueParser};
+use jiff::tz::TimeZone;
 
 use super::values::{BACKENDS, COLORS, OUTPUTS, SCOPES, one_of};
 use crate::{
@@ -10,10 +11,12 @@ use crate::{
     deliver::{
         color::ColorChoice,
         printer::{OutputConfig, OutputFormat},
+        text::columns::Column,
     },
     identify::sockets::SocketChoice,
     model::{
         backend::Backend,
+        cgroup::KubeletRoot,
         filter::{CgroupPath, Filter},
         kill::Scope,
     },
@@ -98,13 +101,41 @@ pub struct RuntimeArgs {
     pub docker_socket: SocketChoice,
 }
 
+/// Where a kubelet has its pods.
+#[derive(Debug, Args)]
+pub struct KubeletArgs {
+    /// The cgroup in which the node's kubelet has its pods, such as / or /kubelet.slice: nothing elsewhere is taken for a pod
+    #[arg(
+        long,
+        env = "OOMWATCH_KUBELET_CGROUP_ROOT",
+        value_name = "PATH",
+        help_heading = "Kernel"
+    )]
+    pub kubelet_cgroup_root: Option<CgroupPath>,
+}
+
+impl From<KubeletArgs> for Option<KubeletRoot> {
+    fn from(args: KubeletArgs) -> Self {
+        let KubeletArgs {
+            kubelet_cgroup_root,
+        } = args;
+        kubelet_cgroup_root.map(|root| KubeletRoot::at(root.as_bytes()))
+    }
+}
+
 /// How kills are printed.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct OutputArgs {
     /// Output format
     #[arg(short, long, value_parser = one_of(OUTPUTS), default_value = "text")]
     pub output: OutputFormat,
-    /// When to color the lines
+    /// Columns of text output, separated by commas, such as time,pid,object; the titles of `-o wide` and node, incident
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_hint = ValueHint::Other)]
+    pub columns: Option<Vec<Column>>,
+    /// Print times in UTC instead of local time; JSON is always in UTC
+    #[arg(long)]
+    pub utc: bool,
+    /// When to color the lines: red where the machine ran out of memory, bold where a container's main process was killed
     #[arg(long, value_parser = one_of(COLORS), default_value = "auto")]
     pub color: ColorChoice,
     /// Leave out the line with the column titles
@@ -116,14 +147,27 @@ impl From<OutputArgs> for OutputConfig {
     fn from(args: OutputArgs) -> Self {
         let OutputArgs {
             output,
+            columns,
+            utc,
             color,
             no_header,
         } = args;
         Self {
             format: output,
+            columns,
+            zone: zone(utc),
             color,
             has_header: !no_header,
         }
+    }
+}
+
+/// The time zone of text output, and of times on the command line that state none.
+pub(super) fn zone(is_utc: bool) -> TimeZone {
+    if is_utc {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
     }
 }
 
@@ -132,13 +176,19 @@ impl From<OutputArgs> for OutputConfig {
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Only pods of this namespace
-    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short, long, value_name = "NAME", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
     pub namespace: Option<String>,
+    /// Only pods with this name
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
+    pub pod: Option<String>,
     /// Only containers with this name, or whose id begins with it
-    #[arg(short, long, value_name = "NAME|ID", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short, long, value_name = "NAME|ID", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
     pub container: Option<String>,
+    /// Only this systemd unit, such as nginx.service; `.service` may be left out
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
+    pub unit: Option<String>,
     /// Only victims in this cgroup or below it
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::Other)]
     pub cgroup: Option<CgroupPath>,
     /// Only kills for which this ran out of memory
     #[arg(long, value_parser = one_of(SCOPES))]
@@ -149,13 +199,17 @@ impl From<FilterArgs> for Filter {
     fn from(args: FilterArgs) -> Self {
         let FilterArgs {
             namespace,
+            pod,
             container,
+            unit,
             cgroup,
             scope,
         } = args;
         Self {
             namespace,
+            pod,
             container,
+            unit,
             cgroup,
             scope,
         }

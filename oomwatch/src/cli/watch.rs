@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{
-    shared::{FilterArgs, KernelArgs, OutputArgs, RuntimeArgs},
+    shared::{FilterArgs, KernelArgs, KubeletArgs, OutputArgs, RuntimeArgs},
     values::parse_duration,
 };
 use crate::commands::watch::WatchConfig;
@@ -40,6 +40,9 @@ pub struct WatchArgs {
     /// How kills are captured.
     #[command(flatten)]
     pub kernel: KernelArgs,
+    /// Where the kubelet has its pods.
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
     /// Load this BPF object, made by `cargo xtask ebpf --bpf-log`, and log what its programs print
     #[cfg(feature = "bpf-log")]
     #[arg(long, value_name = "FILE", hide = true)]
@@ -58,6 +61,7 @@ impl From<WatchArgs> for WatchConfig {
             runtimes,
             filter,
             kernel,
+            kubelet,
             #[cfg(feature = "bpf-log")]
             bpf_log,
         } = args;
@@ -76,6 +80,7 @@ impl From<WatchArgs> for WatchConfig {
             docker_socket,
             filter: filter.into(),
             capture: kernel.into(),
+            kubelet: kubelet.into(),
             #[cfg(feature = "bpf-log")]
             bpf_log,
         }

@@ -26,7 +26,7 @@ const NAMED: usize = 16;
 enum Error {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("write to stdout")]
+    #[error("failed to write to stdout")]
     Write(#[from] io::Error),
 }
 
@@ -43,8 +43,6 @@ pub struct HistoryConfig {
     pub limit: usize,
     /// The history: its folder, its file, or a copy of the file.
     pub state_dir: PathBuf,
-    /// Only pods with this name.
-    pub pod: Option<String>,
     /// Which kills to show.
     pub filter: Filter,
 }
@@ -57,21 +55,20 @@ pub fn run(config: HistoryConfig) -> anyhow::Result<Exit> {
         until,
         limit,
         state_dir,
-        pod,
         filter,
     } = config;
     let query = Query {
         since,
         until,
         namespace: filter.namespace.clone(),
-        pod,
+        pod: filter.pod.clone(),
         container: filter.container.clone(),
         scope: filter.scope,
     };
-    let mut printer = Printer::stdout(output, filter).dated();
+    let mut printer = Printer::stdout(output, filter);
     match print(&state_dir, &query, limit, &mut printer) {
         Err(Error::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        Err(error) => Err(error).context("tell the history"),
+        Err(error) => Err(error).context("failed to print the history"),
         Ok(unreadable) => {
             if !unreadable.is_empty() {
                 let (rows, first) = (unreadable.len(), &unreadable[..unreadable.len().min(NAMED)]);

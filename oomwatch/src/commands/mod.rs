@@ -9,4 +9,5 @@ mod host;
 mod pipeline;
 pub mod report;
 pub mod signals;
+mod totals;
 pub mod watch;

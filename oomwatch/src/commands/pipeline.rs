@@ -142,7 +142,7 @@ impl Pipeline {
                     items.push(Item::NonKill(event));
                 }
                 CaptureItem::Gap(gap) => {
-                    self.auditor.gap(gap.kills);
+                    self.auditor.gap(&gap);
                     items.push(self.gap(gap));
                 }
             }

@@ -21,6 +21,7 @@ use crate::{
     deliver::printer::{OutputConfig, Printer},
     identify::directory::Directory,
     model::{
+        cgroup::KubeletRoot,
         filter::Filter,
         report::{Origin, Report},
     },
@@ -54,6 +55,8 @@ pub struct ReportConfig {
     pub trust: Trust,
     /// Which kills to show.
     pub filter: Filter,
+    /// Where that node's kubelet has its pods, if that is known.
+    pub kubelet: Option<KubeletRoot>,
 }
 
 /// Reads a log to its end.
@@ -65,10 +68,12 @@ pub fn run(config: ReportConfig) -> anyhow::Result<Exit> {
         utc_offset,
         trust,
         filter,
+        kubelet,
     } = config;
     let mut shown = Shown {
         printer: Printer::stdout(output, filter),
         node,
+        kubelet: kubelet.unwrap_or_default(),
     };
     let (mut input, latest) = open(&file).with_context(|| format!("open {}", file.display()))?;
     let reading = || format!("read {}", file.display());
@@ -98,6 +103,7 @@ pub fn run(config: ReportConfig) -> anyhow::Result<Exit> {
 struct Shown {
     printer: Printer,
     node: Option<String>,
+    kubelet: KubeletRoot,
 }
 
 impl Shown {
@@ -109,6 +115,7 @@ impl Shown {
                     kill.into_kill(),
                     Origin::SavedLog {
                         node: self.node.as_deref(),
+                        kubelet: &self.kubelet,
                     },
                 );
                 Directory::default().decide(&mut report);

@@ -2,12 +2,13 @@
 
 use std::io::{self, IsTerminal as _, StdoutLock, Write};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
+use rustix::{param::page_size, termios::tcgetwinsize};
 
 use super::{
     color::{Color, ColorChoice},
     json,
-    text::{self, Detail},
+    text::{Selection, Style, Table, columns::Column},
 };
 use crate::model::{
     filter::Filter,
@@ -16,10 +17,14 @@ use crate::model::{
 };
 
 /// How reports are printed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OutputConfig {
     /// The format.
     pub format: OutputFormat,
+    /// The columns of text output, where they are chosen.
+    pub columns: Option<Vec<Column>>,
+    /// Time zone of text output.
+    pub zone: TimeZone,
     /// When to color the lines.
     pub color: ColorChoice,
     /// Whether the header line is printed first.
@@ -41,10 +46,12 @@ pub enum OutputFormat {
 #[derive(Debug)]
 pub struct Printer<W = StdoutLock<'static>> {
     out: W,
+    /// Absent for JSON.
+    table: Option<Table>,
     format: OutputFormat,
-    color: Color,
     has_header: bool,
-    is_dated: bool,
+    /// Width of the terminal; absent where there is none.
+    width: fn() -> Option<usize>,
     filter: Filter,
 }
 
@@ -54,41 +61,62 @@ impl Printer {
     pub fn stdout(config: OutputConfig, filter: Filter) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
-        Self::new(stdout.lock(), config, filter, is_terminal)
+        let width = if is_terminal { terminal_width } else { || None };
+        Self::new(stdout.lock(), config, filter, is_terminal, width)
     }
 }
 
+/// Asked for each line: people resize windows.
+fn terminal_width() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    // A serial console does not know its width.
+    (size.ws_col > 0).then(|| size.ws_col.into())
+}
+
 impl<W: Write> Printer<W> {
-    /// A printer to any writer.
-    pub fn new(out: W, config: OutputConfig, filter: Filter, is_terminal: bool) -> Self {
+    /// A printer to any writer. `width` returns the width of its terminal, if there is one.
+    pub fn new(
+        out: W,
+        config: OutputConfig,
+        filter: Filter,
+        is_terminal: bool,
+        width: fn() -> Option<usize>,
+    ) -> Self {
         let OutputConfig {
             format,
+            columns,
+            zone,
             color,
             has_header,
         } = config;
+        let selection = match (format, columns) {
+            (OutputFormat::Json, _) => None,
+            (_, Some(columns)) => Some(Selection::Chosen(columns)),
+            (OutputFormat::Text, None) => Some(Selection::Text),
+            (OutputFormat::Wide, None) => Some(Selection::Wide),
+        };
+        let table = selection.map(|selection| {
+            Table::new(Style {
+                selection,
+                zone,
+                color: Color::new(color, is_terminal),
+                page_bytes: u64::try_from(page_size()).unwrap_or(4096),
+            })
+        });
         Self {
             out,
+            table,
             format,
-            color: Color::new(color, is_terminal),
             has_header,
-            is_dated: false,
+            width,
             filter,
-        }
-    }
-
-    /// Prints the date in every line, for kills that are not only of today.
-    #[must_use]
-    pub fn dated(self) -> Self {
-        Self {
-            is_dated: true,
-            ..self
         }
     }
 
     /// Prints the header line, if the output has one.
     pub fn header(&mut self) -> io::Result<()> {
-        if let Some(detail) = self.detail().filter(|_| self.has_header) {
-            writeln!(self.out, "{}", text::header(detail))?;
+        if let Some(table) = self.table.as_ref().filter(|_| self.has_header) {
+            writeln!(self.out, "{}", table.header((self.width)()))?;
         }
         self.flush()
     }
@@ -101,51 +129,41 @@ impl<W: Write> Printer<W> {
 
     /// Prints a kill, whether it passes the filters or not.
     pub fn kill(&mut self, report: &Report) -> io::Result<()> {
-        let line = match self.detail() {
-            Some(detail) => text::kill(report, detail, self.color),
+        let lines = match &mut self.table {
+            Some(table) => table.kill(report, (self.width)()),
             None => json::kill_to_json(report)?,
         };
-        writeln!(self.out, "{line}")
+        writeln!(self.out, "{lines}")
     }
 
     /// Prints several kills as one record, whether they pass the filters or not.
     pub fn coalesced(&mut self, report: &Report, coalesced: &Coalesced) -> io::Result<()> {
-        let line = match self.detail() {
-            Some(detail) => text::coalesced(report, coalesced, detail, self.color),
+        let lines = match &mut self.table {
+            Some(table) => table.coalesced(report, coalesced, (self.width)()),
             None => json::coalesced_to_json(report, coalesced)?,
         };
-        writeln!(self.out, "{line}")
+        writeln!(self.out, "{lines}")
     }
 
     /// Prints a non-kill event, in wide output only.
     pub fn non_kill(&mut self, event: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
-        if self.format == OutputFormat::Wide {
-            writeln!(self.out, "{}", text::non_kill(event, time))?;
+        if let (OutputFormat::Wide, Some(table)) = (self.format, &mut self.table) {
+            writeln!(self.out, "{}", table.non_kill(event, time, (self.width)()))?;
         }
         Ok(())
     }
 
     /// Prints a gap, whatever the filters: its kills may pass them.
     pub fn gap(&mut self, report: &GapReport) -> io::Result<()> {
-        let line = match self.detail() {
-            Some(detail) => text::gap(report, detail),
+        let lines = match &mut self.table {
+            Some(table) => table.gap(report, (self.width)()),
             None => json::gap_to_json(report)?,
         };
-        writeln!(self.out, "{line}")
+        writeln!(self.out, "{lines}")
     }
 
     /// Flushes the writer.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-
-    /// The columns of text output; absent for JSON.
-    fn detail(&self) -> Option<Detail> {
-        match self.format {
-            OutputFormat::Text if self.is_dated => Some(Detail::Dated),
-            OutputFormat::Text => Some(Detail::Text),
-            OutputFormat::Wide => Some(Detail::Wide),
-            OutputFormat::Json => None,
-        }
     }
 }

@@ -6,6 +6,7 @@ mod cri;
 pub mod directory;
 mod docker;
 pub mod fuzz;
+pub mod kubelet_root;
 pub(crate) mod kubernetes;
 pub mod objects;
 mod pending_queue;

@@ -23,7 +23,8 @@ pub struct ApiPod {
     pub name: PodName,
     /// `metadata.uid`: also in the cgroup path, except for the mirror of a static pod.
     pub uid: String,
-    /// Annotation `kubernetes.io/config.mirror`, else `config.hash`: what the cgroup path of a static pod has instead.
+    /// Annotation `kubernetes.io/config.mirror`, which the kubelet gives to the mirror of a static pod: what its cgroup path has
+    /// instead of the UID. Any pod can be given it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<String>,
     /// Whether the annotation `oomwatch.dev/events` is `off`.
@@ -85,6 +86,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl ApiPod {
+    /// Its namespace.
+    pub(super) fn namespace(&self) -> &str {
+        &self.name.namespace
+    }
+
     /// Its approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let Self {
@@ -100,6 +106,14 @@ impl ApiPod {
         let names = namespace.len() + name.len() + uid.len() + hash;
         let containers = containers.iter().map(ApiContainer::bytes);
         size_of::<Self>() + names + containers.sum::<usize>()
+    }
+}
+
+impl RuntimeContainer {
+    /// Its pod's namespace; empty for a container outside a pod.
+    pub(super) fn namespace(&self) -> &str {
+        let pod = self.pod.as_ref();
+        pod.map_or("", |(_, name)| &name.namespace)
     }
 }
 

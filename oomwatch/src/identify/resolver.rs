@@ -100,7 +100,7 @@ impl Resolver {
     /// Watches the pods of a node as well.
     pub fn watch_pods(&mut self, client: Client, node: &str) {
         self.shared
-            .update(|directory| directory.set_watch(WatchState::Down));
+            .update(|directory| directory.set_watch(WatchState::Listing));
         let watch = kubernetes::watch_pods(client, node.to_owned(), self.shared.clone());
         self.tasks.push(tokio::spawn(watch));
     }
@@ -110,7 +110,7 @@ impl Resolver {
     pub fn is_watch_up(&self) -> Option<bool> {
         match self.shared.read(Directory::watch) {
             WatchState::Off => None,
-            WatchState::Down => Some(false),
+            WatchState::Down | WatchState::Listing => Some(false),
             WatchState::Up => Some(true),
         }
     }

@@ -1,13 +1,20 @@
 //! A cache of objects that exist, that were removed minutes ago, or that existed before a restart. Bounded in number, size and
 //! time. Pure: the caller passes the clock.
+//!
+//! Each entry is of a namespace. When there is no more room, the namespace with the most gives way to one with less: none
+//! can push out another's entries by having many.
+
+mod usage;
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::usage::{Amount, Usage};
 use crate::model::persist::{self, Change, Entry, table::Table};
 
 /// The part of the history's state table.
@@ -33,13 +40,14 @@ pub(super) struct TtlCache<T> {
     listing: u64,
     /// When entries were restored; absent once they are removed.
     restored: Option<Instant>,
-    /// Sum of the entries' sizes.
-    bytes: usize,
+    /// How much each namespace has.
+    usage: Usage,
 }
 
 #[derive(Debug)]
 struct CacheEntry<T> {
     value: T,
+    namespace: Arc<str>,
     presence: Presence,
     bytes: usize,
     /// The listing during which it was inserted last.
@@ -61,7 +69,17 @@ impl<T> Default for TtlCache<T> {
             removals: VecDeque::new(),
             listing: 0,
             restored: None,
-            bytes: 0,
+            usage: Usage::default(),
+        }
+    }
+}
+
+impl<T> CacheEntry<T> {
+    fn amount(&self) -> Amount {
+        Amount {
+            entries: 1,
+            removed: usize::from(matches!(self.presence, Presence::Removed(_))),
+            bytes: self.bytes,
         }
     }
 }
@@ -89,26 +107,32 @@ impl<T: PartialEq> TtlCache<T> {
     }
 
     /// Inserts a small live value. False if there is no room.
-    pub(super) fn insert(&mut self, key: String, value: T) -> bool {
-        self.insert_sized(key, value, 0)
+    pub(super) fn insert(&mut self, namespace: &str, key: String, value: T) -> bool {
+        self.insert_sized(namespace, key, value, 0)
     }
 
     /// Inserts a live value of this many bytes. False if there is no room; an existing entry is then unchanged.
-    pub(super) fn insert_sized(&mut self, key: String, value: T, bytes: usize) -> bool {
-        self.insert_as(key, value, Presence::Live, bytes)
+    pub(super) fn insert_sized(
+        &mut self,
+        namespace: &str,
+        key: String,
+        value: T,
+        bytes: usize,
+    ) -> bool {
+        self.insert_as(namespace, key, value, Presence::Live, bytes)
     }
 
     /// Inserts a value that expires as a removed entry does.
-    pub(super) fn insert_expiring(&mut self, key: &str, value: T, now: Instant) {
-        if self.insert(key.to_owned(), value) {
+    pub(super) fn insert_expiring(&mut self, namespace: &str, key: &str, value: T, now: Instant) {
+        if self.insert(namespace, key.to_owned(), value) {
             self.remove(key, now);
         }
     }
 
     /// Inserts a value from before a restart, unless there is one.
-    pub(super) fn insert_restored(&mut self, key: &str, value: T, now: Instant) {
+    pub(super) fn insert_restored(&mut self, namespace: &str, key: &str, value: T, now: Instant) {
         if self.entries.get(key).is_none() {
-            self.insert_as(key.to_owned(), value, Presence::Restored, 0);
+            self.insert_as(namespace, key.to_owned(), value, Presence::Restored, 0);
             self.restored = Some(now);
         }
     }
@@ -119,6 +143,7 @@ impl<T: PartialEq> TtlCache<T> {
             && !matches!(entry.presence, Presence::Removed(_))
         {
             entry.presence = Presence::Removed(now);
+            self.usage.add(&entry.namespace, Amount::REMOVAL);
             self.removals.push_back((now, key.to_owned()));
         }
         self.expire(now);
@@ -151,22 +176,46 @@ impl<T: PartialEq> TtlCache<T> {
         let is_over = |since| now.saturating_duration_since(since) > RESTORED_TTL;
         if self.restored.is_some_and(is_over) {
             self.restored = None;
-            self.entries
-                .retain(|entry| entry.presence != Presence::Restored);
+            let restored = self.entries.iter();
+            let restored = restored.filter(|(_, entry)| entry.presence == Presence::Restored);
+            let keys: Vec<String> = restored.map(|(key, _)| key.to_owned()).collect();
+            for key in keys {
+                self.drop_entry(&key);
+            }
         }
         while let Some((since, _)) = self.removals.front()
-            && (self.removals.len() > REMOVED_MAX
-                || now.saturating_duration_since(*since) > REMOVED_TTL)
+            && now.saturating_duration_since(*since) > REMOVED_TTL
         {
-            let Some((since, key)) = self.removals.pop_front() else {
-                return;
+            self.drop_removal(0);
+        }
+        while self.removals.len() > REMOVED_MAX {
+            let most = self.usage.most(|amount| amount.removed);
+            // A removal whose key was inserted since counts for no namespace.
+            let is_droppable = |(since, key): &(Instant, String)| {
+                let entry = self.entries.get(key);
+                entry.is_none_or(|entry| {
+                    entry.presence != Presence::Removed(*since)
+                        || Some(&entry.namespace) == most.as_ref()
+                })
             };
+            let oldest = self.removals.iter().position(is_droppable);
+            self.drop_removal(oldest.unwrap_or(0));
+        }
+    }
+
+    /// Drops the removal at this index, and its entry unless that was inserted since.
+    fn drop_removal(&mut self, index: usize) {
+        if let Some((since, key)) = self.removals.remove(index) {
             let entry = self.entries.get(&key);
-            if entry.is_some_and(|entry| entry.presence == Presence::Removed(since))
-                && let Some(entry) = self.entries.remove(&key)
-            {
-                self.bytes -= entry.bytes;
+            if entry.is_some_and(|entry| entry.presence == Presence::Removed(since)) {
+                self.drop_entry(&key);
             }
+        }
+    }
+
+    fn drop_entry(&mut self, key: &str) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.usage.subtract(&entry.namespace, entry.amount());
         }
     }
 
@@ -175,31 +224,99 @@ impl<T: PartialEq> TtlCache<T> {
         self.entries.mark_all_dirty();
     }
 
-    fn insert_as(&mut self, key: String, value: T, presence: Presence, bytes: usize) -> bool {
+    fn insert_as(
+        &mut self,
+        namespace: &str,
+        key: String,
+        value: T,
+        presence: Presence,
+        bytes: usize,
+    ) -> bool {
         let listing = self.listing;
         let before = self.entries.get(&key).map(|entry| entry.bytes);
-        let others = self.bytes - before.unwrap_or(0);
-        let is_full = self.entries.len() >= LIVE_MAX + REMOVED_MAX && before.is_none();
-        if is_full || bytes > BYTES_MAX - others {
+        if !self.make_room(namespace, &key, before, bytes) {
             return false;
         }
-        self.bytes = others + bytes;
+        let namespace = self.usage.name(namespace);
         if let Some(entry) = self.entries.get_unsaved_mut(&key)
             && entry.value == value
         {
+            self.usage.subtract(&entry.namespace, entry.amount());
+            entry.namespace = namespace;
             entry.presence = presence;
             entry.bytes = bytes;
             entry.listing = listing;
+            self.usage.add(&entry.namespace, entry.amount());
             return true;
         }
+        self.drop_usage(&key);
         let entry = CacheEntry {
             value,
+            namespace,
             presence,
             bytes,
             listing,
         };
+        self.usage.add(&entry.namespace, entry.amount());
         self.entries.insert(key, entry);
         true
+    }
+
+    /// Subtracts an entry that is about to be replaced.
+    fn drop_usage(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get(key) {
+            self.usage.subtract(&entry.namespace, entry.amount());
+        }
+    }
+
+    /// Makes room for an entry of this many bytes in place of one of `before`, at the cost of namespaces that have more.
+    fn make_room(
+        &mut self,
+        namespace: &str,
+        key: &str,
+        before: Option<usize>,
+        bytes: usize,
+    ) -> bool {
+        loop {
+            let all = self.usage.total();
+            let others = all.bytes - before.unwrap_or(0);
+            let is_full = all.entries >= LIVE_MAX + REMOVED_MAX && before.is_none();
+            let is_large = bytes > BYTES_MAX.saturating_sub(others);
+            if !is_full && !is_large {
+                return true;
+            }
+            let size: fn(Amount) -> usize = if is_large {
+                |amount| amount.bytes
+            } else {
+                |amount| amount.entries
+            };
+            let own = self.usage.get(namespace);
+            let own = if is_large {
+                (own.bytes - before.unwrap_or(0)).saturating_add(bytes)
+            } else {
+                own.entries + 1
+            };
+            let Some(most) = self.usage.most(size) else {
+                return false;
+            };
+            if &*most == namespace || size(self.usage.get(&most)) < own {
+                return false;
+            }
+            // What is removed goes first, then the largest.
+            let rank = |entry: &CacheEntry<T>| {
+                let is_removed = matches!(entry.presence, Presence::Removed(_));
+                (is_removed && (!is_large || entry.bytes > 0), entry.bytes)
+            };
+            let of_most = self
+                .entries
+                .iter()
+                .filter(|(other, entry)| entry.namespace == most && *other != key);
+            let Some((victim, _)) = of_most.max_by_key(|(_, entry)| rank(entry)) else {
+                return false;
+            };
+            let victim = victim.to_owned();
+            self.drop_entry(&victim);
+        }
     }
 
     fn remove_all(&mut self, now: Instant, is_removed: impl Fn(&CacheEntry<T>) -> bool) {
@@ -220,20 +337,30 @@ impl<T: PartialEq + Serialize + DeserializeOwned> TtlCache<T> {
         most: usize,
         now: Instant,
         convert: impl Fn(T) -> T,
+        namespace: impl Fn(&T) -> &str,
     ) -> Self {
-        let restored = |value| CacheEntry {
-            value: convert(value),
-            presence: Presence::Restored,
-            bytes: 0,
-            listing: 0,
+        let mut usage = Usage::default();
+        let mut restored = |value| {
+            let value = convert(value);
+            let entry = CacheEntry {
+                namespace: usage.name(namespace(&value)),
+                value,
+                presence: Presence::Restored,
+                bytes: 0,
+                listing: 0,
+            };
+            usage.add(&entry.namespace, entry.amount());
+            entry
         };
         let saved = persist::read::<T>(saved, PART, prefix).enumerate();
         let bounded = saved.map(|(number, (key, value))| {
             let value = value.filter(|_| number < most);
-            (key, value.map(&restored))
+            (key, value.map(&mut restored))
         });
+        let entries = Table::restore(bounded);
         Self {
-            entries: Table::restore(bounded),
+            entries,
+            usage,
             restored: Some(now),
             ..Self::default()
         }
@@ -249,124 +376,4 @@ impl<T: PartialEq + Serialize + DeserializeOwned> TtlCache<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn removed_entries_are_kept_for_minutes() {
-        let start = Instant::now();
-        let mut cache = TtlCache::default();
-        cache.insert("a".to_owned(), 1);
-        cache.remove("a", start);
-        assert!(!cache.is_live("a"));
-        cache.remove("b", start + REMOVED_TTL);
-        assert_eq!(cache.get("a"), Some(&1));
-        cache.remove("b", start + REMOVED_TTL + Duration::from_secs(1));
-        assert_eq!(cache.get("a"), None);
-    }
-
-    #[test]
-    fn restored_entries_are_kept_until_a_listing_and_are_removed_by_it() {
-        let start = Instant::now();
-        let later = start + RESTORED_TTL / 2;
-        let mut cache = TtlCache::default();
-        cache.insert_restored("a", 1, start);
-        cache.insert_restored("b", 1, start);
-        cache.expire(later);
-        assert_eq!(cache.get("a"), Some(&1));
-        cache.begin_listing();
-        cache.insert("b".to_owned(), 2);
-        cache.insert_restored("b", 1, later);
-        cache.end_listing(later);
-        assert_eq!(cache.get("b"), Some(&2));
-        assert!(cache.is_live("b") && !cache.is_live("a"));
-        cache.expire(later + REMOVED_TTL);
-        assert_eq!(cache.get("a"), Some(&1));
-        cache.expire(later + REMOVED_TTL + Duration::from_secs(1));
-        assert_eq!(cache.get("a"), None);
-    }
-
-    #[test]
-    fn entry_inserted_after_its_removal_stays() {
-        let start = Instant::now();
-        let mut cache = TtlCache::default();
-        cache.insert("a".to_owned(), 1);
-        cache.remove("a", start);
-        cache.insert("a".to_owned(), 2);
-        cache.remove("b", start + REMOVED_TTL * 2);
-        assert!(cache.is_live("a"));
-        assert_eq!(cache.get("a"), Some(&2));
-    }
-
-    #[test]
-    fn entries_missing_in_a_listing_are_removed() {
-        let now = Instant::now();
-        let mut cache = TtlCache::default();
-        cache.insert("a".to_owned(), 1);
-        cache.insert("b".to_owned(), 1);
-        cache.begin_listing();
-        cache.insert("b".to_owned(), 2);
-        cache.insert("c".to_owned(), 2);
-        cache.end_listing(now);
-        let mut live: Vec<_> = cache.live().collect();
-        live.sort_unstable();
-        assert_eq!(live, [("b", &2), ("c", &2)]);
-        assert_eq!(cache.get("a"), Some(&1));
-    }
-
-    #[test]
-    fn sizes_are_bounded_in_total() {
-        const PART: usize = BYTES_MAX / 4;
-        let start = Instant::now();
-        let mut cache = TtlCache::default();
-        for key in ["a", "b", "c", "d"] {
-            assert!(cache.insert_sized(key.to_owned(), 1, PART), "{key}");
-        }
-        assert!(!cache.insert_sized("e".to_owned(), 1, 1));
-        assert!(!cache.insert_sized("a".to_owned(), 2, PART + 1));
-        assert_eq!(cache.get("a"), Some(&1));
-        assert!(cache.insert_sized("a".to_owned(), 2, PART - 1));
-        assert!(cache.insert_sized("e".to_owned(), 1, 1));
-        assert!(cache.insert("small".to_owned(), 1));
-        cache.remove("b", start);
-        assert!(!cache.insert_sized("f".to_owned(), 1, 1));
-        cache.expire(start + REMOVED_TTL * 2);
-        assert!(cache.insert_sized("f".to_owned(), 1, PART));
-        assert!(!cache.insert_sized("g".to_owned(), 1, usize::MAX));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(12))]
-
-        #[test]
-        fn cache_is_bounded_after_any_steps(
-            steps in proptest::collection::vec((0..5u8, 0..20_000u32), 4..16),
-        ) {
-            let mut now = Instant::now();
-            let mut cache = TtlCache::default();
-            for (kind, number) in steps {
-                now += Duration::from_millis(u64::from(number));
-                match kind {
-                    0 => for key in number..number + 4000 {
-                        cache.insert(key.to_string(), key);
-                    },
-                    1 => for key in number..number + 4000 {
-                        cache.remove(&key.to_string(), now);
-                    },
-                    2 => cache.begin_listing(),
-                    3 => for key in number..number + 1000 {
-                        cache.insert_sized(key.to_string(), key, 40 * number as usize);
-                    },
-                    _ => cache.end_listing(now),
-                }
-                prop_assert!(cache.entries.len() <= LIVE_MAX + REMOVED_MAX);
-                prop_assert!(cache.removals.len() <= REMOVED_MAX);
-                let bytes: usize = cache.entries.values().map(|entry| entry.bytes).sum();
-                prop_assert_eq!(cache.bytes, bytes);
-                prop_assert!(bytes <= BYTES_MAX);
-            }
-        }
-    }
-}
+mod tests;

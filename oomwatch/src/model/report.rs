@@ -1,14 +1,14 @@
 //! A kill with its meaning: when by the calendar, whose limit, whose container; and kills that were only counted. Their
 //! JSON is in [`crate::deliver::json`]; their `serde` form is the one in the history ([`crate::store::codec`]).
 
-use std::ops::Not;
+use std::{borrow::Cow, ops::Not};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        cgroup::{CgroupOwner, Qos, Runtime},
+        cgroup::{CgroupOwner, KubeletRoot, Qos, Runtime},
         gap::Gap,
         kill::{Cgroup, Kill, Limit, MainProcess},
         limit_owner::{LimitOwner, LimitSource},
@@ -24,6 +24,31 @@ pub struct Host {
     pub node: String,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+    /// Where this host's kubelet has its pods.
+    pub kubelet: NodeKubelet,
+}
+
+/// Where the kubelet of the host has its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeKubelet {
+    /// Its root, from that of the hierarchy, or from `namespace`.
+    pub root: KubeletRoot,
+    /// Id of the cgroup that is the host's root where the host is itself in a container, as a kind node is.
+    pub namespace: Option<u64>,
+}
+
+impl NodeKubelet {
+    /// The root from that of the hierarchy, for a kill whose levels have these paths and ids.
+    fn root_for(&self, limits: &[Limit]) -> Cow<'_, KubeletRoot> {
+        let Self { root, namespace } = self;
+        let (Some(_), KubeletRoot::At(below)) = (namespace, root) else {
+            return Cow::Borrowed(root);
+        };
+        let node = limits.iter().find(|limit| limit.cgroup.id == *namespace);
+        Cow::Owned(node.map_or(KubeletRoot::Unknown, |node| {
+            KubeletRoot::At([node.cgroup.path.as_slice(), below].concat())
+        }))
+    }
 }
 
 impl Host {
@@ -82,12 +107,24 @@ pub struct Container {
     pub runtime: Option<Runtime>,
     /// Its id.
     pub id: String,
+    /// The user in whose slice it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// Its name in the pod.
     pub name: Option<String>,
     /// What it is in the pod.
     pub kind: Option<ContainerKind>,
     /// Its image, as the pod's specification or the runtime names it.
     pub image: Option<String>,
+}
+
+impl Container {
+    /// Its id as the tools of its runtime show it: 12 of 64 digits, or all of a name.
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        let digits = self.id.get(..12).filter(|_| self.id.len() == 64);
+        digits.unwrap_or(&self.id)
+    }
 }
 
 /// What a container is in its pod.
@@ -174,6 +211,8 @@ pub enum Origin<'a> {
     SavedLog {
         /// The node; absent for the name in the log.
         node: Option<&'a str>,
+        /// Where that node's kubelet has its pods.
+        kubelet: &'a KubeletRoot,
     },
 }
 
@@ -197,7 +236,7 @@ impl Report {
                 kill.boot_time_ns.map(|time| now.time_of(time)),
                 victim.start_boot_time_ns.map(|time| now.time_of(time)),
             ),
-            Origin::SavedLog { node } => {
+            Origin::SavedLog { node, .. } => {
                 let key = kill.log_key.as_ref();
                 let host = || key.and_then(|key| key.host.clone());
                 (
@@ -220,8 +259,12 @@ impl Report {
             .or(victim.cgroup.as_ref())
             // A group's container, pod and unit are its members' too.
             .or(kill.group_cgroup.as_ref());
+        let kubelet = match origin {
+            Origin::Boot { host, .. } => host.kubelet.root_for(&kill.limits),
+            Origin::SavedLog { kubelet, .. } => Cow::Borrowed(kubelet),
+        };
         let owner = own
-            .map(|cgroup| CgroupOwner::from_path(&cgroup.path))
+            .map(|cgroup| CgroupOwner::from_path(&cgroup.path, &kubelet))
             .unwrap_or_default();
         Self {
             node,
@@ -235,6 +278,7 @@ impl Report {
             container: owner.container.map(|container| Container {
                 runtime: container.runtime,
                 id: container.id,
+                user: container.user,
                 name: None,
                 kind: None,
                 image: None,
@@ -257,6 +301,16 @@ impl Report {
     #[must_use]
     pub fn boot(&self) -> &str {
         self.id.split('-').next().unwrap_or_default()
+    }
+
+    /// Where to believe a kubelet's tree in this kill's paths: a pod in the victim's was believed when the report was made.
+    #[must_use]
+    pub fn kubelet_root(&self) -> KubeletRoot {
+        if self.pod.is_some() {
+            KubeletRoot::Believed
+        } else {
+            KubeletRoot::Unknown
+        }
     }
 
     /// The memory cgroup that ran out.
@@ -296,6 +350,7 @@ mod tests {
         let host = Host {
             node: "node-1".to_owned(),
             boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+            kubelet: NodeKubelet::default(),
         };
         let now = ClockSample {
             instant: Instant::now(),
@@ -315,12 +370,51 @@ mod tests {
 
     #[test]
     fn ids_from_a_saved_log_name_no_boot_and_the_incidents_thread() {
-        let report = Report::new(logged(), Origin::SavedLog { node: None });
+        let report = Report::new(
+            logged(),
+            Origin::SavedLog {
+                node: None,
+                kubelet: &KubeletRoot::Unknown,
+            },
+        );
         assert_eq!(report.id, "log-b2-14665");
         assert_eq!(report.incident, "log-a1-7");
         assert_eq!(report.node, "from-the-log");
         assert_eq!(report.time, Some(Timestamp::UNIX_EPOCH));
-        let named = Report::new(logged(), Origin::SavedLog { node: Some("n1") });
+        let named = Report::new(
+            logged(),
+            Origin::SavedLog {
+                node: Some("n1"),
+                kubelet: &KubeletRoot::Unknown,
+            },
+        );
         assert_eq!(named.node, "n1");
+    }
+
+    #[test]
+    fn pod_of_a_node_in_a_container_is_believed_in_that_nodes_cgroup() {
+        let node = "/docker/0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+        let path = format!("{node}/kubelet{}", testing::container_path());
+        let mut kill = testing::kill();
+        kill.victim.cgroup = Some(testing::cgroup(&path, 9));
+        kill.victim.leaf_cgroup = None;
+        kill.limits = vec![
+            testing::limit(&path, 9, None),
+            testing::limit(node, 7, None),
+        ];
+        for (namespace, is_pods) in [(Some(7), true), (Some(8), false), (None, false)] {
+            let kubelet = NodeKubelet {
+                root: KubeletRoot::At("/kubelet".into()),
+                namespace,
+            };
+            let host = Host {
+                node: "node-1".to_owned(),
+                boot_id: "0f1e2d3c".to_owned(),
+                kubelet,
+            };
+            let now = ClockSample::now();
+            let report = Report::new(kill.clone(), Origin::Boot { host: &host, now });
+            assert_eq!(report.pod.is_some(), is_pods, "{namespace:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use oomwatch::{
         backend::Backend,
         kill::{Attribution, Cgroup, Constraint, Kill, Limit, Scope, Source, Victim},
         limit_owner::LimitOwner,
-        report::{Container, ContainerKind, Host, Origin, Report},
+        report::{Container, ContainerKind, Host, NodeKubelet, Origin, Report},
     },
     sys::clock,
 };
@@ -42,6 +42,7 @@ pub(crate) fn in_pod(namespace: &str, pod: &str, pid: u32) -> Report {
     let container = report.container.get_or_insert_with(|| Container {
         runtime: None,
         id: CONTAINER_ID.to_owned(),
+        user: None,
         name: None,
         kind: None,
         image: None,
@@ -82,6 +83,7 @@ pub(crate) fn host() -> Host {
     Host {
         node: NODE.to_owned(),
         boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+        kubelet: NodeKubelet::default(),
     }
 }
 

@@ -103,6 +103,12 @@ impl Ended {
         totals.others.get("from_log").copied().unwrap_or_default()
     }
 
+    /// Kills that it counted and did not print.
+    pub(crate) fn hidden(&self) -> u64 {
+        let totals = self.totals();
+        totals.others.get("hidden").copied().unwrap_or_default()
+    }
+
     /// Its closing line: `N OOM kills counted by the kernel, N reported, N missed`, and further counts as `name=N`.
     fn totals(&self) -> Totals<'_> {
         let rest = self

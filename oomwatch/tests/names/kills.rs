@@ -11,7 +11,7 @@ use oomwatch::{
     model::{
         backend::Backend,
         kill::{Attribution, Cgroup, Kill, Scope, Source, Victim},
-        report::{Host, Origin, Report},
+        report::{Host, NodeKubelet, Origin, Report},
     },
     sys::clock,
 };
@@ -131,6 +131,7 @@ fn report(uid: &str, container: &str) -> Report {
     let host = Host {
         node: "node-1".to_owned(),
         boot_id: "0f1e2d3c".to_owned(),
+        kubelet: NodeKubelet::default(),
     };
     Report::new(
         kill,

@@ -22,7 +22,7 @@ use oomwatch::{
     model::{
         kill::MainProcess,
         limit_owner::{LimitOwner, LimitSource},
-        report::{ContainerKind, Host, Origin, Report},
+        report::{ContainerKind, Host, NodeKubelet, Origin, Report},
     },
     sys::{clock, proc},
 };
@@ -89,6 +89,7 @@ impl Node {
                 let host = Host {
                     node: self.name.clone(),
                     boot_id: proc::boot_id(&kernel.proc_root).expect("a boot id"),
+                    kubelet: NodeKubelet::default(),
                 };
                 let mut names = Resolver::new(self.sources(&kernel));
                 names.watch_pods(client(&self.kubeconfig).await, &self.name);

@@ -7,7 +7,7 @@
 //! [`Auditor::resume`] continues from what [`Auditor::changes`] gave, so that kills between two runs are missing at the
 //! first audit. On a new boot the kernel's count starts at 0, and all kills it counted are missing.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, thread};
 
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::warn;
@@ -40,6 +40,9 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(30);
 /// Time from a kill to its audit: further kills of its incident, and late records, arrive in it.
 const AFTER_KILL: Duration = Duration::from_secs(1);
+
+/// Time without a kill around the first count, longer than a kill takes from its count to its record.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// When to audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +107,12 @@ impl Auditor {
         boot_id: &str,
         schedule: Schedule,
     ) -> Result<Self, HostError> {
-        let now = KernelCount::read(&config.proc_root)?;
+        let now = KernelCount::read_in_pause(
+            || KernelCount::read(&config.proc_root),
+            || {
+                thread::sleep(PAUSE);
+            },
+        )?;
         let cgroups = CgroupKillTracker::start(&config.proc_root, &config.cgroup_root)?;
         let state = AuditState::start(now);
         Ok(Self::new(config, boot_id, schedule, state, cgroups, 0))
@@ -193,8 +201,8 @@ impl Auditor {
     }
 
     /// Counts kills that the backend itself reported as a gap.
-    pub fn gap(&mut self, kills: u64) {
-        self.state.gap(kills);
+    pub fn gap(&mut self, gap: &Gap) {
+        self.state.gap(gap.kills, gap.kernel_count);
     }
 
     /// Sets the records lost since this process started.
@@ -334,7 +342,7 @@ impl Auditor {
 
     fn build_gap(&mut self, kills: u64, before: KernelCount) -> Result<Gap, HostError> {
         let cgroups = self.cgroups.unattributed()?;
-        self.state.gap(kills);
+        self.state.gap(kills, before.kills);
         self.has_sampled();
         Ok(Gap {
             kills,

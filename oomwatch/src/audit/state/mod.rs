@@ -3,9 +3,10 @@
 //! For each kill the kernel first counts it, then records it (ring), then logs it, one kill at a time. So one audit is:
 //! read the kernel's count, take all available records, read the count again. If the count did not change, every counted
 //! kill was captured or is missing, except one that the kernel is about to record. Hence a deficit counts only if two
-//! consecutive audits see it. While kills go on without a pause the counts always differ; then only that part of the
-//! deficit counts that was there at the last audit and remains even if every record since belongs to it. The rule errs
-//! only if two consecutive audits each meet a different kill in the microseconds between its count and its record.
+//! consecutive audits see it. If the kernel has counted others between them, one of the deficit may be another kill in the
+//! microseconds between its count and its record, so it is one less. While kills go on without a pause the counts differ
+//! during each audit; then only that part of the deficit counts that was there at the last audit and remains even if every
+//! record since belongs to it.
 //!
 //! A backfill is: read the count, read the kernel log, take all available records, then [`AuditState::backfill`]. A kill
 //! that is in the log was recorded before, so what the log has and the records lack was lost. Should its record come after
@@ -128,9 +129,9 @@ impl AuditState {
         }
     }
 
-    /// Counts kills that are reported as a gap.
-    pub(super) fn gap(&mut self, kills: u64) {
-        self.sum.totals.counts.unidentified += kills;
+    /// Counts kills that are reported as a gap; the kernel had counted `kernel_count` after them.
+    pub(super) fn gap(&mut self, kills: u64, kernel_count: u64) {
+        self.sum.totals.unidentified(kills, kernel_count);
     }
 
     /// Sets the records lost since this process started.
@@ -148,8 +149,13 @@ impl AuditState {
         let deficit = before
             .filter(|before| before.kills == now.kills)
             .map(|before| self.missing_of(before));
+        // If the count moved, one of them may be in progress, as another one may have been at the last audit.
+        let in_progress = u64::from(now.kills != self.kernel.kills);
         // `None` is less than any number.
-        let twice = deficit.min(self.deficit).unwrap_or(0);
+        let twice = deficit
+            .map(|deficit| deficit.saturating_sub(in_progress))
+            .min(self.deficit)
+            .unwrap_or(0);
         self.set_kernel_count(now);
         self.deficit = deficit;
         self.missing = certain.max(twice);

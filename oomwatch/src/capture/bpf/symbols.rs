@@ -20,10 +20,13 @@ enum Function {
     OomKillProcess,
     InnerOomKillProcess,
     OomKillMemcgMember,
+    /// Where a function with a kretprobe returns to. Before 5.15 it stands in the place of the caller, and ends the stack.
+    Trampoline,
 }
 
-/// Symbols of `mm/oom_kill.c` and `mm/memcontrol.c`, unchanged from 5.10 to 7.3.
-const WANTED: [(&[u8], Function); 5] = [
+/// Symbols of `mm/oom_kill.c` and `mm/memcontrol.c`, unchanged from 5.10 to 7.3, and the trampoline of 5.10.
+const WANTED: [(&[u8], Function); 6] = [
+    (b"kretprobe_trampoline", Function::Trampoline),
     (b"out_of_memory", Function::OutOfMemory),
     (b"mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
     (b"oom_kill_process", Function::OomKillProcess),
@@ -99,11 +102,12 @@ impl Symbols {
         Ok(symbols)
     }
 
-    /// What a kernel stack shows; absent if it does not show a call of the OOM killer and its caller, as a truncated one does
-    /// not.
+    /// What a kernel stack shows; absent if it shows neither a call of the OOM killer with its caller nor a kill. A truncated one
+    /// may show the kill alone.
     #[must_use]
     pub fn explain(&self, frames: &[u64]) -> Option<OomStack> {
         let mut stack = OomStack::default();
+        let mut is_memcg = false;
         let mut caller = None;
         for (index, function) in frames
             .iter()
@@ -112,14 +116,25 @@ impl Symbols {
         {
             match function {
                 Function::OutOfMemory => caller = Some(index + 1),
-                Function::OomKillProcess => {}
-                Function::MemCgroupOutOfMemory => stack.memcg = true,
+                Function::OomKillProcess | Function::Trampoline => {}
+                Function::MemCgroupOutOfMemory => is_memcg = true,
                 Function::InnerOomKillProcess => stack.kill = true,
                 Function::OomKillMemcgMember => stack.group_member = true,
             }
         }
         // The caller of `out_of_memory` must be in the stack: a missing caller does not prove a system OOM.
-        caller.filter(|&index| index < frames.len()).map(|_| stack)
+        let has_caller = caller
+            .and_then(|index| frames.get(index))
+            .is_some_and(|&caller| !self.is_trampoline(caller));
+        stack.memcg = has_caller.then_some(is_memcg);
+        (has_caller || stack.kill).then_some(stack)
+    }
+
+    /// Nothing has called the trampoline: the address is its first byte.
+    fn is_trampoline(&self, return_address: u64) -> bool {
+        self.ranges.iter().any(|&(start, _, function)| {
+            start == return_address && function == Function::Trampoline
+        })
     }
 
     fn function(&self, return_address: u64) -> Option<Function> {
@@ -156,6 +171,8 @@ mod tests {
 
     const KALLSYMS: &str = "\
 ffffffff81000000 T _stext
+ffffffff81100000 t kretprobe_trampoline
+ffffffff81100100 t x
 ffffffff81200000 t oom_kill_memcg_member
 ffffffff81200100 t __oom_kill_process
 ffffffff81200100 t alias_of_it
@@ -187,7 +204,7 @@ ffffffffc0000100 t y\t[a_module]
             0xffff_ffff_8120_0450,
         ];
         let expected = OomStack {
-            memcg: true,
+            memcg: Some(true),
             kill: true,
             group_member: false,
         };
@@ -198,7 +215,7 @@ ffffffffc0000100 t y\t[a_module]
     fn call_at_the_end_of_a_function_belongs_to_it() {
         let stack = [0xffff_ffff_8120_0200, 0xffff_ffff_8120_0350, ALLOCATION];
         let expected = OomStack {
-            memcg: false,
+            memcg: Some(false),
             kill: true,
             group_member: false,
         };
@@ -209,7 +226,10 @@ ffffffffc0000100 t y\t[a_module]
     fn cold_part_counts_and_a_module_symbol_does_not() {
         assert_eq!(
             symbols().explain(&[0xffff_ffff_8190_0108, ALLOCATION]),
-            Some(OomStack::default())
+            Some(OomStack {
+                memcg: Some(false),
+                ..OomStack::default()
+            })
         );
         assert_eq!(
             symbols().explain(&[0xffff_ffff_c000_0050, ALLOCATION]),
@@ -218,15 +238,27 @@ ffffffffc0000100 t y\t[a_module]
     }
 
     #[test]
-    fn stack_without_the_caller_of_the_oom_killer_is_absent() {
-        for stack in [
-            &[0xffff_ffff_8120_0150, 0xffff_ffff_8120_0250][..],
-            &[
-                0xffff_ffff_8120_0150,
-                0xffff_ffff_8120_0250,
-                0xffff_ffff_8120_0350,
-            ],
+    fn stack_without_the_caller_of_the_oom_killer_shows_the_kill_alone() {
+        const MEMBER: u64 = 0xffff_ffff_8120_0050;
+        const INNER: u64 = 0xffff_ffff_8120_0150;
+        const OUTER: u64 = 0xffff_ffff_8120_0250;
+        const OUT_OF_MEMORY: u64 = 0xffff_ffff_8120_0350;
+        const TRAMPOLINE: u64 = 0xffff_ffff_8110_0000;
+        for (stack, group_member) in [
+            (&[INNER, OUTER][..], false),
+            (&[INNER, OUTER, OUT_OF_MEMORY], false),
+            (&[INNER, OUTER, OUT_OF_MEMORY, TRAMPOLINE], false),
+            (&[INNER, MEMBER, ALLOCATION, TRAMPOLINE], true),
+            (&[INNER, MEMBER, ALLOCATION, OUTER, TRAMPOLINE], true),
         ] {
+            let expected = OomStack {
+                memcg: None,
+                kill: true,
+                group_member,
+            };
+            assert_eq!(symbols().explain(stack), Some(expected), "{stack:x?}");
+        }
+        for stack in [&[OUTER][..], &[OUTER, OUT_OF_MEMORY]] {
             assert_eq!(symbols().explain(stack), None, "{stack:x?}");
         }
     }

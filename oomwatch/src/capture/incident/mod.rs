@@ -35,8 +35,8 @@ const SAME_PROCESS_NS: u64 = 10_000_000_000;
 /// What the kernel stack of a record shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OomStack {
-    /// A memory cgroup ran out of memory; else the system did.
-    pub memcg: bool,
+    /// A memory cgroup ran out of memory, or else the system; absent if the stack does not reach the caller of the OOM killer.
+    pub memcg: Option<bool>,
     /// The OOM killer was killing, not only marking a dying task.
     pub kill: bool,
     /// The victim is a further member of a group kill.
@@ -304,9 +304,13 @@ impl Evidence {
         }
         Self {
             scope: match stack {
-                Some(OomStack { memcg: true, .. }) => Scope::Memcg,
-                Some(_) => Scope::System,
-                None => Scope::Unknown,
+                Some(OomStack {
+                    memcg: Some(true), ..
+                }) => Scope::Memcg,
+                Some(OomStack {
+                    memcg: Some(false), ..
+                }) => Scope::System,
+                Some(OomStack { memcg: None, .. }) | None => Scope::Unknown,
             },
             oom_id: None,
             group_member: stack.is_some_and(|stack| stack.group_member),

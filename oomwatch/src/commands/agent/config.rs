@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use crate::{
     capture::config::CaptureConfig, deliver::events::NodeUid, identify::sockets::SocketChoice,
+    model::cgroup::KubeletRoot,
 };
 
 /// Configuration of `oomwatch agent`.
@@ -33,6 +34,8 @@ pub struct AgentConfig {
     pub bpffs: PathBuf,
     /// How kills are captured.
     pub capture: CaptureConfig,
+    /// Where this node's kubelet has its pods; absent to look for it.
+    pub kubelet: Option<KubeletRoot>,
 }
 
 /// Which Kubernetes Events are recorded.

@@ -73,8 +73,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
         history,
         bpffs,
         capture,
+        kubelet,
     } = config;
-    let host = read_host(&capture.proc_root, node)?;
+    let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
     if let Err(error) = setpriority_process(None, NICE) {
         debug!(%error, "raise the priority");

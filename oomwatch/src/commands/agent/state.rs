@@ -8,18 +8,22 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
-    time::{Duration, timeout},
+    time::{Duration, sleep, timeout},
 };
 use tracing::{debug, warn};
 
 use super::api::Api;
+use crate::audit::totals::AuditResult;
 use crate::commands::agent::{
     history_queue::{HistoryQueue, Settled},
     stdout::Lines,
     unresolved::Unresolved,
 };
 use crate::{
-    commands::pipeline::{Audit, Item, Pipeline},
+    commands::{
+        pipeline::{Audit, Item, Pipeline},
+        totals::log_totals,
+    },
     deliver::{
         events::{EventSender, Events, Undelivered},
         http::{ComponentHealth, Health},
@@ -34,6 +38,10 @@ use crate::{
 /// period, which `deploy/base` uses.
 const PATIENCE: Duration = Duration::from_secs(8);
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the kernel's count is compared at the end, and how long apart: a kill is counted before it is recorded.
+const AUDITS: u32 = 10;
+const AUDIT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The outputs of the agent, and what waits for them.
 pub(super) struct Agent {
@@ -197,8 +205,7 @@ impl Agent {
             pipeline.names().ready().await;
             self.write(pipeline)?;
         }
-        self.audit(pipeline)?;
-        self.write(pipeline)?;
+        self.settle(pipeline).await?;
         let answers = async {
             while self.history.is_waiting() {
                 let answer = self.history.answer().await;
@@ -225,6 +232,24 @@ impl Agent {
         if timeout(DISK_PATIENCE, history.close()).await.is_err() {
             warn!("the history is slow: its last changes may be lost");
         }
+        Ok(())
+    }
+
+    /// The last audit, after which a kill in progress has its record. Logs the sum.
+    async fn settle(&mut self, pipeline: &mut Pipeline) -> anyhow::Result<()> {
+        self.audit(pipeline)?;
+        let mut result = pipeline.audit_at_end()?;
+        for _ in 0..AUDITS {
+            if result == AuditResult::Complete {
+                break;
+            }
+            sleep(AUDIT_PAUSE).await;
+            let items = pipeline.drain()?;
+            self.handle(items, pipeline);
+            result = pipeline.audit_at_end()?;
+        }
+        self.write(pipeline)?;
+        log_totals(pipeline, None, result);
         Ok(())
     }
 

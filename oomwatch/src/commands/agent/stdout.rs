@@ -2,7 +2,9 @@
 //! (a runtime whose disk is full) does not stop the agent.
 
 use std::{
+    fs::File,
     io::{self, Write},
+    os::fd::AsFd as _,
     sync::mpsc::{self, Receiver, SyncSender, TrySendError},
     thread,
     time::Duration,
@@ -21,6 +23,9 @@ const WAITING_MAX: usize = 1024;
 /// How long to wait for the reader at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long to wait after a failed write.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Queues lines for the thread that writes them.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -33,7 +38,8 @@ pub(super) struct Lines {
 impl Lines {
     /// Writes to stdout.
     pub(super) fn stdout() -> io::Result<Self> {
-        Self::to(io::stdout())
+        // Unbuffered: what a failed write has not written is known.
+        Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
     }
 
     /// Writes nothing.
@@ -110,12 +116,29 @@ impl Lines {
     }
 }
 
-/// The agent has other outputs, so a closed stdout does not end it.
+/// The agent has other outputs, so a closed stdout does not end it. Any other failure (`ENOSPC`, `EAGAIN`) is retried.
 fn write_all(mut out: impl Write, lines: &Receiver<String>) {
+    let mut has_failed = false;
     for line in lines {
-        let written = writeln!(out, "{line}").and_then(|()| out.flush());
-        if let Err(error) = written {
-            return warn!(%error, "write to stdout: kills are not written there any more");
+        let line = line + "\n";
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            match out.write(rest) {
+                Ok(written) => {
+                    rest = &rest[written..];
+                    has_failed = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return warn!(%error, "stdout is closed: kills are not written there any more");
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut has_failed, true) {
+                        warn!(%error, "failed to write to stdout, retrying");
+                    }
+                    thread::sleep(RETRY);
+                }
+            }
         }
     }
 }
@@ -219,5 +242,44 @@ mod tests {
         drop(open);
         end(lines);
         assert_eq!(count(&taken), count_all - dropped);
+    }
+
+    /// Takes a few bytes at a time, and every other time none.
+    struct Failing {
+        taken: Arc<Mutex<Vec<u8>>>,
+        fails: bool,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.fails = !self.fails;
+            if self.fails {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+            let taken = bytes.len().min(1000);
+            let mut all = self.taken.lock().expect("not poisoned");
+            all.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn write_that_fails_is_retried_and_no_line_is_torn() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let out = Failing {
+            taken: taken.clone(),
+            fails: false,
+        };
+        let (queue, lines) = mpsc::channel();
+        let line = "x".repeat(1500);
+        queue.send(line.clone()).expect("a receiver");
+        drop(queue);
+        write_all(out, &lines);
+        let taken = taken.lock().expect("not poisoned");
+        assert_eq!(*taken, format!("{line}\n").into_bytes());
     }
 }

@@ -11,13 +11,13 @@ use std::{
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
 use tokio::time::{Duration, sleep};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use self::screen::Screen;
 use crate::{
     audit::{
         auditor::{Auditor, Schedule},
-        totals::{AuditResult, CaptureCounts},
+        totals::AuditResult,
     },
     capture::{config::CaptureConfig, observer::Observer},
     commands::{
@@ -25,6 +25,7 @@ use crate::{
         host::read_host,
         pipeline::{Pipeline, Wake},
         signals::Signals,
+        totals::log_totals,
     },
     deliver::printer::{OutputConfig, Printer},
     identify::{
@@ -32,7 +33,7 @@ use crate::{
         runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
-    model::filter::Filter,
+    model::{cgroup::KubeletRoot, filter::Filter},
     sys::{clock, cmdline, privileges},
 };
 
@@ -66,6 +67,8 @@ pub struct WatchConfig {
     pub filter: Filter,
     /// How kills are captured.
     pub capture: CaptureConfig,
+    /// Where this node's kubelet has its pods; absent to look for it.
+    pub kubelet: Option<KubeletRoot>,
     /// A BPF object with log lines, in place of the built-in one.
     #[cfg(feature = "bpf-log")]
     pub bpf_log: Option<PathBuf>,
@@ -85,10 +88,11 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         docker_socket,
         filter,
         capture,
+        kubelet,
         #[cfg(feature = "bpf-log")]
         bpf_log,
     } = config;
-    let host = read_host(&capture.proc_root, node)?;
+    let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
 
     // Kills happen when the machine is short of everything; this process must not wait for its turn.
@@ -131,7 +135,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let exit = follow(&mut pipeline, &mut screen, &mut signals, end).await?;
     screen.end(clock::since_boot_ns());
     let result = settle(&mut pipeline, &mut screen).await?;
-    log_totals(&pipeline, screen.shown(), result);
+    log_totals(&pipeline, Some(screen.shown()), result);
     match screen.into_result() {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(error).context("failed to write to stdout"),
@@ -198,51 +202,4 @@ async fn settle(
         screen.show_identified(pipeline.names());
     }
     Ok(result)
-}
-
-/// Logs the kernel's count beside what was reported; as a warning if they differ. The kernel counts a re-kill as well: those
-/// stand behind, as does everything else that is not zero.
-fn log_totals(pipeline: &Pipeline, shown: u64, result: AuditResult) {
-    let CaptureCounts {
-        kills,
-        rekills,
-        marks,
-        sharers,
-        unidentified,
-        dropped,
-        undecoded,
-    } = pipeline.counts();
-    let excess = match result {
-        AuditResult::Excess(excess) => excess,
-        _ => 0,
-    };
-    let missed = unidentified + result.missing();
-    let counted = (kills + missed).saturating_sub(excess);
-    let kill = if counted == 1 { "kill" } else { "kills" };
-    let totals =
-        format!("{counted} OOM {kill} counted by the kernel, {kills} reported, {missed} missed");
-    let nonzero = |count: u64| (count > 0).then_some(count);
-    let hidden = nonzero((kills + unidentified).saturating_sub(shown));
-    let from_log = nonzero(pipeline.filled());
-    let rekills = nonzero(rekills);
-    if missed == 0 && excess == 0 {
-        info!(
-            rekills,
-            hidden,
-            from_log,
-            mark_victim_without_kill = nonzero(marks),
-            mm_sharers = nonzero(sharers),
-            "{totals}"
-        );
-    } else {
-        warn!(
-            rekills,
-            hidden,
-            from_log,
-            dropped = nonzero(dropped),
-            undecoded = nonzero(undecoded),
-            excess = nonzero(excess),
-            "{totals}"
-        );
-    }
 }

@@ -23,11 +23,13 @@ use crate::{
 };
 
 /// Every combination of `scope` and `limit_owner` that occurs.
-pub(super) const REASONS: [Reason; 8] = [
+pub(super) const REASONS: [Reason; 10] = [
     Reason::new(Scope::Memcg, Some(LimitOwner::Container)),
     Reason::new(Scope::Memcg, Some(LimitOwner::Pod)),
     Reason::new(Scope::Memcg, Some(LimitOwner::Qos)),
     Reason::new(Scope::Memcg, Some(LimitOwner::Kubepods)),
+    Reason::new(Scope::Memcg, Some(LimitOwner::Unit)),
+    Reason::new(Scope::Memcg, Some(LimitOwner::Slice)),
     Reason::new(Scope::Memcg, Some(LimitOwner::Cgroup)),
     Reason::new(Scope::Memcg, None),
     Reason::new(Scope::System, Some(LimitOwner::Node)),

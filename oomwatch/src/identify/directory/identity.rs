@@ -91,7 +91,7 @@ impl Identity<'_> {
                 is_place_known: self.api_container.is_some() || report.sandbox,
             });
             (report.limit_owner, report.limit_source) =
-                limit_owner::decide(&report.kill, specified);
+                limit_owner::decide(&report.kill, specified, &report.kubelet_root());
         }
         if let Some(pod) = &mut report.pod {
             if let Some(PodName { namespace, name }) = self.pod_name {

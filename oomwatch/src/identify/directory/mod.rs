@@ -45,7 +45,9 @@ pub enum WatchState {
     Off,
     /// Used, and not connected.
     Down,
-    /// Connected.
+    /// Connected, and the existing pods are arriving.
+    Listing,
+    /// All existing pods have arrived.
     Up,
 }
 
@@ -152,10 +154,11 @@ impl Directory {
         self.pods.is_live(uid)
     }
 
-    /// Whether any source has named the pod with this UID in its cgroup path.
+    /// Whether a source has named the pod with this UID in its cgroup path. A static pod's annotation does not: any pod may
+    /// have it.
     #[must_use]
     pub fn knows_pod(&self, uid: &str) -> bool {
-        self.pod(uid).is_some() || self.names.get(uid).is_some()
+        self.pods.get(uid).is_some() || self.names.get(uid).is_some()
     }
 
     /// Starts a listing: every pod that exists is inserted before [`Directory::end_pod_listing`].
@@ -186,11 +189,13 @@ impl Directory {
         for container in &pod.containers {
             for id in &container.ids {
                 let status = (pod.uid.clone(), container.name.clone());
-                self.statuses.insert(id.clone(), status);
+                self.statuses
+                    .insert(&pod.name.namespace, id.clone(), status);
             }
         }
         let bytes = pod.bytes();
-        self.pods.insert_sized(pod.uid.clone(), pod, bytes)
+        let (namespace, uid) = (pod.name.namespace.clone(), pod.uid.clone());
+        self.pods.insert_sized(&namespace, uid, pod, bytes)
     }
 
     /// Removes a deleted pod.
@@ -255,32 +260,36 @@ impl Directory {
         if let Some((uid, name)) = &container.pod {
             self.insert_name(uid, name.clone(), now);
         }
-        self.runtime_containers.insert(id, container);
+        let namespace = container.namespace().to_owned();
+        self.runtime_containers.insert(&namespace, id, container);
     }
 
     /// Adds or updates a sandbox, with its pod's UID and names.
     pub fn insert_sandbox(&mut self, id: String, uid: String, name: PodName, now: Instant) {
         self.insert_name(&uid, name.clone(), now);
-        self.sandboxes.insert(id, (uid, name));
+        let namespace = name.namespace.clone();
+        self.sandboxes.insert(&namespace, id, (uid, name));
     }
 
     /// Adds the names of a pod from a source that does not report its removal.
     pub fn insert_name(&mut self, uid: &str, name: PodName, now: Instant) {
         if self.names.get(uid) != Some(&name) {
-            self.names.insert_expiring(uid, name, now);
+            let namespace = name.namespace.clone();
+            self.names.insert_expiring(&namespace, uid, name, now);
         }
     }
 
     /// Records CRI's reply about a container id or a pod UID.
     pub fn record_cri_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
         let timed = TimedReply { queried_at, reply };
-        self.cri_replies.insert_expiring(key, timed, queried_at);
+        self.cri_replies.insert_expiring("", key, timed, queried_at);
     }
 
     /// Records Docker's reply about a container id. Any reply but [`Reply::Failed`] proves that it is up.
     pub fn record_docker_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
         let timed = TimedReply { queried_at, reply };
-        self.docker_replies.insert_expiring(key, timed, queried_at);
+        self.docker_replies
+            .insert_expiring("", key, timed, queried_at);
         if reply != Reply::Failed
             && let Some(docker) = &mut self.docker
         {
@@ -332,6 +341,9 @@ impl Directory {
     /// Whether more will be known, and from which source.
     fn resolution(&self, report: &Report, identity: &Identity<'_>, arrival: Arrival) -> Resolution {
         let container = report.container.as_ref();
+        if container.is_some_and(|container| container.user.is_some()) {
+            return Resolution::Unknown;
+        }
         let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
         let is_named = identity.is_named(report);
         let runtime = container.and_then(|container| container.runtime);
@@ -369,7 +381,7 @@ impl Directory {
         {
             return Resolution::Wait(Some(Query::DockerContainer(container.id.clone())));
         }
-        if uid.is_some() && self.watch == WatchState::Up {
+        if uid.is_some() && matches!(self.watch, WatchState::Listing | WatchState::Up) {
             match (identity.pod, cri_reply) {
                 (None, _) => return Resolution::Wait(None),
                 (Some(_), None | Some(Reply::Failed)) if !is_named => {

@@ -7,7 +7,10 @@ use std::{convert::identity, time::Instant};
 
 use super::Directory;
 use crate::{
-    identify::{objects::RuntimeContainer, ttl_cache::TtlCache},
+    identify::{
+        objects::{ApiPod, PodName, RuntimeContainer},
+        ttl_cache::TtlCache,
+    },
     model::persist::{Change, Entry},
 };
 
@@ -20,17 +23,20 @@ impl Directory {
     /// Restores the saved objects into an empty directory.
     pub fn restore(&mut self, saved: &[Entry], now: Instant) {
         let (prefix, most) = PODS;
-        self.pods = TtlCache::restore(saved, prefix, most, now, identity);
+        self.pods = TtlCache::restore(saved, prefix, most, now, identity, ApiPod::namespace);
         let (prefix, most) = CONTAINERS;
-        self.runtime_containers =
-            TtlCache::restore(saved, prefix, most, now, without_restartable_process);
+        let convert = without_restartable_process;
+        let namespace = RuntimeContainer::namespace;
+        self.runtime_containers = TtlCache::restore(saved, prefix, most, now, convert, namespace);
         let (prefix, most) = SANDBOXES;
-        self.sandboxes = TtlCache::restore(saved, prefix, most, now, identity);
+        self.sandboxes =
+            TtlCache::restore(saved, prefix, most, now, identity, namespace_of_sandbox);
         for (uid, pod) in self.pods.all() {
             for container in &pod.containers {
                 for id in &container.ids {
                     let status = (uid.to_owned(), container.name.clone());
-                    self.statuses.insert_restored(id, status, now);
+                    self.statuses
+                        .insert_restored(&pod.name.namespace, id, status, now);
                 }
             }
         }
@@ -60,6 +66,10 @@ impl Directory {
         self.runtime_containers.mark_all_dirty();
         self.sandboxes.mark_all_dirty();
     }
+}
+
+fn namespace_of_sandbox((_, name): &(String, PodName)) -> &str {
+    &name.namespace
 }
 
 /// Removes first process and exit code of a container outside a pod: it may have been restarted under the same id. A

@@ -36,8 +36,6 @@ struct Metadata {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Annotations {
-    #[serde(rename = "kubernetes.io/config.hash")]
-    config_hash: Option<String>,
     #[serde(rename = "kubernetes.io/config.mirror")]
     config_mirror: Option<String>,
     #[serde(rename = "oomwatch.dev/events")]
@@ -136,9 +134,7 @@ impl PodJson {
                 name: metadata.name,
             },
             uid: metadata.uid,
-            config_hash: annotation(|all| &all.config_mirror)
-                .or_else(|| annotation(|all| &all.config_hash))
-                .filter(|hash| hash.len() <= HASH_MAX),
+            config_hash: annotation(|all| &all.config_mirror).filter(|hash| hash.len() <= HASH_MAX),
             events_off: annotation(|all| &all.events).as_deref() == Some("off"),
             shares_pids: spec.host_pid == Some(true) || spec.share_process_namespace == Some(true),
             memory_limit_bytes: memory_limit_bytes(spec.resources.as_ref()),

@@ -1,3 +1,5 @@
+mod server;
+
 use super::*;
 use crate::{
     identify::{
@@ -49,7 +51,7 @@ fn annotations_and_limits_are_parsed() {
     let mirror = r#"{"kubernetes.io/config.hash":"h","kubernetes.io/config.mirror":"m"}"#;
     assert_eq!(with(mirror, "{}").config_hash.as_deref(), Some("m"));
     let hash = r#"{"kubernetes.io/config.hash":"h"}"#;
-    assert_eq!(with(hash, "{}").config_hash.as_deref(), Some("h"));
+    assert_eq!(with(hash, "{}").config_hash, None);
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn hostile_pod_is_small() {
     let container = format!(r#"{{"name":"a","image":"{large}"}},"#);
     let many = r#"{"name":"b","image":"i"},"#.repeat(20_000);
     let pod = parse(&format!(
-        r#"{{"metadata":{{"namespace":"a","name":"b","uid":"c","annotations":{{"kubernetes.io/config.hash":"{large}"}}}},
+        r#"{{"metadata":{{"namespace":"a","name":"b","uid":"c","annotations":{{"kubernetes.io/config.mirror":"{large}"}}}},
             "spec":{{"containers":[{container}{many}{container}{{"name":"last"}}],"initContainers":[{many}{{"name":"last"}}]}}}}"#
     ));
     assert_eq!(pod.config_hash, None);
@@ -136,6 +138,14 @@ fn pod_event(kind: &str, uid: &str, version: u32) -> String {
     )
 }
 
+/// The bookmark after the existing pods.
+fn end_of_pods(version: u32) -> String {
+    bookmark(version).replace(
+        r#""creationTimestamp":null"#,
+        r#""creationTimestamp":null,"annotations":{"k8s.io/initial-events-end":"true"}"#,
+    )
+}
+
 fn bookmark(version: u32) -> String {
     format!(
         r#"{{"type":"BOOKMARK","object":{{"kind":"Pod","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","creationTimestamp":null}},"spec":{{"containers":null}},"status":{{}}}}}}"#
@@ -162,7 +172,13 @@ fn watch_resumes_only_after_a_bookmark() {
     cursor.begin(&mut directory);
     handle(&mut cursor, &mut directory, &pod_event("ADDED", "a", 90)).expect("handled");
     assert_eq!(cursor.version(), "0", "other pods may have older versions");
-    handle(&mut cursor, &mut directory, &bookmark(100)).expect("handled");
+    handle(&mut cursor, &mut directory, &bookmark(95)).expect("handled");
+    assert_eq!(
+        cursor.version(),
+        "0",
+        "it is not the end of the existing pods"
+    );
+    handle(&mut cursor, &mut directory, &end_of_pods(100)).expect("handled");
     assert_eq!(cursor.version(), "100");
     handle(
         &mut cursor,
@@ -185,7 +201,7 @@ fn pods_missing_in_a_new_watch_are_removed_at_its_first_bookmark() {
         &pod_event("ADDED", POD_UID, 90),
     )
     .expect("handled");
-    handle(&mut cursor, &mut directory, &bookmark(100)).expect("handled");
+    handle(&mut cursor, &mut directory, &end_of_pods(100)).expect("handled");
 
     let gone = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version","reason":"Expired","code":410}}"#;
     let error = handle(&mut cursor, &mut directory, gone).expect_err("an error");
@@ -194,7 +210,7 @@ fn pods_missing_in_a_new_watch_are_removed_at_its_first_bookmark() {
     cursor.begin(&mut directory);
     handle(&mut cursor, &mut directory, &pod_event("ADDED", "b", 300)).expect("handled");
     assert!(directory.has_pod(POD_UID));
-    handle(&mut cursor, &mut directory, &bookmark(310)).expect("handled");
+    handle(&mut cursor, &mut directory, &end_of_pods(310)).expect("handled");
     assert!(!directory.has_pod(POD_UID) && directory.has_pod("b"));
     // Kills in it are still named.
     assert_eq!(identify(&directory).1, Resolution::Complete);
@@ -245,7 +261,7 @@ fn last_status_of_a_deleted_pod_names_its_container() {
 
 #[test]
 fn watch_names_its_program() {
-    let request = watch_request("node-1", "0").expect("a request");
+    let request = with_user_agent(HttpRequest::new(Vec::new()));
     let agent = request.headers().get("user-agent").expect("a header");
     assert!(agent.to_str().expect("text").starts_with("oomwatch/"));
 }

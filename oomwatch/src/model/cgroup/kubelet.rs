@@ -4,7 +4,75 @@ use super::{
     container,
     owner::{ContainerRef, Driver, PodRef, Qos},
     segment::{NAME_MAX, Segment, ascii},
+    unit::{Place, Zone},
 };
+
+/// Where a kubelet's tree is believed. Anyone who may create cgroups below his own can give them a kubelet's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KubeletRoot {
+    /// The root is not known: a tree is believed where only root can have created it, below slices of the system and plain
+    /// directories. Below a container, a unit or a user's slice it is not.
+    #[default]
+    Unknown,
+    /// In the cgroup with this path alone, as the kubelet's own `--cgroup-root`; empty for the top.
+    At(Vec<u8>),
+    /// Anywhere: for the path of a victim whose pod was believed before.
+    Believed,
+}
+
+impl KubeletRoot {
+    /// The root at `path`, which may also be the path of the cgroup of all pods in it.
+    #[must_use]
+    pub fn at(path: &[u8]) -> Self {
+        let is_slash = |byte: &u8| *byte == b'/';
+        let end = path.iter().rposition(|byte| !is_slash(byte));
+        let mut root = path.get(..end.map_or(0, |end| end + 1)).unwrap_or_default();
+        if let Some(slash) = root.iter().rposition(is_slash)
+            && let Some((above, name)) = root.split_at_checked(slash)
+            && (name == b"/kubepods" || name.ends_with(b"kubepods.slice"))
+        {
+            root = above;
+        }
+        Self::At(root.to_vec())
+    }
+
+    /// Whether to believe `tree`, which begins at index `at` of a path and in `zone`, perhaps in a plain container.
+    pub(super) fn has(
+        &self,
+        tree: &Tree,
+        path: &[u8],
+        segments: &[Segment<'_>],
+        at: usize,
+        zone: &Zone,
+        is_in_container: bool,
+    ) -> bool {
+        let is_unexpanded = tree.kubepods.is_none();
+        match self {
+            Self::Believed => true,
+            Self::At(root) if !is_unexpanded => {
+                let above = at.checked_sub(1).and_then(|at| segments.get(at));
+                let mut above = path.get(..above.map_or(0, |above| above.end));
+                // A path seen from another cgroup namespace.
+                while let Some(rest) = above.and_then(|above| above.strip_prefix(b"/..")) {
+                    above = Some(rest);
+                }
+                above == Some(root)
+            }
+            Self::At(_) | Self::Unknown => {
+                let is_in_unit = match zone.place {
+                    // A runtime's service, as runc makes it there.
+                    Place::Unit {
+                        at: unit,
+                        is_runtime,
+                    } => !(is_unexpanded && is_runtime && unit + 1 == at),
+                    Place::UserManager => true,
+                    Place::Slices | Place::Directories => false,
+                };
+                !is_in_container && !zone.is_users && !is_in_unit
+            }
+        }
+    }
+}
 
 /// A kubelet's tree, as far as a path descends into it.
 pub(super) struct Tree {

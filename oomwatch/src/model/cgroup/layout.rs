@@ -2,10 +2,10 @@
 
 use super::{
     container,
-    kubelet::Tree,
+    kubelet::{KubeletRoot, Tree},
     owner::CgroupOwner,
     segment::{Segment, split},
-    unit,
+    unit::{self, Zone},
 };
 
 /// The level of the tree at which a cgroup is.
@@ -23,15 +23,19 @@ pub enum Level {
     Container,
     /// Below a container's own cgroup, created by the runtime (`container` of crun) or by a process in the container.
     BelowContainer,
-    /// Anything else: units, slices, plain cgroups, and what is beside the containers in a pod, such as conmon.
+    /// A systemd unit, or a user's manager; not a container's scope.
+    Unit,
+    /// A systemd slice.
+    Slice,
+    /// Anything else: plain cgroups, those below a unit, and what is beside the containers in a pod, such as conmon.
     Other,
 }
 
 impl CgroupOwner {
     /// Parses `path`; everything is absent for bytes that are not a path.
     #[must_use]
-    pub fn from_path(path: &[u8]) -> Self {
-        Layout::read(path).owner
+    pub fn from_path(path: &[u8], kubelet: &KubeletRoot) -> Self {
+        Layout::read(path, kubelet).owner
     }
 }
 
@@ -40,11 +44,11 @@ impl CgroupOwner {
 /// A kind node is a container too: an ancestor with [`Level::Container`] is the victim's container only if it is also
 /// the victim's [`container_prefix`].
 #[must_use]
-pub fn level(path: &[u8]) -> Level {
+pub fn level(path: &[u8], kubelet: &KubeletRoot) -> Level {
     if path == b"/" {
         return Level::Root;
     }
-    let layout = Layout::read(path);
+    let layout = Layout::read(path, kubelet);
     let here = Some(path.len());
     if layout.kubepods == here {
         Level::Kubepods
@@ -57,20 +61,20 @@ pub fn level(path: &[u8]) -> Level {
     } else if layout.container.is_some() {
         Level::BelowContainer
     } else {
-        Level::Other
+        layout.unit_level.unwrap_or(Level::Other)
     }
 }
 
 /// The path of the container's own cgroup, which `path` is or is below.
 #[must_use]
-pub fn container_prefix(path: &[u8]) -> Option<&[u8]> {
-    path.get(..Layout::read(path).container?)
+pub fn container_prefix<'a>(path: &'a [u8], kubelet: &KubeletRoot) -> Option<&'a [u8]> {
+    path.get(..Layout::read(path, kubelet).container?)
 }
 
 /// The path of the pod's own cgroup, which `path` is or is below; absent where the pod has none in this path.
 #[must_use]
-pub fn pod_prefix(path: &[u8]) -> Option<&[u8]> {
-    path.get(..Layout::read(path).pod?)
+pub fn pod_prefix<'a>(path: &'a [u8], kubelet: &KubeletRoot) -> Option<&'a [u8]> {
+    path.get(..Layout::read(path, kubelet).pod?)
 }
 
 /// The owner, and the length of the path of each level above it, in bytes.
@@ -81,28 +85,50 @@ struct Layout {
     qos: Option<usize>,
     pod: Option<usize>,
     container: Option<usize>,
+    /// The path's own level in systemd's tree.
+    unit_level: Option<Level>,
 }
 
 impl Layout {
-    fn read(path: &[u8]) -> Self {
+    fn read(path: &[u8], kubelet: &KubeletRoot) -> Self {
         let segments = split(path);
         let mut layout = Self::default();
         // The host chose the names before this index; a container may have chosen those from it on.
         let mut host_end = segments.len();
+        let mut zone = Zone::default();
         for (at, segment) in segments.iter().enumerate() {
-            if let Some(tree) = Tree::at(&segments, at) {
+            if let Some(tree) = Tree::at(&segments, at)
+                && kubelet.has(
+                    &tree,
+                    path,
+                    &segments,
+                    at,
+                    &zone,
+                    layout.container.is_some(),
+                )
+            {
                 host_end = host_end.min(tree.container.as_ref().map_or(host_end, |(_, at)| *at));
                 layout.enter(tree, &segments);
                 break;
             }
             if layout.owner.container.is_none()
-                && let Some((container, driver)) = container::plain(&segments, at)
+                && let Some(plain) = container::plain(&segments, at, &zone)
             {
+                let mut container = plain.container;
+                container.user = zone.user;
                 layout.owner.container = Some(container);
-                layout.owner.driver = Some(driver);
+                layout.owner.driver = Some(plain.driver);
                 layout.container = Some(segment.end);
-                host_end = at;
+                host_end = if plain.is_service { at + 1 } else { at };
             }
+            if segment.end == path.len() {
+                layout.unit_level = match segment.name {
+                    _ if !zone.is_systemds() => None,
+                    name if unit::is_slice(name) => Some(Level::Slice),
+                    name => unit::is_other_unit(name).then_some(Level::Unit),
+                };
+            }
+            zone.enter(at, segment.name);
         }
         layout.owner.unit = segments.get(..host_end).and_then(unit::containing);
         layout

@@ -9,14 +9,14 @@
 //! (pause), whose cgroup has exactly a container's shape, or which runtime created a bare 64-digit id.
 //!
 //! **What is trusted.** A process may be allowed to create cgroups below its own, under any name. So the path is read
-//! from the root down, and names below a container are ignored, with one exception:
-//! - below a container *of a pod*, no name changes pod, container or unit;
-//! - below a *plain* container (Docker, Podman, `ctr`), the exact layout of a kubelet wins as soon as it names a pod,
-//!   because that is a kind, k3d or minikube node. A plain container with write access to its own cgroup can forge it,
-//!   so [`CgroupOwner::node`] names the container that the pod's tree is in: trust the pod only if that is the node
-//!   oomwatch runs on. Container layouts inside a plain container (Docker in Docker) belong to the outer container;
-//! - outside containers a kubelet's tree may begin anywhere (`--cgroup-root`), also below a delegated unit, as a
-//!   rootless kubelet's does: then [`CgroupOwner::unit`] names that unit.
+//! from the root down:
+//! - a kubelet's tree is believed only where the node's kubelet has its root ([`KubeletRoot`]), and where that is not
+//!   known, only where root alone can have created it: never below a container, a unit or a user's slice;
+//! - names below a container change neither container, pod nor unit. Where the kubelet's root is in a plain container, as
+//!   on a kind, k3d or minikube node, [`CgroupOwner::node`] names that container;
+//! - below a unit, only the service of a container runtime has containers, except for what Podman puts into a unit
+//!   (Quadlet) and Slurm into its own scope;
+//! - a user's containers are marked with that user ([`ContainerRef::user`]): he may give any id to a cgroup in his slice.
 
 mod container;
 mod kubelet;
@@ -28,6 +28,7 @@ mod tests;
 mod unit;
 
 pub use self::{
+    kubelet::KubeletRoot,
     layout::{Level, container_prefix, level, pod_prefix},
     owner::{CgroupOwner, ContainerRef, Driver, PodRef, Qos, Runtime},
 };

@@ -22,8 +22,11 @@ pub struct CgroupOwner {
 pub struct ContainerRef {
     /// The runtime that created it; absent where the path has the bare id, as with the cgroupfs driver.
     pub runtime: Option<Runtime>,
-    /// The full id: 64 lower-case hexadecimal digits, except with `ctr`, where the user chooses it.
+    /// The full id: 64 lower-case hexadecimal digits; or the name or number that a user of `ctr`, LXC, Slurm, `BuildKit`,
+    /// Fargate or systemd's machines knows it by.
     pub id: String,
+    /// The user in whose slice it is, who may have created a cgroup of any name there; absent for root's.
+    pub user: Option<u32>,
 }
 
 /// A pod as its cgroup path identifies it.
@@ -50,6 +53,21 @@ pub enum Runtime {
     /// Podman.
     #[serde(rename = "podman")]
     Podman,
+    /// `BuildKit`, also in Docker: a step of a build.
+    #[serde(rename = "buildkit")]
+    BuildKit,
+    /// LXC, also through LXD, Incus and Proxmox.
+    #[serde(rename = "lxc")]
+    Lxc,
+    /// systemd-nspawn.
+    #[serde(rename = "systemd-nspawn")]
+    Nspawn,
+    /// Another machine that is registered with systemd-machined, such as one of libvirt.
+    #[serde(rename = "systemd-machined")]
+    Machined,
+    /// Slurm: a job.
+    #[serde(rename = "slurm")]
+    Slurm,
 }
 
 impl Runtime {
@@ -61,6 +79,11 @@ impl Runtime {
             Self::CriO => "cri-o",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::BuildKit => "buildkit",
+            Self::Lxc => "lxc",
+            Self::Nspawn => "systemd-nspawn",
+            Self::Machined => "systemd-machined",
+            Self::Slurm => "slurm",
         }
     }
 }

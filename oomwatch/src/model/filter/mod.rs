@@ -9,8 +9,12 @@ use crate::model::{kill::Scope, report::Report};
 pub struct Filter {
     /// The pod's namespace.
     pub namespace: Option<String>,
+    /// The pod's name.
+    pub pod: Option<String>,
     /// The container's name, or a prefix of its id.
     pub container: Option<String>,
+    /// The systemd unit's name; `.service` may be left out.
+    pub unit: Option<String>,
     /// The victim's cgroup or an ancestor of it.
     pub cgroup: Option<CgroupPath>,
     /// What ran out of memory.
@@ -39,13 +43,24 @@ impl FromStr for CgroupPath {
     }
 }
 
+impl CgroupPath {
+    /// The path; empty for the root.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let Self(path) = self;
+        path
+    }
+}
+
 impl Filter {
     /// Whether to show a report.
     #[must_use]
     pub fn matches(&self, report: &Report) -> bool {
         let Self {
             namespace,
+            pod,
             container,
+            unit,
             cgroup,
             scope,
         } = self;
@@ -54,6 +69,16 @@ impl Filter {
                 .pod
                 .as_ref()
                 .is_some_and(|pod| pod.namespace.as_ref() == Some(wanted))
+        }) && pod.as_ref().is_none_or(|wanted| {
+            report
+                .pod
+                .as_ref()
+                .is_some_and(|pod| pod.name.as_ref() == Some(wanted))
+        }) && unit.as_ref().is_none_or(|wanted| {
+            report
+                .unit
+                .as_ref()
+                .is_some_and(|unit| unit == wanted || unit.strip_suffix(".service") == Some(wanted))
         }) && container.as_ref().is_none_or(|wanted| {
             report.container.as_ref().is_some_and(|container| {
                 container.name.as_ref() == Some(wanted) || container.id.starts_with(wanted)

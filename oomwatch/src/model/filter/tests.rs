@@ -8,6 +8,20 @@ fn by_namespace(name: &str) -> Filter {
     }
 }
 
+fn by_pod(name: &str) -> Filter {
+    Filter {
+        pod: Some(name.to_owned()),
+        ..Filter::default()
+    }
+}
+
+fn by_unit(name: &str) -> Filter {
+    Filter {
+        unit: Some(name.to_owned()),
+        ..Filter::default()
+    }
+}
+
 fn by_container(name: &str) -> Filter {
     Filter {
         container: Some(name.to_owned()),
@@ -76,6 +90,7 @@ fn each_condition_selects_matching_reports_only() {
     let leaf = format!("{}/leaf", testing::container_path());
     for args in [
         by_namespace("shop"),
+        by_pod("cart-0"),
         by_container("app"),
         by_container(CONTAINER_ID),
         by_container(&CONTAINER_ID[..12]),
@@ -90,6 +105,8 @@ fn each_condition_selects_matching_reports_only() {
     }
     for args in [
         by_namespace("sho"),
+        by_pod("cart"),
+        by_unit("nginx"),
         by_namespace("cart-0"),
         by_container("ap"),
         by_container(&CONTAINER_ID[1..]),
@@ -101,6 +118,17 @@ fn each_condition_selects_matching_reports_only() {
         let what = format!("{args:?}");
         assert!(!shows(&args, &report), "{what}");
     }
+}
+
+#[test]
+fn unit_is_selected_with_or_without_its_suffix() {
+    let mut report = testing::report();
+    report.unit = Some("nginx.service".to_owned());
+    assert!(shows(&by_unit("nginx.service"), &report));
+    assert!(shows(&by_unit("nginx"), &report));
+    assert!(!shows(&by_unit("ngin"), &report));
+    report.unit = Some("user.slice".to_owned());
+    assert!(!shows(&by_unit("user"), &report));
 }
 
 #[test]

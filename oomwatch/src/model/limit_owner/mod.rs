@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    cgroup::{self, Level},
+    cgroup::{self, KubeletRoot, Level},
     kill::{Attribution, Kill, Limit, Scope},
 };
 
@@ -19,6 +19,10 @@ pub enum LimitOwner {
     Qos,
     /// The cgroup of all pods; its limit is the node's allocatable memory.
     Kubepods,
+    /// A systemd unit, or a user's manager.
+    Unit,
+    /// A systemd slice.
+    Slice,
     /// Any other cgroup.
     Cgroup,
     /// The node: the whole system ran out of memory.
@@ -44,6 +48,8 @@ impl LimitOwner {
             Self::Pod => "pod",
             Self::Qos => "qos",
             Self::Kubepods => "kubepods",
+            Self::Unit => "unit",
+            Self::Slice => "slice",
             Self::Cgroup => "cgroup",
             Self::Node => "node",
         }
@@ -73,15 +79,16 @@ const LARGEST_PAGE_BYTES: u64 = 64 << 10;
 pub fn decide(
     kill: &Kill,
     specified: Option<SpecifiedLimits>,
+    kubelet: &KubeletRoot,
 ) -> (Option<LimitOwner>, Option<LimitSource>) {
-    let by_kernel = by_kernel(kill);
+    let by_kernel = by_kernel(kill, kubelet);
     let Some(specified) = specified else {
         return (by_kernel, None);
     };
     let oom = kill.oom_level.and_then(|level| kill.limits.get(level));
-    let Some(pod) = oom
-        .filter(|oom| kill.scope == Scope::Memcg && cgroup::level(&oom.cgroup.path) == Level::Pod)
-    else {
+    let Some(pod) = oom.filter(|oom| {
+        kill.scope == Scope::Memcg && cgroup::level(&oom.cgroup.path, kubelet) == Level::Pod
+    }) else {
         return (by_kernel, None);
     };
     if specified.pod_bytes.is_some() {
@@ -101,15 +108,15 @@ pub fn decide(
 }
 
 /// Whose limit was hit by the kernel's facts alone.
-fn by_kernel(kill: &Kill) -> Option<LimitOwner> {
+fn by_kernel(kill: &Kill, kubelet: &KubeletRoot) -> Option<LimitOwner> {
     match kill.scope {
         Scope::System => Some(LimitOwner::Node),
         Scope::Unknown => None,
         Scope::Memcg => {
             let oom = kill.limits.get(kill.oom_level?)?;
             // A kind node is a container too, but not the victim's.
-            let container = cgroup::container_prefix(&kill.limits.first()?.cgroup.path);
-            Some(match cgroup::level(&oom.cgroup.path) {
+            let container = cgroup::container_prefix(&kill.limits.first()?.cgroup.path, kubelet);
+            Some(match cgroup::level(&oom.cgroup.path, kubelet) {
                 Level::Container if container == Some(&oom.cgroup.path) => LimitOwner::Container,
                 // The log has only the pod's limit.
                 Level::Pod if kill.attribution != Attribution::Kernel => return None,
@@ -119,6 +126,8 @@ fn by_kernel(kill: &Kill) -> Option<LimitOwner> {
                 Level::Pod => LimitOwner::Pod,
                 Level::Qos => LimitOwner::Qos,
                 Level::Kubepods => LimitOwner::Kubepods,
+                Level::Unit => LimitOwner::Unit,
+                Level::Slice => LimitOwner::Slice,
                 Level::Container | Level::Root | Level::BelowContainer | Level::Other => {
                     LimitOwner::Cgroup
                 }

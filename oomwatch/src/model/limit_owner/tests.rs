@@ -10,12 +10,17 @@ fn owner(levels: &[(&str, Option<u64>)], oom_level: usize) -> Option<LimitOwner>
         .iter()
         .map(|(path, mebibytes)| testing::limit(path, 1, mebibytes.map(|n| n * MIB)))
         .collect();
-    by_kernel(&Kill {
+    let kill = Kill {
         scope: Scope::Memcg,
         limits,
         oom_level: Some(oom_level),
         ..testing::minimal_kill()
-    })
+    };
+    owner_of(&kill)
+}
+
+fn owner_of(kill: &Kill) -> Option<LimitOwner> {
+    by_kernel(kill, &KubeletRoot::Believed)
 }
 
 /// The levels of a container in a burstable pod, with the limits of container and pod in MiB.
@@ -133,20 +138,37 @@ fn cgroupfs_tree_gives_the_same_owners_as_systemds() {
 }
 
 #[test]
-fn limit_outside_pods_and_containers_is_a_cgroups() {
-    for path in [
-        "/system.slice/nginx.service",
-        "/user.slice",
-        "/build\n/job",
-        "/kubepods-like",
-        "/\u{fffd}",
+fn limit_of_systemds_is_a_units_or_a_slices() {
+    for (path, expected) in [
+        ("/system.slice/nginx.service", LimitOwner::Unit),
+        (
+            "/user.slice/user-1000.slice/session-3.scope",
+            LimitOwner::Unit,
+        ),
+        (
+            "/user.slice/user-1000.slice/user@1000.service",
+            LimitOwner::Unit,
+        ),
+        ("/user.slice/user-1000.slice", LimitOwner::Slice),
+        ("/web.slice", LimitOwner::Slice),
     ] {
+        let worker = format!("{path}/worker");
+        let levels = [(worker.as_str(), None), (path, Some(1))];
+        assert_eq!(owner(&levels, 1), Some(expected), "{path}");
+    }
+    let worker = "/system.slice/nginx.service/worker";
+    assert_eq!(owner(&[(worker, Some(1))], 0), Some(LimitOwner::Cgroup));
+}
+
+#[test]
+fn limit_outside_pods_containers_and_units_is_a_cgroups() {
+    for path in ["/build\n/job", "/kubepods-like", "/\u{fffd}"] {
         assert_eq!(owner(&[(path, Some(1))], 0), Some(LimitOwner::Cgroup));
     }
     let docker = format!("/system.slice/docker-{CONTAINER_ID}.scope");
     let levels = [(docker.as_str(), Some(1)), ("/system.slice", Some(2))];
     assert_eq!(owner(&levels, 0), Some(LimitOwner::Container));
-    assert_eq!(owner(&levels, 1), Some(LimitOwner::Cgroup));
+    assert_eq!(owner(&levels, 1), Some(LimitOwner::Slice));
 }
 
 #[test]
@@ -162,13 +184,13 @@ fn system_oom_is_the_nodes_and_an_unknown_cgroup_has_no_owner() {
         is_place_known: true,
     });
     assert_eq!(
-        decide(&kill(Scope::System, None), specified),
+        decide(&kill(Scope::System, None), specified, &KubeletRoot::Unknown),
         (Some(LimitOwner::Node), None)
     );
-    assert_eq!(by_kernel(&kill(Scope::Unknown, None)), None);
-    assert_eq!(by_kernel(&kill(Scope::Unknown, Some(0))), None);
-    assert_eq!(by_kernel(&kill(Scope::Memcg, None)), None);
-    assert_eq!(by_kernel(&kill(Scope::Memcg, Some(99))), None);
+    assert_eq!(owner_of(&kill(Scope::Unknown, None)), None);
+    assert_eq!(owner_of(&kill(Scope::Unknown, Some(0))), None);
+    assert_eq!(owner_of(&kill(Scope::Memcg, None)), None);
+    assert_eq!(owner_of(&kill(Scope::Memcg, Some(99))), None);
 }
 
 #[test]
@@ -178,6 +200,8 @@ fn names_are_the_same_in_lines_and_in_json() {
         LimitOwner::Pod,
         LimitOwner::Qos,
         LimitOwner::Kubepods,
+        LimitOwner::Unit,
+        LimitOwner::Slice,
         LimitOwner::Cgroup,
         LimitOwner::Node,
     ] {
@@ -247,11 +271,18 @@ fn limit_of_a_pod_is_attributed_by_its_specification() {
             oom_level: Some(1),
             ..testing::minimal_kill()
         };
-        assert_eq!(decide(&kill, specified), (owner, source), "{specified:?}");
+        assert_eq!(
+            decide(&kill, specified, &KubeletRoot::Unknown),
+            (owner, source),
+            "{specified:?}"
+        );
         let of_container = Kill {
             oom_level: Some(0),
             ..kill
         };
-        assert_eq!(decide(&of_container, specified), (Some(Container), None));
+        assert_eq!(
+            decide(&of_container, specified, &KubeletRoot::Unknown),
+            (Some(Container), None)
+        );
     }
 }

@@ -3,9 +3,12 @@
 
 use std::{collections::HashSet, fs, process};
 
+use oomwatch::model::backend::Backend;
+
 use super::MIB;
 use crate::{
     Scenario, Skip,
+    backends::try_backend,
     cgroups::{Cgroup, Version},
     expected::{Choice, Expected, Trigger, Usage},
     machine::Machine,
@@ -19,6 +22,11 @@ pub(super) const ALL: &[Scenario] = &[
         group_kill,
     )
     .needing(cgroup_v2),
+    Scenario::new(
+        "group_kill_is_one_incident_beside_a_kretprobe",
+        beside_kretprobe,
+    )
+    .needing(has_kprobes),
     Scenario::new(
         "lowered_limit_names_the_writer_as_the_trigger",
         lowered_limit,
@@ -36,6 +44,35 @@ pub(super) fn cgroup_v2(machine: &Machine) -> Result<(), Skip> {
     match machine.version() {
         Version::V2 => Ok(()),
         Version::V1 => Err(Skip("the memory controller is on cgroup v1".to_owned())),
+    }
+}
+
+fn has_kprobes(machine: &Machine) -> Result<(), Skip> {
+    cgroup_v2(machine)?;
+    try_backend(machine, Backend::Kprobe).map_err(Skip)
+}
+
+/// The return of `oom_kill_process` is hooked, so that before 5.15 the stack ends there.
+fn beside_kretprobe(machine: &Machine) {
+    let scene = machine.scene("kretprobe");
+    let kprobe = Watch::on(machine, Backend::Kprobe).below(&scene).start();
+    let tracepoint = Watch::on(machine, Backend::RawTracepoint)
+        .below(&scene)
+        .start();
+    let kills = group(machine, &scene, 6);
+    for watcher in [tracepoint, kprobe] {
+        let ended = watcher.interrupt();
+        let reports = ended.reports();
+        assert_eq!(reports.len(), kills.len(), "{reports:?}");
+        let incidents: HashSet<_> = reports
+            .iter()
+            .map(|report| report.text("/incident"))
+            .collect();
+        assert_eq!(incidents.len(), 1, "{reports:?}");
+        for report in &reports {
+            report.is("/group_kill", true);
+        }
+        ended.sum();
     }
 }
 

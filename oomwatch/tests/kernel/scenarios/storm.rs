@@ -4,15 +4,15 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
 use super::MIB;
 use crate::{
-    Scenario, cgroups::Cgroup, ended::Ended, expected::Expected, machine::Machine, process::Hog,
-    watcher::Watch,
+    Scenario, backends::attempt, cgroups::Cgroup, ended::Ended, expected::Expected,
+    machine::Machine, process::Hog, watcher::Watch,
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -21,8 +21,14 @@ pub(super) const ALL: &[Scenario] = &[
         "kills_among_dying_pid_namespaces_are_all_seen",
         dying_namespaces,
     ),
+    Scenario::new(
+        "kills_at_the_start_are_on_one_side_of_the_sum",
+        kills_at_start,
+    ),
 ];
 
+/// Starts while processes are killed.
+const STARTS: usize = 6;
 /// Victims that run at a time.
 const AT_ONCE: usize = 20;
 const LIMIT_BYTES: u64 = 8 * MIB;
@@ -109,4 +115,28 @@ fn dying_namespaces(machine: &Machine) {
     let ended = watcher.interrupt();
     check_all(&kills, &ended);
     ended.sum();
+}
+
+/// Whatever is reported is in the sum, also what is killed between the attachment and the first count.
+fn kills_at_start(machine: &Machine) {
+    let scene = machine.scene("at-start");
+    scene.limit(LIMIT_BYTES);
+    let has_ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !has_ended.load(Ordering::Relaxed) {
+                Hog::plain().start(&scene, machine.patience).killed();
+            }
+        });
+        let checked = attempt(|| {
+            for _ in 0..STARTS {
+                let watcher = Watch::new(machine, &["-o", "json"]).start();
+                let ended = watcher.interrupt();
+                let hidden = ended.hidden();
+                assert_eq!(ended.reports().len() as u64 + hidden, ended.sum().kills);
+            }
+        });
+        has_ended.store(true, Ordering::Relaxed);
+        checked.map_or_else(|why| panic!("{why}"), drop);
+    });
 }

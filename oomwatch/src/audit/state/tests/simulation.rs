@@ -81,8 +81,6 @@ struct Machine {
     /// Records of the ring that were taken.
     taken: usize,
     reports: Reports,
-    /// Whether the last audit met a kill between its count and its record.
-    is_early: bool,
     /// Whether the current kill was in progress at the last audit or start already.
     is_current_old: bool,
 
@@ -109,7 +107,6 @@ impl Machine {
             state,
             taken: 0,
             reports: Reports::default(),
-            is_early: false,
             is_current_old: false,
             saved,
         }
@@ -199,12 +196,10 @@ impl Machine {
 
     /// As `Auditor` and its callers do it.
     fn audit(&mut self, steps: [u8; 4], is_log_readable: bool) {
-        // A kill takes microseconds; two audits are a second apart. Two in a row that each meet another kill in progress
-        // are the accepted error of the audit.
-        while (self.is_current_old || self.is_early) && self.current.is_some() {
+        // A kill takes microseconds; two audits are a second apart.
+        while self.is_current_old && self.current.is_some() {
             self.step();
         }
-        let steps = if self.is_early { [0; 4] } else { steps };
         let before = self.count();
         self.steps(steps[0]);
         self.drain();
@@ -214,8 +209,6 @@ impl Machine {
         if self.state.is_complete() {
             self.state.set_complete(10 * SECOND);
         }
-        let untaken = self.ring.len() > self.taken;
-        self.is_early = untaken || matches!(self.current, Some((_, Stage::Counted)));
         if missing > 0 {
             self.backfill([steps[2], steps[3]], is_log_readable);
         }
@@ -236,7 +229,7 @@ impl Machine {
             unidentified,
             ..
         } = self.state.backfill(before, log);
-        self.state.gap(unidentified);
+        self.state.gap(unidentified, before.kills);
         self.reports.unidentified += unidentified;
         for kill in found.kills {
             self.report(Kind::Kill, kill.kill.victim.pid);

@@ -145,6 +145,27 @@ fn group_members_inherit_the_cgroup_that_ran_out() {
 }
 
 #[test]
+fn group_kill_is_one_incident_where_the_stack_is_cut() {
+    let cut = |group_member| {
+        Some(OomStack {
+            memcg: None,
+            kill: true,
+            group_member,
+        })
+    };
+    let mut scenario = Scenario::default();
+    scenario
+        .mark(mark(100, Sigkill::Sent), cut(false))
+        .mark(mark(101, Sigkill::Sent), cut(true))
+        .mark(mark(102, Sigkill::Sent), cut(true));
+    assert_eq!(scenario.incidents(), [100_000; 3]);
+    for kill in &scenario.kills {
+        assert_eq!((kill.scope, kill.oom_level), (Scope::Unknown, None));
+    }
+    assert_eq!(scenario.kills[2].group_kill, Some(true));
+}
+
+#[test]
 fn group_members_inherit_an_unknown_cgroup() {
     let undecided = VictimMark {
         levels: vec![free(Some(0)), free(Some(0))],
@@ -162,7 +183,7 @@ fn group_members_inherit_an_unknown_cgroup() {
 #[test]
 fn group_kill_of_a_system_oom_has_no_oom_level() {
     let member = Some(OomStack {
-        memcg: false,
+        memcg: Some(false),
         kill: true,
         group_member: true,
     });

@@ -13,22 +13,22 @@ use crate::{
 
 /// Stacks as [`crate::capture::bpf::symbols`] explains them.
 const MEMCG_KILL: Option<OomStack> = Some(OomStack {
-    memcg: true,
+    memcg: Some(true),
     kill: true,
     group_member: false,
 });
 const GROUP_MEMBER: Option<OomStack> = Some(OomStack {
-    memcg: true,
+    memcg: Some(true),
     kill: true,
     group_member: true,
 });
 const SYSTEM_KILL: Option<OomStack> = Some(OomStack {
-    memcg: false,
+    memcg: Some(false),
     kill: true,
     group_member: false,
 });
 const MARK_ONLY: Option<OomStack> = Some(OomStack {
-    memcg: true,
+    memcg: Some(true),
     kill: false,
     group_member: false,
 });

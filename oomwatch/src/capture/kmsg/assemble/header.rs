@@ -136,6 +136,7 @@ impl Header {
     pub(super) fn oom_kill(&mut self, line: &OomKill<'_>) {
         let OomKill {
             constraint,
+            scope,
             oom_memcg,
             task_memcg,
             comm: _,
@@ -149,13 +150,10 @@ impl Header {
             b"MEMCG" => Some(Constraint::Memcg),
             _ => None,
         };
-        self.task_memcg = uncut_path(task_memcg);
+        self.task_memcg = task_memcg.and_then(uncut_path);
         self.oom_memcg = oom_memcg.and_then(uncut_path);
         self.victim = Some(*pid);
-        self.scope = Some(match oom_memcg {
-            Some(_) => Scope::Memcg,
-            None => Scope::System,
-        });
+        self.scope = Some(*scope);
     }
 
     /// Adds the `Kill process` line.

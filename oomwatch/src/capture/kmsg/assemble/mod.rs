@@ -312,8 +312,8 @@ impl Assembler {
                 oom_memcg,
             } => {
                 let header = self.header.get_or_insert_default();
-                header.task_memcg = uncut_path(task_memcg);
-                header.oom_memcg = uncut_path(oom_memcg);
+                header.task_memcg = task_memcg.and_then(uncut_path);
+                header.oom_memcg = oom_memcg.and_then(uncut_path);
             }
             Line::LimitReached { oom_memcg } => {
                 self.header.get_or_insert_default().oom_memcg = uncut_path(oom_memcg);

@@ -1,7 +1,8 @@
 //! Parses one line of the kernel log that belongs to an OOM kill. Pure, total, and linear in the length of the line.
 //!
 //! Names and paths in a line are chosen by processes and may contain its separators. So a line is recognised by its
-//! beginning where it has a fixed one, and is split from the right. The formats are those of `mm/oom_kill.c`,
+//! beginning where it has a fixed one, and is split where a name cannot have put a separator. Two paths are split so that
+//! the victim's cgroup is the one that ran out or below it; if that is not so for exactly one split, both are absent. The formats are those of `mm/oom_kill.c`,
 //! `mm/memcontrol.c` and `lib/dump_stack.c` from 3.10 (RHEL 7) to 7.3.
 
 mod killed;
@@ -11,6 +12,7 @@ use bstr::ByteSlice as _;
 
 pub use self::parsed::{Counter, Killed, Line, Message, OomKill};
 use super::number::{parse_kib, parse_number};
+use crate::model::kill::Scope;
 
 /// Longest name of a task: `TASK_COMM_LEN` without its NUL.
 const MAX_COMM: usize = 15;
@@ -21,6 +23,12 @@ pub fn parse(text: &[u8]) -> Option<Line<'_>> {
     if let Some(line) = invoked(text) {
         return Some(line);
     }
+    // Blanks at the end may be a carrier's, or of the path that ends a line.
+    let text = if text.starts_with(b"Task in ") {
+        text
+    } else {
+        trim_end(text)
+    };
     // The lines with a fixed beginning come first: the rest of them is paths, which may look like any other line.
     for (start, parse_rest) in STARTS {
         if let Some(rest) = text.strip_prefix(*start) {
@@ -33,11 +41,11 @@ pub fn parse(text: &[u8]) -> Option<Line<'_>> {
 type ParseRest = fn(&[u8]) -> Option<Line<'_>>;
 
 const STARTS: &[(&[u8], ParseRest)] = &[
-    (b"oom-kill:constraint=", |rest| {
-        Some(oom_kill(rest).map_or(Line::Incomplete, Line::OomKill))
-    }),
     (b"Task in ", |rest| {
         Some(task_in(rest).unwrap_or(Line::Incomplete))
+    }),
+    (b"oom-kill:constraint=", |rest| {
+        Some(oom_kill(rest).map_or(Line::Incomplete, Line::OomKill))
     }),
     (b"Tasks in ", |rest| {
         Some(group(rest).unwrap_or(Line::Incomplete))
@@ -52,8 +60,11 @@ const STARTS: &[(&[u8], ParseRest)] = &[
             }),
         )
     }),
-    // Listed here because it holds paths; nothing of it is used.
-    (b"Memory cgroup stats for ", |_| None),
+    // Nothing of it is used, but the name of a cgroup may contain newlines, behind which other lines are imitated.
+    (b"Memory cgroup stats for ", |rest| {
+        let is_complete = rest.ends_with(b":") || rest.ends_with(b"B");
+        (!is_complete).then_some(Line::Incomplete)
+    }),
     (b"[", task),
     (b"CPU: ", cpu),
     (b"oom_reaper: ", |rest| {
@@ -70,34 +81,106 @@ const STARTS: &[(&[u8], ParseRest)] = &[
 fn oom_kill(text: &[u8]) -> Option<OomKill<'_>> {
     let (text, uid) = text.rsplit_once_str(b",uid=")?;
     let (text, pid) = text.rsplit_once_str(b",pid=")?;
-    let (text, comm) = split_task(text)?;
-    let (text, task_memcg) = text.rsplit_once_str(b",task_memcg=")?;
-    let (text, oom_memcg) = match text.strip_suffix(b",global_oom") {
-        Some(text) => (text, None),
-        None => text
-            .rsplit_once_str(b",oom_memcg=")
-            .map(|(text, path)| (text, Some(path)))?,
+    let (constraint, context) = text.split_once_str(b",nodemask=")?;
+    let constraint = constraint
+        .strip_prefix(b"CONSTRAINT_")
+        .unwrap_or(constraint);
+    let (scope, paths) = oom_target(context);
+    // A kernel without memory cgroups writes neither path.
+    if paths.is_none() && constraint == b"MEMCG" {
+        return None;
+    }
+    let paths = paths.unwrap_or(context);
+    let (oom_memcg, task_memcg, comm) = match scope {
+        Scope::Memcg => memcg_paths(paths)?,
+        _ => {
+            let (task_memcg, comm) = tasks(paths).next()?;
+            (None, path(task_memcg), comm)
+        }
     };
-    let (constraint, _) = text.split_once_str(b",nodemask=")?;
     Some(OomKill {
-        constraint: constraint
-            .strip_prefix(b"CONSTRAINT_")
-            .unwrap_or(constraint),
-        oom_memcg: oom_memcg.map(|oom| path(oom).ok_or(())).transpose().ok()?,
-        task_memcg: path(task_memcg)?,
+        constraint,
+        scope,
+        oom_memcg,
+        task_memcg,
         comm,
         pid: parse_number(pid)?,
         uid: parse_number(uid)?,
     })
 }
 
+/// What ran out, and the text from the first path on, if there is one. Before the path stands the name of a cpuset, which
+/// may contain any text but `/`: so the first separator with a path behind it is the kernel's own.
+fn oom_target(context: &[u8]) -> (Scope, Option<&[u8]>) {
+    let behind = |separator: &[u8]| {
+        let at = context.find(separator)?;
+        Some((at, &context[at + separator.len() - 1..]))
+    };
+    match (behind(b",oom_memcg=/"), behind(b",global_oom,task_memcg=/")) {
+        (Some((memcg, paths)), global) if global.is_none_or(|(global, _)| memcg < global) => {
+            (Scope::Memcg, Some(paths))
+        }
+        (_, Some((_, path))) => (Scope::System, Some(path)),
+        (_, None) => (Scope::System, None),
+    }
+}
+
+type MemcgPaths<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, &'a [u8]);
+
+/// Splits `/OOM,task_memcg=/TASK,task=COMM`. The two paths are absent if not exactly one split puts the victim's cgroup
+/// at or below the one that ran out.
+fn memcg_paths(text: &[u8]) -> Option<MemcgPaths<'_>> {
+    const TASK_MEMCG: &[u8] = b",task_memcg=";
+    let (_, longest) = tasks(text).find(|(paths, _)| paths.contains_str(TASK_MEMCG))?;
+    let possible = tasks(text).find_map(|(paths, comm)| {
+        let mut splits = splits(paths, TASK_MEMCG, |oom, task| is_at_or_below(task, oom));
+        let first = splits.next()?;
+        Some((splits.next().is_none().then_some(first), comm))
+    });
+    let (paths, comm) = possible.unwrap_or((None, longest));
+    let (oom_memcg, task_memcg) = paths.unzip();
+    Some((oom_memcg, task_memcg, comm))
+}
+
+/// The splits of a text at a separator, which may also be part of either side, that satisfy a condition.
+fn splits<'a>(
+    text: &'a [u8],
+    separator: &'a [u8],
+    satisfies: impl Fn(&[u8], &[u8]) -> bool,
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    text.find_iter(separator)
+        .map(|at| (&text[..at], &text[at + separator.len()..]))
+        .filter(move |(left, right)| satisfies(left, right))
+}
+
+/// Whether a cgroup is `ancestor` or below it. The root is no ancestor: it has no limit.
+fn is_at_or_below(cgroup: &[u8], ancestor: &[u8]) -> bool {
+    let below = cgroup.strip_prefix(ancestor);
+    let is_below = below.is_some_and(|below| matches!(below, [] | [b'/', ..]));
+    is_below && ancestor.len() > 1 && ancestor.starts_with(b"/")
+}
+
 /// Parses the text after `Task in `.
 fn task_in(text: &[u8]) -> Option<Line<'_>> {
-    let (task_memcg, oom_memcg) = text.rsplit_once_str(b" killed as a result of limit of ")?;
-    Some(Line::TaskIn {
-        task_memcg: path(task_memcg)?,
-        oom_memcg: path(oom_memcg)?,
+    const LIMIT_OF: &[u8] = b" killed as a result of limit of ";
+    let is_complete = text
+        .find_iter(LIMIT_OF)
+        .any(|at| text[at + LIMIT_OF.len()..].starts_with(b"/"));
+    let split = |text| {
+        let mut splits = splits(text, LIMIT_OF, is_at_or_below);
+        splits.next().filter(|_| splits.next().is_none())
+    };
+    // A carrier may pad the line with blanks, which would be part of the path.
+    let paths = split(text).or_else(|| split(trim_end(text)));
+    is_complete.then_some(Line::TaskIn {
+        task_memcg: paths.map(|(task_memcg, _)| task_memcg),
+        oom_memcg: paths.map(|(_, oom_memcg)| oom_memcg),
     })
+}
+
+/// The text without blanks at its end.
+fn trim_end(text: &[u8]) -> &[u8] {
+    text.trim_end_with(|character| matches!(character, ' ' | '\t' | '\r'))
 }
 
 /// Parses the text after `Tasks in `.
@@ -111,13 +194,14 @@ fn path(text: &[u8]) -> Option<&[u8]> {
     text.starts_with(b"/").then_some(text)
 }
 
-/// Splits at the `,task=` that leaves the longest possible thread name after it: any process may put `,task=` into its
-/// name, but only a user who may create cgroups can put it into a cgroup's name.
-fn split_task(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The splits at `,task=`, the one with the longest name of a thread first: any process may put `,task=` into its name,
+/// but only a user who may create cgroups can put it into a cgroup's name.
+fn tasks(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     const TASK: &[u8] = b",task=";
     let from = text.len().saturating_sub(MAX_COMM + TASK.len());
-    let at = from + text[from..].find(TASK)?;
-    Some((&text[..at], &text[at + TASK.len()..]))
+    text[from..]
+        .find_iter(TASK)
+        .map(move |at| (&text[..from + at], &text[from + at + TASK.len()..]))
 }
 
 /// Parses the text after `memory: usage `.
@@ -145,17 +229,24 @@ fn cpu(text: &[u8]) -> Option<Line<'_>> {
     })
 }
 
+/// Columns of the task table between the thread id and the name, at least; all are numbers.
+const TASK_COLUMNS: usize = 7;
+
 /// Parses the text after `[`: `  478]     0   478     5785 …`.
+///
+/// All columns are required: a thread whose name begins with a newline could otherwise imitate a row.
 fn task(text: &[u8]) -> Option<Line<'_>> {
     let (tid, text) = text.split_once_str(b"]")?;
-    let mut words = text
+    let mut columns = text
         .split(|&byte| byte == b' ')
-        .filter(|word| !word.is_empty());
-    parse_number::<u32>(words.next()?)?;
-    let pid = parse_number(words.next()?)?;
-    // In a row of the table every column before the name is a number.
-    parse_number::<u64>(words.next()?)?;
-    Some(Line::Task {
+        .filter(|word| !word.is_empty())
+        .take(TASK_COLUMNS);
+    parse_number::<u32>(columns.next()?)?;
+    let pid = parse_number(columns.next()?)?;
+    let is_number =
+        |word: &[u8]| parse_number::<u64>(word.strip_prefix(b"-").unwrap_or(word)).is_some();
+    let numbers = columns.filter(|word| is_number(word)).count();
+    (numbers == TASK_COLUMNS - 2).then_some(Line::Task {
         tid: parse_number(tid.trim_ascii_start())?,
         pid,
     })
@@ -187,6 +278,11 @@ fn invoked(text: &[u8]) -> Option<Line<'_>> {
 
 /// Parses the lines that have no fixed beginning.
 fn without_fixed_start(text: &[u8]) -> Option<Line<'_>> {
+    // `X cpuset=NAME mems_allowed=0`, before 5.0: the name may contain newlines.
+    let cpuset = text.find(b" cpuset=").is_some_and(|at| at <= MAX_COMM);
+    if cpuset && !text.contains_str(b" mems_allowed=") {
+        return Some(Line::Incomplete);
+    }
     if text.ends_with(b"is already exiting. Skip killing the task") {
         return text.contains_str(b": OOM victim ").then_some(Line::Exiting);
     }

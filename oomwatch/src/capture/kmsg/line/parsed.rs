@@ -1,5 +1,7 @@
 //! The lines of an OOM kill, parsed.
 
+use crate::model::kill::Scope;
+
 /// A line of the OOM killer or of a dump that it prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -37,10 +39,10 @@ pub enum Line<'a> {
     },
     /// `Task in A killed as a result of limit of B`, before 5.0.
     TaskIn {
-        /// Cgroup of the selected process.
-        task_memcg: &'a [u8],
-        /// Cgroup that ran out.
-        oom_memcg: &'a [u8],
+        /// Cgroup of the selected process; absent if it cannot be separated from the other path.
+        task_memcg: Option<&'a [u8]>,
+        /// Cgroup that ran out; absent likewise.
+        oom_memcg: Option<&'a [u8]>,
     },
     /// `Memory limit reached of cgroup B`, before 5.0.
     LimitReached {
@@ -97,10 +99,12 @@ pub enum Counter {
 pub struct OomKill<'a> {
     /// `NONE`, `CPUSET`, `MEMORY_POLICY`, `MEMCG`, or a value of a newer kernel.
     pub constraint: &'a [u8],
-    /// Cgroup that ran out; absent if the system did.
+    /// What ran out.
+    pub scope: Scope,
+    /// Cgroup that ran out; absent if the system did, or if it cannot be separated from the next path.
     pub oom_memcg: Option<&'a [u8]>,
-    /// The victim's memory cgroup.
-    pub task_memcg: &'a [u8],
+    /// The victim's memory cgroup; absent likewise, and on kernels without memory cgroups.
+    pub task_memcg: Option<&'a [u8]>,
     /// Name of the victim's main thread.
     pub comm: &'a [u8],
     /// Process id of the victim.

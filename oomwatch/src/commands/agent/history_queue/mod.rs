@@ -24,6 +24,8 @@ pub(super) const PART: &str = "ring";
 const CURSOR: &str = "cursor";
 /// How long to wait for an answer before the database counts as one that cannot be written.
 const SLOW: Duration = Duration::from_secs(10);
+/// A wait that ends so much later was one of a stopped process, whose database was stopped too.
+const LATE: Duration = Duration::from_secs(2);
 
 /// The history database and the kills that wait for it.
 #[derive(Debug)]
@@ -108,15 +110,16 @@ impl HistoryQueue {
 
     /// The next answer. If none comes for [`SLOW`], an answer that the batches are deferred. Cancel safe.
     pub(super) async fn answer(&mut self) -> Answer {
-        let (since, is_waiting) = (self.since, self.is_waiting());
+        let is_waiting = self.is_waiting();
         let slow = async {
             if is_waiting {
-                sleep_until(since + SLOW).await;
+                wait(&mut self.since).await;
             } else {
                 std::future::pending::<()>().await;
             }
         };
         tokio::select! {
+            biased;
             answer = self.answers.next() => answer,
             () = slow => Answer {
                 ticket: self.unsettled.submitted(),
@@ -156,5 +159,36 @@ impl HistoryQueue {
     pub(super) async fn close(mut self) {
         self.write();
         self.history.close().await;
+    }
+}
+
+/// Waits until [`SLOW`] after `since`. After a stop (`SIGSTOP`) the time begins again.
+async fn wait(since: &mut Instant) {
+    loop {
+        sleep_until(*since + SLOW).await;
+        if since.elapsed() < SLOW + LATE {
+            return;
+        }
+        *since = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn stopped_process_makes_no_database_slow() {
+        let start = Instant::now();
+        let mut since = start;
+        wait(&mut since).await;
+        assert!((SLOW..SLOW + LATE).contains(&start.elapsed()));
+        // Stopped for a minute, with an answer on its way.
+        since = Instant::now();
+        advance(Duration::from_mins(1)).await;
+        assert!(timeout(SLOW / 2, wait(&mut since)).await.is_err());
+        assert!(timeout(SLOW, wait(&mut since)).await.is_ok());
     }
 }

@@ -72,10 +72,15 @@ impl Out {
 fn screen(out: &Out, filter: Filter, count: Option<u64>) -> Screen<Out> {
     let config = OutputConfig {
         format: OutputFormat::Json,
+        columns: None,
+        zone: jiff::tz::TimeZone::UTC,
         color: ColorChoice::Never,
         has_header: false,
     };
-    Screen::new(Printer::new(out.clone(), config, filter, false), count)
+    Screen::new(
+        Printer::new(out.clone(), config, filter, false, || None),
+        count,
+    )
 }
 
 /// Names without any source: every kill leaves at once.

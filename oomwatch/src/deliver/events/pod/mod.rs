@@ -9,7 +9,7 @@ use super::{
     object::{Draft, Event, ObjectReference, Reporter},
 };
 use crate::{
-    deliver::text::size,
+    deliver::text::size::size,
     model::{
         cgroup::{self, Level, Qos},
         kill::{Constraint, Kill, MainProcess, Scope, Victim},
@@ -88,7 +88,7 @@ fn field_path(container: &Container) -> Option<String> {
 }
 
 fn reason(report: &Report) -> &'static str {
-    let is_group = match group_kill(&report.kill) {
+    let is_group = match group_kill(report) {
         GroupKill::None | GroupKill::BelowContainer => false,
         GroupKill::Container | GroupKill::Other => true,
     };
@@ -112,7 +112,8 @@ enum GroupKill {
     Other,
 }
 
-fn group_kill(kill: &Kill) -> GroupKill {
+fn group_kill(report: &Report) -> GroupKill {
+    let kill = &report.kill;
     if kill.group_kill != Some(true) {
         return GroupKill::None;
     }
@@ -124,7 +125,7 @@ fn group_kill(kill: &Kill) -> GroupKill {
     let Some(cgroup) = known.or(innermost.map(|limit| &limit.cgroup)) else {
         return GroupKill::Other;
     };
-    match cgroup::level(&cgroup.path) {
+    match cgroup::level(&cgroup.path, &report.kubelet_root()) {
         Level::Container | Level::Pod | Level::Qos | Level::Kubepods | Level::Root => {
             GroupKill::Container
         }
@@ -132,7 +133,7 @@ fn group_kill(kill: &Kill) -> GroupKill {
         Level::BelowContainer if known.is_some() && !cgroup.path.ends_with(b"/container") => {
             GroupKill::BelowContainer
         }
-        Level::BelowContainer | Level::Other => GroupKill::Other,
+        Level::BelowContainer | Level::Unit | Level::Slice | Level::Other => GroupKill::Other,
     }
 }
 
@@ -146,7 +147,7 @@ fn message(report: &Report, qos: Qos) -> String {
         let comma = if rss_bytes.is_some() { "," } else { "" };
         killed = format!("{killed}{comma} {location}");
     }
-    let others = match group_kill(&report.kill) {
+    let others = match group_kill(report) {
         GroupKill::None => "",
         GroupKill::BelowContainer => ", and all other processes of its cgroup in the container",
         GroupKill::Container => ", and all other processes of the container",
@@ -170,8 +171,8 @@ fn location(report: &Report) -> Option<String> {
     if field_path(container).is_some() {
         return None;
     }
-    let id = container.id.get(..12).unwrap_or(&container.id);
-    let name = container.name.as_deref().unwrap_or(id);
+    let name = container.name.as_deref();
+    let name = name.unwrap_or_else(|| container.short_id());
     Some(format!("in container {}", escape(name.as_bytes())))
 }
 
@@ -210,7 +211,7 @@ fn exhausted(report: &Report, qos: Qos) -> Option<String> {
         LimitOwner::Pod => (true, "the pod".to_owned()),
         LimitOwner::Qos => (false, format!("all {} pods together", qos_word(qos))),
         LimitOwner::Kubepods => (false, "all pods together".to_owned()),
-        LimitOwner::Cgroup => match oom {
+        LimitOwner::Unit | LimitOwner::Slice | LimitOwner::Cgroup => match oom {
             Some(oom) => (false, format!("the cgroup {}", escape(&oom.cgroup.path))),
             None => (false, "a cgroup".to_owned()),
         },
@@ -250,7 +251,11 @@ fn usage_outside_victim(report: &Report, rss_bytes: Option<u64>) -> Option<u64> 
         return None;
     }
     match report.limit_owner? {
-        LimitOwner::Container | LimitOwner::Pod | LimitOwner::Cgroup => {}
+        LimitOwner::Container
+        | LimitOwner::Pod
+        | LimitOwner::Unit
+        | LimitOwner::Slice
+        | LimitOwner::Cgroup => {}
         LimitOwner::Qos | LimitOwner::Kubepods | LimitOwner::Node => return None,
     }
     let usage = report.oom_limit()?.usage_bytes?;

@@ -195,6 +195,8 @@ struct ContainerJson<'a> {
     runtime: Option<Runtime>,
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<ContainerKind>,
@@ -242,6 +244,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             container: report.container.as_ref().map(|container| ContainerJson {
                 runtime: container.runtime,
                 id: &container.id,
+                user: container.user,
                 name: container.name.as_deref(),
                 kind: container.kind,
                 image: container.image.as_deref(),

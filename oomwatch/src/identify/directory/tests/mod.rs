@@ -1,6 +1,7 @@
 mod decisions;
 mod health;
 mod restart;
+mod trust;
 
 use super::*;
 use crate::{

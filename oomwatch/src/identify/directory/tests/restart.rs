@@ -93,6 +93,7 @@ fn static_pod_is_restored_by_its_hash_unless_it_may_be_forged() {
     before.insert_pod(forged, at);
     let mut directory = restored(&saved(&mut before), at);
     directory.runtime_containers = TtlCache::default();
+    directory.statuses = TtlCache::default();
     directory.identify(&mut report, late(at));
     assert_eq!(names(&report)[..2], [None; 2]);
 }

@@ -4,7 +4,7 @@ use super::*;
 
 use Driver::{Cgroupfs, Systemd};
 use Qos::{BestEffort, Burstable, Guaranteed};
-use Runtime::{Containerd, CriO, Docker, Podman};
+use Runtime::{Containerd, CriO, Docker, Lxc, Podman};
 
 #[test]
 fn paths_of_the_cgroupfs_driver_have_pod_class_and_container() {
@@ -254,20 +254,24 @@ fn runtime_with_cgroupfs_is_found_below_a_kubelet_with_systemd() {
 
 #[test]
 fn pod_of_a_rootless_kubelet_has_the_unit_that_contains_it() {
-    check([
-        (
+    check_below(
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/k3s.service",
+        [(
             "rootless kubelet",
             "/user.slice/user-1000.slice/user@1000.service/app.slice/k3s.service/kubepods/pod<UID>/<ID>",
             Level::Container,
             in_unit("k3s.service", kube(None, Guaranteed, Cgroupfs)),
+        )],
+    );
+    check([(
+        "no pod cgroups (--cgroups-per-qos=false)",
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/cri-containerd-<ID>.scope",
+        Level::Container,
+        in_unit(
+            "user@1000.service",
+            users(in_no_pod(Containerd, ID, Systemd)),
         ),
-        (
-            "no pod cgroups (--cgroups-per-qos=false)",
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/cri-containerd-<ID>.scope",
-            Level::Container,
-            in_unit("user@1000.service", in_no_pod(Containerd, ID, Systemd)),
-        ),
-    ]);
+    )]);
 }
 
 #[test]
@@ -297,24 +301,30 @@ fn node_in_a_container_has_the_levels_of_a_node() {
             Level::BelowContainer,
             in_no_pod(Docker, NODE, Systemd),
         ),
-        (
+    ]);
+    check_below(
+        "/docker/<NODE>/kubelet.slice",
+        [(
             "kind node's pods",
             "/docker/<NODE>/kubelet.slice/kubelet-kubepods.slice",
             Level::Kubepods,
             in_no_pod(Docker, NODE, Cgroupfs),
-        ),
-        (
+        )],
+    );
+    check_below(
+        "/docker/<NODE>/kubelet",
+        [(
             "kind node's class",
             "/docker/<NODE>/kubelet/kubepods/burstable",
             Level::Qos,
             in_no_pod(Docker, NODE, Cgroupfs),
-        ),
-    ]);
+        )],
+    );
 }
 
 #[test]
 fn pod_on_a_node_in_a_container_has_that_node() {
-    check([
+    let rows = [
         (
             "kind on v2",
             "/system.slice/docker-<NODE>.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod<UID_>.slice/cri-containerd-<ID>.scope",
@@ -363,10 +373,32 @@ fn pod_on_a_node_in_a_container_has_that_node() {
             Level::Container,
             in_unit(
                 "user@1000.service",
-                nested(kube(None, Guaranteed, Cgroupfs), Containerd),
+                users_node(nested(kube(None, Guaranteed, Cgroupfs), Containerd)),
             ),
         ),
-    ]);
+        (
+            "Kubernetes in LXC",
+            "/lxc.payload.ny2g2r5hh3-lxc/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<UID_>.slice/cri-containerd-<ID>.scope",
+            Level::Container,
+            CgroupOwner {
+                node: Some(container(Lxc, "ny2g2r5hh3-lxc")),
+                ..kube(Containerd, Burstable, Systemd)
+            },
+        ),
+    ];
+    for row in rows {
+        let (_, path, ..) = row;
+        let tree = path.find("kubelet-kubepods").or(path.find("kubepods"));
+        let root = path
+            .get(..tree.expect("it has a tree"))
+            .expect("in the path");
+        check_below(root, [row]);
+    }
+}
+
+fn users_node(mut owner: CgroupOwner) -> CgroupOwner {
+    owner.node.as_mut().expect("it has a node").user = Some(1000);
+    owner
 }
 
 #[test]
@@ -381,7 +413,7 @@ fn small_distributions_have_the_layout_of_a_kubelet() {
         (
             "microk8s itself",
             "/system.slice/snap.microk8s.daemon-kubelite.service",
-            Level::Other,
+            Level::Unit,
             only_unit("snap.microk8s.daemon-kubelite.service"),
         ),
         (

@@ -1,5 +1,7 @@
 mod kubernetes;
 mod plain;
+mod runtimes;
+mod trust;
 
 use proptest::prelude::*;
 
@@ -26,6 +28,7 @@ fn container(runtime: impl Into<Option<Runtime>>, id: &str) -> ContainerRef {
     ContainerRef {
         runtime: runtime.into(),
         id: id.to_owned(),
+        user: None,
     }
 }
 
@@ -33,6 +36,15 @@ fn in_no_pod(runtime: Runtime, id: &str, driver: Driver) -> CgroupOwner {
     CgroupOwner {
         container: Some(container(runtime, id)),
         driver: Some(driver),
+        ..CgroupOwner::default()
+    }
+}
+
+/// A container whose path does not say which runtime created it.
+fn bare(id: &str) -> CgroupOwner {
+    CgroupOwner {
+        container: Some(container(None, id)),
+        driver: Some(Driver::Cgroupfs),
         ..CgroupOwner::default()
     }
 }
@@ -78,6 +90,11 @@ fn only_unit(unit: &str) -> CgroupOwner {
     in_unit(unit, CgroupOwner::default())
 }
 
+fn users(mut owner: CgroupOwner) -> CgroupOwner {
+    owner.container.as_mut().expect("it has a container").user = Some(1000);
+    owner
+}
+
 fn no_owner() -> CgroupOwner {
     CgroupOwner::default()
 }
@@ -91,16 +108,37 @@ fn only_driver(driver: Driver) -> CgroupOwner {
 
 type Row = (&'static str, &'static str, Level, CgroupOwner);
 
+/// The owner where the kubelet's root is not known.
+fn owner(path: &[u8]) -> CgroupOwner {
+    CgroupOwner::from_path(path, &KubeletRoot::Unknown)
+}
+
+fn own_level(path: &[u8]) -> Level {
+    level(path, &KubeletRoot::Unknown)
+}
+
 #[track_caller]
 fn check(rows: impl IntoIterator<Item = Row>) {
+    check_with(&KubeletRoot::Unknown, rows);
+}
+
+#[track_caller]
+fn check_below(root: &str, rows: impl IntoIterator<Item = Row>) {
+    check_with(&KubeletRoot::at(path(root).as_bytes()), rows);
+}
+
+#[track_caller]
+fn check_with(kubelet: &KubeletRoot, rows: impl IntoIterator<Item = Row>) {
     for (name, template, expected_level, expected) in rows {
         let path = path(template);
-        assert_eq!(
-            CgroupOwner::from_path(path.as_bytes()),
-            expected,
-            "{name}: {path}"
-        );
-        assert_eq!(level(path.as_bytes()), expected_level, "{name}: {path}");
+        let owner = CgroupOwner::from_path(path.as_bytes(), kubelet);
+        assert_eq!(owner, expected, "{name}: {path}");
+        let level = level(path.as_bytes(), kubelet);
+        assert_eq!(level, expected_level, "{name}: {path}");
+        if owner.pod.is_some() {
+            let believed = KubeletRoot::Believed;
+            assert_eq!(CgroupOwner::from_path(path.as_bytes(), &believed), owner);
+        }
     }
 }
 
@@ -140,13 +178,17 @@ fn bytes_that_are_not_a_kernel_path_have_no_owner() {
         ("colons of another kind", b"/a:b:c"),
     ];
     for (name, path) in rows {
-        assert_eq!(CgroupOwner::from_path(path), no_owner(), "{name}");
+        assert_eq!(owner(path), no_owner(), "{name}");
         let is_root = path == b"/";
         let expected = if is_root { Level::Root } else { Level::Other };
-        assert_eq!(level(path), expected, "{name}");
-        assert_eq!(container_prefix(path), None, "{name}");
+        assert_eq!(own_level(path), expected, "{name}");
+        assert_eq!(
+            container_prefix(path, &KubeletRoot::Believed),
+            None,
+            "{name}"
+        );
     }
-    assert_eq!(CgroupOwner::from_path(long_uid.as_bytes()).pod, None);
+    assert_eq!(owner(long_uid.as_bytes()).pod, None);
 }
 
 #[test]
@@ -176,10 +218,10 @@ fn name_that_is_not_a_container_id_leaves_the_container_absent() {
             "/kubepods.slice/kubepods-pod<UID_>.slice",
         ] {
             let path = path(&format!("{parent}/{name}"));
-            let owner = CgroupOwner::from_path(path.as_bytes());
-            assert_eq!(owner.container, None, "{path}");
-            assert_eq!(owner.pod.map(|pod| pod.uid).as_deref(), Some(UID), "{path}");
-            assert_eq!(level(path.as_bytes()), Level::Other, "{path}");
+            let found = owner(path.as_bytes());
+            assert_eq!(found.container, None, "{path}");
+            assert_eq!(found.pod.map(|pod| pod.uid).as_deref(), Some(UID), "{path}");
+            assert_eq!(own_level(path.as_bytes()), Level::Other, "{path}");
         }
     }
 }
@@ -216,7 +258,7 @@ fn tree_that_is_not_nested_as_the_kubelet_does_has_no_pod() {
         "/kubepods-pod<UID_>:cri-containerd:<ID>",
     ] {
         let path = path(template);
-        assert_eq!(CgroupOwner::from_path(path.as_bytes()).pod, None, "{path}");
+        assert_eq!(owner(path.as_bytes()).pod, None, "{path}");
     }
 }
 
@@ -248,9 +290,15 @@ fn cgroup_below_a_container_has_the_path_of_the_container_as_prefix() {
     ] {
         let own = path(template);
         let deeper = format!("{own}/init.scope/a");
-        assert_eq!(container_prefix(own.as_bytes()), Some(own.as_bytes()));
-        assert_eq!(container_prefix(deeper.as_bytes()), Some(own.as_bytes()));
-        assert_eq!(level(deeper.as_bytes()), Level::BelowContainer);
+        assert_eq!(
+            container_prefix(own.as_bytes(), &KubeletRoot::Believed),
+            Some(own.as_bytes())
+        );
+        assert_eq!(
+            container_prefix(deeper.as_bytes(), &KubeletRoot::Believed),
+            Some(own.as_bytes())
+        );
+        assert_eq!(own_level(deeper.as_bytes()), Level::BelowContainer);
     }
 }
 
@@ -267,11 +315,17 @@ fn cgroup_in_a_pod_has_the_path_of_the_pod_as_prefix() {
             format!("{pod}/{ID}"),
             format!("{pod}/{ID}/a/b"),
         ] {
-            assert_eq!(pod_prefix(deeper.as_bytes()), Some(pod.as_bytes()));
+            assert_eq!(
+                pod_prefix(deeper.as_bytes(), &KubeletRoot::Believed),
+                Some(pod.as_bytes())
+            );
         }
     }
     let unexpanded = path("/kubepods-pod<UID_>.slice:cri-containerd:<ID>");
-    assert_eq!(pod_prefix(unexpanded.as_bytes()), None);
+    assert_eq!(
+        pod_prefix(unexpanded.as_bytes(), &KubeletRoot::Believed),
+        None
+    );
 }
 
 /// A name that a hostile process could choose: any bytes, or a name that has a meaning elsewhere in a path.
@@ -325,13 +379,15 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..400),
         names in prop::collection::vec(any_name(), 0..12),
     ) {
-        for path in [bytes, below("", &names)] {
-            let owner = CgroupOwner::from_path(&path);
-            let level = level(&path);
-            let container = container_prefix(&path);
-            prop_assert_eq!(container.is_some(), owner.container.is_some());
-            prop_assert_eq!(container == Some(&path), level == Level::Container);
-            for prefix in [container, pod_prefix(&path)].into_iter().flatten() {
+        let roots = [KubeletRoot::Unknown, KubeletRoot::at(b"/"), KubeletRoot::Believed];
+        let paths = [bytes, below("", &names)];
+        for (path, kubelet) in paths.iter().flat_map(|path| roots.iter().map(move |root| (path, root))) {
+            let found = CgroupOwner::from_path(path, kubelet);
+            let container = container_prefix(path, kubelet);
+            prop_assert_eq!(container.is_some(), found.container.is_some());
+            let is_containers = level(path, kubelet) == Level::Container;
+            prop_assert_eq!(container == Some(path.as_slice()), is_containers);
+            for prefix in [container, pod_prefix(path, kubelet)].into_iter().flatten() {
                 prop_assert!(path.starts_with(prefix));
                 prop_assert!(matches!(path.get(prefix.len()), None | Some(b'/')));
             }
@@ -351,23 +407,19 @@ proptest! {
     ) {
         let deeper = below(base, &names);
         let own = path(base);
-        prop_assert_eq!(CgroupOwner::from_path(&deeper), CgroupOwner::from_path(own.as_bytes()));
-        prop_assert_eq!(container_prefix(&deeper), Some(own.as_bytes()));
-        prop_assert_eq!(level(&deeper), Level::BelowContainer);
+        prop_assert_eq!(owner(&deeper), owner(own.as_bytes()));
+        prop_assert_eq!(container_prefix(&deeper, &KubeletRoot::Believed), Some(own.as_bytes()));
+        prop_assert_eq!(own_level(&deeper), Level::BelowContainer);
     }
 
     #[test]
-    fn path_below_a_plain_container_belongs_to_it_or_to_a_pod_on_that_node(
+    fn path_below_a_plain_container_belongs_to_it(
         base in prop::sample::select(vec!["/docker/<ID>", "/default/<ID>", "/a.slice/libpod-<ID>.scope"]),
         names in prop::collection::vec(any_name(), 1..8),
     ) {
-        let deeper = CgroupOwner::from_path(&below(base, &names));
-        let own = CgroupOwner::from_path(path(base).as_bytes());
+        let deeper = owner(&below(base, &names));
+        let own = owner(path(base).as_bytes());
         prop_assert_eq!(&deeper.unit, &own.unit);
-        if deeper.pod.is_some() {
-            prop_assert_eq!(deeper.node, own.container);
-        } else {
-            prop_assert_eq!(deeper, own);
-        }
+        prop_assert_eq!(deeper, own);
     }
 }

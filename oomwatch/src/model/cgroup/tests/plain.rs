@@ -36,7 +36,7 @@ fn docker_container_is_identified_by_its_id() {
             "Docker, rootless",
             "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-<ID>.scope",
             Level::Container,
-            in_unit("user@1000.service", in_no_pod(Docker, ID, Systemd)),
+            in_unit("user@1000.service", users(in_no_pod(Docker, ID, Systemd))),
         ),
         (
             "Docker in Docker",
@@ -95,8 +95,8 @@ fn containerd_container_is_identified_by_its_id() {
         (
             "bare id below an unknown parent",
             "/foo/<ID>",
-            Level::Other,
-            no_owner(),
+            Level::Container,
+            bare(ID),
         ),
         (
             "nerdctl, systemd",
@@ -131,13 +131,13 @@ fn podman_containers_are_distinguished_from_its_pods_and_monitors() {
         (
             "Podman's conmon",
             "/machine.slice/libpod-conmon-<ID>.scope",
-            Level::Other,
+            Level::Unit,
             only_unit(&path("libpod-conmon-<ID>.scope")),
         ),
         (
             "Podman pod",
             "/machine.slice/machine-libpod_pod_<NODE>.slice",
-            Level::Other,
+            Level::Slice,
             no_owner(),
         ),
         (
@@ -168,7 +168,7 @@ fn podman_containers_are_distinguished_from_its_pods_and_monitors() {
             "Podman, rootless",
             "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-<ID>.scope/container",
             Level::BelowContainer,
-            in_unit("user@1000.service", in_no_pod(Podman, ID, Systemd)),
+            in_unit("user@1000.service", users(in_no_pod(Podman, ID, Systemd))),
         ),
         (
             "Quadlet",
@@ -186,7 +186,7 @@ fn podman_containers_are_distinguished_from_its_pods_and_monitors() {
             "Quadlet, rootless",
             "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-<ID>",
             Level::Container,
-            in_unit("web.service", in_no_pod(Podman, ID, Cgroupfs)),
+            in_unit("web.service", users(in_no_pod(Podman, ID, Cgroupfs))),
         ),
     ]);
 }
@@ -246,20 +246,26 @@ fn unit_is_found_as_systemd_finds_it() {
             "/user.slice/user-1000.slice/user@1000.service/user@0.service/evil.service",
             "user@0.service",
         ),
-        (
-            "/machine.slice/systemd-nspawn@box.service/payload/system.slice/nginx.service",
-            "systemd-nspawn@box.service",
-        ),
     ];
     for (path, unit) in rows {
-        check([(path, path, Level::Other, only_unit(unit))]);
+        let level = match path.rsplit_once('.') {
+            Some((_, "slice")) => Level::Slice,
+            _ if path.ends_with(unit) => Level::Unit,
+            _ => Level::Other,
+        };
+        check([(path, path, level, only_unit(unit))]);
     }
     for path in [
         "/system.slice",
         "/user.slice/user-1000.slice",
+        "/web.slice/web-shop.slice",
+    ] {
+        check([(path, path, Level::Slice, no_owner())]);
+    }
+    for path in [
         "/foo/bar",
+        "/foo/system.slice",
         "/user/1000.user/c2",
-        "/lxc.payload.box/system.slice/nginx.service",
         "/system.slice/foo.timer",
         "/libpod_parent/conmon",
     ] {
