@@ -285,7 +285,7 @@ fn object(report: &Report) -> String {
         (Some(pod), container, _) => {
             let pod_name = match (&pod.namespace, &pod.name) {
                 (Some(namespace), Some(name)) => escape(format!("{namespace}/{name}").as_bytes()),
-                _ => format!("pod {}", pod.uid),
+                _ => format!("pod {}", escape(pod.uid.as_bytes())),
             };
             match container {
                 Some(container) => format!("{pod_name}/{}", container_name(container)),
