@@ -3,14 +3,7 @@
 mod screen;
 mod stdout;
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal as _},
-    os::fd::AsFd as _,
-    path::PathBuf,
-    pin::Pin,
-    time::Instant,
-};
+use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf, pin::Pin, time::Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
@@ -31,7 +24,7 @@ use crate::{
         signals::Signals,
         totals::log_totals,
     },
-    deliver::printer::{OutputConfig, Printer},
+    deliver::printer::{OutputConfig, Printer, Terminal},
     identify::{
         resolver::{NameSources, Resolver},
         runtimes::{Listing, RuntimeConfig},
@@ -131,8 +124,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
     let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
     let text = Text::default();
-    let is_terminal = io::stdout().is_terminal();
-    let printer = Printer::new(text.clone(), output, filter, is_terminal);
+    let printer = Printer::new(text.clone(), output, filter, Terminal::stdout());
     let mut screen = Screen::new(printer, count);
     // Not locked: the thread may be in the middle of a write at the end.
     let file = io::stdout().as_fd().try_clone_to_owned();
