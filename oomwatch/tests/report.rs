@@ -23,6 +23,7 @@ fn logs() -> PathBuf {
 
 fn oomwatch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oomwatch"));
+    command.env("TZ", "UTC");
     command.arg("report").args(arguments).env_remove("NO_COLOR");
     command
 }

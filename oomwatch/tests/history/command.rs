@@ -41,6 +41,7 @@ fn created(batch: &Batch) -> TempDir {
 
 fn history(path: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oomwatch"));
+    command.env("TZ", "UTC");
     command.arg("history").arg("--state-dir").arg(path);
     command.args(arguments).env_remove("NO_COLOR");
     command.stdin(Stdio::null());
