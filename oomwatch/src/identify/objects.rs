@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::report::ContainerKind;
+use crate::model::{limit_owner::LimitSource, report::ContainerKind};
 
 /// A pod's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +91,27 @@ impl ApiPod {
         &self.name.namespace
     }
 
+    /// What of its containers' limits the kubelet sets on its cgroup: the larger of what those need that run together, and what
+    /// an init container needs with the sidecars before it (Kubernetes `component-helpers/resource/helpers.go`, `PodLimits`).
+    /// Ephemeral containers have no limits.
+    pub(super) fn limit_of_containers(&self) -> LimitSource {
+        let (mut together, mut sidecars, mut init) = (0_u64, 0_u64, 0_u64);
+        for container in &self.containers {
+            let limit = container.memory_limit_bytes.unwrap_or(0);
+            match container.kind {
+                ContainerKind::Main => together = together.saturating_add(limit),
+                ContainerKind::Sidecar => sidecars = sidecars.saturating_add(limit),
+                ContainerKind::Init => init = init.max(sidecars.saturating_add(limit)),
+                ContainerKind::Ephemeral => {}
+            }
+        }
+        if init > together.saturating_add(sidecars) {
+            LimitSource::InitContainer
+        } else {
+            LimitSource::ContainerLimits
+        }
+    }
+
     /// Its approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let Self {
@@ -136,5 +157,46 @@ impl fmt::Display for PodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, name } = self;
         write!(f, "{namespace}/{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_of_containers_is_the_larger_of_a_sum_and_an_init_containers() {
+        use ContainerKind::{Ephemeral, Init, Main, Sidecar};
+        use LimitSource::{ContainerLimits, InitContainer};
+        for (containers, expected) in [
+            (&[(Main, 40), (Main, 30)][..], ContainerLimits),
+            (&[(Main, 30), (Init, 70)], InitContainer),
+            (&[(Main, 30), (Init, 30)], ContainerLimits),
+            (&[(Main, 30), (Sidecar, 20), (Init, 40)], InitContainer),
+            // It ends before that sidecar starts.
+            (&[(Main, 30), (Init, 40), (Sidecar, 20)], ContainerLimits),
+            (&[(Main, 30), (Ephemeral, 70)], ContainerLimits),
+        ] {
+            let container = |&(kind, limit)| ApiContainer {
+                name: String::new(),
+                kind,
+                image: None,
+                memory_limit_bytes: Some(limit),
+                ids: vec![],
+            };
+            let pod = ApiPod {
+                name: PodName {
+                    namespace: String::new(),
+                    name: String::new(),
+                },
+                uid: String::new(),
+                config_hash: None,
+                events_off: false,
+                shares_pids: false,
+                memory_limit_bytes: None,
+                containers: containers.iter().map(container).collect(),
+            };
+            assert_eq!(pod.limit_of_containers(), expected, "{containers:?}");
+        }
     }
 }

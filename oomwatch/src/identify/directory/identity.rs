@@ -90,6 +90,7 @@ impl Identity<'_> {
         if self.pod.is_some() || report.limit_source.is_none() {
             let specified = self.pod.map(|pod| SpecifiedLimits {
                 pod_bytes: pod.memory_limit_bytes,
+                of_containers: pod.limit_of_containers(),
                 container_bytes: self
                     .api_container
                     .and_then(|container| container.memory_limit_bytes),

@@ -33,8 +33,10 @@ pub enum LimitOwner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
-    /// The sum of its containers' limits.
+    /// The sum of the limits of its containers and sidecars.
     ContainerLimits,
+    /// The limit of an init container, and of the sidecars before it: together more than that sum.
+    InitContainer,
     /// `spec.resources.limits` of the pod as a whole.
     PodResources,
 }
@@ -61,6 +63,8 @@ impl LimitOwner {
 pub struct SpecifiedLimits {
     /// The limit of the pod as a whole.
     pub pod_bytes: Option<u64>,
+    /// What of its containers' limits the kubelet sets on a pod without a limit of its own.
+    pub of_containers: LimitSource,
     /// The limit of the victim's container.
     pub container_bytes: Option<u64>,
     /// Whether it is known where in the pod the victim was: in a container of the specification, or in the sandbox.
@@ -104,7 +108,7 @@ pub fn decide(
     } else {
         by_kernel.or(specified.is_place_known.then_some(LimitOwner::Pod))
     };
-    (owner, Some(LimitSource::ContainerLimits))
+    (owner, Some(specified.of_containers))
 }
 
 /// Whose limit was hit by the kernel's facts alone.

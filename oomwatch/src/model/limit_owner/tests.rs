@@ -180,6 +180,7 @@ fn system_oom_is_the_nodes_and_an_unknown_cgroup_has_no_owner() {
     };
     let specified = Some(SpecifiedLimits {
         pod_bytes: Some(40 * MIB),
+        of_containers: LimitSource::ContainerLimits,
         container_bytes: None,
         is_place_known: true,
     });
@@ -216,6 +217,7 @@ fn limit_of_a_pod_is_attributed_by_its_specification() {
     use LimitSource::{ContainerLimits, PodResources};
     let specified = |pod_bytes, container_bytes, is_place_known| SpecifiedLimits {
         pod_bytes,
+        of_containers: ContainerLimits,
         container_bytes,
         is_place_known,
     };

@@ -221,10 +221,13 @@ fn exhausted(report: &Report, qos: Qos) -> Option<String> {
     let limit = oom.and_then(|oom| oom.limit_bytes);
     let limit = limit.map_or_else(String::new, |limit| {
         let sum = match report.limit_source {
-            Some(LimitSource::ContainerLimits) if owner == LimitOwner::Pod && !report.sandbox => {
-                " (the sum of its containers')"
+            _ if owner != LimitOwner::Pod || report.sandbox => "",
+            Some(LimitSource::ContainerLimits) => " (the sum of its containers')",
+            Some(LimitSource::InitContainer) => {
+                " (that of an init container, more than the sum of its other containers')"
             }
-            _ => "",
+            Some(LimitSource::PodResources) => " (of the pod as a whole)",
+            None => "",
         };
         format!(", {}{sum},", size(Some(limit)))
     });

@@ -137,7 +137,8 @@ fn message_names_the_limit_owner() {
         message_of(&report)
     };
     assert_snapshot!(message(Some(LimitOwner::Pod), None), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the pod, 40MiB, was reached");
-    assert_snapshot!(message(Some(LimitOwner::Pod), Some(LimitSource::PodResources)), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the pod, 40MiB, was reached");
+    assert_snapshot!(message(Some(LimitOwner::Pod), Some(LimitSource::PodResources)), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the pod, 40MiB (of the pod as a whole), was reached");
+    assert_snapshot!(message(Some(LimitOwner::Pod), Some(LimitSource::InitContainer)), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the pod, 40MiB (that of an init container, more than the sum of its other containers'), was reached");
     assert_snapshot!(message(Some(LimitOwner::Pod), Some(LimitSource::ContainerLimits)), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the pod, 40MiB (the sum of its containers'), was reached");
     assert_snapshot!(message(Some(LimitOwner::Qos), None), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of all burstable pods together, 40MiB, was reached");
     assert_snapshot!(message(Some(LimitOwner::Kubepods), None), @"Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of all pods together, 40MiB, was reached");
