@@ -59,10 +59,7 @@ impl Printer {
     /// A printer to stdout, which stays locked.
     #[must_use]
     pub fn stdout(config: OutputConfig, filter: Filter) -> Self {
-        let stdout = io::stdout();
-        let is_terminal = stdout.is_terminal();
-        let width = if is_terminal { terminal_width } else { || None };
-        Self::new(stdout.lock(), config, filter, is_terminal, width)
+        Self::toward_stdout(io::stdout().lock(), config, filter)
     }
 }
 
@@ -74,6 +71,13 @@ fn terminal_width() -> Option<usize> {
 }
 
 impl<W: Write> Printer<W> {
+    /// A printer to a writer whose text is written to stdout.
+    pub fn toward_stdout(out: W, config: OutputConfig, filter: Filter) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        let width = if is_terminal { terminal_width } else { || None };
+        Self::new(out, config, filter, is_terminal, width)
+    }
+
     /// A printer to any writer. `width` returns the width of its terminal, if there is one.
     pub fn new(
         out: W,

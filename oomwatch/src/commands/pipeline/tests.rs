@@ -12,6 +12,7 @@ use crate::{
         runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
+    model::report::NodeKubelet,
 };
 
 /// `/proc` in a temporary folder.
@@ -49,6 +50,7 @@ impl Machine {
         let host = Host {
             node: "node-1".to_owned(),
             boot_id: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".to_owned(),
+            kubelet: NodeKubelet::default(),
         };
         let observer = Observer::open(&config).expect("read the count");
         let auditor = Auditor::start(&config, &host.boot_id).expect("read the count");
