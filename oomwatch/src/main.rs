@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use oomwatch::{
-    cli::{self, Cli, Command, LogArgs, LogFormat},
+    cli::{self, Cli, Command, EscapedLines, LogArgs, LogFormat},
     commands::{agent, cleanup, doctor, exit::Exit, history, report, watch},
 };
 use tokio::runtime::{self, Runtime};
@@ -56,10 +56,14 @@ fn print(bytes: &[u8]) -> anyhow::Result<Exit> {
 
 fn start_log(log: &LogArgs) {
     let level = log.level();
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = fmt::layer().with_target(false);
     let lines = match log.log_format {
-        LogFormat::Text => lines.without_time().with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().boxed(),
+        LogFormat::Text => lines
+            .without_time()
+            .with_ansi(false)
+            .with_writer(|| EscapedLines)
+            .boxed(),
+        LogFormat::Json => lines.json().with_writer(io::stderr).boxed(),
     };
     let mut targets = Targets::new().with_default(level);
     if level < LevelFilter::DEBUG {

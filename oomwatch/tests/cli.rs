@@ -387,3 +387,13 @@ fn path(file: &tempfile::NamedTempFile) -> &str {
     let path: &Path = file.path();
     path.to_str().expect("a path in UTF-8")
 }
+
+#[test]
+fn name_of_a_file_forges_no_line_of_the_log() {
+    let ran = run(&["report", "x\n\u{1b}[2JERROR forged \u{202e}"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{ran:?}");
+    let name = r"x\x0a\x1b[2JERROR forged \xe2\x80\xae";
+    assert!(lines[0].contains(name), "{ran:?}");
+}

@@ -5,10 +5,12 @@ Examples:
   oomwatch watch                                every kill, until Ctrl-C
   oomwatch watch -o json --count 1              one kill as JSON, then end
   oomwatch watch --cgroup /system.slice -o wide kills below a cgroup, with all columns
+  oomwatch watch --unit nginx                   kills in one systemd unit
+  oomwatch watch --columns time,object,rss      chosen columns
   oomwatch watch --scope system --timeout 1h    an hour of kills for which the whole machine was out of memory
 
 Exit codes: 0 done (also at --count, at --timeout, and when the reader of stdout is gone), 1 failed,
-2 wrong usage, 130 ended by SIGINT or SIGTERM.";
+2 wrong usage, 130 ended by SIGINT, SIGTERM or SIGHUP.";
 
 pub(super) const AGENT: &str = "\
 Examples:
@@ -57,6 +59,7 @@ pub(super) const HISTORY: &str = "\
 Examples:
   oomwatch history                                  the newest thousand kills, newest last
   oomwatch history --since 24h -n shop              one day of one namespace
+  oomwatch history --since yesterday --until today  the day before
   oomwatch history --pod cart-0 -o json --limit 0   all kills of one pod as JSON
   oomwatch history --state-dir ./oomwatch.db        a copy of the file
 

@@ -3,6 +3,7 @@
 mod agent;
 mod cleanup;
 mod doctor;
+mod escaped_lines;
 mod help;
 mod history;
 mod manual;
@@ -23,6 +24,7 @@ pub use self::{
     agent::{AgentArgs, EventArgs, NameArgs, StoreArgs},
     cleanup::CleanupArgs,
     doctor::DoctorArgs,
+    escaped_lines::EscapedLines,
     history::HistoryArgs,
     manual::write_manual_pages,
     moment::{Moment, TimeArgs},

@@ -50,8 +50,7 @@ pub struct Printer<W = StdoutLock<'static>> {
     table: Option<Table>,
     format: OutputFormat,
     has_header: bool,
-    /// Width of the terminal; absent where there is none.
-    width: fn() -> Option<usize>,
+    terminal: Option<Terminal>,
     filter: Filter,
 }
 
@@ -59,33 +58,33 @@ impl Printer {
     /// A printer to stdout, which stays locked.
     #[must_use]
     pub fn stdout(config: OutputConfig, filter: Filter) -> Self {
-        Self::toward_stdout(io::stdout().lock(), config, filter)
+        let stdout = io::stdout();
+        Self::new(stdout.lock(), config, filter, Terminal::stdout())
     }
 }
 
-/// Asked for each line: people resize windows.
-fn terminal_width() -> Option<usize> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    // A serial console does not know its width.
-    (size.ws_col > 0).then(|| size.ws_col.into())
+/// A terminal that shows what is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// Returns the width; absent where it is not known, as on a serial console. Called for each line: people resize windows.
+    width: fn() -> Option<usize>,
+}
+
+impl Terminal {
+    /// The terminal that stdout is, if it is one.
+    #[must_use]
+    pub fn stdout() -> Option<Self> {
+        let width = || {
+            let size = tcgetwinsize(io::stdout()).ok()?;
+            (size.ws_col > 0).then(|| size.ws_col.into())
+        };
+        io::stdout().is_terminal().then_some(Self { width })
+    }
 }
 
 impl<W: Write> Printer<W> {
-    /// A printer to a writer whose text is written to stdout.
-    pub fn toward_stdout(out: W, config: OutputConfig, filter: Filter) -> Self {
-        let is_terminal = io::stdout().is_terminal();
-        let width = if is_terminal { terminal_width } else { || None };
-        Self::new(out, config, filter, is_terminal, width)
-    }
-
-    /// A printer to any writer. `width` returns the width of its terminal, if there is one.
-    pub fn new(
-        out: W,
-        config: OutputConfig,
-        filter: Filter,
-        is_terminal: bool,
-        width: fn() -> Option<usize>,
-    ) -> Self {
+    /// A printer to any writer.
+    pub fn new(out: W, config: OutputConfig, filter: Filter, terminal: Option<Terminal>) -> Self {
         let OutputConfig {
             format,
             columns,
@@ -103,7 +102,7 @@ impl<W: Write> Printer<W> {
             Table::new(Style {
                 selection,
                 zone,
-                color: Color::new(color, is_terminal),
+                color: Color::new(color, terminal.is_some()),
                 page_bytes: u64::try_from(page_size()).unwrap_or(4096),
             })
         });
@@ -112,15 +111,19 @@ impl<W: Write> Printer<W> {
             table,
             format,
             has_header,
-            width,
+            terminal,
             filter,
         }
+    }
+
+    fn width(&self) -> Option<usize> {
+        (self.terminal?.width)()
     }
 
     /// Prints the header line, if the output has one.
     pub fn header(&mut self) -> io::Result<()> {
         if let Some(table) = self.table.as_ref().filter(|_| self.has_header) {
-            writeln!(self.out, "{}", table.header((self.width)()))?;
+            writeln!(self.out, "{}", table.header(self.width()))?;
         }
         self.flush()
     }
@@ -133,8 +136,9 @@ impl<W: Write> Printer<W> {
 
     /// Prints a kill, whether it passes the filters or not.
     pub fn kill(&mut self, report: &Report) -> io::Result<()> {
+        let width = self.width();
         let lines = match &mut self.table {
-            Some(table) => table.kill(report, (self.width)()),
+            Some(table) => table.kill(report, width),
             None => json::kill_to_json(report)?,
         };
         writeln!(self.out, "{lines}")
@@ -142,8 +146,9 @@ impl<W: Write> Printer<W> {
 
     /// Prints several kills as one record, whether they pass the filters or not.
     pub fn coalesced(&mut self, report: &Report, coalesced: &Coalesced) -> io::Result<()> {
+        let width = self.width();
         let lines = match &mut self.table {
-            Some(table) => table.coalesced(report, coalesced, (self.width)()),
+            Some(table) => table.coalesced(report, coalesced, width),
             None => json::coalesced_to_json(report, coalesced)?,
         };
         writeln!(self.out, "{lines}")
@@ -151,16 +156,18 @@ impl<W: Write> Printer<W> {
 
     /// Prints a non-kill event, in wide output only.
     pub fn non_kill(&mut self, event: &NonKill, time: Option<Timestamp>) -> io::Result<()> {
+        let width = self.width();
         if let (OutputFormat::Wide, Some(table)) = (self.format, &mut self.table) {
-            writeln!(self.out, "{}", table.non_kill(event, time, (self.width)()))?;
+            writeln!(self.out, "{}", table.non_kill(event, time, width))?;
         }
         Ok(())
     }
 
     /// Prints a gap, whatever the filters: its kills may pass them.
     pub fn gap(&mut self, report: &GapReport) -> io::Result<()> {
+        let width = self.width();
         let lines = match &mut self.table {
-            Some(table) => table.gap(report, (self.width)()),
+            Some(table) => table.gap(report, width),
             None => json::gap_to_json(report)?,
         };
         writeln!(self.out, "{lines}")

@@ -3,7 +3,8 @@
 //! Kills of one container leave in the order in which they were pushed; other containers' kills do not wait for them.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    cmp::Reverse,
+    collections::{HashMap, HashSet, VecDeque},
     mem,
     time::{Duration, Instant},
 };
@@ -13,12 +14,12 @@ use crate::{
     model::report::Report,
 };
 
-/// How long a kill waits for the watch of the pods or for a runtime.
+/// How long a kill that has its names waits for what else its sources know.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long it waits if only the pod's status can name its container: a kubelet updates statuses one after another, and
-/// so late when many pods change at once.
-const POD_STATUS_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most kills that wait at once; one more makes the oldest leave with what is known.
+/// How long it waits for its names: a kubelet updates statuses one after another, and so late when many pods change at once, and
+/// a busy runtime answers late.
+const NAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Most kills that wait at once; one more makes the oldest of the container with most leave with what is known.
 const PENDING_MAX: usize = 1024;
 
 /// Kills on their way to a report.
@@ -59,7 +60,7 @@ impl PendingQueue {
             return;
         }
         if self.pending.len() == PENDING_MAX
-            && let Some(oldest) = self.pending.pop_front()
+            && let Some(oldest) = self.pending.remove(self.index_of_most())
         {
             self.ready.push_back(*oldest.report);
         }
@@ -71,11 +72,24 @@ impl PendingQueue {
         });
     }
 
+    /// The first kill of the container of which most wait: no other gives way to its kills.
+    fn index_of_most(&self) -> usize {
+        let mut waiting: HashMap<&str, (usize, usize)> = HashMap::new();
+        for (index, pending) in self.pending.iter().enumerate() {
+            let (count, _) = waiting.entry(&pending.owner_key).or_insert((0, index));
+            *count += 1;
+        }
+        let most = waiting
+            .into_values()
+            .max_by_key(|(count, first)| (*count, Reverse(*first)));
+        most.map_or(0, |(_, first)| first)
+    }
+
     /// How long to wait after this resolution; absent if not at all.
     fn timeout(&self, resolution: &Resolution) -> Option<Duration> {
         match resolution {
-            Resolution::WaitForStatus if !self.is_closing => Some(POD_STATUS_TIMEOUT),
-            Resolution::Wait(_) | Resolution::WaitForStatus => Some(LOOKUP_TIMEOUT),
+            Resolution::WaitForName(_) if !self.is_closing => Some(NAME_TIMEOUT),
+            Resolution::Wait(_) | Resolution::WaitForName(_) => Some(LOOKUP_TIMEOUT),
             Resolution::Complete | Resolution::Unknown => None,
         }
     }

@@ -30,10 +30,10 @@ impl PodLogs {
         }
     }
 
-    /// Adds the names that a report lacks, as far as they are found.
-    pub fn add_names(&self, report: &mut Report) {
+    /// Adds the names that a report lacks, as far as they are found. Whether the container's was.
+    pub fn add_names(&self, report: &mut Report) -> bool {
         let Some(pod) = &mut report.pod else {
-            return;
+            return false;
         };
         if pod.name.is_none()
             && let Some(PodName { namespace, name }) = self.pod(&pod.uid)
@@ -45,7 +45,9 @@ impl PodLogs {
             && container.name.is_none()
         {
             container.name = find(&self.containers, |entry| container_of(entry, &container.id));
+            return container.name.is_some();
         }
+        false
     }
 
     /// The names of the pod with this UID.

@@ -7,10 +7,10 @@ use std::time::Instant;
 pub enum Resolution {
     /// Pod and container are named, and everything else that the sources have is there.
     Complete,
-    /// More may be known soon: from the watch of the pods, or from the answer to this query.
+    /// It has its names; more may be known soon: from the watch of the pods, or from the answer to this query.
     Wait(Option<Query>),
-    /// The pod is known, and only its status can identify the container.
-    WaitForStatus,
+    /// It lacks a name that a source may yet have: the watch of the pods, a pod's status, or the answer to this query.
+    WaitForName(Option<Query>),
     /// No source has more.
     Unknown,
 }

@@ -1,8 +1,8 @@
 //! Resolves kills as they arrive, from all sources of names.
 //!
-//! A kill outside a container is ready at once, and so is one whose container is known. Any other waits for the watch of the
-//! pods and for the runtime, at most half a second, and then leaves with what is known; if only the pod's status can name its
-//! container, 15 seconds.
+//! A kill outside a container is ready at once, and so is one whose container is known. Any other waits for its names, from
+//! whichever source has them first, at most 15 seconds, and with its names half a second for what else there is; then it
+//! leaves with what is known.
 
 use std::{
     collections::HashSet,
@@ -144,8 +144,11 @@ impl Resolver {
         self.enqueue(report, Arrival { at, killed: None });
     }
 
-    fn enqueue(&self, report: Report, arrival: Arrival) {
+    fn enqueue(&self, mut report: Report, arrival: Arrival) {
         self.add_logged_pod_name(&report);
+        if !self.shared.read(|directory| directory.has_names(&report)) {
+            self.logs.add_names(&mut report);
+        }
         let mut queue = self.queue.lock();
         queue.push(report, arrival, |report, arrival| {
             self.identify(report, arrival)
@@ -156,7 +159,9 @@ impl Resolver {
     /// The next kill that is resolved as far as possible.
     pub fn pop(&self) -> Option<Report> {
         let mut report = self.queue.lock().pop()?;
-        self.logs.add_names(&mut report);
+        if self.logs.add_names(&mut report) {
+            self.shared.read(|directory| directory.decide(&mut report));
+        }
         Some(report)
     }
 
@@ -217,7 +222,7 @@ impl Resolver {
         let resolution = self
             .shared
             .read(|directory| directory.identify(report, arrival));
-        if let Resolution::Wait(Some(query)) = &resolution {
+        if let Resolution::Wait(Some(query)) | Resolution::WaitForName(Some(query)) = &resolution {
             self.shared.add_query(query.clone());
         }
         resolution
@@ -229,5 +234,69 @@ impl Drop for Resolver {
         for task in &self.tasks {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        identify::{
+            objects::{ApiContainer, ApiPod},
+            runtimes::Listing,
+        },
+        model::report::ContainerKind,
+        testing::{self, CONTAINER_ID, POD_UID},
+    };
+
+    #[tokio::test]
+    async fn name_from_the_log_folder_is_joined_with_the_pods_specification() {
+        let logs = tempfile::tempdir().expect("make a folder");
+        let containers = logs.path().join("containers");
+        fs::create_dir(&containers).expect("make a folder");
+        let link = format!("cart-0_shop_app-{CONTAINER_ID}.log");
+        fs::write(containers.join(link), "").expect("write a file");
+        let names = Resolver::new(NameSources {
+            runtimes: RuntimeConfig {
+                cri: SocketChoice::Off,
+                docker: SocketChoice::Off,
+                proc_root: "/proc".into(),
+                listing: Listing::Never,
+            },
+            log_root: logs.path().to_owned(),
+        });
+        let app = ApiContainer {
+            name: "app".to_owned(),
+            kind: ContainerKind::Sidecar,
+            image: None,
+            memory_limit_bytes: None,
+            // The kubelet has not updated the status yet.
+            ids: vec![],
+        };
+        let (namespace, name) = ("shop".to_owned(), "cart-0".to_owned());
+        let pod = ApiPod {
+            name: PodName { namespace, name },
+            uid: POD_UID.to_owned(),
+            config_hash: None,
+            events_off: false,
+            shares_pids: false,
+            memory_limit_bytes: None,
+            containers: vec![app],
+        };
+        names.shared.update(|directory| {
+            directory.set_watch(WatchState::Up);
+            directory.insert_pod(pod, Instant::now());
+        });
+        let mut report = testing::report();
+        let container = report.container.as_mut().expect("the container");
+        container.name = None;
+        container.kind = None;
+        names.push(report);
+        let report = names.pop().expect("it is ready at once");
+        let container = report.container.expect("the container");
+        assert_eq!(container.name.as_deref(), Some("app"));
+        assert_eq!(container.kind, Some(ContainerKind::Sidecar));
     }
 }

@@ -1,11 +1,14 @@
-//! Sends queries to the container runtimes, one at a time, and puts the replies into the directory.
+//! Sends queries to the container runtimes, one at a time to each, and puts the replies into the directory.
+//!
+//! A runtime that is busy answers late. A call is not waited for longer than a short while, so that a container that it cannot
+//! answer for delays no other; the query is repeated behind the others, for as long as a kill waits for a name.
 
 use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bstr::ByteSlice as _;
@@ -15,7 +18,7 @@ use crate::{
     identify::{
         cri::{self, CriClient, CriError, CriObject},
         directory::{Directory, Reply},
-        docker::{self, DockerObject},
+        docker::{self, DockerError, DockerObject},
         objects::RuntimeContainer,
         resolution::Query,
         shared::Shared,
@@ -26,6 +29,8 @@ use crate::{
 
 /// From so many waiting queries on, all containers are listed instead.
 const LISTING_MIN: usize = 8;
+/// How long a query is repeated that a busy runtime does not answer: no kill waits for longer.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most bytes read of `/proc/PID/cgroup`: it has a line for each hierarchy, with a path of at most 4 KiB.
 const CGROUP_BYTES_MAX: u64 = 64 << 10;
 
@@ -54,23 +59,23 @@ pub enum Listing {
 /// Answers queries; never returns.
 pub(super) async fn serve(config: RuntimeConfig, shared: Arc<Shared>) {
     let mut worker = Worker {
-        config,
-        shared,
+        config: config.clone(),
+        shared: shared.clone(),
         cri: None,
         is_down_logged: false,
     };
-    if worker.config.listing == Listing::AtStart {
-        // A failure is logged already; containers are queried one by one then.
-        let _ = worker.list().await;
-    }
-    loop {
-        let query = worker.shared.next_query().await;
-        worker.handle(query).await;
-    }
+    let docker = DockerWorker { config, shared };
+    tokio::join!(worker.serve(), docker.serve());
 }
 
-/// A listing that failed, and is logged.
-struct ListingFailed;
+/// Why a call has no reply; it is logged.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// The runtime did not answer in time.
+    Slow,
+    /// It is unreachable, or answered with an error.
+    Down,
+}
 
 struct Worker {
     config: RuntimeConfig,
@@ -81,42 +86,49 @@ struct Worker {
 }
 
 impl Worker {
-    async fn handle(&mut self, query: Query) {
+    async fn serve(&mut self) {
+        if self.config.listing == Listing::AtStart {
+            // A failure is logged already; containers are queried one by one then.
+            let _ = self.list().await;
+        }
+        loop {
+            let (query, since) = self.shared.next_cri_query().await;
+            self.handle(query, since).await;
+        }
+    }
+
+    async fn handle(&mut self, query: Query, since: Instant) {
         let queried_at = Instant::now();
         match query {
-            Query::DockerContainer(id) => self.look_up_docker_container(&id, queried_at).await,
             Query::CriContainer(id) => {
                 let others = self.shared.take_container_queries(LISTING_MIN);
                 if others.is_empty() {
                     let reply = self.look_up_container(&id).await;
-                    self.record_reply(&id, queried_at, reply);
+                    self.record_reply(Query::CriContainer(id), since, queried_at, reply);
                 } else {
                     let listed = self.list().await;
-                    self.shared.update(|directory| {
-                        for id in others.iter().chain([&id]) {
-                            let reply = match listed {
-                                Ok(()) => directory.reply_from_listing(id),
-                                Err(ListingFailed) => Reply::Failed,
-                            };
-                            directory.record_cri_reply(id, queried_at, reply);
-                        }
-                    });
+                    for id in others.into_iter().chain([id]) {
+                        let reply = match listed {
+                            Ok(()) => Ok(self.shared.read(|all| all.reply_from_listing(&id))),
+                            Err(failure) => Err(failure),
+                        };
+                        self.record_reply(Query::CriContainer(id), since, queried_at, reply);
+                    }
                 }
             }
             Query::CriPod(uid) => {
                 let reply = self.look_up_pod(&uid).await;
-                self.record_reply(&uid, queried_at, reply);
+                self.record_reply(Query::CriPod(uid), since, queried_at, reply);
             }
+            Query::DockerContainer(_) => {}
         }
     }
 
-    async fn look_up_container(&mut self, id: &str) -> Reply {
-        let Some(cri) = self.connected_cri().await else {
-            return Reply::Failed;
-        };
-        match cri.find(id).await {
+    async fn look_up_container(&mut self, id: &str) -> Result<Reply, Failure> {
+        let cri = self.connected_cri().await?;
+        let reply = match cri.find(id).await {
             Ok(CriObject::Container(container, pid)) => {
-                let container = self.with_init_pid(id, *container, pid);
+                let container = with_init_pid(&self.config.proc_root, id, *container, pid);
                 self.shared.update(|directory| {
                     directory.insert_container(id.to_owned(), container, Instant::now());
                 });
@@ -128,26 +140,147 @@ impl Worker {
                 Reply::Found
             }
             Ok(CriObject::NotFound) => Reply::NotFound,
-            Err(error) => self.handle_error(&error),
-        }
+            Err(error) => return Err(self.handle_error(&error)),
+        };
+        Ok(reply)
     }
 
-    async fn look_up_pod(&mut self, uid: &str) -> Reply {
-        let Some(cri) = self.connected_cri().await else {
-            return Reply::Failed;
-        };
+    async fn look_up_pod(&mut self, uid: &str) -> Result<Reply, Failure> {
+        let cri = self.connected_cri().await?;
         match cri.sandboxes_of(uid).await {
-            Ok(sandboxes) if sandboxes.is_empty() => Reply::NotFound,
+            Ok(sandboxes) if sandboxes.is_empty() => Ok(Reply::NotFound),
             Ok(sandboxes) => {
                 self.shared
                     .update(|directory| insert_sandboxes(directory, sandboxes));
-                Reply::Found
+                Ok(Reply::Found)
             }
-            Err(error) => self.handle_error(&error),
+            Err(error) => Err(self.handle_error(&error)),
         }
     }
 
-    async fn look_up_docker_container(&mut self, id: &str, queried_at: Instant) {
+    /// Lists all containers and sandboxes into the directory.
+    async fn list(&mut self) -> Result<(), Failure> {
+        let cri = self.connected_cri().await?;
+        let listed = async { Ok((cri.sandboxes().await?, cri.containers().await?)) };
+        let (sandboxes, containers) = listed.await.map_err(|error| self.handle_error(&error))?;
+        let now = Instant::now();
+        self.shared.update(|directory| {
+            directory.begin_runtime_listing();
+            insert_sandboxes(directory, sandboxes);
+            for (id, container) in containers {
+                directory.insert_container(id, container, now);
+            }
+            directory.end_runtime_listing(now);
+        });
+        Ok(())
+    }
+
+    /// The connection, made if there is none.
+    async fn connected_cri(&mut self) -> Result<&mut CriClient, Failure> {
+        if self.cri.is_none() {
+            self.connect().await?;
+        }
+        self.cri.as_mut().ok_or(Failure::Down)
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let sockets = self.config.cri.candidates(&sockets::CRI, Path::new("/"));
+        let mut last = None;
+        for socket in sockets {
+            match CriClient::connect(&socket).await {
+                Ok((cri, runtime)) => {
+                    info!(socket = %socket.display(), "connected to the container runtime's CRI socket");
+                    self.cri = Some(cri);
+                    self.is_down_logged = false;
+                    self.shared
+                        .update(|directory| directory.set_cri_up(runtime));
+                    return Ok(());
+                }
+                Err(error) => last = Some((socket, error)),
+            }
+        }
+        let is_slow = matches!(&last, Some((_, error)) if error.is_slow());
+        if let Some((socket, error)) = last
+            && !self.is_down_logged
+        {
+            self.is_down_logged = true;
+            let error = error_chain(&error);
+            warn!(
+                error,
+                socket = %socket.display(),
+                "failed to connect to the CRI socket; containers are named by the other sources"
+            );
+        }
+        if is_slow {
+            return Err(Failure::Slow);
+        }
+        self.set_down();
+        Err(Failure::Down)
+    }
+
+    fn set_down(&self) {
+        self.shared
+            .update(|directory| directory.set_cri_down(Instant::now()));
+    }
+
+    /// Logs a failed call. If the runtime is unreachable, the next query connects again.
+    fn handle_error(&mut self, error: &CriError) -> Failure {
+        debug!(error = error_chain(error), "CRI call failed");
+        if error.is_slow() {
+            return Failure::Slow;
+        }
+        if error.is_unreachable() {
+            self.cri = None;
+            self.set_down();
+        }
+        Failure::Down
+    }
+
+    /// Records the reply to a query first made at `since`, or repeats the query.
+    fn record_reply(
+        &self,
+        query: Query,
+        since: Instant,
+        queried_at: Instant,
+        reply: Result<Reply, Failure>,
+    ) {
+        let (Query::CriContainer(key) | Query::CriPod(key)) = &query else {
+            return;
+        };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(Failure::Slow) if since.elapsed() < RETRY_TIMEOUT => {
+                return self.shared.retry_query(query, since);
+            }
+            Err(Failure::Slow) => {
+                self.set_down();
+                Reply::Failed
+            }
+            Err(Failure::Down) => Reply::Failed,
+        };
+        self.shared
+            .update(|directory| directory.record_cri_reply(key, queried_at, reply));
+    }
+}
+
+/// Queries Docker.
+struct DockerWorker {
+    config: RuntimeConfig,
+    shared: Arc<Shared>,
+}
+
+impl DockerWorker {
+    async fn serve(&self) {
+        loop {
+            let (query, since) = self.shared.next_docker_query().await;
+            if let Query::DockerContainer(id) = query {
+                self.look_up(&id, since).await;
+            }
+        }
+    }
+
+    async fn look_up(&self, id: &str, since: Instant) {
+        let queried_at = Instant::now();
         let choice = &self.config.docker;
         let sockets = choice.candidates(&[sockets::DOCKER], Path::new("/"));
         let found = match sockets.first() {
@@ -162,7 +295,7 @@ impl Worker {
         let now = Instant::now();
         let reply = match found {
             Ok(DockerObject::Container(container, pid)) => {
-                let container = self.with_init_pid(id, *container, pid);
+                let container = with_init_pid(&self.config.proc_root, id, *container, pid);
                 self.shared
                     .update(|directory| directory.insert_container(id.to_owned(), container, now));
                 Reply::Found
@@ -173,6 +306,10 @@ impl Worker {
                 Reply::Found
             }
             Ok(DockerObject::NotFound) => Reply::NotFound,
+            Err(DockerError::Timeout) if since.elapsed() < RETRY_TIMEOUT => {
+                let query = Query::DockerContainer(id.to_owned());
+                return self.shared.retry_query(query, since);
+            }
             Err(error) => {
                 let error = error_chain(&error);
                 debug!(error, id, "failed to query Docker for a container");
@@ -184,95 +321,20 @@ impl Worker {
         self.shared
             .update(|directory| directory.record_docker_reply(id, queried_at, reply));
     }
+}
 
-    /// Lists all containers and sandboxes into the directory.
-    async fn list(&mut self) -> Result<(), ListingFailed> {
-        let cri = self.connected_cri().await.ok_or(ListingFailed)?;
-        let listed = async { Ok((cri.sandboxes().await?, cri.containers().await?)) };
-        let (sandboxes, containers) = listed.await.map_err(|error| {
-            self.handle_error(&error);
-            ListingFailed
-        })?;
-        let now = Instant::now();
-        self.shared.update(|directory| {
-            directory.begin_runtime_listing();
-            insert_sandboxes(directory, sandboxes);
-            for (id, container) in containers {
-                directory.insert_container(id, container, now);
-            }
-            directory.end_runtime_listing(now);
-        });
-        Ok(())
-    }
-
-    /// The connection, made if there is none; absent if that fails.
-    async fn connected_cri(&mut self) -> Option<&mut CriClient> {
-        if self.cri.is_none() {
-            self.connect().await;
-        }
-        self.cri.as_mut()
-    }
-
-    async fn connect(&mut self) {
-        let sockets = self.config.cri.candidates(&sockets::CRI, Path::new("/"));
-        let mut last = None;
-        for socket in sockets {
-            match CriClient::connect(&socket).await {
-                Ok((cri, runtime)) => {
-                    info!(socket = %socket.display(), "connected to the container runtime's CRI socket");
-                    self.cri = Some(cri);
-                    self.is_down_logged = false;
-                    self.shared
-                        .update(|directory| directory.set_cri_up(runtime));
-                    return;
-                }
-                Err(error) => last = Some((socket, error)),
-            }
-        }
-        self.shared
-            .update(|directory| directory.set_cri_down(Instant::now()));
-        if let Some((socket, error)) = last
-            && !self.is_down_logged
-        {
-            self.is_down_logged = true;
-            let error = error_chain(&error);
-            warn!(
-                error,
-                socket = %socket.display(),
-                "failed to connect to the CRI socket; containers are named by the other sources"
-            );
-        }
-    }
-
-    /// Logs a failed call. If the runtime is unreachable, the next query connects again.
-    fn handle_error(&mut self, error: &CriError) -> Reply {
-        debug!(error = error_chain(error), "CRI call failed");
-        if error.is_unreachable() {
-            self.cri = None;
-            self.shared
-                .update(|directory| directory.set_cri_down(Instant::now()));
-        }
-        Reply::Failed
-    }
-
-    fn record_reply(&self, key: &str, queried_at: Instant, reply: Reply) {
-        self.shared
-            .update(|directory| directory.record_cri_reply(key, queried_at, reply));
-    }
-
-    /// Adds the first process if it is seen in the container: a runtime in a PID namespace of its own reports another number
-    /// than the kernel's hooks.
-    fn with_init_pid(
-        &self,
-        id: &str,
-        container: RuntimeContainer,
-        pid: Option<u32>,
-    ) -> RuntimeContainer {
-        let init_pid = pid.filter(|pid| is_in_container(&self.config.proc_root, *pid, id));
-        RuntimeContainer {
-            init_pid,
-            ..container
-        }
+/// Adds the first process if it is seen in the container: a runtime in a PID namespace of its own reports another number than
+/// the kernel's hooks.
+fn with_init_pid(
+    proc_root: &Path,
+    id: &str,
+    container: RuntimeContainer,
+    pid: Option<u32>,
+) -> RuntimeContainer {
+    let init_pid = pid.filter(|pid| is_in_container(proc_root, *pid, id));
+    RuntimeContainer {
+        init_pid,
+        ..container
     }
 }
 

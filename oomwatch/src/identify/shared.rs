@@ -1,13 +1,13 @@
 //! The directory and the queries to the runtimes, shared between the sources and the resolver.
 
-use std::collections::BTreeSet;
+use std::{collections::VecDeque, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::identify::{directory::Directory, resolution::Query};
 
-/// Most queries that wait; a further one is dropped.
+/// Most queries to a runtime that wait; a further one is dropped.
 const QUERIES_MAX: usize = 1024;
 
 /// The directory, and queries to the runtimes.
@@ -15,8 +15,8 @@ const QUERIES_MAX: usize = 1024;
 pub(super) struct Shared {
     directory: Mutex<Directory>,
     changed: Notify,
-    queries: Mutex<BTreeSet<Query>>,
-    query_added: Notify,
+    cri: Queries,
+    docker: Queries,
 }
 
 impl Shared {
@@ -49,37 +49,70 @@ impl Shared {
 
     /// Adds a query unless it waits already; drops it if too many wait.
     pub(super) fn add_query(&self, query: Query) {
-        let mut queries = self.queries.lock();
-        if queries.len() < QUERIES_MAX {
-            queries.insert(query);
-            self.query_added.notify_one();
-        }
+        self.queue_of(&query).add(query, Instant::now());
+    }
+
+    /// Adds a query that a busy runtime did not answer, behind the others.
+    pub(super) fn retry_query(&self, query: Query, since: Instant) {
+        self.queue_of(&query).add(query, since);
     }
 
     /// Takes the ids of all waiting [`Query::CriContainer`] if there are at least `min` of them, else none.
     pub(super) fn take_container_queries(&self, min: usize) -> Vec<String> {
-        let mut queries = self.queries.lock();
-        let is_container = |query: &&Query| matches!(query, Query::CriContainer(_));
-        if queries.iter().filter(is_container).count() < min {
+        let mut waiting = self.cri.waiting.lock();
+        let id = |query: &Query| match query {
+            Query::CriContainer(id) => Some(id.clone()),
+            Query::CriPod(_) | Query::DockerContainer(_) => None,
+        };
+        let ids: Vec<String> = waiting.iter().filter_map(|(query, _)| id(query)).collect();
+        if ids.len() < min {
             return Vec::new();
         }
-        let containers = queries.extract_if(.., |query| is_container(&query));
-        containers
-            .filter_map(|query| match query {
-                Query::CriContainer(id) => Some(id),
-                Query::CriPod(_) | Query::DockerContainer(_) => None,
-            })
-            .collect()
+        waiting.retain(|(query, _)| id(query).is_none());
+        ids
     }
 
-    /// Takes the next query, when there is one. Cancel safe.
-    pub(super) async fn next_query(&self) -> Query {
+    /// Takes the next query to CRI, and when it was first asked, when there is one. Cancel safe.
+    pub(super) async fn next_cri_query(&self) -> (Query, Instant) {
+        self.cri.next().await
+    }
+
+    /// Takes the next query to Docker, when there is one. Cancel safe.
+    pub(super) async fn next_docker_query(&self) -> (Query, Instant) {
+        self.docker.next().await
+    }
+
+    fn queue_of(&self, query: &Query) -> &Queries {
+        match query {
+            Query::CriContainer(_) | Query::CriPod(_) => &self.cri,
+            Query::DockerContainer(_) => &self.docker,
+        }
+    }
+}
+
+/// The queries to a runtime, in turn.
+#[derive(Debug, Default)]
+struct Queries {
+    waiting: Mutex<VecDeque<(Query, Instant)>>,
+    added: Notify,
+}
+
+impl Queries {
+    fn add(&self, query: Query, since: Instant) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() < QUERIES_MAX && waiting.iter().all(|(other, _)| *other != query) {
+            waiting.push_back((query, since));
+            self.added.notify_one();
+        }
+    }
+
+    async fn next(&self) -> (Query, Instant) {
         loop {
-            let next = self.queries.lock().pop_first();
+            let next = self.waiting.lock().pop_front();
             if let Some(query) = next {
                 return query;
             }
-            self.query_added.notified().await;
+            self.added.notified().await;
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod codec;
 mod compaction;
 mod database;
 mod error;
-mod files;
+pub(crate) mod files;
 mod kills;
 mod meta;
 mod pending;

@@ -22,10 +22,31 @@ pub fn escape(bytes: &[u8]) -> String {
 }
 
 /// Whether a character is visible and affects no other: neither a control nor a format character, such as a change of
-/// text direction.
+/// text direction, nor a letter or symbol without ink (the fillers of Hangul, and the empty Braille pattern).
 #[must_use]
 pub fn is_printable(character: char) -> bool {
-    matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1
+    match character {
+        '"' | '\'' | '\\' => true,
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => false,
+        _ => character.escape_debug().len() == 1,
+    }
+}
+
+/// Escapes what is not printable in a text that was made for people; `\` stays. The result is one line.
+#[must_use]
+pub fn escape_line(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_printable(character) {
+                text.push(character);
+            } else {
+                push_hex(&mut text, character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        push_hex(&mut text, chunk.invalid());
+    }
+    text
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
@@ -72,9 +93,19 @@ mod tests {
                 "\u{9b}2J\u{202e}\u{200b}".as_bytes(),
                 "\\xc2\\x9b2J\\xe2\\x80\\xae\\xe2\\x80\\x8b",
             ),
+            (
+                "\u{3164}\u{115f}\u{1160}\u{ffa0}\u{2800}".as_bytes(),
+                "\\xe3\\x85\\xa4\\xe1\\x85\\x9f\\xe1\\x85\\xa0\\xef\\xbe\\xa0\\xe2\\xa0\\x80",
+            ),
         ] {
             assert_eq!(escape(bytes), expected, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn line_keeps_its_backslashes_and_has_no_other_line_in_it() {
+        let line = escape_line(b"path=/a\\b\n2026 WARN forged \x1b[2J\xff");
+        assert_eq!(line, r"path=/a\b\x0a2026 WARN forged \x1b[2J\xff");
     }
 
     #[test]

@@ -110,10 +110,10 @@ pub(crate) fn forms() {
         lines[1].starts_with("2026-09-21T14:14:00.000Z "),
         "{stdout}"
     );
-    let coalesced = "shop/cart-0/app, the last of 30 kills since 14:14:02.000Z, 30 incidents";
-    assert!(lines[21].ends_with(coalesced), "{stdout}");
+    let coalesced = "the last of 30 kills since 14:14:02, 30 incidents";
+    assert!(lines[21].contains(coalesced), "{stdout}");
     assert!(
-        lines[22].ends_with("3 kills counted since 14:19:59.000Z"),
+        lines[22].ends_with("3 kills counted since 14:19:59"),
         "{stdout}"
     );
     let (_, wide, _) = run(folder.path(), &["-o", "wide", "--no-header"]);
@@ -274,7 +274,7 @@ pub(crate) fn closed_pipe() {
 
 pub(crate) fn usage() {
     for arguments in [
-        &["--since", "yesterday"][..],
+        &["--since", "tomorrow"][..],
         &["--until", "-1h"],
         &["--limit", "-1"],
         &["--limit", "x"],

@@ -166,6 +166,34 @@ fn real_api_server_accepts_the_manifests_and_grants_what_they_say() {
 }
 
 #[test]
+fn only_prometheus_reaches_the_hardened_agents_port() {
+    let Some(documents) = render("oomwatch/tests/manifests/elsewhere") else {
+        return skip("no kubectl with kustomize 5");
+    };
+    let of = |kind: &str| {
+        let mut all = documents.iter();
+        all.find(|document| document["kind"] == kind).expect(kind)
+    };
+    let (daemon, policy) = (of("DaemonSet"), of("NetworkPolicy"));
+    assert_eq!(
+        policy["metadata"]["namespace"],
+        daemon["metadata"]["namespace"]
+    );
+    let selected = &policy["spec"]["podSelector"]["matchLabels"];
+    let labels = &daemon["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(selected, labels);
+    let ingress = &policy["spec"]["ingress"];
+    assert_eq!(ingress.as_array().map(Vec::len), Some(1));
+    let port = &ingress[0]["ports"][0]["port"];
+    let container = container(daemon).expect("a container");
+    assert_eq!(*port, container["ports"][0]["name"]);
+    let from = &ingress[0]["from"];
+    assert_eq!(from.as_array().map(Vec::len), Some(1));
+    let label = &from[0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"];
+    assert_eq!(label, "prometheus");
+}
+
+#[test]
 fn hardened_differs_by_what_it_says() {
     let Some(documents) = render("deploy/overlays/hardened") else {
         return skip("no kubectl with kustomize 5");

@@ -1,10 +1,10 @@
 //! The client of the API server, and the Events sent through it. Without a client the agent keeps running.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, panic::resume_unwind, sync::Arc, thread};
 
 use kube::{Client, Config};
 use parking_lot::Mutex;
-use tokio::time::Duration;
+use tokio::{runtime::Handle, time::Duration};
 use tracing::warn;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     identify::resolver::Resolver,
     model::report::Host,
     store::Restored,
-    sys::random,
+    sys::{privileges, random},
 };
 
 /// How long a request may take.
@@ -175,7 +175,24 @@ async fn client() -> Result<Client, String> {
     };
     let mut config = Config::infer().await.map_err(|error| described(&error))?;
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| described(&error))
+    let made = if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
+        without_capabilities(config)
+    } else {
+        Client::try_from(config)
+    };
+    made.map_err(|error| described(&error))
+}
+
+/// Makes a client whose configuration names a command, which is run for the first token: by a thread without capabilities, since
+/// this one still has all of them.
+fn without_capabilities(config: Config) -> Result<Client, kube::Error> {
+    let runtime = Handle::current();
+    let make = || {
+        privileges::drop_all_capabilities();
+        let _entered = runtime.enter();
+        Client::try_from(config)
+    };
+    thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Some of it.
@@ -187,6 +204,41 @@ fn jitter(most: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::deliver::events::Object;
+
+    fn config() -> Config {
+        Config::new("https://127.0.0.1:1".parse().expect("a URL"))
+    }
+
+    #[tokio::test]
+    async fn command_for_a_token_has_no_capabilities() {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let seen = folder.path().join("status");
+        let script = format!(
+            r#"grep Cap /proc/self/status > {}; echo '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"t"}}}}'"#,
+            seen.display()
+        );
+        let exec = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "sh",
+            "args": ["-c", script],
+            "interactiveMode": "Never",
+        });
+        let mut config = config();
+        config.auth_info.exec = Some(serde_json::from_value(exec).expect("a command"));
+        without_capabilities(config).expect("a client");
+        let status = std::fs::read_to_string(seen).expect("what the command saw");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            let line = format!("{set}:\t0000000000000000");
+            assert!(status.contains(&line), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn proxy_is_supported() {
+        let mut config = config();
+        config.proxy_url = Some("http://127.0.0.1:3128".parse().expect("a URL"));
+        Client::try_from(config).expect("a client");
+    }
 
     #[test]
     fn refused_event_is_shown_until_one_is_accepted() {

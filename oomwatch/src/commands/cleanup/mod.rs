@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use crate::{
     capture::bpf::pins::{PinError, Pins},
     commands::{exit::Exit, signals::Signals},
+    store::files::open_lock,
     sys::escape::escape,
 };
 
@@ -86,7 +87,7 @@ fn remove(
 /// Locks the state directory, if it exists.
 fn lock(state_dir: &Path) -> anyhow::Result<Option<File>> {
     let path = state_dir.join(LOCK);
-    let file = match File::open(&path) {
+    let file = match open_lock(File::options().read(true), &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.with_context(|| format!("failed to open {}", path.display()))?,
     };

@@ -23,7 +23,7 @@ use crate::{
         signals::Signals,
         totals::log_totals,
     },
-    deliver::printer::{OutputConfig, Printer},
+    deliver::printer::{OutputConfig, Printer, Terminal},
     identify::{
         resolver::{NameSources, Resolver},
         runtimes::{Listing, RuntimeConfig},
@@ -116,7 +116,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
     let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
     let text = Text::default();
-    let printer = Printer::toward_stdout(text.clone(), output, filter);
+    let printer = Printer::new(text.clone(), output, filter, Terminal::stdout());
     let mut screen = Screen::new(printer, count);
     // Not locked: the thread may be in the middle of a write at the end.
     let file = io::stdout().as_fd().try_clone_to_owned();

@@ -285,7 +285,7 @@ fn object(report: &Report) -> String {
         (Some(pod), container, _) => {
             let pod_name = match (&pod.namespace, &pod.name) {
                 (Some(namespace), Some(name)) => escape(format!("{namespace}/{name}").as_bytes()),
-                _ => format!("pod {}", pod.uid),
+                _ => format!("pod {}", escape(pod.uid.as_bytes())),
             };
             match container {
                 Some(container) => format!("{pod_name}/{}", container_name(container)),
@@ -306,7 +306,7 @@ fn container_name(container: &Container) -> String {
     escape(container.name.as_deref().unwrap_or(id).as_bytes())
 }
 
-/// Whose limit was hit; which one, where that is neither the victim's own nor a pod's.
+/// Whose limit was hit; which one, where it is a cgroup above the victim's own that is no pod's.
 fn limit_owner(report: &Report) -> String {
     if report
         .kill
@@ -321,7 +321,9 @@ fn limit_owner(report: &Report) -> String {
     let name = match owner {
         LimitOwner::Unit | LimitOwner::Slice | LimitOwner::Cgroup => report
             .oom_limit()
-            .and_then(|limit| limit.cgroup.path.rsplit(|&byte| byte == b'/').next())
+            .map(|limit| &limit.cgroup.path)
+            .filter(|path| report.cgroup().is_none_or(|own| own.path != **path))
+            .and_then(|path| path.rsplit(|&byte| byte == b'/').next())
             .filter(|name| !name.is_empty()),
         _ => None,
     };

@@ -222,6 +222,9 @@ fn cgroup_that_ran_out_is_named_where_its_kind_does_not_say_which() {
         report.limit_owner = Some(owner);
         assert_eq!(cell(Column::LimitOwner, &report), expected);
     }
+    report.kill.victim.cgroup = Some(report.kill.limits[0].cgroup.clone());
+    report.limit_owner = Some(LimitOwner::Unit);
+    assert_eq!(cell(Column::LimitOwner, &report), "unit");
 }
 
 #[test]
@@ -430,4 +433,17 @@ fn coalesced_kills_have_their_number() {
         table.coalesced(&report, &coalesced(2, 1), Some(80)),
     ];
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn stored_ids_are_escaped() {
+    let mut report = testing::report();
+    let pod = report.pod.as_mut().expect("a pod");
+    (pod.name, pod.uid) = (None, "\u{1b}[2Juid\n".to_owned());
+    let container = report.container.as_mut().expect("a container");
+    (container.name, container.id) = (None, "\u{1b}[31m".to_owned());
+    let line = table(Selection::Text).kill(&report, None);
+    let object = r"pod \x1b[2Juid\x0a/\x1b[31m";
+    assert!(line.contains(object), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
 }

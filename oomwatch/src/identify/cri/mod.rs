@@ -29,8 +29,8 @@ use crate::{
 
 /// Longest response that is read; a container in a list has about two kilobytes, a verbose status tens of them.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
-/// How long a connection and a call may take: a kill waits for it.
-const CALL_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a connection and a call may take: other containers' queries wait for it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Labels that the kubelet sets on sandboxes and containers.
 const LABEL_POD_UID: &str = "io.kubernetes.pod.uid";
@@ -55,6 +55,16 @@ pub(super) enum CriError {
 }
 
 impl CriError {
+    /// Whether the runtime did not answer in time: it is busy, and may answer later.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::Connect(_) => false,
+            Self::Call { status, .. } => {
+                matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
+            }
+        }
+    }
+
     /// Whether the runtime is unreachable: further calls over this connection would fail too.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {

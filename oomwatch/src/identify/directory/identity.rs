@@ -36,6 +36,11 @@ impl Identity<'_> {
                 .is_none_or(|container| container.name.is_some())
     }
 
+    /// Whether the container and the pod have names, or need none.
+    pub(super) fn is_complete(&self, report: &Report) -> bool {
+        self.is_named(report) && (report.pod.is_none() || self.pod_name.is_some())
+    }
+
     fn image(&self) -> Option<&String> {
         let specified = self
             .api_container

@@ -34,6 +34,8 @@ use crate::{
 /// How long after a kill a runtime's `NotFound` proves that it never had the container: later, an ended container may have
 /// been removed.
 const NOT_FOUND_TTL: Duration = Duration::from_secs(2);
+/// The same for a pod whose status has no container yet.
+const UNSTARTED_NOT_FOUND_TTL: Duration = Duration::from_secs(20);
 /// How old the reply to a query may be when a kill arrives that it is used for.
 const REPLY_TTL: Duration = Duration::from_secs(1);
 
@@ -321,7 +323,12 @@ impl Directory {
             identity.apply(report);
             return Resolution::Complete;
         }
-        let resolution = self.resolution(report, &identity, arrival);
+        let resolution = match self.resolution(report, &identity, arrival) {
+            Resolution::Wait(query) if !identity.is_complete(report) => {
+                Resolution::WaitForName(query)
+            }
+            resolution => resolution,
+        };
         let is_unstarted = resolution == Resolution::Unknown
             && self.is_unstarted_sandbox(report, &identity, arrival);
         let is_sandbox = identity.is_sandbox || is_unstarted;
@@ -336,6 +343,12 @@ impl Directory {
             }
             resolution => resolution,
         }
+    }
+
+    /// Whether the sources have names for a kill's pod and container.
+    #[must_use]
+    pub fn has_names(&self, report: &Report) -> bool {
+        self.look_up(report).is_complete(report)
     }
 
     /// Whether more will be known, and from which source.
@@ -384,14 +397,13 @@ impl Directory {
         if uid.is_some() && matches!(self.watch, WatchState::Listing | WatchState::Up) {
             match (identity.pod, cri_reply) {
                 (None, _) => return Resolution::Wait(None),
-                (Some(_), None | Some(Reply::Failed)) if !is_named => {
-                    return Resolution::WaitForStatus;
+                (Some(_), None | Some(Reply::Failed | Reply::Found)) if !is_named => {
+                    return Resolution::Wait(None);
                 }
-                (Some(_), Some(Reply::Found)) if !is_named => return Resolution::Wait(None),
                 (Some(_), _) => {}
             }
         }
-        if is_named && (uid.is_none() || identity.pod_name.is_some()) {
+        if identity.is_complete(report) {
             Resolution::Complete
         } else {
             Resolution::Unknown
@@ -399,7 +411,8 @@ impl Directory {
     }
 
     /// Whether every runtime that could have this container replied, shortly after the kill, that it does not: then the kill
-    /// happened while the pod's sandbox was being created.
+    /// happened while the pod's sandbox was being created. A pod that has had no container at all gives a busy runtime more
+    /// time: none can have been removed.
     fn is_unstarted_sandbox(
         &self,
         report: &Report,
@@ -409,10 +422,17 @@ impl Directory {
         let (Some(container), Some(killed)) = (&report.container, arrival.killed) else {
             return false;
         };
+        let is_started = identity
+            .pod
+            .is_none_or(|pod| pod.containers.iter().any(|own| !own.ids.is_empty()));
+        let ttl = if is_started {
+            NOT_FOUND_TTL
+        } else {
+            UNSTARTED_NOT_FOUND_TTL
+        };
         let has_not = |last: Option<&TimedReply>| {
             last.is_some_and(|TimedReply { queried_at, reply }| {
-                *reply == Reply::NotFound
-                    && queried_at.saturating_duration_since(killed) <= NOT_FOUND_TTL
+                *reply == Reply::NotFound && queried_at.saturating_duration_since(killed) <= ttl
             })
         };
         // A node has one runtime for its pods: if CRI answers, a Docker that does not is not that one.

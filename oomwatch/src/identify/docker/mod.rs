@@ -13,8 +13,8 @@ use crate::identify::objects::{PodName, RuntimeContainer};
 
 /// Longest response that is read; a usual one has ten kilobytes.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
-/// How long a request may take: a kill waits for it.
-const CALL_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a request may take: other containers' queries wait for it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The container name that dockershim and cri-dockerd give to a pod's sandbox.
 const SANDBOX: &str = "POD";

@@ -18,8 +18,8 @@ fn wait(_: &mut Report, _: Arrival) -> Resolution {
     Resolution::Wait(None)
 }
 
-fn wait_for_status(_: &mut Report, _: Arrival) -> Resolution {
-    Resolution::WaitForStatus
+fn wait_for_name(_: &mut Report, _: Arrival) -> Resolution {
+    Resolution::WaitForName(None)
 }
 
 fn complete(_: &mut Report, _: Arrival) -> Resolution {
@@ -72,20 +72,20 @@ fn unresolved_kill_leaves_after_its_timeout() {
 }
 
 #[test]
-fn status_of_a_pod_is_waited_for_longer_except_at_shutdown() {
+fn name_is_waited_for_longer_except_at_shutdown() {
     let at = Instant::now();
     let mut queue = PendingQueue::default();
     queue.push(report("a", 1), arrival(at), wait);
-    queue.poll(at, wait_for_status);
-    assert_eq!(queue.deadline(), Some(at + POD_STATUS_TIMEOUT));
-    queue.poll(at + LOOKUP_TIMEOUT, wait_for_status);
+    queue.poll(at, wait_for_name);
+    assert_eq!(queue.deadline(), Some(at + NAME_TIMEOUT));
+    queue.poll(at + LOOKUP_TIMEOUT, wait_for_name);
     assert!(pids(&mut queue).is_empty());
-    queue.poll(at + POD_STATUS_TIMEOUT, wait_for_status);
+    queue.poll(at + NAME_TIMEOUT, wait_for_name);
     assert_eq!(pids(&mut queue), [1]);
-    queue.push(report("a", 2), arrival(at), wait_for_status);
+    queue.push(report("a", 2), arrival(at), wait_for_name);
     queue.close();
     assert_eq!(queue.deadline(), Some(at + LOOKUP_TIMEOUT));
-    queue.poll(at + LOOKUP_TIMEOUT, wait_for_status);
+    queue.poll(at + LOOKUP_TIMEOUT, wait_for_name);
     assert_eq!(pids(&mut queue), [2]);
 }
 
@@ -93,10 +93,10 @@ fn status_of_a_pod_is_waited_for_longer_except_at_shutdown() {
 fn deadline_is_that_of_the_first_kill_of_a_container() {
     let at = Instant::now();
     let mut queue = PendingQueue::default();
-    queue.push(report("a", 1), arrival(at), wait_for_status);
+    queue.push(report("a", 1), arrival(at), wait_for_name);
     queue.push(report("a", 2), arrival(at), wait);
-    assert_eq!(queue.deadline(), Some(at + POD_STATUS_TIMEOUT));
-    queue.poll(at + POD_STATUS_TIMEOUT, wait);
+    assert_eq!(queue.deadline(), Some(at + NAME_TIMEOUT));
+    queue.poll(at + NAME_TIMEOUT, wait);
     assert_eq!(pids(&mut queue), [1, 2]);
 }
 
@@ -127,6 +127,17 @@ fn full_queue_releases_the_oldest_kill() {
     assert_eq!(queue.pending.len(), PENDING_MAX);
 }
 
+#[test]
+fn kills_of_one_container_do_not_push_out_anothers() {
+    let at = Instant::now();
+    let mut queue = PendingQueue::default();
+    queue.push(report("modest", 0), arrival(at), wait);
+    for pid in 1..=u32::try_from(PENDING_MAX).expect("few") {
+        queue.push(report("greedy", pid), arrival(at), wait);
+    }
+    assert_eq!(pids(&mut queue), [1]);
+}
+
 /// What can happen to a queue.
 #[derive(Clone, Debug)]
 enum Step {
@@ -146,7 +157,7 @@ fn resolutions() -> impl Strategy<Value = Resolution> {
         Just(Resolution::Complete),
         Just(Resolution::Unknown),
         Just(Resolution::Wait(None)),
-        Just(Resolution::WaitForStatus),
+        Just(Resolution::WaitForName(None)),
     ]
 }
 
@@ -218,8 +229,8 @@ proptest! {
                 let Some(first) = waiting.next() else { continue };
                 let timeout = match first.resolution {
                     Resolution::Complete | Resolution::Unknown => Duration::ZERO,
-                    Resolution::WaitForStatus if !is_shutdown => POD_STATUS_TIMEOUT,
-                    Resolution::Wait(_) | Resolution::WaitForStatus => LOOKUP_TIMEOUT,
+                    Resolution::WaitForName(_) if !is_shutdown => NAME_TIMEOUT,
+                    Resolution::Wait(_) | Resolution::WaitForName(_) => LOOKUP_TIMEOUT,
                 };
                 let deadline = first.arrived + timeout;
                 prop_assert!(now < deadline, "{:?} after {:?}", first.resolution, now - first.arrived);

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    process::geteuid,
+};
 use tracing::warn;
 
 /// The default folder.
@@ -69,7 +72,7 @@ impl Lock {
             source,
         };
         create_folder(folder).map_err(failed)?;
-        let mut file = owner_only().open(&path).map_err(failed)?;
+        let mut file = open_lock(&mut owner_only(), &path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -90,6 +93,27 @@ impl Lock {
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
     }
+}
+
+/// Opens a lock file, which must be a regular file of this user or of root: no link is followed, and no pipe waited for.
+///
+/// # Errors
+/// That of the system call, or what the file is instead.
+pub(crate) fn open_lock(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file (remove it)"));
+    }
+    let owner = metadata.uid();
+    if owner != 0 && owner != geteuid().as_raw() {
+        let error = format!("the file belongs to user {owner} (remove it)");
+        return Err(io::Error::other(error));
+    }
+    Ok(file)
 }
 
 /// Creates the folder with mode 0700. An existing folder is left unchanged.

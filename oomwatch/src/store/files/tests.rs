@@ -101,3 +101,55 @@ fn file_without_a_valid_header_is_not_a_database() {
     fs::write(with_suffix(&path, "-wal"), "log").expect("write it");
     assert!(!is_database(&path).expect("read it"));
 }
+
+#[test]
+fn lock_file_that_is_no_file_of_its_own_is_refused() {
+    type Make = fn(&Path);
+    let makes: [(Make, &str); 3] = [
+        (
+            |path| {
+                let target = path.with_extension("target");
+                fs::write(&target, "kept").expect("write a file");
+                std::os::unix::fs::symlink(target, path).expect("make a link");
+            },
+            "symbolic link",
+        ),
+        (
+            |path| {
+                let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
+                    .expect("make a pipe");
+            },
+            "not a regular file",
+        ),
+        (
+            |path| fs::create_dir(path).expect("make a folder"),
+            "directory",
+        ),
+    ];
+    for (make, expected) in makes {
+        let folder = tempfile::tempdir().expect("make a folder");
+        make(&folder.path().join("lock"));
+        let error = Lock::acquire(folder.path()).expect_err(expected);
+        let LockError::Io { source, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert!(source.to_string().contains(expected), "{source}");
+        let target = folder.path().join("lock.target");
+        if target.exists() {
+            assert_eq!(fs::read(target).expect("read it"), b"kept");
+        }
+    }
+}
+
+#[test]
+fn lock_file_of_another_user_is_refused() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let path = folder.path().join("lock");
+    fs::write(&path, "").expect("write a file");
+    // Only root may give files away.
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        let error = Lock::acquire(folder.path()).expect_err("another's");
+        assert!(matches!(error, LockError::Io { .. }), "{error:?}");
+    }
+}

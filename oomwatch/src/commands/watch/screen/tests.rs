@@ -77,10 +77,7 @@ fn screen(out: &Out, filter: Filter, count: Option<u64>) -> Screen<Out> {
         color: ColorChoice::Never,
         has_header: false,
     };
-    Screen::new(
-        Printer::new(out.clone(), config, filter, false, || None),
-        count,
-    )
+    Screen::new(Printer::new(out.clone(), config, filter, None), count)
 }
 
 /// Names without any source: every kill leaves at once.

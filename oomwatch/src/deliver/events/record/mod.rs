@@ -269,7 +269,7 @@ impl Recorder {
         let excluded = &self.policy.excluded_namespaces;
         let outcome = match pod_event(report, &self.policy.reporter, time) {
             Ok(event) if excluded.contains(&event.metadata.namespace) => Outcome::Excluded,
-            Ok(event) => return self.count_on_pod(event, &report.incident, times),
+            Ok(event) => return self.count_on_pod(event, report, times),
             Err(SkipReason::NoPod) => return,
             Err(SkipReason::Unnamed) => Outcome::Unnamed,
             Err(SkipReason::OptedOut) => Outcome::OptedOut,
@@ -283,10 +283,15 @@ impl Recorder {
         }
     }
 
-    fn count_on_pod(&mut self, event: Event, incident: &str, times: RecordTimes) {
+    fn count_on_pod(&mut self, event: Event, report: &Report, times: RecordTimes) {
         let ownership = self.ownership(times);
         let series = &mut self.state.series;
-        if let Some(counted) = series.count(event, incident, ownership, times.kill_ns) {
+        let container = report
+            .container
+            .as_ref()
+            .map(|container| container.id.as_str());
+        let incident = &report.incident;
+        if let Some(counted) = series.count(event, container, incident, ownership, times.kill_ns) {
             self.push(Object::Pod, counted, times);
         }
     }

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::model::persist::{Change, Entry};
 
-/// The part of the history that the rows are saved as.
+/// The parts of the history that the rows are saved as.
 const PART: &str = "series";
+const PLACES: &str = "places";
 
 /// Maximum number of objects: more than the containers of the largest nodes. An object that is dropped has its next incident on
 /// a new Event.
@@ -36,6 +37,9 @@ const PAUSE_NS: u64 = 120 * SECOND_NS;
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     objects: LruTable<PodSeries>,
+    /// The key of an object, by a container's id or field path that is not in that key: a container whose name became known later,
+    /// or was not known when the API server was away, has one object all the same.
+    places: LruTable<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,18 +57,21 @@ impl Series {
     pub(super) fn restore(saved: &[Entry]) -> Self {
         Self {
             objects: LruTable::restore(PART, CAPACITY, saved),
+            places: LruTable::restore(PLACES, CAPACITY, saved),
         }
     }
 
-    /// Counts the Event of a kill at `time_ns`. Returns nothing for a further victim of an incident that is counted already.
+    /// Counts the Event of a kill at `time_ns` in the container with this id. Returns nothing for a further victim of an incident that is counted already.
     pub(super) fn count(
         &mut self,
         event: Event,
+        container: Option<&str>,
         incident: &str,
         ownership: Ownership,
         time_ns: u64,
     ) -> Option<CountedEvent> {
-        let object = self.objects.entry(&key(&event), || PodSeries {
+        let key = self.object_key(&event, container);
+        let object = self.objects.entry(&key, || PodSeries {
             counter: EventCounter::new(&event, ownership),
             incidents: RecentIncidents::default(),
             since_ns: time_ns,
@@ -91,6 +98,27 @@ impl Series {
         })
     }
 
+    /// The key of the object that counts an Event: that of the container, by its field path or its id, whichever was known first.
+    fn object_key(&mut self, event: &Event, container: Option<&str>) -> String {
+        let path = event.involved_object.field_path.as_deref();
+        let keys: Vec<String> = [path, container]
+            .into_iter()
+            .flatten()
+            .map(|place| key(event, place))
+            .collect();
+        let known = keys.iter().find_map(|key| {
+            let own = self.objects.peek(key).map(|_| key);
+            own.or_else(|| self.places.peek(key)).cloned()
+        });
+        let of_object = known
+            .or_else(|| keys.first().cloned())
+            .unwrap_or_else(|| key(event, ""));
+        for key in keys.iter().filter(|key| **key != of_object) {
+            self.places.entry(key, || of_object.clone());
+        }
+        of_object
+    }
+
     /// Applies what the API server's response says about an object.
     pub(super) fn resolve_conflict(&mut self, name: &Metadata, resolution: &ConflictResolution) {
         let objects = &mut self.objects;
@@ -101,22 +129,23 @@ impl Series {
 
     /// What has changed since the last call.
     pub(super) fn changes(&mut self) -> Vec<Change> {
-        self.objects.changes()
+        [self.objects.changes(), self.places.changes()].concat()
     }
 
     /// Makes every row a change, because the saved rows are lost.
     pub(super) fn mark_all_dirty(&mut self) {
         self.objects.mark_all_dirty();
+        self.places.mark_all_dirty();
     }
 }
 
-fn key(event: &Event) -> String {
+fn key(event: &Event, place: &str) -> String {
     let about = &event.involved_object;
     [
         event.metadata.namespace.as_str(),
         &about.name,
         about.uid.as_deref().unwrap_or_default(),
-        about.field_path.as_deref().unwrap_or_default(),
+        place,
         &event.reason,
     ]
     .join("\n")

@@ -66,13 +66,46 @@ fn kill_leaves_with_its_name_as_soon_as_the_runtime_replies() {
 }
 
 #[test]
-fn kill_of_a_slow_runtime_leaves_without_a_name_and_the_next_has_it() {
+fn kill_of_a_slow_runtime_waits_for_its_name_and_holds_up_no_other() {
     let mut node = Node::new(with_cri());
     node.kill(report());
-    assert!(node.after(499).is_empty());
+    assert!(node.after(14_000).is_empty());
+    let mut known = report();
+    known.container.as_mut().expect("the container").id = OTHER_ID.to_owned();
+    let now = node.now;
+    node.directory
+        .insert_container(OTHER_ID.to_owned(), runtime_container("other"), now);
+    node.directory.record_cri_reply(OTHER_ID, now, Reply::Found);
+    node.kill(known);
+    assert_eq!(node.after(0), [Some("other".to_owned())]);
+    node.cri_replies(Reply::Found);
+    assert_eq!(node.after(0), [Some(APP.to_owned())]);
+}
+
+#[test]
+fn kill_of_a_runtime_that_never_answers_leaves_without_a_name() {
+    let mut node = Node::new(with_cri());
+    node.kill(report());
+    assert!(node.after(14_999).is_empty());
     assert_eq!(node.after(1), [None]);
     node.cri_replies(Reply::Found);
     node.kill(report());
+    assert_eq!(node.after(0), [Some(APP.to_owned())]);
+}
+
+#[test]
+fn status_of_the_pod_is_enough_while_the_runtime_is_slow() {
+    let mut directory = with_cri();
+    directory.set_watch(WatchState::Up);
+    let mut node = Node::new(directory);
+    let insert = |node: &mut Node, ids: &[&str]| {
+        let app = container(APP, ContainerKind::Main, ids);
+        node.directory.insert_pod(pod(POD_UID, vec![app]), node.now);
+    };
+    insert(&mut node, &[]);
+    node.kill(report());
+    assert!(node.after(3_000).is_empty());
+    insert(&mut node, &[CONTAINER_ID]);
     assert_eq!(node.after(0), [Some(APP.to_owned())]);
 }
 

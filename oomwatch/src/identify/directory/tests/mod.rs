@@ -85,11 +85,11 @@ fn with_cri() -> Directory {
 }
 
 fn wait_for_cri() -> Resolution {
-    Resolution::Wait(Some(Query::CriContainer(CONTAINER_ID.to_owned())))
+    Resolution::WaitForName(Some(Query::CriContainer(CONTAINER_ID.to_owned())))
 }
 
 fn wait_for_docker() -> Resolution {
-    Resolution::Wait(Some(Query::DockerContainer(CONTAINER_ID.to_owned())))
+    Resolution::WaitForName(Some(Query::DockerContainer(CONTAINER_ID.to_owned())))
 }
 
 fn now() -> Arrival {
@@ -200,7 +200,7 @@ fn forged_hash_names_no_pod_unless_the_runtime_does() {
     report.pod.as_mut().expect("the pod").uid = HASH.to_owned();
     assert_eq!(
         directory.identify(&mut report, now()),
-        Resolution::Wait(None)
+        Resolution::WaitForName(None)
     );
     assert_eq!(names(&report), [None; 3]);
     directory.insert_sandbox(OTHER_ID.to_owned(), HASH.to_owned(), shop("real"), at);
@@ -226,7 +226,7 @@ fn removed_pods_and_containers_are_still_named() {
     let mut report = self::report();
     assert_eq!(
         directory.identify(&mut report, now()),
-        Resolution::Wait(None)
+        Resolution::WaitForName(None)
     );
     assert_eq!(names(&report), [None; 3]);
 }
@@ -297,6 +297,26 @@ fn container_that_no_runtime_has_is_a_sandbox_that_did_not_start() {
     );
     assert!(report.sandbox);
     assert_eq!(report.container, None);
+}
+
+#[test]
+fn runtime_may_be_slow_to_say_that_a_pod_has_no_container_yet() {
+    let arrival = now();
+    for (ids, seconds, is_sandbox) in [
+        (&[][..], 12, true),
+        (&[], 21, false),
+        (&[OTHER_ID], 12, false),
+    ] {
+        let mut directory = with_cri();
+        directory.set_watch(WatchState::Up);
+        let app = container("app", ContainerKind::Main, ids);
+        directory.insert_pod(pod(POD_UID, vec![app]), arrival.at);
+        let queried_at = arrival.at + Duration::from_secs(seconds);
+        directory.record_cri_reply(CONTAINER_ID, queried_at, Reply::NotFound);
+        let mut report = report();
+        directory.identify(&mut report, arrival);
+        assert_eq!(report.sandbox, is_sandbox, "{ids:?} {seconds}");
+    }
 }
 
 /// What a source reports at a time.
@@ -378,7 +398,7 @@ fn sources_that_are_off_or_down_are_not_waited_for() {
     for (watch, cri, expected) in [
         (WatchState::Off, None, Resolution::Unknown),
         (WatchState::Down, Some(0), Resolution::Unknown),
-        (WatchState::Up, Some(0), Resolution::Wait(None)),
+        (WatchState::Up, Some(0), Resolution::WaitForName(None)),
         (WatchState::Down, Some(6), wait_for_cri()),
     ] {
         let arrival = now();
@@ -407,7 +427,7 @@ fn status_of_the_pod_is_waited_for_if_the_runtime_fails() {
     let mut report = report();
     assert_eq!(
         directory.identify(&mut report, arrival),
-        Resolution::WaitForStatus
+        Resolution::WaitForName(None)
     );
     let app = container("app", ContainerKind::Main, &[CONTAINER_ID]);
     directory.insert_pod(pod(POD_UID, vec![app]), Instant::now());

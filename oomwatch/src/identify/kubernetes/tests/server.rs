@@ -69,8 +69,7 @@ async fn watch_until(script: Script, is_wanted: impl Fn(&Directory) -> bool) -> 
         .await
         .expect("in time");
     watch.abort();
-    let paths = paths.lock().clone();
-    paths
+    paths.lock().clone()
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ fn nothing_is_saved_when_nothing_has_changed() {
         let changes = recorder.changes().into_iter();
         changes.map(|change| change.part).collect::<Vec<_>>()
     };
-    assert_eq!(parts(&mut recorder), ["series", "event_queue"]);
+    assert_eq!(parts(&mut recorder), ["series", "places", "event_queue"]);
     send_all(&mut recorder, 1);
     assert_eq!(parts(&mut recorder), ["event_queue"]);
     assert_eq!(parts(&mut recorder), [""; 0]);
