@@ -20,13 +20,12 @@ mod unresolved;
 use std::{convert::Infallible, time::Instant};
 
 use anyhow::Context as _;
-use rustix::process::setpriority_process;
 use tokio::{
     sync::watch,
     task::JoinSet,
     time::{Duration, interval},
 };
-use tracing::{debug, info};
+use tracing::info;
 
 pub use self::config::{AgentConfig, EventConfig, HistoryStoreConfig};
 use self::{api::Api, state::Agent, stdout::Lines, unresolved::Unresolved};
@@ -51,16 +50,13 @@ use crate::{
     sys::{cmdline, privileges},
 };
 
-/// The highest priority short of real time.
-const NICE: i32 = -20;
-
 /// How often metrics and health are updated with what changes by itself.
 const REFRESH: Duration = Duration::from_secs(10);
 
 /// Runs until a signal ends it, or until capture fails.
 pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    privileges::forbid_core_dumps();
+    privileges::prepare_process();
     let AgentConfig {
         node,
         listen,
@@ -78,9 +74,6 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     } = config;
     let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
-    if let Err(error) = setpriority_process(None, NICE) {
-        debug!(%error, "raise the priority");
-    }
     let metrics = Metrics::new();
     let (health, receiver) = watch::channel(Health::default());
     // Probes are answered while the programs are loaded.

@@ -6,9 +6,8 @@ mod stdout;
 use std::{fs::File, io, os::fd::AsFd as _, path::PathBuf, pin::Pin, time::Instant};
 
 use anyhow::Context as _;
-use rustix::process::setpriority_process;
 use tokio::time::{Duration, sleep};
-use tracing::{debug, info};
+use tracing::info;
 
 use self::{
     screen::Screen,
@@ -33,9 +32,6 @@ use crate::{
     model::{cgroup::KubeletRoot, filter::Filter},
     sys::{clock, cmdline, privileges},
 };
-
-/// The highest priority short of real time.
-const NICE: i32 = -20;
 
 /// How often the kernel's count is compared at the end, and how long apart: a kill is counted before it is marked.
 const AUDITS: u32 = 10;
@@ -74,7 +70,7 @@ pub struct WatchConfig {
 /// Prints kills until a signal, the count, the timeout or a closed stdout ends it.
 pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    privileges::forbid_core_dumps();
+    privileges::prepare_process();
     let WatchConfig {
         output,
         count,
@@ -93,10 +89,6 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
 
-    // Kills happen when the machine is short of everything; this process must not wait for its turn.
-    if let Err(error) = setpriority_process(None, NICE) {
-        debug!(%error, "raise the priority");
-    }
     #[cfg(not(feature = "bpf-log"))]
     let observer = Observer::open(&capture)?;
     #[cfg(feature = "bpf-log")]

@@ -23,7 +23,7 @@ use std::{error::Error, fmt::Display};
 
 use rustix::{
     io::Errno,
-    process::{DumpableBehavior, set_dumpable_behavior},
+    process::{DumpableBehavior, set_dumpable_behavior, setpriority_process},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
         set_capabilities, set_no_new_privs,
@@ -32,6 +32,9 @@ use rustix::{
 use tracing::{debug, warn};
 
 use crate::sys::error_chain::error_chain;
+
+/// The highest priority short of real time.
+const NICE: i32 = -20;
 
 /// Needed to reopen the kernel log when a gap is found.
 const KEPT: CapabilitySet = CapabilitySet::SYSLOG;
@@ -64,10 +67,14 @@ where
     drop_all_but(kept);
 }
 
-/// Keeps the memory of this process, with tokens and other users' names, out of core dumps.
-pub fn forbid_core_dumps() {
+/// Keeps the memory of this process, with tokens and other users' names, out of core dumps, and raises its priority: kills happen
+/// when the machine is short of everything, and it must not wait for its turn.
+pub fn prepare_process() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         debug!(%error, "failed to forbid core dumps");
+    }
+    if let Err(error) = setpriority_process(None, NICE) {
+        debug!(%error, "failed to raise the priority");
     }
 }
 
