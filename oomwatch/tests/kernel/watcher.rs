@@ -54,10 +54,17 @@ impl<'a> Watch<'a> {
         Self::new(machine, &["-o", "json", "--backend", backend.flag()])
     }
 
-    /// For kills below a cgroup.
+    /// For kills below a cgroup, which is the root of the kubelet's.
     pub(crate) fn below(mut self, cgroup: &Cgroup) -> Self {
         self.arguments
             .extend(["--cgroup".to_owned(), cgroup.text().to_owned()]);
+        self.kubelet_below(cgroup)
+    }
+
+    /// With the kubelet's root at a cgroup.
+    pub(crate) fn kubelet_below(mut self, cgroup: &Cgroup) -> Self {
+        self.arguments
+            .extend(["--kubelet-cgroup-root".to_owned(), cgroup.text().to_owned()]);
         self
     }
 

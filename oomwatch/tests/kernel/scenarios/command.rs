@@ -185,7 +185,9 @@ fn filters(machine: &Machine) {
     ]
     .map(|(filter, shown)| {
         let arguments = [&["-o", "json"], &filter[..]].concat();
-        let watcher = Watch::new(machine, &arguments).start();
+        let watcher = Watch::new(machine, &arguments)
+            .kubelet_below(&scene)
+            .start();
         (watcher, format!("{filter:?}"), shown)
     });
     let pids = [&container, &plain, &similar].map(|cgroup| kill(machine, cgroup).pid);
