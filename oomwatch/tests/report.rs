@@ -16,6 +16,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 fn logs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/logs")
@@ -101,6 +102,110 @@ fn every_log_gives_its_reports() {
         let output = report(&dated(name, folder.path()), &["-o", "json"]);
         check(name, &shown(&output));
     }
+}
+
+/// Logs as people keep them: `NAME.expected.json` has, for each kill, some of its fields by their paths.
+#[test]
+fn every_log_of_the_field_gives_its_kills() {
+    let folder = logs().join("field");
+    let names = fs::read_dir(&folder).expect("list the logs").map(|entry| {
+        let name = entry.expect("entry").file_name();
+        name.into_string().expect("UTF-8")
+    });
+    let names: Vec<String> = names
+        .filter_map(|name| name.strip_suffix(".log").map(str::to_owned))
+        .collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let expected = fs::read(folder.join(format!("{name}.expected.json"))).expect("read");
+        let expected: Vec<Map<String, Value>> = serde_json::from_slice(&expected).expect("JSON");
+        let output = report(&folder.join(format!("{name}.log")), &["-o", "json"]);
+        let kills = kills(&output.stdout);
+        assert_eq!(kills.len(), expected.len(), "{name}: {output:?}");
+        for (kill, expected) in kills.iter().zip(&expected) {
+            for (path, value) in expected {
+                let pointer = format!("/{}", path.replace('.', "/"));
+                assert_eq!(kill.pointer(&pointer), Some(value), "{name}: {path}");
+            }
+        }
+    }
+}
+
+fn kills(stdout: &[u8]) -> Vec<Value> {
+    let text = str::from_utf8(stdout).expect("UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+#[test]
+fn several_files_and_compressed_ones_are_read() {
+    let folder = logs().join("compressed");
+    let mut logs: Vec<PathBuf> = ["gz", "bz2", "xz", "zst"]
+        .map(|extension| folder.join(format!("one-kill.log.{extension}")))
+        .to_vec();
+    logs.push(self::logs().join("7.3-global.log"));
+    let output = oomwatch(&["-o", "json"])
+        .args(&logs)
+        .output()
+        .expect("run oomwatch");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(kills(&output.stdout).len(), logs.len());
+}
+
+#[test]
+fn end_says_what_was_and_was_not_read() {
+    let kill = "Out of memory: Killed process 7 (a) total-vm:1kB, anon-rss:1kB, file-rss:1kB";
+    for (log, kills, words) in [
+        (String::new(), Some(0), "kills=0"),
+        (
+            "[    1.000000] Linux version 6.1.0\n".to_owned(),
+            Some(0),
+            "kills=0",
+        ),
+        (
+            format!("[ 1.5] x {kill}\n"),
+            Some(0),
+            "lines mention a kill and were not understood",
+        ),
+        (
+            "hello\n".to_owned(),
+            None,
+            "no line of the kernel; it begins with: hello",
+        ),
+        (
+            "Nov 23 18:54:33 h sshd[1]: x\n".to_owned(),
+            None,
+            "no line of the kernel",
+        ),
+        (
+            "[ 1.5] Out of memory and no killable processes...\n".to_owned(),
+            Some(0),
+            "found no process to kill",
+        ),
+        (
+            format!("Nov 23 18:54:33 h kernel: {kill}\n"),
+            Some(1),
+            "the log names no year",
+        ),
+    ] {
+        let output = report_stdin(log.as_bytes(), &["-o", "json"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(words), "{log}: {stderr}");
+        assert_eq!(output.status.success(), kills.is_some(), "{log}");
+        let lines = output.stdout.split(|&byte| byte == b'\n').count() - 1;
+        assert_eq!(lines, kills.unwrap_or(0), "{log}");
+    }
+}
+
+#[test]
+fn piped_log_needs_no_operand() {
+    let log = File::open(logs().join("7.3-global.log")).expect("open");
+    let output = oomwatch(&["-o", "json"])
+        .stdin(log)
+        .output()
+        .expect("run oomwatch");
+    assert_eq!(kills(&output.stdout).len(), 1, "{output:?}");
 }
 
 const FORMATS: &str = "6.18-every-dmesg-format.log";

@@ -135,7 +135,16 @@ const FORMATS: &[(&str, &str, LogFormat)] = &[
 /// Reads the command line; wrong usage ends the process with code 2.
 #[must_use]
 pub fn parse() -> Cli {
-    Cli::parse()
+    let mut cli = Cli::parse();
+    if let Command::Report(args) = &mut cli.command
+        && !args.take_stdin()
+    {
+        let text = "no log: name a <FILE>, or pipe one in, as in `dmesg | oomwatch report`";
+        Cli::command()
+            .error(clap::error::ErrorKind::MissingRequiredArgument, text)
+            .exit();
+    }
+    cli
 }
 
 /// The version, and what the executable was built for.

@@ -14,8 +14,9 @@ use crate::{capture::kmsg::assemble::Trust, commands::report::ReportConfig};
 /// `oomwatch report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The log; `-` for stdin
-    pub file: PathBuf,
+    /// The logs, compressed or not; `-` for stdin, the default if something is piped into it
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
     /// How kills are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -36,10 +37,31 @@ pub struct ReportArgs {
     pub kubelet: KubeletArgs,
 }
 
+impl ReportArgs {
+    /// Takes stdin where no file is named and something is piped into it; false where nothing is.
+    pub(super) fn take_stdin(&mut self) -> bool {
+        if self.files.is_empty() && is_piped() {
+            self.files.push("-".into());
+        }
+        !self.files.is_empty()
+    }
+}
+
+/// Whether stdin is a pipe, a socket or a file.
+fn is_piped() -> bool {
+    use rustix::fs::FileType;
+    rustix::fs::fstat(rustix::stdio::stdin()).is_ok_and(|stat| {
+        matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::Fifo | FileType::Socket | FileType::RegularFile
+        )
+    })
+}
+
 impl From<ReportArgs> for ReportConfig {
     fn from(args: ReportArgs) -> Self {
         let ReportArgs {
-            file,
+            files,
             output,
             node,
             utc_offset,
@@ -48,7 +70,7 @@ impl From<ReportArgs> for ReportConfig {
             kubelet,
         } = args;
         Self {
-            file,
+            files,
             output: output.into(),
             node,
             utc_offset,

@@ -10,7 +10,7 @@ use crate::{
     model::{
         cgroup::{CgroupOwner, KubeletRoot, Qos, Runtime},
         gap::Gap,
-        kill::{Cgroup, Kill, Limit, MainProcess},
+        kill::{Cgroup, Kill, Limit, MainProcess, Scope},
         limit_owner::{LimitOwner, LimitSource},
         serde_bytes,
     },
@@ -258,7 +258,12 @@ impl Report {
             .as_ref()
             .or(victim.cgroup.as_ref())
             // A group's container, pod and unit are its members' too.
-            .or(kill.group_cgroup.as_ref());
+            .or(kill.group_cgroup.as_ref())
+            // The victim is in the cgroup that ran out or below it.
+            .or_else(|| {
+                let limit = kill.limits.get(kill.oom_level?)?;
+                (kill.scope == Scope::Memcg).then_some(&limit.cgroup)
+            });
         let kubelet = match origin {
             Origin::Boot { host, .. } => host.kubelet.root_for(&kill.limits),
             Origin::SavedLog { kubelet, .. } => Cow::Borrowed(kubelet),

@@ -1,10 +1,11 @@
-//! Reads a file line by line, each line cut at [`MAX_LINE`] bytes.
+//! Reads a file line by line, each line cut at [`MAX_BYTES`] bytes.
 
 use std::io::{self, BufRead};
 
 use bstr::ByteSlice as _;
 
-use super::MAX_LINE;
+/// Longest line that is read: an object of JSON may hold many lines.
+pub const MAX_BYTES: usize = 256 * 1024;
 
 /// Reads lines in bounded memory.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub struct BoundedLines<R> {
     input: R,
     line: Vec<u8>,
     cut: u64,
+    /// Whether the last line was empty.
+    line_is_blank: bool,
 }
 
 impl<R: BufRead> BoundedLines<R> {
@@ -19,12 +22,13 @@ impl<R: BufRead> BoundedLines<R> {
     pub fn new(input: R) -> Self {
         Self {
             input,
-            line: Vec::with_capacity(MAX_LINE),
+            line: Vec::with_capacity(MAX_BYTES),
             cut: 0,
+            line_is_blank: false,
         }
     }
 
-    /// Reads the next line, without its line end; absent at the end of the file. The bytes after [`MAX_LINE`] are skipped.
+    /// Reads the next line, without its line end; absent at the end of the file. Of several empty lines one is returned. The bytes after [`MAX_BYTES`] are skipped.
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let mut any = false;
@@ -38,10 +42,18 @@ impl<R: BufRead> BoundedLines<R> {
             if buffer.is_empty() {
                 break;
             }
+            // Of blank lines one is as good as many.
+            if !any && self.line_is_blank {
+                let blank = buffer.find_not_byteset(b"\n").unwrap_or(buffer.len());
+                if blank > 0 {
+                    self.input.consume(blank);
+                    continue;
+                }
+            }
             any = true;
             let end = buffer.find_byte(b'\n');
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            let taken = part.len().min(MAX_LINE - self.line.len());
+            let taken = part.len().min(MAX_BYTES - self.line.len());
             is_cut |= taken < part.len();
             self.line.extend_from_slice(&part[..taken]);
             let used = part.len() + usize::from(end.is_some());
@@ -51,6 +63,7 @@ impl<R: BufRead> BoundedLines<R> {
             }
         }
         self.cut += u64::from(is_cut);
+        self.line_is_blank = any && self.line.is_empty();
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         Ok(any.then_some(line))
     }
@@ -82,6 +95,7 @@ mod tests {
             (&b""[..], vec![]),
             (b"\n", vec![&b""[..]]),
             (b"a\r\n\nb\xff", vec![b"a", b"", b"b\xff"]),
+            (b"\n\n\n\nc\n\n", vec![b"", b"c", b""]),
             (b"a\rb\n", vec![b"a\rb"]),
         ] {
             for capacity in [1, 2, 4096] {
@@ -92,14 +106,14 @@ mod tests {
 
     #[test]
     fn long_line_is_cut_and_counted_in_bounded_memory() {
-        let mut bytes = vec![b'x'; MAX_LINE];
+        let mut bytes = vec![b'x'; MAX_BYTES];
         bytes.push(b'\n');
-        bytes.extend(vec![b'y'; 50 * MAX_LINE]);
+        bytes.extend(vec![b'y'; 50 * MAX_BYTES]);
         bytes.extend(b"\nz");
         let (all, cut, capacity) = lines(&bytes, 1000);
         let lengths: Vec<usize> = all.iter().map(Vec::len).collect();
-        assert_eq!(lengths, [MAX_LINE, MAX_LINE, 1]);
+        assert_eq!(lengths, [MAX_BYTES, MAX_BYTES, 1]);
         assert_eq!(cut, 1);
-        assert_eq!(capacity, MAX_LINE);
+        assert_eq!(capacity, MAX_BYTES);
     }
 }

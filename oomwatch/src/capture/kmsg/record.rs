@@ -19,7 +19,7 @@ pub struct Record<'a> {
     /// Thread or CPU that wrote it (`CONFIG_PRINTK_CALLER`).
     pub caller: Option<Caller>,
     /// Host name, if the log has one.
-    pub host: Option<&'a str>,
+    pub host: Option<Cow<'a, str>>,
     /// Whether the kernel flags it as a further piece of a line (a `pr_cont` that came too late to be joined).
     pub part: Part,
     /// The text, unescaped.
@@ -116,6 +116,29 @@ impl<'a> Record<'a> {
             host: None,
             part: Part::Line,
             text: Cow::Borrowed(text),
+        }
+    }
+
+    /// The record with a copy of its text.
+    #[must_use]
+    pub fn into_owned(self) -> Record<'static> {
+        let Self {
+            sequence,
+            stamp,
+            origin,
+            caller,
+            host,
+            part,
+            text,
+        } = self;
+        Record {
+            sequence,
+            stamp,
+            origin,
+            caller,
+            host: host.map(|host| Cow::Owned(host.into_owned())),
+            part,
+            text: Cow::Owned(text.into_owned()),
         }
     }
 

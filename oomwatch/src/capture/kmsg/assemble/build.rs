@@ -46,6 +46,22 @@ pub(super) fn release(text: &[u8]) -> Option<&[u8]> {
     text.rsplit_str(b" ").next()
 }
 
+/// A kill of which the log has only the name.
+pub(super) fn without_sizes(tid: u32, comm: &[u8]) -> Killed<'_> {
+    Killed {
+        message: Message::None,
+        tid,
+        comm,
+        uid: None,
+        total_vm_bytes: None,
+        anon_rss_bytes: None,
+        file_rss_bytes: None,
+        shmem_rss_bytes: None,
+        pgtables_kilobytes: None,
+        oom_score_adj: None,
+    }
+}
+
 /// Builds the victim of a kill line, without process id and cgroup. `pgtables_unit_bytes` is the unit of its `pgtables`.
 pub(super) fn victim(killed: &Killed<'_>, pgtables_unit_bytes: u64) -> Victim {
     Victim {

@@ -37,11 +37,13 @@ impl OpenLine {
     }
 
     /// In a text log, a newline in a name breaks the line and the rest has no time; in the text of `syslog(2)` the rest has
-    /// the same time.
+    /// the same time since boot. A time in whole seconds says nothing, and a line that ends with dots was cut.
     fn is_broken_by_newline(&self, record: &Record<'_>) -> bool {
+        let is_cut = self.text.ends_with(b"...") || self.text.ends_with("…".as_bytes());
         let has_time = self.stamp != Stamp::default();
         let has_none = record.stamp == Stamp::default();
-        has_time && (has_none || record.stamp == self.stamp && !is_piece(record))
+        let is_same = record.stamp == self.stamp && record.stamp.boot_time_ns.is_some();
+        !is_cut && has_time && (has_none || is_same && !is_piece(record))
     }
 
     /// Appends a piece, up to [`MAX_LINE`].

@@ -7,7 +7,7 @@ use crate::{
         fact_cache::HeaderFacts,
         join::LogFacts,
         line::{Counter, Message, OomKill},
-        record::Caller,
+        record::{Caller, Record, Stamp},
     },
     model::kill::{Allocation, Constraint, Scope},
 };
@@ -34,10 +34,24 @@ pub(super) struct Header {
     pub(super) constraint: Option<Constraint>,
     /// The process that will be killed.
     pub(super) victim: Option<u32>,
+    /// Whether the two paths are of a `Task in` line, which names no process.
+    has_task_in: bool,
+    /// The victim as the `oom-kill:` line names it.
+    pub(super) named: Option<NamedVictim>,
     /// What ran out, from the `oom-kill:` line.
     scope: Option<Scope>,
     /// The message of the `Kill process` line, before 5.1.
     message: Option<Message>,
+}
+
+/// A victim that the `oom-kill:` line names, for a log that has no more of the kill.
+#[derive(Debug)]
+pub(super) struct NamedVictim {
+    pub(super) comm: Vec<u8>,
+    pub(super) uid: u32,
+    pub(super) stamp: Stamp,
+    pub(super) caller: Option<Caller>,
+    pub(super) host: Option<String>,
 }
 
 /// The task that invoked the OOM killer.
@@ -133,16 +147,23 @@ impl Header {
     }
 
     /// Adds the `oom-kill:` line.
-    pub(super) fn oom_kill(&mut self, line: &OomKill<'_>) {
+    pub(super) fn oom_kill(&mut self, line: &OomKill<'_>, record: &Record<'_>) {
         let OomKill {
             constraint,
             scope,
             oom_memcg,
             task_memcg,
-            comm: _,
+            comm,
             pid,
-            uid: _,
+            uid,
         } = line;
+        self.named = Some(NamedVictim {
+            comm: comm.to_vec(),
+            uid: *uid,
+            stamp: record.stamp,
+            caller: record.caller,
+            host: record.host.as_deref().map(str::to_owned),
+        });
         self.constraint = match *constraint {
             b"NONE" => Some(Constraint::None),
             b"CPUSET" => Some(Constraint::Cpuset),
@@ -154,6 +175,13 @@ impl Header {
         self.oom_memcg = oom_memcg.and_then(uncut_path);
         self.victim = Some(*pid);
         self.scope = Some(*scope);
+    }
+
+    /// Adds the `Task in` line.
+    pub(super) fn task_in(&mut self, task_memcg: Option<&[u8]>, oom_memcg: Option<&[u8]>) {
+        self.task_memcg = task_memcg.and_then(uncut_path);
+        self.oom_memcg = oom_memcg.and_then(uncut_path);
+        self.has_task_in = true;
     }
 
     /// Adds the `Kill process` line.
@@ -192,7 +220,12 @@ impl Header {
     /// Whether it was written for the kill of this thread.
     pub(super) fn is_of(&self, tid: u32) -> bool {
         // No line comes between `Kill process` and its kill, which may be that of a child.
-        self.message.is_some() || self.names(tid)
+        self.message.is_some() || self.names(tid) || self.lacks_name()
+    }
+
+    /// Whether the line that names the process is lost: after `Task in` and a table the kill can only be this report's.
+    fn lacks_name(&self) -> bool {
+        self.has_task_in && self.victim.is_none()
     }
 
     /// Whether it names the process of this thread.
@@ -217,12 +250,14 @@ impl Header {
 
     /// Cgroup of a victim; unknown for a child that was killed instead of the process that is named.
     pub(super) fn cgroup_of(&self, tid: u32) -> Option<&[u8]> {
-        self.task_memcg.as_deref().filter(|_| self.names(tid))
+        let is_named = self.names(tid) || self.lacks_name();
+        self.task_memcg.as_deref().filter(|_| is_named)
     }
 
     /// What ran out, as far as the header says so.
     pub(super) fn scope(&self) -> Option<Scope> {
-        self.scope.or(match self.message {
+        let of_paths = self.has_task_in.then_some(Scope::Memcg);
+        self.scope.or(of_paths).or(match self.message {
             Some(Message::Memcg) => Some(Scope::Memcg),
             Some(Message::System) => Some(Scope::System),
             Some(Message::Other | Message::None) | None => None,

@@ -88,4 +88,29 @@ pub struct LogCounts {
     pub unreadable: u64,
     /// Kill lines written by a process, which were ignored.
     pub untrusted: u64,
+    /// Times that the OOM killer found nothing to kill, or that the kernel panicked instead.
+    pub no_victim: u64,
+}
+
+impl std::ops::AddAssign for LogCounts {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            kills,
+            rekills,
+            kills_without_header,
+            headers_without_kill,
+            suppressed_headers,
+            unreadable,
+            untrusted,
+            no_victim,
+        } = other;
+        self.kills += kills;
+        self.rekills += rekills;
+        self.kills_without_header += kills_without_header;
+        self.headers_without_kill += headers_without_kill;
+        self.suppressed_headers = self.suppressed_headers.saturating_add(suppressed_headers);
+        self.unreadable += unreadable;
+        self.untrusted += untrusted;
+        self.no_victim += no_victim;
+    }
 }

@@ -28,10 +28,10 @@ use self::{
     continuation::OpenLine,
     header::{Header, uncut_path},
     incident::{LogIncident, Membership, RecentVictims, SLOW_CONSOLE},
-    pending::PendingKill,
+    pending::{Evidence, PendingKill, ReapedVictim},
 };
 use super::{
-    line::{self, Killed, Line},
+    line::{self, Killed, Line, Message},
     record::{Record, RecordOrigin, Stamp},
 };
 use crate::capture::kmsg::fact_cache::{KilledFacts, LineFacts};
@@ -54,6 +54,8 @@ pub enum Trust {
 #[derive(Debug)]
 pub struct Assembler {
     trust: Trust,
+    evidence: Evidence,
+    reaped: Vec<ReapedVictim>,
     counts: LogCounts,
     /// A line whose end has not arrived.
     open: Option<OpenLine>,
@@ -82,6 +84,8 @@ impl Assembler {
     pub fn new(trust: Trust) -> Self {
         Self {
             trust,
+            evidence: Evidence::KillLine,
+            reaped: Vec::new(),
             counts: LogCounts::default(),
             open: None,
             header: None,
@@ -94,6 +98,34 @@ impl Assembler {
             kill_lines: 0,
             facts: None,
         }
+    }
+
+    /// An assembler of a saved log, which may have been filtered or cut.
+    pub(super) fn for_saved_log(trust: Trust) -> Self {
+        Self {
+            evidence: Evidence::AnyLine,
+            ..Self::new(trust)
+        }
+    }
+
+    /// Continues to number kills after this one: several machines share the numbers of a file.
+    pub(super) fn continue_numbers(&mut self, kill_lines: u64) {
+        self.kill_lines = kill_lines;
+    }
+
+    /// The number of the last kill.
+    pub(super) fn kill_lines(&self) -> u64 {
+        self.kill_lines
+    }
+
+    /// Whether a line has begun whose rest may follow.
+    pub(super) fn has_open_line(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether a report has begun whose kill has not come.
+    pub(super) fn is_in_report(&self) -> bool {
+        self.header.is_some() || self.open.is_some()
     }
 
     /// The counters so far.
@@ -169,7 +201,7 @@ impl Assembler {
         // A group line may be among them, of this kill or of another that was lost.
         self.has_info = false;
         let item = self.flush();
-        self.drop_header();
+        let item = item.or(self.drop_header());
         self.incident = None;
         self.counts.unreadable += u64::from(self.open.take().is_some());
         item
@@ -179,6 +211,20 @@ impl Assembler {
     #[must_use]
     pub fn finish(mut self) -> (Option<LogItem>, LogCounts) {
         (self.interrupt(), self.counts)
+    }
+
+    /// Ends a saved log. Returns the kills that were not yielded, and the counters.
+    #[must_use]
+    pub(super) fn finish_saved_log(mut self) -> (Vec<LogItem>, LogCounts) {
+        let mut items: Vec<LogItem> = self.interrupt().into_iter().collect();
+        if self.counts.kills + self.counts.rekills == 0 {
+            for victim in std::mem::take(&mut self.reaped) {
+                let ReapedVictim { tid, comm, record } = victim;
+                self.set_pending(&build::without_sizes(tid, &comm), &record);
+                items.extend(self.complete(None));
+            }
+        }
+        (items, self.counts)
     }
 
     /// Completes the pending kill if enough time has passed. A time that goes back begins another boot.
@@ -199,8 +245,12 @@ impl Assembler {
         let item = (is_late || is_reboot)
             .then(|| self.complete(None))
             .flatten();
+        let item = if is_reboot {
+            item.or(self.drop_header())
+        } else {
+            item
+        };
         if is_reboot {
-            self.drop_header();
             self.incident = None;
             self.victims = RecentVictims::default();
         }
@@ -215,31 +265,29 @@ impl Assembler {
                 gfp_mask,
                 order,
             } => {
-                self.drop_header();
+                let unnamed = self.drop_header();
                 let header = self.header.get_or_insert_default();
                 header.invoked(comm, gfp_mask, order, record.caller);
-                self.complete(None)
+                unnamed.or_else(|| self.complete(None))
             }
             Line::OomKill(oom_kill) => {
                 self.has_info = true;
-                if self.header.as_ref().is_some_and(Header::has_victim) {
-                    self.drop_header();
-                }
+                let has_victim = self.header.as_ref().is_some_and(Header::has_victim);
+                let earlier = has_victim.then(|| self.drop_header()).flatten();
                 let header = self.header.get_or_insert_default();
-                header.oom_kill(&oom_kill);
+                header.oom_kill(&oom_kill, record);
                 self.facts = Some(LineFacts::Header(header.facts(oom_kill.pid)));
-                self.complete(None)
+                earlier.or_else(|| self.complete(None))
             }
             Line::Chosen { message, pid } => {
                 let names_another = |header: &Header| header.names_another(pid);
-                if self.header.as_ref().is_some_and(names_another) {
-                    self.drop_header();
-                }
+                let is_other = self.header.as_ref().is_some_and(names_another);
+                let earlier = is_other.then(|| self.drop_header()).flatten();
                 let header = self.header.get_or_insert_default();
                 let is_first = !header.has_victim();
                 header.chosen(message, pid);
                 self.facts = is_first.then(|| LineFacts::Header(header.facts(pid)));
-                self.complete(None)
+                earlier.or_else(|| self.complete(None))
             }
             Line::Killed(killed) => {
                 let item = self.complete(None);
@@ -259,11 +307,23 @@ impl Assembler {
                 }
                 None
             }
-            Line::Exiting | Line::NoneKillable => {
+            line @ (Line::Exiting | Line::NoneKillable) => {
                 // The log says why there is no kill.
+                self.counts.no_victim += u64::from(line == Line::NoneKillable);
                 let named = self.header.take().and_then(|header| header.victim);
                 self.facts = named.map(|named| LineFacts::NoKill { named });
                 self.complete(None)
+            }
+            Line::Reaped { tid, comm } => {
+                let is_new = self.reaped.iter().all(|victim| victim.tid != tid);
+                if self.evidence == Evidence::AnyLine && is_new && self.reaped.len() < MAX_VICTIMS {
+                    self.reaped.push(ReapedVictim {
+                        tid,
+                        comm: comm.to_vec(),
+                        record: record.clone().into_owned(),
+                    });
+                }
+                None
             }
             Line::Incomplete => {
                 self.open = Some(OpenLine {
@@ -312,8 +372,7 @@ impl Assembler {
                 oom_memcg,
             } => {
                 let header = self.header.get_or_insert_default();
-                header.task_memcg = task_memcg.and_then(uncut_path);
-                header.oom_memcg = oom_memcg.and_then(uncut_path);
+                header.task_in(task_memcg, oom_memcg);
             }
             Line::LimitReached { oom_memcg } => {
                 self.header.get_or_insert_default().oom_memcg = uncut_path(oom_memcg);
@@ -329,7 +388,7 @@ impl Assembler {
             | Line::Group { .. }
             | Line::Exiting
             | Line::NoneKillable
-            | Line::Reaped
+            | Line::Reaped { .. }
             | Line::Incomplete => {}
         }
     }
@@ -350,14 +409,38 @@ impl Assembler {
             victim: build::victim(killed, self.pgtables_unit_bytes),
             stamp: record.stamp,
             caller: record.caller,
-            host: record.host.map(str::to_owned),
+            host: record.host.as_deref().map(str::to_owned),
             header: header.filter(|_| is_own),
         });
     }
 
-    /// Drops a header whose kill did not follow.
-    fn drop_header(&mut self) {
-        self.counts.headers_without_kill += u64::from(self.header.take().is_some());
+    /// Drops a header whose kill did not follow. In a saved log its last line names the victim, and the kill is returned.
+    fn drop_header(&mut self) -> Option<LogItem> {
+        let mut header = self.header.take()?;
+        let named = header
+            .named
+            .take()
+            .filter(|_| self.evidence == Evidence::AnyLine && self.pending.is_none());
+        let (Some(named), Some(pid)) = (named, header.victim) else {
+            self.counts.headers_without_kill += 1;
+            return None;
+        };
+        self.kill_lines += 1;
+        let mut victim = build::victim(
+            &build::without_sizes(pid, &named.comm),
+            self.pgtables_unit_bytes,
+        );
+        victim.uid = Some(named.uid);
+        self.pending = Some(PendingKill {
+            number: self.kill_lines,
+            message: Message::None,
+            victim,
+            stamp: named.stamp,
+            caller: named.caller,
+            host: named.host,
+            header: Some(header),
+        });
+        self.complete(None)
     }
 
     /// Returns the pending kill, as the first victim of `group` if that is given.

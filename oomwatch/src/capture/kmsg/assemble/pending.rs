@@ -4,10 +4,27 @@ use super::header::Header;
 use crate::{
     capture::kmsg::{
         line::Message,
-        record::{Caller, Stamp},
+        record::{Caller, Record, Stamp},
     },
     model::kill::Victim,
 };
+
+/// Which lines show that a process was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// `Killed process` alone, which the kernel never withholds.
+    KillLine,
+    /// Also the line before it or the one behind it, in a log that was filtered or cut.
+    AnyLine,
+}
+
+/// A line of the OOM reaper, in a log that has no other line of a kill.
+#[derive(Debug)]
+pub(super) struct ReapedVictim {
+    pub(super) tid: u32,
+    pub(super) comm: Vec<u8>,
+    pub(super) record: Record<'static>,
+}
 
 /// A kill that waits for the line after it.
 #[derive(Debug)]

@@ -34,8 +34,11 @@ fn split_message(text: &[u8]) -> Option<(Message, &[u8])> {
     }
     // A thread name (15 bytes) is too short to contain this.
     let (message, rest) = text.rsplit_once_str(b": Killed process ")?;
-    // A path that ends another line may look like a kill, and its name can be chosen by a user.
-    (!message.contains(&b'/')).then_some((Message::Other, rest))
+    // A path that ends another line may look like a kill, and its name can be chosen by a user. The kernel's own message
+    // behind other words is quoted.
+    let is_quoted =
+        message.ends_with(b"Memory cgroup out of memory") || message.ends_with(b"Out of memory");
+    (!is_quoted && !message.contains(&b'/')).then_some((Message::Other, rest))
 }
 
 /// Splits one of the kernel's own messages off the text.
@@ -127,7 +130,7 @@ fn size(text: &[u8]) -> Option<u64> {
 }
 
 /// Splits the decimal number at the start of the text off its rest.
-fn leading_number(text: &[u8]) -> Option<(u32, &[u8])> {
+pub(super) fn leading_number(text: &[u8]) -> Option<(u32, &[u8])> {
     let end = text.find_not_byteset(b"0123456789").unwrap_or(text.len());
     Some((parse_number(&text[..end])?, &text[end..]))
 }

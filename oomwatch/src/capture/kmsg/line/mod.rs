@@ -68,7 +68,24 @@ const STARTS: &[(&[u8], ParseRest)] = &[
     (b"[", task),
     (b"CPU: ", cpu),
     (b"oom_reaper: ", |rest| {
-        rest.starts_with(b"reaped process ").then_some(Line::Reaped)
+        let (tid, rest) = killed::leading_number(rest.strip_prefix(b"reaped process ")?)?;
+        let (comm, _) = rest
+            .strip_prefix(b" (")?
+            .rsplit_once_str(b"), now anon-rss:")?;
+        Some(Line::Reaped { tid, comm })
+    }),
+    (b"Pid: ", |rest| {
+        let (tid, rest) = killed::leading_number(rest)?;
+        Some(Line::Cpu {
+            tid,
+            comm_and_rest: rest.strip_prefix(b", comm: ")?,
+        })
+    }),
+    (b"Kernel panic - not syncing: ", |rest| {
+        let is_oom = rest.starts_with(b"Out of memory")
+            || rest.starts_with(b"System is deadlocked on memory")
+            || rest.starts_with(b"out of memory");
+        is_oom.then_some(Line::NoneKillable)
     }),
     (b"Linux version ", |rest| {
         Some(Line::Version {

@@ -67,10 +67,15 @@ pub enum Line<'a> {
     },
     /// `OOM victim P (c) is already exiting. Skip killing the task`: the announced kill does not take place.
     Exiting,
-    /// `Out of memory and no killable processes...`: nothing was killed.
+    /// `Out of memory and no killable processes...`, or a panic (`panic_on_oom`): nothing was killed.
     NoneKillable,
-    /// `oom_reaper: reaped process P (c), …`: a victim's memory was freed. Not a kill.
-    Reaped,
+    /// `oom_reaper: reaped process P (c), …`: a victim's memory was freed.
+    Reaped {
+        /// Thread id, as in [`Killed`].
+        tid: u32,
+        /// Name of that thread.
+        comm: &'a [u8],
+    },
     /// `oom_kill_process: N callbacks suppressed`: the rate limit withheld N headers.
     Suppressed {
         /// How many.

@@ -1,168 +1,233 @@
-//! Parses the times at the start of the lines of saved logs.
+//! Parses the times in the prefixes of saved log lines, in any language.
+//!
+//! A calendar time is recognised by its clock, `18:54:33`, and by what stands around it: a date in digits, or a day and the
+//! name of a month, with or without weekday, year and zone.
 
 use bstr::ByteSlice as _;
 use jiff::{
     Timestamp,
-    civil::{Date, DateTime, Time},
+    civil::{Date, Time},
     tz::Offset,
 };
 
-use crate::capture::kmsg::{number::parse_number, record::Stamp};
+use crate::capture::kmsg::{log_file::months, number::parse_number};
+
+/// Words before the clock, at most: `Mon`, `23`, `Nov`, `2026`.
+const MAX_DATE_WORDS: usize = 4;
 
 /// Completes times without zone or year.
 #[derive(Debug)]
 pub(super) struct Calendar {
     offset: Offset,
     latest: Timestamp,
+    /// A date with its year that another line has.
+    known: Option<Date>,
+    /// How that line begins, so that each day is looked for once.
+    known_for: Vec<u8>,
     /// Whether `offset` was needed.
     pub(super) has_assumed_zone: bool,
+    /// Whether `latest` was needed.
+    pub(super) has_assumed_year: bool,
 }
-
-const MONTHS: [&[u8]; 12] = [
-    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-];
-const WEEKDAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
 impl Calendar {
     pub(super) fn new(offset: Offset, latest: Timestamp) -> Self {
         Self {
             offset,
             latest,
+            known: None,
+            known_for: Vec::new(),
             has_assumed_zone: false,
+            has_assumed_year: false,
         }
     }
 
-    /// Splits off a time of dmesg in brackets: since boot, wall-clock, or (`dmesg -H`, `-e` and a bare difference) none.
-    pub(super) fn bracketed<'a>(&mut self, text: &'a [u8]) -> Option<(Stamp, &'a [u8])> {
-        let inner = text.strip_prefix(b"[")?;
-        let end = inner.iter().take(64).position(|&byte| byte == b']')?;
-        let stamp = self.stamp(inner[..end].trim_ascii())?;
-        let text = &inner[end + 1..];
-        Some((stamp, text.strip_prefix(b" ").unwrap_or(text)))
-    }
-
-    fn stamp(&mut self, text: &[u8]) -> Option<Stamp> {
-        let boot_time_ns = |text| Stamp {
-            boot_time_ns: Some(text),
-            calendar: None,
-        };
-        if let Some(nanoseconds) = seconds(text) {
-            return Some(boot_time_ns(nanoseconds));
-        }
-        // `dmesg -d` adds the difference to the line before.
-        if let Some((time, _)) = text.split_once_str(b" <").filter(|_| text.ends_with(b">")) {
-            return seconds(time).map(boot_time_ns);
-        }
-        if let Some(difference) = text.strip_prefix(b"+") {
-            return seconds(difference).map(|_| Stamp::default());
-        }
-        if let [
-            m1,
-            m2,
-            m3,
-            d1,
-            d2,
-            b' ',
-            b'0'..=b'9',
-            b'0'..=b'9',
-            b':',
-            b'0'..=b'9',
-            b'0'..=b'9',
-        ] = text
+    /// Remembers a date like `2018-12-11` in a line that begins with a month: it gives the year of times of this day that
+    /// have none.
+    pub(super) fn learn_year(&mut self, line: &[u8]) {
+        if !line.first().is_some_and(u8::is_ascii_alphabetic)
+            || self.known_for == line.get(..6).unwrap_or_default()
         {
-            return (month(&[*m1, *m2, *m3]).is_some()
-                && parse_number::<u8>(&[*d1, *d2]).is_some())
-            .then(Stamp::default);
+            return;
         }
-        self.ctime(text).map(|calendar| Stamp {
-            boot_time_ns: None,
-            calendar: Some(calendar),
-        })
+        let dates = line
+            .find_iter(b"20")
+            .filter_map(|at| date_of(line.get(at..at + 10)?));
+        if let Some(date) = dates.last() {
+            self.known = Some(date);
+            line[..6].clone_into(&mut self.known_for);
+        }
     }
 
-    /// Parses `Mon Nov 23 18:54:33 2026`.
-    fn ctime(&mut self, text: &[u8]) -> Option<Timestamp> {
-        let mut words = words(text);
-        weekday(words.next()?)?;
-        let month = month(words.next()?)?;
-        let day = parse_number(words.next()?)?;
-        let time = clock(words.next()?)?;
-        let year = parse_number(words.next()?)?;
-        let date = Date::new(year, month, day).ok()?;
-        words
-            .next()
-            .is_none()
-            .then(|| self.zoneless(date.to_datetime(time)))?
-    }
-
-    /// Splits off a time of syslog or the systemd journal and the space after it.
-    pub(super) fn syslog_time<'a>(&mut self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
-        let (first, rest) = text.split_once_str(b" ")?;
-        if let Some(time) = self.iso(first).or_else(|| unix(first)) {
+    /// Splits off a calendar time at the start of the text.
+    pub(super) fn split<'a>(&mut self, text: &'a [u8]) -> Option<(Timestamp, &'a [u8])> {
+        let (first, rest) = word(text)?;
+        if let Some((date, clock_and_zone)) = first.split_once_str(b"T")
+            && let Some(date) = date_of(date)
+        {
+            let (time, zone) = clock_with_zone(clock_and_zone)?;
+            return Some((self.timestamp(date, time, zone)?, rest));
+        }
+        if let Some(time) = unix(first) {
             return Some((time, rest));
         }
-        if weekday(first).is_some() {
-            // short-full: `Mon 2026-11-23 18:54:33 UTC`
-            let (date, rest) = rest.split_once_str(b" ")?;
-            let (time, rest) = rest.split_once_str(b" ")?;
-            let (zone, rest) = rest.split_once_str(b" ")?;
-            let time = date_of(date)?.to_datetime(clock(time)?);
-            return Some((self.with_zone(time, zone)?, rest));
+        let mut date = DateWords::default();
+        let mut rest = text;
+        for _ in 0..=MAX_DATE_WORDS {
+            let (word, behind) = word(rest)?;
+            rest = behind;
+            if let Some((time, zone)) = clock_with_zone(word) {
+                return self.after_clock(date, time, zone, rest);
+            }
+            date.add(word)?;
         }
-        let month = month(first)?;
-        // The day is padded to two places.
-        let (day, rest) = rest
-            .strip_prefix(b" ")
-            .unwrap_or(rest)
-            .split_once_str(b" ")?;
-        let (time, rest) = rest.split_once_str(b" ")?;
-        Some((
-            self.yearless(month, parse_number(day)?, clock(time)?)?,
-            rest,
-        ))
+        None
     }
 
-    /// Parses `2026-11-23T18:54:33[.fraction|,fraction]ZONE`.
-    fn iso(&mut self, text: &[u8]) -> Option<Timestamp> {
-        let (date, time) = text.split_once_str(b"T")?;
-        let end = time
-            .find_not_byteset(b"0123456789:.,")
-            .unwrap_or(time.len());
-        let (time, zone) = time.split_at(end);
-        self.with_zone(date_of(date)?.to_datetime(clock(time)?), zone)
-    }
-
-    fn with_zone(&mut self, time: DateTime, zone: &[u8]) -> Option<Timestamp> {
-        match parse_offset(zone) {
-            Some(offset) => offset.to_timestamp(time).ok(),
-            None => self.zoneless(time),
+    /// Takes the year and the zone that may follow the clock.
+    fn after_clock<'a>(
+        &mut self,
+        mut date: DateWords,
+        time: Time,
+        zone: &'a [u8],
+        text: &'a [u8],
+    ) -> Option<(Timestamp, &'a [u8])> {
+        let (mut zone, mut rest) = (zone, text);
+        // `2026`, `2026 CET`, `CET 2026`, or after a full date `CET`.
+        for _ in 0..2 {
+            let Some((word, behind)) = word(rest) else {
+                break;
+            };
+            let is_year = !date.is_complete() && date.add_year(word).is_some();
+            let is_zone = !is_year
+                && zone.is_empty()
+                && (parse_offset(word).is_some() || date.has_weekday && is_zone_name(word));
+            if is_zone {
+                zone = word;
+            } else if !is_year {
+                break;
+            }
+            rest = behind;
         }
+        if let Some(full) = date.full {
+            return Some((self.timestamp(full, time, zone)?, rest));
+        }
+        let (month, day) = (date.month?, date.day?);
+        let date = match date.year {
+            Some(year) => Date::new(year, month, day).ok()?,
+            None => self.yearless(month, day, time)?,
+        };
+        Some((self.timestamp(date, time, zone)?, rest))
     }
 
-    fn zoneless(&mut self, time: DateTime) -> Option<Timestamp> {
+    fn timestamp(&mut self, date: Date, time: Time, zone: &[u8]) -> Option<Timestamp> {
+        let time = date.to_datetime(time);
+        if let Some(offset) = parse_offset(zone) {
+            return offset.to_timestamp(time).ok();
+        }
         let time = self.offset.to_timestamp(time).ok()?;
         self.has_assumed_zone = true;
         Some(time)
     }
 
-    fn yearless(&mut self, month: i8, day: i8, time: Time) -> Option<Timestamp> {
+    fn yearless(&mut self, month: i8, day: i8, time: Time) -> Option<Date> {
+        if let Some(known) = self.known
+            && (known.month(), known.day()) == (month, day)
+        {
+            return Some(known);
+        }
+        self.has_assumed_year = true;
         let latest = self.offset.to_datetime(self.latest);
         // Two leap years are at most eight years apart.
-        let time = (0..=8)
+        (0..=8)
             .filter_map(|back| Date::new(latest.year() - back, month, day).ok())
-            .map(|date| date.to_datetime(time))
-            .find(|time| *time <= latest)?;
-        self.zoneless(time)
+            .find(|date| date.to_datetime(time) <= latest)
     }
 }
 
-/// Whether a line begins with the ISO format of dmesg, the only one with a comma in its seconds.
-pub(super) fn is_dmesg_iso(text: &[u8]) -> bool {
-    text.get(19) == Some(&b',')
+/// The words before a clock.
+#[derive(Debug, Default)]
+struct DateWords {
+    full: Option<Date>,
+    year: Option<i16>,
+    month: Option<i8>,
+    day: Option<i8>,
+    has_weekday: bool,
+}
+
+impl DateWords {
+    /// Adds a word; absent if it is of no date.
+    fn add(&mut self, word: &[u8]) -> Option<()> {
+        if let Some(date) = date_of(word) {
+            return self.full.is_none().then(|| self.full = Some(date));
+        }
+        if let Some(month) = months::month(word) {
+            // A weekday may look like a month: French `mar.` is Tuesday.
+            let is_second = self.month.replace(month).is_some();
+            let is_possible = !(is_second && self.has_weekday);
+            self.has_weekday |= is_second;
+            return is_possible.then_some(());
+        }
+        if let Some(day) = months::day(word).filter(|_| self.day.is_none()) {
+            self.day = Some(day);
+            return Some(());
+        }
+        if self.year.is_none() && self.add_year(word).is_some() {
+            return Some(());
+        }
+        // In Android's logs the date is `05-17`.
+        if let Some((month, day)) = word.split_once_str(b"-")
+            && self.month.is_none()
+            && month.len() == 2
+            && day.len() == 2
+        {
+            (self.month, self.day) = (Some(parse_number(month)?), Some(parse_number(day)?));
+            return Some(());
+        }
+        let is_weekday = !self.has_weekday && self.is_empty() && is_short_word(word);
+        self.has_weekday |= is_weekday;
+        is_weekday.then_some(())
+    }
+
+    fn add_year(&mut self, word: &[u8]) -> Option<()> {
+        let word = word.strip_suffix("年".as_bytes()).unwrap_or(word);
+        let year = parse_number(word).filter(|year| (1970..2200).contains(year))?;
+        self.year = Some(year);
+        Some(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.full.is_none() && self.month.is_none() && self.day.is_none() && self.year.is_none()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.full.is_some() || self.year.is_some()
+    }
+}
+
+/// Whether a word may be the name of a weekday in some language.
+fn is_short_word(word: &[u8]) -> bool {
+    let letters = word.strip_suffix(b",").unwrap_or(word).chars();
+    word.len() <= 20
+        && letters
+            .clone()
+            .all(|letter| letter.is_alphabetic() || matches!(letter, '.' | '(' | ')'))
+}
+
+/// Splits the first word off.
+fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_start_with(|character| character == ' ' || character == '\t');
+    let end = text.find_byteset(b" \t").unwrap_or(text.len());
+    (end > 0).then_some((&text[..end], &text[end..]))
+}
+
+/// Whether a word may be the name of a zone, such as `CEST`.
+fn is_zone_name(word: &[u8]) -> bool {
+    (3..=5).contains(&word.len()) && word.iter().all(u8::is_ascii_uppercase)
 }
 
 /// Parses `3507.827545`, not negative, to nanoseconds.
-fn seconds(text: &[u8]) -> Option<u64> {
+pub(super) fn seconds(text: &[u8]) -> Option<u64> {
     let (seconds, fraction) = text.split_once_str(b".")?;
     parse_number::<u64>(seconds)?
         .checked_mul(1_000_000_000)?
@@ -184,7 +249,20 @@ fn nanoseconds(fraction: &[u8]) -> Option<u32> {
     Some(parse_number::<u32>(digits)? * 10_u32.pow(places))
 }
 
-/// Parses `18:54:33`, with or without a fraction.
+/// Parses `18:54:33`, with or without a fraction and a zone behind it.
+fn clock_with_zone(text: &[u8]) -> Option<(Time, &[u8])> {
+    let end = text
+        .find_not_byteset(b"0123456789:.,")
+        .unwrap_or(text.len());
+    let (time, zone) = text.split_at(end);
+    // Consoles of virtual machines have a colon behind the zone.
+    let zone = zone.strip_suffix(b":").unwrap_or(zone);
+    let time = time.strip_suffix(b":").unwrap_or(time);
+    let is_zone = zone.is_empty() || parse_offset(zone).is_some();
+    let time = time.strip_suffix(b",").unwrap_or(time);
+    Some((clock(time)?, zone)).filter(|_| is_zone)
+}
+
 fn clock(text: &[u8]) -> Option<Time> {
     let (time, fraction) = match text.find_byteset(b".,") {
         Some(point) => (&text[..point], nanoseconds(&text[point + 1..])?),
@@ -203,9 +281,11 @@ fn clock(text: &[u8]) -> Option<Time> {
         .then(|| Time::new(hour, minute, second, fraction).ok())?
 }
 
-/// Parses `2026-11-23`.
+/// Parses `2026-11-23` or `2026/11/23`.
 fn date_of(text: &[u8]) -> Option<Date> {
-    let mut parts = text.split(|&byte| byte == b'-');
+    let separator = *text.get(4)?;
+    (separator == b'-' || separator == b'/').then_some(())?;
+    let mut parts = text.split(|&byte| byte == separator);
     let year = parse_number(parts.next()?)?;
     let month = parse_number(parts.next()?)?;
     let day = parse_number(parts.next()?)?;
@@ -232,18 +312,4 @@ pub fn parse_offset(zone: &[u8]) -> Option<Offset> {
     };
     let seconds = 3600 * parse_number::<i32>(&hours)? + 60 * parse_number::<i32>(&minutes)?;
     Offset::from_seconds(sign * seconds).ok()
-}
-
-fn month(text: &[u8]) -> Option<i8> {
-    let index = MONTHS.iter().position(|month| *month == text)?;
-    i8::try_from(index + 1).ok()
-}
-
-fn weekday(text: &[u8]) -> Option<()> {
-    WEEKDAYS.contains(&text).then_some(())
-}
-
-fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b' ')
-        .filter(|word| !word.is_empty())
 }
