@@ -29,7 +29,8 @@ struct Facts {
     scope: &'static str,
     cgroup: Option<Vec<u8>>,
     oom_cgroup: Option<(Vec<u8>, Option<u64>)>,
-    trigger: Option<Option<u32>>,
+    has_trigger: bool,
+    trigger_tid: Option<u32>,
 }
 
 /// The logs that are saved from `/dev/kmsg` and have a line in each record.
@@ -93,7 +94,8 @@ fn facts(item: LogItem) -> Option<Facts> {
         scope: kill.scope.as_str(),
         cgroup: kill.victim.cgroup.map(|cgroup| cgroup.path),
         oom_cgroup: oom.map(|limit| (limit.cgroup.path.clone(), limit.limit_bytes)),
-        trigger: kill.trigger.map(|trigger| trigger.tid),
+        has_trigger: kill.trigger.is_some(),
+        trigger_tid: kill.trigger.and_then(|trigger| trigger.tid),
     })
 }
 
@@ -312,7 +314,7 @@ fn layout() -> impl Strategy<Value = Layout> {
     ]
 }
 
-fn lay_out(lines: Vec<String>, layout: Layout) -> String {
+fn lay_out(lines: &[String], layout: Layout) -> String {
     let is_structured = lines
         .iter()
         .any(|line| line.starts_with('{') || line.contains('\n'));
@@ -321,7 +323,7 @@ fn lay_out(lines: Vec<String>, layout: Layout) -> String {
         _ if is_structured => text = lines.join("\n"),
         Layout::Plain => text = lines.join("\n"),
         Layout::Wrapped(width) => {
-            for line in &lines {
+            for line in lines {
                 let characters: Vec<char> = line.chars().collect();
                 for piece in characters.chunks(width) {
                     text.extend(piece);
@@ -330,12 +332,12 @@ fn lay_out(lines: Vec<String>, layout: Layout) -> String {
             }
         }
         Layout::Colored => {
-            for line in &lines {
+            for line in lines {
                 text.extend(["\x1b[33m", line, "\x1b[0m\n"]);
             }
         }
         Layout::Blanks => {
-            for line in &lines {
+            for line in lines {
                 text.extend([line, "  \r\n"]);
             }
         }
@@ -376,7 +378,7 @@ proptest! {
     #[test]
     fn carrier_without_a_host_changes_no_kill(log: prop::sample::Index, carrier: prop::sample::Index, layout in layout()) {
         let log = log.get(&LOGS);
-        let text = lay_out(carried(log, *carrier.get(PLAIN), ""), layout);
+        let text = lay_out(&carried(log, *carrier.get(PLAIN), ""), layout);
         prop_assert_eq!(read(text.lines()), expected(log, None), "{}", text);
     }
 
@@ -413,7 +415,7 @@ proptest! {
         for (level, us, text) in kernel.get(&LOGS) {
             lines.push(program("node-a", *level, *us, text));
         }
-        let text = lay_out(lines, layout);
+        let text = lay_out(&lines, layout);
         prop_assert_eq!(read(text.lines()), [], "{}", text);
     }
 }

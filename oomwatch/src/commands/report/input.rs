@@ -43,14 +43,14 @@ pub(super) fn decode(input: Box<dyn Read>) -> io::Result<Input> {
         _ => {
             return Ok(BufReader::with_capacity(
                 BUFFER_BYTES,
-                convert(start, input),
+                convert(&start, input),
             ));
         }
     };
     let (start, input) = peek(input)?;
     Ok(BufReader::with_capacity(
         BUFFER_BYTES,
-        convert(start, input),
+        convert(&start, input),
     ))
 }
 
@@ -63,7 +63,7 @@ fn peek(mut input: Box<dyn Read>) -> io::Result<(Vec<u8>, Box<dyn Read>)> {
 }
 
 /// Converts UTF-16 with a byte order mark; skips the mark of UTF-8.
-fn convert(start: Vec<u8>, mut input: Box<dyn Read>) -> Box<dyn Read> {
+fn convert(start: &[u8], mut input: Box<dyn Read>) -> Box<dyn Read> {
     let mark = match *start {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => 2,
         [0xef, 0xbb, 0xbf, ..] => 3,

@@ -108,12 +108,11 @@ fn oom_kill(text: &[u8]) -> Option<OomKill<'_>> {
         return None;
     }
     let paths = paths.unwrap_or(context);
-    let (oom_memcg, task_memcg, comm) = match scope {
-        Scope::Memcg => memcg_paths(paths)?,
-        _ => {
-            let (task_memcg, comm) = tasks(paths).next()?;
-            (None, path(task_memcg), comm)
-        }
+    let (oom_memcg, task_memcg, comm) = if scope == Scope::Memcg {
+        memcg_paths(paths)?
+    } else {
+        let (task_memcg, comm) = tasks(paths).next()?;
+        (None, path(task_memcg), comm)
     };
     Some(OomKill {
         constraint,

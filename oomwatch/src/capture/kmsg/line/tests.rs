@@ -297,6 +297,26 @@ fn counters_of_a_cgroup_are_parsed_and_no_limit_is_absent() {
 }
 
 #[test]
+fn lines_of_old_kernels_and_panics_are_parsed() {
+    for (text, expected) in [
+        (
+            "Pid: 24113, comm: sshd Not tainted 2.6.32-431.el6.x86_64 #1",
+            Some(Line::Cpu {
+                tid: 24113,
+                comm_and_rest: b"sshd Not tainted 2.6.32-431.el6.x86_64 #1",
+            }),
+        ),
+        (
+            "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled",
+            Some(Line::NoneKillable),
+        ),
+        ("Kernel panic - not syncing: Fatal exception", None),
+    ] {
+        assert_eq!(parse(text.as_bytes()), expected, "{text}");
+    }
+}
+
+#[test]
 fn other_lines_are_parsed() {
     let task = |tid, pid| Some(Line::Task { tid, pid });
     for (text, expected) in [
@@ -386,18 +406,6 @@ fn other_lines_are_parsed() {
             "oom_kill_process: 2 callbacks suppressed",
             Some(Line::Suppressed { headers: 2 }),
         ),
-        (
-            "Pid: 24113, comm: sshd Not tainted 2.6.32-431.el6.x86_64 #1",
-            Some(Line::Cpu {
-                tid: 24113,
-                comm_and_rest: b"sshd Not tainted 2.6.32-431.el6.x86_64 #1",
-            }),
-        ),
-        (
-            "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled",
-            Some(Line::NoneKillable),
-        ),
-        ("Kernel panic - not syncing: Fatal exception", None),
         ("net_ratelimit: 2 callbacks suppressed", None),
         ("", None),
         ("eth0: link up", None),

@@ -25,6 +25,8 @@ const MIN_WIDTH: usize = 40;
 const MAX_PREFIX: usize = 64;
 /// Pieces of one broken line, at most.
 const MAX_PIECES: usize = 32;
+/// Lines that are looked at for one of the kernel's that is not of the OOM killer.
+const MAX_UNKNOWN: u64 = 10_000;
 /// Longest line that is kept to be shown.
 const MAX_SHOWN: usize = 200;
 
@@ -111,10 +113,10 @@ impl LogFile {
         if self.structured.push(line, &mut entries) {
             self.release();
             self.seen.has_kernel |= !entries.is_empty();
-            entries.iter().for_each(|entry| self.entry(entry));
+            self.entries(&entries);
             return;
         }
-        entries.iter().for_each(|entry| self.entry(entry));
+        self.entries(&entries);
         self.text(line);
     }
 
@@ -122,7 +124,7 @@ impl LogFile {
     pub fn finish(&mut self) -> (LogCounts, LinesSeen) {
         let mut entries = Vec::new();
         self.structured.finish(&mut entries);
-        entries.iter().for_each(|entry| self.entry(entry));
+        self.entries(&entries);
         self.release();
         (self.machines.finish(), self.seen.clone())
     }
@@ -166,7 +168,7 @@ impl LogFile {
         if self.machines.wants_other_lines() {
             let (record, _) = self.parser.parse_line(line);
             self.machines.push(record);
-        } else if !self.seen.has_kernel && !line.is_empty() {
+        } else if !self.seen.has_kernel && self.seen.lines < MAX_UNKNOWN && !line.is_empty() {
             let (record, has_prefix) = self.parser.parse_line(line);
             self.seen.has_kernel =
                 has_prefix && record.origin == RecordOrigin::Kernel || Record::parse(line).is_ok();
@@ -208,6 +210,12 @@ impl LogFile {
         }
         if !is_foreign && (parsed.is_some() || self.machines.wants_other_lines()) {
             self.machines.push(record);
+        }
+    }
+
+    fn entries(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.entry(entry);
         }
     }
 

@@ -48,7 +48,7 @@ struct Machine {
 #[derive(Debug)]
 pub(super) struct Machines {
     trust: Trust,
-    machines: Vec<Machine>,
+    all: Vec<Machine>,
     order: Option<Order>,
     records: u64,
     kill_lines: u64,
@@ -60,7 +60,7 @@ impl Machines {
     pub(super) fn new(trust: Trust) -> Self {
         Self {
             trust,
-            machines: Vec::new(),
+            all: Vec::new(),
             order: None,
             records: 0,
             kill_lines: 0,
@@ -80,7 +80,7 @@ impl Machines {
         let wants = |machine: &Machine| {
             machine.assembler.has_open_line() || machine.assembler.pending_since().is_some()
         };
-        self.machines.iter().any(wants)
+        self.all.iter().any(wants)
     }
 
     /// Adds a record.
@@ -95,7 +95,7 @@ impl Machines {
         self.records += 1;
         let index = self.machine_of(&record);
         self.complete_others(index);
-        let machine = &mut self.machines[index];
+        let machine = &mut self.all[index];
         machine.used = self.records;
         if record.stamp != Stamp::default() {
             machine.last = record.stamp;
@@ -104,21 +104,21 @@ impl Machines {
             Some(Order::Oldest) => self.assemble(index, &record),
             Some(Order::Newest) => {
                 let begins = is_first_of_report(&record);
-                let machine = &mut self.machines[index];
+                let machine = &mut self.all[index];
                 machine.waiting.push(record.into_owned());
                 if begins || machine.waiting.len() >= MAX_REVERSED {
                     self.read_waiting(index);
                 }
             }
             None => {
-                let machine = &mut self.machines[index];
+                let machine = &mut self.all[index];
                 self.order = order(machine.waiting.last(), &record);
                 machine.waiting.push(record.into_owned());
                 if machine.waiting.len() >= MAX_UNDECIDED {
                     self.order.get_or_insert(Order::Oldest);
                 }
                 if self.order == Some(Order::Oldest) {
-                    for index in 0..self.machines.len() {
+                    for index in 0..self.all.len() {
                         self.read_waiting(index);
                     }
                 }
@@ -128,7 +128,7 @@ impl Machines {
 
     /// Ends the file.
     pub(super) fn finish(&mut self) -> LogCounts {
-        while !self.machines.is_empty() {
+        while !self.all.is_empty() {
             self.remove(0);
         }
         self.counts
@@ -140,7 +140,7 @@ impl Machines {
             machine.host.as_deref() == record.host.as_deref()
                 && machine.assembler.pending_since().is_some()
         };
-        let Some(index) = self.machines.iter().position(waits) else {
+        let Some(index) = self.all.iter().position(waits) else {
             return;
         };
         let time = Record {
@@ -155,7 +155,7 @@ impl Machines {
     }
 
     fn assemble(&mut self, index: usize, record: &Record<'_>) {
-        let assembler = &mut self.machines[index].assembler;
+        let assembler = &mut self.all[index].assembler;
         assembler.continue_numbers(self.kill_lines);
         self.items.extend(assembler.push(record));
         self.kill_lines = assembler.kill_lines();
@@ -163,7 +163,7 @@ impl Machines {
 
     /// Reads the records that wait.
     fn read_waiting(&mut self, index: usize) {
-        let mut waiting = std::mem::take(&mut self.machines[index].waiting);
+        let mut waiting = std::mem::take(&mut self.all[index].waiting);
         if self.order == Some(Order::Newest) {
             waiting.reverse();
         }
@@ -174,7 +174,7 @@ impl Machines {
 
     /// Yields kills of other machines that have waited long enough.
     fn complete_others(&mut self, index: usize) {
-        for (other, machine) in self.machines.iter_mut().enumerate() {
+        for (other, machine) in self.all.iter_mut().enumerate() {
             if other != index && machine.used + MAX_WAIT < self.records {
                 self.items.extend(machine.assembler.flush());
             }
@@ -185,13 +185,13 @@ impl Machines {
     fn machine_of(&mut self, record: &Record<'_>) -> usize {
         let host = record.host.as_deref();
         let stamp = record.stamp;
-        let of_host = |machine: &&mut Machine| machine.host.as_deref() == host;
+        let of_host = |machine: &Machine| machine.host.as_deref() == host;
         let index = if host.is_some() || stamp == Stamp::default() {
             let mut same = self
-                .machines
+                .all
                 .iter_mut()
                 .enumerate()
-                .filter(|(_, machine)| of_host(&machine));
+                .filter(|(_, machine)| of_host(machine));
             same.by_ref()
                 .max_by_key(|(_, machine)| machine.used)
                 .map(|(index, _)| index)
@@ -204,7 +204,7 @@ impl Machines {
     /// The machine without a name whose clock goes with this time.
     fn by_clock(&mut self, stamp: Stamp) -> Option<usize> {
         let unnamed = || {
-            self.machines
+            self.all
                 .iter()
                 .enumerate()
                 .filter(|(_, machine)| machine.host.is_none())
@@ -212,7 +212,7 @@ impl Machines {
         let age = |machine: &Machine| stamp.since(&machine.last);
         let near = unnamed()
             .filter(|(_, machine)| age(machine).is_none_or(|age| age.abs() <= SAME_REPORT))
-            .min_by_key(|(_, machine)| age(machine).map(|age| age.abs()));
+            .min_by_key(|(_, machine)| age(machine).map(SignedDuration::abs));
         if let Some((index, _)) = near {
             return Some(index);
         }
@@ -224,30 +224,30 @@ impl Machines {
             return Some(index);
         }
         // The machine has restarted, or this is another.
-        for machine in &mut self.machines {
+        for machine in &mut self.all {
             self.items.extend(machine.assembler.flush());
         }
         None
     }
 
     fn add(&mut self, host: Option<String>) -> usize {
-        if self.machines.len() == MAX_MACHINES {
-            let oldest = (0..MAX_MACHINES).min_by_key(|&index| self.machines[index].used);
+        if self.all.len() == MAX_MACHINES {
+            let oldest = (0..MAX_MACHINES).min_by_key(|&index| self.all[index].used);
             self.remove(oldest.unwrap_or(0));
         }
-        self.machines.push(Machine {
+        self.all.push(Machine {
             host,
             assembler: Assembler::for_saved_log(self.trust),
             last: Stamp::default(),
             used: self.records,
             waiting: Vec::new(),
         });
-        self.machines.len() - 1
+        self.all.len() - 1
     }
 
     fn remove(&mut self, index: usize) {
         self.read_waiting(index);
-        let mut machine = self.machines.remove(index);
+        let mut machine = self.all.remove(index);
         machine.assembler.continue_numbers(self.kill_lines);
         let (items, counts) = machine.assembler.finish_saved_log();
         self.items.extend(items);

@@ -31,8 +31,8 @@ pub(super) fn month(word: &[u8]) -> Option<i8> {
         return None;
     }
     let word = word.to_lowercase();
-    let begins = |names: &&str| names.split(' ').any(|name| word.starts_with(name));
-    let index = MONTHS.iter().position(|names| begins(&names))?;
+    let begins = |names: &str| names.split(' ').any(|name| word.starts_with(name));
+    let index = MONTHS.iter().position(|names| begins(names))?;
     i8::try_from(index + 1).ok()
 }
 

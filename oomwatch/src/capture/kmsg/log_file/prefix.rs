@@ -59,6 +59,10 @@ pub(super) struct Prefix<'a> {
 }
 
 /// Reads prefixes.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what has been read, each independent of the others"
+)]
 pub(super) struct PrefixReader<'a, 'c> {
     calendar: &'c mut Calendar,
     rest: &'a [u8],
@@ -305,15 +309,13 @@ impl<'a, 'c> PrefixReader<'a, 'c> {
         let name = word.trim_with(|character| character == ':');
         let name = name.to_str().ok().unwrap_or_default();
         let is_one_of = |words: &str| words.split_ascii_whitespace().any(|known| known == name);
-        if let Some((facility, _)) = name
-            .split_once('.')
-            .filter(|(_, level)| contains(LEVELS, level))
+        if let Some((facility, level)) = name.split_once('.')
+            && contains(LEVELS, level)
+            && (facility == "kern" || contains(FACILITIES, facility))
         {
-            if facility == "kern" || contains(FACILITIES, facility) {
-                self.facility(facility == "kern");
-                self.rest = behind;
-                return Some(());
-            }
+            self.facility(facility == "kern");
+            self.rest = behind;
+            return Some(());
         }
         if matches!(name, "stdout" | "stderr") && self.after_time {
             let flag = words(behind).next().unwrap_or_default();
