@@ -113,7 +113,17 @@ pub(super) fn group(machine: &Machine, cgroup: &Cgroup, count: u64) -> Vec<Expec
 fn group_kill(machine: &Machine) {
     let scene = machine.scene("group");
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
+    let wide = Watch::new(
+        machine,
+        &[
+            "-o",
+            "wide",
+            "--columns",
+            "time,what,pid,note",
+            "--no-header",
+        ],
+    )
+    .start();
     let kills = group(machine, &scene, 4);
     let ended = json.interrupt();
     let reports = ended.reports();

@@ -77,7 +77,17 @@ pub(super) fn sharing(machine: &Machine, cgroup: &Cgroup, mode: &str) -> [Expect
 fn many_threads(machine: &Machine) {
     let scene = machine.scene("threads");
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
+    let wide = Watch::new(
+        machine,
+        &[
+            "-o",
+            "wide",
+            "--columns",
+            "time,what,pid,note",
+            "--no-header",
+        ],
+    )
+    .start();
     let kills = [(); 6].map(|()| of_many_threads(machine, &scene));
     let ended = json.interrupt();
     check_all(&kills, &ended);
@@ -131,7 +141,17 @@ fn vfork_parent(machine: &Machine) {
 fn sharer(machine: &Machine, mode: &str) {
     let scene = machine.scene(mode);
     let json = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let wide = Watch::new(machine, &["-o", "wide", "--no-header"]).start();
+    let wide = Watch::new(
+        machine,
+        &[
+            "-o",
+            "wide",
+            "--columns",
+            "time,what,pid,note",
+            "--no-header",
+        ],
+    )
+    .start();
     let mut kills = sharing(machine, &scene, mode);
     let ended = json.interrupt();
     let report = ended.report();
