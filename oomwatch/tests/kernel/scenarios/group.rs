@@ -150,7 +150,7 @@ fn group_kill(machine: &Machine) {
         .text()
         .into_iter()
         .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-        .filter(|words| words[3] == pid)
+        .filter(|words| words[2] == pid)
         .map(|words| words[1])
         .collect();
     assert_eq!(hogs, ["kill", "re-kill"]);

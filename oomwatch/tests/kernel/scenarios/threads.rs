@@ -99,7 +99,7 @@ fn many_threads(machine: &Machine) {
             .text()
             .into_iter()
             .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-            .filter(|words| words[3] == pid)
+            .filter(|words| words[2] == pid)
             .map(|words| words[1])
             .collect();
         let kills = what.iter().filter(|&&what| what == "kill").count();
@@ -166,19 +166,11 @@ fn sharer(machine: &Machine, mode: &str) {
         .text()
         .into_iter()
         .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
-        .filter(|words| words[3] == victim || words[3] == other)
+        .filter(|words| words[2] == victim || words[2] == other)
         .collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert_eq!(
-        (lines[0][1], lines[0][3]),
-        ("kill", &victim[..]),
-        "{lines:?}"
-    );
-    assert_eq!(
-        (lines[1][1], lines[1][3]),
-        ("mm_sharer", &other[..]),
-        "{lines:?}"
-    );
+    assert_eq!(lines[0][1..3], ["kill", &victim], "{lines:?}");
+    assert_eq!(lines[1][1..3], ["mm_sharer", &other], "{lines:?}");
     let of = lines[1]
         .iter()
         .position(|&word| word == "of")
