@@ -52,7 +52,10 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!((found.pid, found.uid), (77, 5));
     if let Some(found) = found.task_memcg {
         let (found, written) = (CgroupOwner::from_path(found), CgroupOwner::from_path(&task));
-        assert_eq!((found.pod, found.container), (written.pod, written.container));
+        assert_eq!(
+            (found.pod, found.container),
+            (written.pod, written.container)
+        );
     }
 });
 
