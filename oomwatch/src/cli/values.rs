@@ -55,7 +55,7 @@ pub(super) const OUTPUTS: &[Choice<OutputFormat>] = &[
     ("text", "One line per kill", OutputFormat::Text),
     (
         "wide",
-        "All columns; also re-kills, mark_victim events without a kill, and killed processes that share a victim's memory",
+        "More columns, of any width; also re-kills, mark_victim events without a kill, and killed processes that share a victim's memory",
         OutputFormat::Wide,
     ),
     (

@@ -36,7 +36,7 @@ pub struct OutputConfig {
 pub enum OutputFormat {
     /// One line per kill.
     Text,
-    /// All columns, and non-kill events.
+    /// More columns, and non-kill events.
     Wide,
     /// One JSON object per line.
     Json,
