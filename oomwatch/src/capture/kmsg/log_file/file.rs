@@ -21,6 +21,8 @@ use crate::model::kill::Scope;
 
 /// Narrowest width at which lines are taken to be broken.
 const MIN_WIDTH: usize = 40;
+/// Lines at the width that do not go on, until lines are not taken to be broken there.
+const MAX_UNBROKEN: u32 = 100;
 /// Longest prefix that stands alone in a line.
 const MAX_PREFIX: usize = 64;
 /// Pieces of one broken line, at most.
@@ -39,6 +41,8 @@ pub struct LogFile {
     held: Option<Held>,
     /// Length of the longest line so far: the width, if lines are broken.
     longest: usize,
+    /// Lines of this length that did not go on in the next line.
+    unbroken: u32,
     has_prefixes: bool,
     seen: LinesSeen,
 }
@@ -80,6 +84,7 @@ impl LogFile {
             structured: Structured::default(),
             held: None,
             longest: 0,
+            unbroken: 0,
             has_prefixes: false,
             seen: LinesSeen::default(),
         }
@@ -131,7 +136,10 @@ impl LogFile {
 
     fn text(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.longest = self.longest.max(line.len());
+        if line.len() > self.longest {
+            self.longest = line.len();
+            self.unbroken = 0;
+        }
         self.parser.learn_year(line);
         if let Some(held) = &mut self.held {
             let rest = line.strip_prefix(&*held.marks).unwrap_or(line);
@@ -143,7 +151,8 @@ impl LogFile {
         }
         let is_possible = anchor::is_possible(line);
         // At the width, or with nothing behind its prefix, a line may be the beginning of one.
-        let is_at_width = line.len() == self.longest && line.len() >= MIN_WIDTH;
+        let is_at_width =
+            line.len() == self.longest && line.len() >= MIN_WIDTH && self.unbroken < MAX_UNBROKEN;
         let is_short = line.len() < MAX_PREFIX && (line.ends_with(b"]") || line.ends_with(b":"));
         let may_begin = (is_at_width || is_short) && self.parser.parse_line(line).1;
         if !is_possible && !may_begin {
@@ -168,6 +177,7 @@ impl LogFile {
         if self.machines.wants_other_lines() {
             let (record, _) = self.parser.parse_line(line);
             self.machines.push(record);
+            self.machines.pass();
         } else if !self.seen.has_kernel && self.seen.lines < MAX_UNKNOWN && !line.is_empty() {
             let (record, has_prefix) = self.parser.parse_line(line);
             self.seen.has_kernel =
@@ -179,6 +189,11 @@ impl LogFile {
     fn release(&mut self) {
         let Some(held) = self.held.take() else {
             return;
+        };
+        let is_at_width = held.pieces[0].len() == self.longest;
+        self.unbroken = match held.pieces.len() {
+            1 => self.unbroken.saturating_add(u32::from(is_at_width)),
+            _ => 0,
         };
         for count in (2..=held.pieces.len()).rev() {
             for whole in joined(&held.pieces[..count], self.longest) {
