@@ -128,7 +128,7 @@ fn full_queue_releases_the_oldest_kill() {
 }
 
 #[test]
-fn kills_of_one_container_do_not_push_out_anothers() {
+fn kills_of_one_container_do_not_push_out_those_of_another() {
     let at = Instant::now();
     let mut queue = PendingQueue::default();
     queue.push(report("modest", 0), arrival(at), wait);
