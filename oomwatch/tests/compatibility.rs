@@ -206,3 +206,58 @@ fn every_row_of_the_kubelets_contract_is_tested_or_a_difference() {
         "no test and no document names {missing:?}"
     );
 }
+
+/// The fragment that a renderer makes of a heading.
+fn fragment(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter_map(|character| match character {
+            ' ' => Some('-'),
+            '-' | '_' => Some(character),
+            character => character.is_alphanumeric().then_some(character),
+        })
+        .collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let in_docs = fs::read_dir(root.join("docs")).expect("read the documents");
+    let mut documents: Vec<PathBuf> = in_docs
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    let mut broken = Vec::new();
+    for document in documents
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+    {
+        let text = fs::read_to_string(document).expect("read a document");
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => document.clone(),
+                file => document.with_file_name(file),
+            };
+            let has_heading = heading.is_empty()
+                || fs::read_to_string(&target).is_ok_and(|text| {
+                    text.lines()
+                        .filter_map(|line| {
+                            line.trim_start_matches('#')
+                                .strip_prefix(' ')
+                                .filter(|_| line.starts_with('#'))
+                        })
+                        .any(|title| fragment(title) == heading)
+                });
+            if !target.exists() || !has_heading {
+                broken.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
