@@ -370,6 +370,18 @@ fn watch_without_usable_btf_says_what_to_do() {
 }
 
 #[test]
+fn socket_that_does_not_exist_is_an_error() {
+    for flag in ["--cri-socket", "--docker-socket"] {
+        for command in ["watch", "agent"] {
+            run(&[command, flag, "/nonexistent"])
+                .ended_with(1)
+                .said(&[flag, "/nonexistent: no such file"])
+                .printed_nothing();
+        }
+    }
+}
+
+#[test]
 fn watch_without_proc_names_the_file() {
     run(&["watch", "--proc-root", "/nonexistent"])
         .ended_with(1)

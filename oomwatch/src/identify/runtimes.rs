@@ -47,6 +47,32 @@ pub struct RuntimeConfig {
     pub listing: Listing,
 }
 
+/// A socket that was named does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag} {}: no such file; name the socket of a runtime on this host, auto, or off", path.display())]
+pub struct MissingSocket {
+    flag: &'static str,
+    path: PathBuf,
+}
+
+impl RuntimeConfig {
+    /// Checks that sockets which were named exist: a typing error would cost every name.
+    pub fn check(&self) -> Result<(), MissingSocket> {
+        for (flag, choice) in [
+            ("--cri-socket", &self.cri),
+            ("--docker-socket", &self.docker),
+        ] {
+            if let SocketChoice::Path(path) = choice
+                && !path.exists()
+            {
+                let path = path.clone();
+                return Err(MissingSocket { flag, path });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// When all containers are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {

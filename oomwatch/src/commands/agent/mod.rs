@@ -72,6 +72,13 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
         capture,
         kubelet,
     } = config;
+    let runtimes = RuntimeConfig {
+        cri: cri_socket,
+        docker: docker_socket,
+        proc_root: capture.proc_root.clone(),
+        listing: Listing::AtStart,
+    };
+    runtimes.check()?;
     let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
     let metrics = Metrics::new();
@@ -95,15 +102,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut api = Api::find(events, pod_watch, &host, &restored, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut names = Resolver::new(NameSources {
-        runtimes: RuntimeConfig {
-            cri: cri_socket,
-            docker: docker_socket,
-            proc_root: capture.proc_root.clone(),
-            listing: Listing::AtStart,
-        },
-        log_root,
-    });
+    let mut names = Resolver::new(NameSources { runtimes, log_root });
     names.restore(saved);
     api.watch_pods(&mut names, &host.node);
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));

@@ -86,6 +86,13 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         #[cfg(feature = "bpf-log")]
         bpf_log,
     } = config;
+    let runtimes = RuntimeConfig {
+        cri: cri_socket,
+        docker: docker_socket,
+        proc_root: capture.proc_root.clone(),
+        listing: Listing::Never,
+    };
+    runtimes.check()?;
     let host = read_host(&capture, node, kubelet)?;
     let mut signals = Signals::new()?;
 
@@ -104,15 +111,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
-    let names = Resolver::new(NameSources {
-        runtimes: RuntimeConfig {
-            cri: cri_socket,
-            docker: docker_socket,
-            proc_root: capture.proc_root.clone(),
-            listing: Listing::Never,
-        },
-        log_root,
-    });
+    let names = Resolver::new(NameSources { runtimes, log_root });
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
     let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
     let text = Text::default();

@@ -5,7 +5,7 @@
 //! escaped. JSON and the journal's export form are unwrapped first (`structured`).
 //!
 //! **Origin.** What the carrier states decides, not the text: facility, tag, transport, a container's stream. A line of
-//! another program that quotes the kernel is of [`RecordOrigin::User`]. A carrier that states nothing, such as a saved
+//! another program that quotes the kernel is of [`RecordOrigin::User`](super::record::RecordOrigin::User). A carrier that states nothing, such as a saved
 //! `dmesg`, is the kernel's.
 
 mod anchor;
