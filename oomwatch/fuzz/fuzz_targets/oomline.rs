@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     capture::kmsg::line::{self, Line},
-    model::cgroup::CgroupOwner,
+    model::cgroup::{CgroupOwner, KubeletRoot},
 };
 
 const TENANT: &[u8] = b"/kubepods/burstable/pod1b1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -51,7 +51,8 @@ fuzz_target!(|input: &[u8]| {
     };
     assert_eq!((found.pid, found.uid), (77, 5));
     if let Some(found) = found.task_memcg {
-        let (found, written) = (CgroupOwner::from_path(found), CgroupOwner::from_path(&task));
+        let owner = |path: &[u8]| CgroupOwner::from_path(path, &KubeletRoot::Unknown);
+        let (found, written) = (owner(found), owner(&task));
         assert_eq!(
             (found.pod, found.container),
             (written.pod, written.container)

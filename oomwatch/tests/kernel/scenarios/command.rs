@@ -23,6 +23,9 @@ pub(super) const ALL: &[Scenario] = &[
         terminated(machine, Signal::TERM);
     }),
     Scenario::new("sighup_ends_the_command_as_interrupted", |machine| {
+        // Under nohup the tests ignore it, and so would the command.
+        // SAFETY: takes numbers.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
         terminated(machine, Signal::HUP);
     }),
     Scenario::new("reader_that_goes_away_is_no_failure", closed_pipe),
