@@ -29,7 +29,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Agent(args) => runtime()?.block_on(agent::run((*args).into())),
         Command::Doctor(args) => doctor::run(&args.into()),
         Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args.into())),
-        Command::Report(args) => report::run((*args).into()),
+        Command::Report(args) => report::run(args.config(Timestamp::now())),
         Command::History(args) => history::run(args.config(Timestamp::now())),
         Command::Version => print(cli::version().as_bytes()),
         Command::Completions { shell } => print(&cli::completions(shell)),

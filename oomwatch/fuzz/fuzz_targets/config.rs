@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     cli::{Cli, Command},
-    commands::{agent::AgentConfig, report::ReportConfig, watch::WatchConfig},
+    commands::{agent::AgentConfig, watch::WatchConfig},
     deliver::events::{Next, Policy, RecordTimes, Recorder, Reporter},
     identify::fuzz,
     model::report::Report,
@@ -77,7 +77,7 @@ fn follow(command: Command) {
         }
         Command::Agent(args) => agent((*args).into()),
         Command::Report(args) => {
-            let _ = ReportConfig::from(*args).filter.matches(&REPORT);
+            let _ = args.config(Timestamp::UNIX_EPOCH).filter.matches(&REPORT);
         }
         _ => {}
     }

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::tz::Offset;
+use jiff::{Timestamp, tz::Offset};
 
 use super::{
-    shared::{FilterArgs, KubeletArgs, OutputArgs},
+    moment::TimeArgs,
+    shared::{FilterArgs, KubeletArgs, OutputArgs, zone},
     values::{TRUST, one_of, parse_offset},
 };
-use crate::{capture::kmsg::assemble::Trust, commands::report::ReportConfig};
+use crate::{
+    capture::kmsg::assemble::Trust, commands::report::ReportConfig, model::filter::Filter,
+};
 
 /// `oomwatch report`.
 #[derive(Debug, Args)]
@@ -20,6 +23,9 @@ pub struct ReportArgs {
     /// How kills are printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// When the kills happened; a kill without a date is at no time.
+    #[command(flatten)]
+    pub time: TimeArgs,
     /// Name of the node that wrote the log [default: the name in the log]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
@@ -58,24 +64,32 @@ fn is_piped() -> bool {
     })
 }
 
-impl From<ReportArgs> for ReportConfig {
-    fn from(args: ReportArgs) -> Self {
-        let ReportArgs {
+impl ReportArgs {
+    /// The configuration; `now` is what moments such as `yesterday` refer to.
+    #[must_use]
+    pub fn config(self, now: Timestamp) -> ReportConfig {
+        let Self {
             files,
             output,
+            time: TimeArgs { since, until },
             node,
             utc_offset,
             trust,
             filter,
             kubelet,
-        } = args;
-        Self {
+        } = self;
+        let zone = zone(output.utc);
+        ReportConfig {
             files,
             output: output.into(),
             node,
             utc_offset,
             trust,
-            filter: filter.into(),
+            filter: Filter {
+                since: since.map(|moment| moment.resolve(now, &zone)),
+                until: until.map(|moment| moment.resolve(now, &zone)),
+                ..filter.into()
+            },
             kubelet: kubelet.into(),
         }
     }

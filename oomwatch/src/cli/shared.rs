@@ -212,6 +212,7 @@ impl From<FilterArgs> for Filter {
             unit,
             cgroup,
             scope,
+            ..Self::default()
         }
     }
 }

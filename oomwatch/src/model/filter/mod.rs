@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use jiff::Timestamp;
+
 use crate::model::{kill::Scope, report::Report};
 
 /// Conditions that a report must all meet to be shown. A report without the field in question meets none.
@@ -19,6 +21,10 @@ pub struct Filter {
     pub cgroup: Option<CgroupPath>,
     /// What ran out of memory.
     pub scope: Option<Scope>,
+    /// The earliest time of the kill.
+    pub since: Option<Timestamp>,
+    /// The latest time of the kill.
+    pub until: Option<Timestamp>,
 }
 
 /// A cgroup path from the root of its hierarchy, without a final `/`: the root itself is empty.
@@ -63,6 +69,8 @@ impl Filter {
             unit,
             cgroup,
             scope,
+            since,
+            until,
         } = self;
         namespace.as_ref().is_none_or(|wanted| {
             report
@@ -90,6 +98,8 @@ impl Filter {
                 .flatten()
                 .any(|cgroup| is_below(&cgroup.path, wanted))
         }) && scope.is_none_or(|wanted| report.kill.scope == wanted)
+            && since.is_none_or(|since| report.time.is_some_and(|time| time >= since))
+            && until.is_none_or(|until| report.time.is_some_and(|time| time <= until))
     }
 }
 

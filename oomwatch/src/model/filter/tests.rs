@@ -147,6 +147,29 @@ fn report_without_a_field_does_not_match_it() {
 }
 
 #[test]
+fn time_is_within_both_bounds() {
+    let at = |seconds| Some(testing::timestamp(seconds, 0));
+    let mut report = testing::report();
+    report.time = at(100);
+    for (since, until, expected) in [
+        (None, None, true),
+        (at(100), at(100), true),
+        (at(101), None, false),
+        (None, at(99), false),
+    ] {
+        let filter = Filter {
+            since,
+            until,
+            ..Filter::default()
+        };
+        assert_eq!(shows(&filter, &report), expected, "{since:?} {until:?}");
+        let mut undated = report.clone();
+        undated.time = None;
+        assert_eq!(shows(&filter, &undated), since.is_none() && until.is_none());
+    }
+}
+
+#[test]
 fn all_conditions_must_match() {
     let args = |namespace: &str, container: &str| Filter {
         cgroup: by_cgroup(POD).cgroup,
