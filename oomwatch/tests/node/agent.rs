@@ -92,9 +92,14 @@ impl Agent {
     /// Value of a metric's series, as `/metrics` names it.
     pub(crate) fn metric(cluster: &Cluster, series: &str) -> u64 {
         let text = cluster.metrics();
-        let value = text.lines().find_map(|line| line.strip_prefix(series));
+        // Further labels may follow.
+        let value = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(series)?;
+            rest.starts_with([',', '}', ' '])
+                .then(|| rest.rsplit(' ').next())?
+        });
         let value = value.unwrap_or_else(|| panic!("no {series} in {text}"));
-        value.trim().parse().expect("a whole number")
+        value.parse().expect("a whole number")
     }
 }
 

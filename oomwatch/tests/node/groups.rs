@@ -112,7 +112,7 @@ fn is_one_event_of_app(namespace: &Namespace<'_>, kills: RangeInclusive<u64>) {
         "{message}"
     );
     let series = format!(
-        "oomwatch_kills_total{{scope=\"memcg\",limit_owner=\"container\",namespace=\"{}\",pod=\"family\",container=\"app\"}}",
+        "oomwatch_kills_total{{scope=\"memcg\",limit_owner=\"container\",namespace=\"{}\",pod=\"family\",container=\"app\"",
         namespace.name
     );
     // The Event is written for the first of them.

@@ -47,17 +47,17 @@ impl Containers {
             kills: registered(
                 registry,
                 "oomwatch_kills",
-                "Processes of a container killed by the OOM killer. A series first appears, with value 1, at the container's first kill",
+                "Processes of a container or a systemd unit killed by the OOM killer. A series first appears, with value 1, at the first kill",
             ),
             last_kill: registered(
                 registry,
                 "oomwatch_last_kill_timestamp_seconds",
-                "Time of the container's last OOM kill",
+                "Time of the last OOM kill of the container or unit",
             ),
             evicted: registered(
                 registry,
                 "oomwatch_container_series_evicted",
-                "Containers whose series were removed early to make room for another's",
+                "Containers and units whose series were removed early to make room for another's",
             ),
         }
     }
@@ -187,6 +187,8 @@ mod tests {
                 namespace: "shop".to_owned(),
                 pod: pod.to_owned(),
                 container: "app".to_owned(),
+                unit: String::new(),
+                runtime: "containerd",
             };
             let (time, now) = (at(minutes), at(reported));
             self.containers.kill(container, REASON, time, now);

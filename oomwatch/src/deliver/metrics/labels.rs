@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use crate::model::{kill::Scope, limit_owner::LimitOwner, report::Report};
+use crate::model::{cgroup::Runtime, kill::Scope, limit_owner::LimitOwner, report::Report};
 
 /// The value of `limit_owner` if the owner is not known.
 const UNKNOWN_OWNER: &str = "unknown";
@@ -27,30 +27,41 @@ impl Reason {
     }
 }
 
-/// A container by its names. A name that is not known, or that does not apply, is empty.
+/// A container or a systemd unit by its names. A name that is not known, or that does not apply, is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 pub(super) struct ContainerLabels {
     pub(super) namespace: String,
     pub(super) pod: String,
     pub(super) container: String,
+    pub(super) unit: String,
+    pub(super) runtime: &'static str,
 }
 
 impl ContainerLabels {
-    /// The victim's pod and container, or its container alone outside of Kubernetes; absent if they are not known by name.
+    /// The victim's pod and container, or outside of Kubernetes its container, by name or else by id, or its unit; absent if
+    /// there is none, or if the pod's name is not known.
     pub(super) fn of(report: &Report) -> Option<Self> {
         let container = report.container.as_ref();
-        let container = container.and_then(|container| container.name.as_deref());
-        let (namespace, pod, container) = match &report.pod {
+        let name = container.and_then(|container| container.name.as_deref());
+        let short_id =
+            || container.map(|container| container.id.get(..12).unwrap_or(&container.id));
+        let (namespace, pod, name, unit) = match &report.pod {
             Some(pod) => {
-                let (namespace, name) = pod.namespace.as_deref().zip(pod.name.as_deref())?;
-                (namespace, name, container.unwrap_or_default())
+                let (namespace, pod) = pod.namespace.as_deref().zip(pod.name.as_deref())?;
+                (namespace, pod, name.unwrap_or_default(), "")
             }
-            None => ("", "", container?),
+            None => match name.or_else(short_id) {
+                Some(name) => ("", "", name, ""),
+                None => ("", "", "", report.unit.as_deref()?),
+            },
         };
+        let runtime = container.and_then(|container| container.runtime);
         Some(Self {
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
-            container: container.to_owned(),
+            container: name.to_owned(),
+            unit: unit.to_owned(),
+            runtime: runtime.map_or("", Runtime::as_str),
         })
     }
 }

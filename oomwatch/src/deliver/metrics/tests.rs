@@ -200,38 +200,52 @@ fn container_series_have_the_names_that_are_known() {
         ..testing::report().pod.expect("a full report")
     };
     let named = pod(Some("shop"), Some("cart-0"));
-    for (container, pod, labels) in [
+    let app = || Some(container(Some("app")));
+    let unit = || Some("nginx.service".to_owned());
+    for (container, pod, unit, labels) in [
         (
-            Some(container(Some("app"))),
+            app(),
             Some(named.clone()),
-            Some(["shop", "cart-0", "app"]),
+            None,
+            Some(["shop", "cart-0", "app", "", "containerd"]),
         ),
         // A sandbox, or a container whose name is not known.
-        (None, Some(named.clone()), Some(["shop", "cart-0", ""])),
+        (
+            None,
+            Some(named.clone()),
+            None,
+            Some(["shop", "cart-0", "", "", ""]),
+        ),
         (
             Some(container(None)),
             Some(named),
-            Some(["shop", "cart-0", ""]),
+            None,
+            Some(["shop", "cart-0", "", "", "containerd"]),
         ),
         // Docker or Podman.
-        (Some(container(Some("db"))), None, Some(["", "", "db"])),
-        (Some(container(Some("app"))), Some(pod(None, None)), None),
+        (app(), None, None, Some(["", "", "app", "", "containerd"])),
         (
-            Some(container(Some("app"))),
-            Some(pod(Some("shop"), None)),
+            Some(container(None)),
             None,
+            unit(),
+            Some(["", "", "3f1c0e7ab2d9", "", "containerd"]),
         ),
-        (Some(container(None)), None, None),
-        (None, None, None),
+        (None, None, unit(), Some(["", "", "", "nginx.service", ""])),
+        (app(), Some(pod(None, None)), None, None),
+        (app(), Some(pod(Some("shop"), None)), None, None),
+        (None, None, None, None),
     ] {
         let metrics = Metrics::new();
         incident(&metrics, "a", 1, |report| {
             report.container.clone_from(&container);
             report.pod.clone_from(&pod);
+            report.unit.clone_from(&unit);
         });
         let expected: Vec<String> = labels
-            .map(|[namespace, pod, container]| {
-                format!(r#"{{namespace="{namespace}",pod="{pod}",container="{container}"}} 1790000000.12"#)
+            .map(|[namespace, pod, container, unit, runtime]| {
+                format!(
+                    r#"{{namespace="{namespace}",pod="{pod}",container="{container}",unit="{unit}",runtime="{runtime}"}} 1790000000.12"#
+                )
             })
             .into_iter()
             .collect();
@@ -246,7 +260,9 @@ fn kill_without_a_time_is_taken_as_now() {
     incident(&metrics, "a", 1, |report| report.time = None);
     assert_eq!(
         samples(&metrics, "oomwatch_last_kill_timestamp_seconds"),
-        [r#"{namespace="shop",pod="cart-0",container="app"} 1790000060.5"#]
+        [
+            r#"{namespace="shop",pod="cart-0",container="app",unit="",runtime="containerd"} 1790000060.5"#
+        ]
     );
 }
 
@@ -279,7 +295,7 @@ fn hostile_names_are_escaped() {
     });
     let text = metrics.encode_with(now(), None);
     assert!(
-        text.contains(r#"container="a\"} 1\noomwatch_node_kills_total 9\\"} 1"#),
+        text.contains(r#"container="a\"} 1\noomwatch_node_kills_total 9\\",unit=""#),
         "{text}"
     );
 }
