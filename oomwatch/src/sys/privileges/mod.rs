@@ -23,6 +23,7 @@ use std::{error::Error, fmt::Display};
 
 use rustix::{
     io::Errno,
+    param::page_size,
     process::{DumpableBehavior, set_dumpable_behavior, setpriority_process},
     thread::{
         CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
@@ -70,6 +71,8 @@ where
 /// Keeps the memory of this process, with tokens and other users' names, out of core dumps, and raises its priority: kills happen
 /// when the machine is short of everything, and it must not wait for its turn.
 pub fn prepare_process() {
+    // rustix reads it once from /proc/self/auxv, which before Linux 6.4 only root may read of a process without core dumps.
+    let _ = page_size();
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         debug!(%error, "failed to forbid core dumps");
     }
