@@ -249,7 +249,14 @@ fn boot_all(plans: &[Plan], initramfs: &Path, args: &Args) -> Result<Vec<Run>> {
             initramfs,
             words: &guest::words(plan),
         };
-        qemu::boot(&guest, &prefix, timeout)
+        let run = qemu::boot(&guest, &prefix, timeout)?;
+        if run.is_emulators_fault() {
+            println!(
+                "{prefix}the emulator ran a breakpoint that the kernel had removed, booting once more"
+            );
+            return qemu::boot(&guest, &prefix, timeout);
+        }
+        Ok(run)
     };
     let mut order: Vec<(usize, &Plan)> = plans.iter().enumerate().collect();
     order.sort_by_key(|(_, plan)| plan.tests == Tests::Short);
