@@ -11,9 +11,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     deliver::{
-        events::{
-            Method, Next, NodeUid, Policy, RecordTimes, Recorder, Reporter, classify_response,
-        },
+        events::{Method, Next, RecordTimes, Recorder, classify_response},
         json,
     },
     identify::{
@@ -26,6 +24,7 @@ use oomwatch::{
 use oomwatch_fuzz::{CONTAINER_ID, POD_UID};
 
 static REPORT: LazyLock<Report> = LazyLock::new(oomwatch_fuzz::report);
+static NAMED: LazyLock<Report> = LazyLock::new(oomwatch_fuzz::report_of_a_named_pod);
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, bytes)) = input.split_first() else {
@@ -56,29 +55,21 @@ fn named(report_to: impl FnOnce(&mut Directory, Instant)) {
     let _ = directory.pod_names();
     let text = json::kill_to_json(&report).expect("serialize");
     assert!(!text.contains(char::is_control), "{text}");
-    let reporter = Reporter {
-        component: "oomwatch".to_owned(),
-        node: "node-7".to_owned(),
-    };
+    let reporter = oomwatch_fuzz::policy().reporter;
     let _ = oomwatch::deliver::events::pod_event(&report, &reporter, Timestamp::UNIX_EPOCH);
 }
 
 /// One line per response: two bytes of a status, `Retry-After` up to a space, and the body. At most one Event of an incident is
 /// pending, and none after a day.
 fn events(bytes: &[u8]) {
-    let mut report = REPORT.clone();
-    if let Some(pod) = &mut report.pod {
-        pod.namespace = Some("shop".to_owned());
-        pod.name = Some("cart".to_owned());
-    }
-    let mut recorder = Recorder::restore(policy(), &[], 0);
+    let mut recorder = Recorder::restore(oomwatch_fuzz::policy(), &[], 0);
     let mut now_ns = 1;
     let times = RecordTimes {
         now_ns,
         kill_ns: now_ns,
         wall_time: Timestamp::UNIX_EPOCH,
     };
-    recorder.record(&report, times);
+    recorder.record(&NAMED, times);
     for line in bytes.split(|&byte| byte == b'\n') {
         let request = match recorder.next(now_ns) {
             Next::Send(request) => request,
@@ -106,20 +97,5 @@ fn events(bytes: &[u8]) {
     let _ = recorder.next(now_ns.saturating_add(day_ns));
     if let Next::Send(request) = recorder.next(now_ns.saturating_add(2 * day_ns)) {
         panic!("a day later: {request:?}");
-    }
-}
-
-fn policy() -> Policy {
-    Policy {
-        reporter: Reporter {
-            component: "oomwatch".to_owned(),
-            node: "node-7".to_owned(),
-        },
-        node_events: true,
-        node_uid: NodeUid::Real,
-        pod_events: true,
-        excluded_namespaces: [].into(),
-        max_age: Duration::from_hours(1),
-        start_delay: Duration::ZERO,
     }
 }

@@ -20,14 +20,7 @@ use oomwatch::{
     model::report::Report,
 };
 
-static REPORT: LazyLock<Report> = LazyLock::new(|| {
-    let mut report = oomwatch_fuzz::report();
-    if let Some(pod) = &mut report.pod {
-        pod.namespace = Some("shop".to_owned());
-        pod.name = Some("cart".to_owned());
-    }
-    report
-});
+static REPORT: LazyLock<Report> = LazyLock::new(oomwatch_fuzz::report_of_a_named_pod);
 
 /// All variables that any command reads.
 static VARIABLES: LazyLock<Vec<OsString>> = LazyLock::new(|| {

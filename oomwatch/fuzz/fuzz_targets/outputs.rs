@@ -4,8 +4,6 @@
 //! Input: `r` and records of the ring, each with two bytes of length before it; or `j` and the JSON of a stored report or gap.
 #![no_main]
 
-use std::time::Duration;
-
 use jiff::{Timestamp, tz::TimeZone};
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
@@ -15,7 +13,7 @@ use oomwatch::{
     },
     deliver::{
         color::Color,
-        events::{NodeUid, Policy, RecordTimes, Recorder, Reporter, pod_event},
+        events::{RecordTimes, Recorder, pod_event},
         json,
         metrics::Metrics,
         text::{Selection, Style, Table},
@@ -131,23 +129,11 @@ fn show(report: &Report) {
         pod.namespace = Some("shop".to_owned());
         pod.name = Some("cart".to_owned());
     }
-    let reporter = Reporter {
-        component: "oomwatch".to_owned(),
-        node: "n".to_owned(),
-    };
-    if let Ok(event) = pod_event(&named, &reporter, Timestamp::UNIX_EPOCH) {
+    let policy = oomwatch_fuzz::policy();
+    if let Ok(event) = pod_event(&named, &policy.reporter, Timestamp::UNIX_EPOCH) {
         check(&event.message);
         serde_json::from_slice::<serde_json::Value>(&event.to_create()).expect("JSON");
     }
-    let policy = Policy {
-        reporter,
-        node_events: true,
-        node_uid: NodeUid::Real,
-        pod_events: true,
-        excluded_namespaces: [].into(),
-        max_age: Duration::from_hours(1),
-        start_delay: Duration::ZERO,
-    };
     let mut recorder = Recorder::restore(policy, &[], 1);
     let times = RecordTimes {
         now_ns: 1,

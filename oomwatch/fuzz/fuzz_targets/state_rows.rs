@@ -13,10 +13,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use oomwatch::{
     deliver::{
-        events::{
-            Method, Next, NodeUid, Policy, RecordTimes, Recorder, Reporter, Undelivered,
-            classify_response,
-        },
+        events::{Method, Next, Policy, RecordTimes, Recorder, Undelivered, classify_response},
         json,
     },
     identify::{directory::Directory, resolution::Arrival},
@@ -30,14 +27,7 @@ use oomwatch::{
 const EXISTS: &[u8] = br#"{"kind":"Status","reason":"AlreadyExists","details":{"kind":"events"}}"#;
 const EVENT: &[u8] = br#"{"kind":"Event","apiVersion":"v1"}"#;
 
-static REPORT: LazyLock<Report> = LazyLock::new(|| {
-    let mut report = oomwatch_fuzz::report();
-    if let Some(pod) = &mut report.pod {
-        pod.namespace = Some("shop".to_owned());
-        pod.name = Some("cart".to_owned());
-    }
-    report
-});
+static REPORT: LazyLock<Report> = LazyLock::new(oomwatch_fuzz::report_of_a_named_pod);
 
 fuzz_target!(|input: &[u8]| {
     let Ok(text) = str::from_utf8(input) else {
@@ -82,16 +72,8 @@ fn name(entries: &[Entry]) {
 
 fn deliver(entries: &[Entry], now_ns: u64, kill_ns: u64) {
     let policy = Policy {
-        reporter: Reporter {
-            component: "oomwatch".to_owned(),
-            node: "n".to_owned(),
-        },
-        node_events: true,
-        node_uid: NodeUid::Real,
-        pod_events: true,
-        excluded_namespaces: [].into(),
-        max_age: Duration::from_hours(1),
         start_delay: Duration::from_secs(1),
+        ..oomwatch_fuzz::policy()
     };
     let mut recorder = Recorder::restore(policy, entries, now_ns);
     let times = RecordTimes {

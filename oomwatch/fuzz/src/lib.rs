@@ -1,5 +1,7 @@
 //! What several targets begin with.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, tz::Offset};
 use oomwatch::{
     capture::kmsg::{
@@ -7,6 +9,7 @@ use oomwatch::{
         bounded_lines::BoundedLines,
         log_file::LogFileParser,
     },
+    deliver::events::{NodeUid, Policy, Reporter},
     model::{
         cgroup::KubeletRoot,
         report::{Origin, Report},
@@ -46,4 +49,32 @@ pub fn report() -> Report {
         }
     }
     panic!("no kill in the log");
+}
+
+/// The same kill in the pod `cart` of the namespace `shop`.
+#[must_use]
+pub fn report_of_a_named_pod() -> Report {
+    let mut report = report();
+    if let Some(pod) = &mut report.pod {
+        pod.namespace = Some("shop".to_owned());
+        pod.name = Some("cart".to_owned());
+    }
+    report
+}
+
+/// Every Event, sent at once.
+#[must_use]
+pub fn policy() -> Policy {
+    Policy {
+        reporter: Reporter {
+            component: "oomwatch".to_owned(),
+            node: "node-7".to_owned(),
+        },
+        node_events: true,
+        node_uid: NodeUid::Real,
+        pod_events: true,
+        excluded_namespaces: [].into(),
+        max_age: Duration::from_hours(1),
+        start_delay: Duration::ZERO,
+    }
 }

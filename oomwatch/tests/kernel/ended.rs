@@ -63,6 +63,14 @@ impl Ended {
             .collect()
     }
 
+    /// The words of its lines.
+    pub(crate) fn words(&self) -> Vec<Vec<&str>> {
+        let lines = self.text().into_iter();
+        lines
+            .map(|line| line.split_ascii_whitespace().collect())
+            .collect()
+    }
+
     /// Kills that it counted without knowing whose: its lines are gaps and nothing else.
     pub(crate) fn unidentified(&self) -> u64 {
         let gaps = self.lines.iter().map(|line| match Line::parse(line) {

@@ -147,9 +147,8 @@ fn group_kill(machine: &Machine) {
     let ended = wide.interrupt();
     let pid = kills[0].victim.pid.to_string();
     let hogs: Vec<_> = ended
-        .text()
+        .words()
         .into_iter()
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
         .filter(|words| words[2] == pid)
         .map(|words| words[1])
         .collect();

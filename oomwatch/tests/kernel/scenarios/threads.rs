@@ -96,9 +96,8 @@ fn many_threads(machine: &Machine) {
     for kill in &kills {
         let pid = kill.victim.pid.to_string();
         let what: Vec<_> = ended
-            .text()
+            .words()
             .into_iter()
-            .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
             .filter(|words| words[2] == pid)
             .map(|words| words[1])
             .collect();
@@ -163,9 +162,8 @@ fn sharer(machine: &Machine, mode: &str) {
     let ended = wide.interrupt();
     let [victim, other] = kills.map(|kill| kill.victim.pid.to_string());
     let lines: Vec<Vec<_>> = ended
-        .text()
+        .words()
         .into_iter()
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
         .filter(|words| words[2] == victim || words[2] == other)
         .collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
