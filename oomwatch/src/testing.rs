@@ -250,6 +250,8 @@ pub(crate) fn kill() -> Kill {
             comm: Some(b"writer".to_vec()),
             cgroup: Some(cgroup(&container, 5005)),
         }),
+        limit_lowered: None,
+        account: None,
         missing: vec!["uid"],
     }
 }
@@ -291,6 +293,8 @@ pub(crate) fn minimal_kill() -> Kill {
             is_namespace_init: None,
         },
         trigger: None,
+        limit_lowered: None,
+        account: None,
         missing: vec!["cgroup", "limits"],
     }
 }
@@ -325,6 +329,7 @@ pub(crate) fn report() -> Report {
         unit: Some("kubelet.service".to_owned()),
         sandbox: false,
         cmdline: Some(vec![b"tail".to_vec(), b"/dev/zero".to_vec()]),
+        explanation: None,
     }
 }
 
@@ -345,6 +350,7 @@ pub(crate) fn minimal_report() -> Report {
         unit: None,
         sandbox: false,
         cmdline: None,
+        explanation: None,
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Its `serde` form is the one in the history ([`crate::model::{serde_bytes, serde_missing}`]), not the JSON of the reports.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{backend::Backend, serde_bytes, serde_missing};
+use crate::model::{account::Account, backend::Backend, serde_bytes, serde_missing};
 
 /// A process that the OOM killer sent SIGKILL, in one incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,14 @@ pub struct Kill {
     pub victim: Victim,
     /// Whose allocation invoked the killer.
     pub trigger: Option<Trigger>,
+    /// Whether a lowered limit invoked the killer, not an allocation: the kernel stack shows a write of `memory.max` or of
+    /// `memory.limit_in_bytes`. Absent without the stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_lowered: Option<bool>,
+    /// The processes that the killer chose from, and where the memory was; shared by the victims of one incident. The
+    /// history keeps it beside the kill.
+    #[serde(skip)]
+    pub account: Option<Arc<Account>>,
     /// What identifies the kill in the kernel log; absent if BPF programs captured it. It is in the report's ids.
     #[serde(skip)]
     pub log_key: Option<LogKey>,

@@ -1,6 +1,8 @@
-//! Kills and reports, cgroup paths, limit owners, filters, and what is persisted. Pure.
+//! Kills, their accounts and causes, and reports, cgroup paths, limit owners, filters, and what is persisted. Pure.
 
+pub mod account;
 pub mod backend;
+pub mod cause;
 pub mod cgroup;
 pub mod filter;
 pub mod gap;

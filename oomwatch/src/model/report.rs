@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
+        cause::Cause,
         cgroup::{CgroupOwner, KubeletRoot, Qos, Runtime},
         gap::Gap,
         kill::{Cgroup, Kill, Limit, MainProcess, Scope},
@@ -98,6 +99,59 @@ pub struct Report {
     /// Arguments of the victim, where they were asked for and could still be read.
     #[serde(default, with = "serde_bytes::optional_list")]
     pub cmdline: Option<Vec<Vec<u8>>>,
+    /// What the account of the kill means; absent without an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
+}
+
+/// What the account of a kill means: names, and the cause. Decided by `identify`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Why the memory ran out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Owners of the listed candidates, by index in `Candidates::processes`. Kept beside the account, as it is.
+    #[serde(skip)]
+    pub owners: Vec<Option<CandidateOwner>>,
+    /// For a system OOM, the pods of the node, the one that exceeds its request most first.
+    #[serde(skip)]
+    pub pods: Vec<PodUsage>,
+}
+
+/// Where a candidate ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateOwner {
+    /// Path of its memory cgroup; any bytes but NUL.
+    #[serde(with = "serde_bytes")]
+    pub cgroup_path: Vec<u8>,
+    /// Its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    /// Its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+    /// Its systemd unit, where it is in no container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+/// Memory of a pod at a system OOM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodUsage {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Memory charged to it.
+    pub usage_bytes: u64,
+    /// The sum of its requests; 0 without any.
+    pub request_bytes: u64,
+    /// Its limit; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// `oom_score_adj` of its containers, as its QoS class gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i32>,
 }
 
 /// A container.
@@ -298,6 +352,7 @@ impl Report {
             unit: owner.unit,
             sandbox: false,
             cmdline: None,
+            explanation: None,
             kill,
         }
     }

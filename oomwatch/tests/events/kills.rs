@@ -103,6 +103,8 @@ fn kill(pid: u32, cgroup: Option<Cgroup>) -> Kill {
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,
+        limit_lowered: None,
+        account: None,
         limits: Vec::new(),
         victim: Victim {
             pid,

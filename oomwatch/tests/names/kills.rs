@@ -102,6 +102,8 @@ fn report(uid: &str, container: &str) -> Report {
         group_cgroup: None,
         oom_level: None,
         oom_group_level: None,
+        limit_lowered: None,
+        account: None,
         limits: vec![],
         victim: Victim {
             pid: 7,

@@ -269,6 +269,8 @@ impl Incidents {
             limits,
             victim,
             trigger: Some(trigger),
+            limit_lowered: None,
+            account: None,
             missing,
         }
     }

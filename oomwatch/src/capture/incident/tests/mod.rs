@@ -171,6 +171,8 @@ fn kill_keeps_the_facts_of_its_mark() {
         limits: marked.limits.clone(),
         victim: marked.victim.clone(),
         trigger: Some(marked.trigger.clone()),
+        limit_lowered: None,
+        account: None,
         missing: vec!["uid"],
     };
     assert_eq!(only_kill(marked, MEMCG_KILL), expected);

@@ -143,6 +143,8 @@ pub(super) fn kill(
         oom_group_level: None,
         limits,
         trigger: header.and_then(trigger),
+        limit_lowered: None,
+        account: None,
         victim,
         missing: Vec::new(),
     };
