@@ -4,9 +4,11 @@
 //! In a string of bytes that are not UTF-8, U+FFFD stands for each invalid sequence, and a field with the same name and
 //! the suffix `_hex` holds all bytes.
 
+mod account;
 mod encoding;
 mod gap;
 mod kill;
+mod objects;
 
 pub use self::{
     gap::gap_to_json,
