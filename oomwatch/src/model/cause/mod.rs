@@ -52,6 +52,24 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
+    /// Every cause.
+    pub const ALL: [Self; 14] = [
+        Self::OneProcess,
+        Self::ManyProcesses,
+        Self::Shmem,
+        Self::PageCache,
+        Self::KernelMemory,
+        Self::Sockets,
+        Self::PageTables,
+        Self::LimitLowered,
+        Self::ParentLimit,
+        Self::NodePressure,
+        Self::NumaOrCpuset,
+        Self::Fragmentation,
+        Self::ProtectedProcesses,
+        Self::Unknown,
+    ];
+
     /// The word for it in reports and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
