@@ -43,6 +43,7 @@ fn mark(pid: u32, sigkill: Sigkill) -> VictimMark {
         backend: Backend::RawTracepoint,
         call: None,
         boot_time_ns: u64::from(pid) * 1000,
+        account_boot_time_ns: None,
         sigkill,
         victim: Victim {
             pid,
