@@ -45,7 +45,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "log")]
     pub json: Option<PathBuf>,
     /// Whose lines of the log to believe, where it says who wrote them
-    #[arg(long, value_parser = one_of(TRUST), default_value = "kernel", requires = "log")]
+    #[arg(long, value_parser = one_of(TRUST), default_value = "kernel")]
     pub trust: Trust,
     /// Where the kubelet of the log's node has its pods.
     #[command(flatten)]
