@@ -29,6 +29,7 @@ use crate::{
         sockets::SocketChoice,
     },
     model::{
+        cause::decide,
         cgroup::KubeletRoot,
         kill::Scope,
         persist::{Change, Entry},
@@ -177,6 +178,7 @@ impl Resolver {
         if self.logs.add_names(&mut report) {
             self.shared.read(|directory| directory.decide(&mut report));
         }
+        decide::explain(&mut report);
         Some(report)
     }
 

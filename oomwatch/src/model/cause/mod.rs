@@ -1,5 +1,7 @@
 //! The cause of a kill: one of a small set, its share of the limit, and a sentence in plain English.
 
+pub mod decide;
+
 use serde::{Deserialize, Serialize};
 
 /// Why the memory ran out.
