@@ -306,6 +306,7 @@ pub enum MemoryKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zone {
     /// NUMA node.
+    #[serde(rename = "numa_node")]
     pub node: u32,
     /// `DMA`, `DMA32`, `Normal`, `HighMem` or `Movable`.
     pub name: String,

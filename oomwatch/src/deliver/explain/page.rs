@@ -430,7 +430,7 @@ fn zones(record: &Value) -> Option<Listing> {
             .map(Value::to_string)
             .collect();
         let cells = vec![
-            format!("node {} {}", shown(zone, "node"), shown(zone, "name")),
+            format!("node {} {}", shown(zone, "numa_node"), shown(zone, "name")),
             bytes(zone, "free_bytes"),
             bytes(zone, "min_bytes"),
             bytes(zone, "managed_bytes"),

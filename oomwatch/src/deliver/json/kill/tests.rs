@@ -182,7 +182,7 @@ fn keys_are_the_documented_ones() {
     );
     is(
         "/account/zones/0",
-        "node name free_bytes min_bytes managed_bytes free_blocks",
+        "numa_node name free_bytes min_bytes managed_bytes free_blocks",
     );
     is(
         "/account/pods/0",
