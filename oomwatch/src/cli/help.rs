@@ -16,9 +16,10 @@ pub(super) const AGENT: &str = "\
 Examples:
   oomwatch agent                                           as the DaemonSet runs it: the API server that the pod is given
   KUBECONFIG=~/.kube/config oomwatch agent --node node-1   by hand on a node, as the user of that file
+  oomwatch agent --kubernetes off --listen 127.0.0.1:10137 on a host without Kubernetes, metrics for this machine only
   oomwatch agent --pod-events off --listen 127.0.0.1:10137  only the node's Events, metrics for this machine only
 
-Without an API server the agent keeps running: kills are counted, logged, and kept for the API server
+Where the API server does not answer, the agent keeps running: kills are counted, logged, and kept for the API server
 for as long as --events-max-age says. It exits if no backend attaches. If the history is not writable
 it keeps running and reports not ready. A second agent waits until the first has ended.
 
@@ -67,6 +68,18 @@ Can run while the agent writes. A container that loses many processes within a m
 with their number for those beyond twenty. Kills that were only counted are shown whatever the filters.
 
 Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  oomwatch explain                                   the newest kill in the history
+  oomwatch explain 0f1e2d3c-1176592e000              the kill whose id begins so (oomwatch history -o json)
+  oomwatch explain -o html > kill.html               the same as a page for a browser
+  dmesg | oomwatch explain --log -                   every kill in a kernel log
+  kubectl logs POD | oomwatch explain --json -       kills that another oomwatch printed as JSON
+
+The page has names of processes and pods of all namespaces: it is for the node's operator.
+
+Exit codes: 0 done (also when the reader closes the pipe), 1 failed or no such kill, 2 wrong usage.";
 
 pub(super) const CLEANUP: &str = "\
 Examples:

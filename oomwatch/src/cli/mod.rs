@@ -4,6 +4,7 @@ mod agent;
 mod cleanup;
 mod doctor;
 mod escaped_lines;
+mod explain;
 mod help;
 mod history;
 mod manual;
@@ -25,6 +26,7 @@ pub use self::{
     cleanup::CleanupArgs,
     doctor::DoctorArgs,
     escaped_lines::EscapedLines,
+    explain::ExplainArgs,
     history::HistoryArgs,
     manual::write_manual_pages,
     moment::{Moment, TimeArgs},
@@ -51,7 +53,7 @@ pub enum Command {
     /// Print OOM kills as they happen
     #[command(after_long_help = help::WATCH)]
     Watch(Box<WatchArgs>),
-    /// Run on every node of a cluster: Kubernetes Events, metrics and a log of OOM kills
+    /// Run as a service, on a plain host or on every node of a cluster: history, metrics, a log of OOM kills, Kubernetes Events
     #[command(after_long_help = help::AGENT)]
     Agent(Box<AgentArgs>),
     /// Check what works on this machine, and what to do about the rest
@@ -66,6 +68,9 @@ pub enum Command {
     /// Print the OOM kills in an agent's history; needs only permission to read it
     #[command(after_long_help = help::HISTORY)]
     History(Box<HistoryArgs>),
+    /// Print one kill's whole story: whose limit, where the memory was, and what to change
+    #[command(after_long_help = help::EXPLAIN)]
+    Explain(Box<ExplainArgs>),
     /// Print the version, and what this executable was built for
     Version,
     /// Print a shell's completion script

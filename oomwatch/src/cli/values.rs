@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     capture::kmsg::{assemble::Trust, log_file},
-    commands::doctor::OutputFormat as DoctorFormat,
+    commands::{agent::KubernetesChoice, doctor::OutputFormat as DoctorFormat},
     deliver::{color::ColorChoice, events::NodeUid, printer::OutputFormat},
     model::{backend::Backend, kill::Scope},
 };
@@ -39,6 +39,24 @@ pub(super) const BACKENDS: &[Choice<Option<Backend>>] = &[
     ),
 ];
 
+pub(super) const KUBERNETES: &[Choice<KubernetesChoice>] = &[
+    (
+        "auto",
+        "On where KUBECONFIG or, as in every pod, KUBERNETES_SERVICE_HOST is set",
+        KubernetesChoice::Auto,
+    ),
+    (
+        "on",
+        "Events and names by the API server; a missing configuration is an error",
+        KubernetesChoice::On,
+    ),
+    (
+        "off",
+        "A host without Kubernetes: no API server, no Events, no CRI unless its socket is named",
+        KubernetesChoice::Off,
+    ),
+];
+
 pub(super) const SWITCH: &[Choice<bool>] = &[("on", "", true), ("off", "", false)];
 
 pub(super) const SCOPES: &[Choice<Scope>] = &[
@@ -63,6 +81,16 @@ pub(super) const OUTPUTS: &[Choice<OutputFormat>] = &[
         "One JSON object per line, schema oomwatch/v1",
         OutputFormat::Json,
     ),
+    (
+        "html",
+        "A page for each kill, in one HTML document",
+        OutputFormat::Html,
+    ),
+];
+
+pub(super) const EXPLAIN_OUTPUTS: &[Choice<OutputFormat>] = &[
+    ("text", "A page for a terminal", OutputFormat::Page),
+    ("html", "An HTML document", OutputFormat::Html),
 ];
 
 pub(super) const DOCTOR_OUTPUTS: &[Choice<DoctorFormat>] = &[

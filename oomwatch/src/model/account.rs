@@ -1,6 +1,8 @@
 //! The account of an incident: the processes that the OOM killer chose from, and where the memory was. Facts alone: names of
 //! containers and the cause are in [`crate::model::report::Explanation`].
 
+mod complete;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::serde_bytes;

@@ -118,7 +118,7 @@ fn cut_process(cell: &str, width: usize) -> String {
 }
 
 /// Replaces the middle by an ellipsis: the ends of names differ more than their middles.
-fn cut_middle(text: &str, width: usize) -> String {
+pub(in crate::deliver) fn cut_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -132,7 +132,7 @@ fn cut_middle(text: &str, width: usize) -> String {
 }
 
 /// Replaces the end by an ellipsis.
-pub(super) fn cut_end(text: &str, width: usize) -> String {
+pub(in crate::deliver) fn cut_end(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -143,7 +143,7 @@ pub(super) fn cut_end(text: &str, width: usize) -> String {
 }
 
 /// Breaks a sentence between words; a word that is too wide is cut.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(in crate::deliver) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {

@@ -3,7 +3,7 @@
 
 mod cells;
 pub mod columns;
-mod fit;
+pub(super) mod fit;
 pub mod size;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};

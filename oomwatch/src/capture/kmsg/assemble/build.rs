@@ -143,8 +143,8 @@ pub(super) fn kill(
         oom_group_level: None,
         limits,
         trigger: header.and_then(trigger),
-        limit_lowered: None,
-        account: None,
+        limit_lowered: header.and_then(|header| header.account.limit_lowered()),
+        account: incident.account.clone(),
         victim,
         missing: Vec::new(),
     };
@@ -211,12 +211,13 @@ fn limits(innermost: Option<&[u8]>, oom: Option<Limit>) -> Vec<Limit> {
 }
 
 fn oom_limit(header: &Header) -> Option<Limit> {
+    let (memory, swap) = (header.account.memory(), header.account.swap());
     Some(Limit {
         cgroup: cgroup(header.oom_memcg.as_deref()?),
-        usage_bytes: header.memory.usage_bytes,
-        limit_bytes: header.memory.limit_bytes,
-        swap_usage_bytes: header.swap.usage_bytes,
-        swap_limit_bytes: header.swap.limit_bytes,
+        usage_bytes: memory.usage_bytes,
+        limit_bytes: memory.limit_bytes,
+        swap_usage_bytes: swap.usage_bytes,
+        swap_limit_bytes: swap.limit_bytes,
     })
 }
 

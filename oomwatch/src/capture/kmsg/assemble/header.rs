@@ -1,15 +1,19 @@
 //! The lines that the kernel writes before a kill, at most ten times in five seconds.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use super::account::{AccountContext, AccountReader, KernelRelease, LogMachine};
 use crate::{
     capture::kmsg::{
         fact_cache::HeaderFacts,
         join::LogFacts,
-        line::{Counter, Message, OomKill},
+        line::{Message, OomKill, table::TableLayout},
         record::{Caller, Record, Stamp},
     },
-    model::kill::{Allocation, Constraint, Scope},
+    model::{
+        account::Account,
+        kill::{Allocation, Constraint, Scope, Victim},
+    },
 };
 
 /// Rows of the task table that are kept; the process of a thread beyond that is unknown.
@@ -24,10 +28,9 @@ const MIN_CUT_PATH: usize = 960;
 pub(super) struct Header {
     pub(super) trigger: Option<HeaderTrigger>,
     pub(super) allocation: Option<Allocation>,
-    /// Memory counter of the cgroup that ran out.
-    pub(super) memory: CounterUsage,
-    /// Swap counter of the cgroup that ran out.
-    pub(super) swap: CounterUsage,
+    /// What wrote it, if the log states that.
+    caller: Option<Caller>,
+    pub(super) account: AccountReader,
     pub(super) tasks: TaskTable,
     pub(super) task_memcg: Option<Vec<u8>>,
     pub(super) oom_memcg: Option<Vec<u8>>,
@@ -61,22 +64,25 @@ pub(super) struct HeaderTrigger {
     pub(super) tid: Option<u32>,
 }
 
-/// A counter of a cgroup.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CounterUsage {
-    pub(super) usage_bytes: Option<u64>,
-    pub(super) limit_bytes: Option<u64>,
-}
-
 /// The candidate processes, by the thread id that a kill line would name.
 #[derive(Debug, Default)]
 pub(super) struct TaskTable(BTreeMap<u32, u32>);
 
 impl TaskTable {
-    pub(super) fn insert(&mut self, tid: u32, pid: u32) {
+    /// Adds a row; false if this thread has one already.
+    pub(super) fn insert(&mut self, tid: u32, pid: u32) -> bool {
+        let is_new = !self.0.contains_key(&tid);
         if self.0.len() < MAX_TASKS {
             self.0.insert(tid, pid);
         }
+        is_new
+    }
+
+    /// Whether a process or thread has a row, as far as rows are kept.
+    fn may_have(&self, id: u32) -> bool {
+        self.0.len() >= MAX_TASKS
+            || self.0.contains_key(&id)
+            || self.0.values().any(|pid| *pid == id)
     }
 
     /// The process of a thread.
@@ -109,6 +115,7 @@ impl Header {
         order: i32,
         caller: Option<Caller>,
     ) {
+        self.caller = caller;
         self.trigger = Some(HeaderTrigger {
             comm: comm.to_vec(),
             tid: match caller {
@@ -134,16 +141,45 @@ impl Header {
         }
     }
 
-    /// Adds a counter of the cgroup that ran out.
-    pub(super) fn usage(&mut self, counter: Counter, usage_bytes: u64, limit_bytes: Option<u64>) {
-        let usage = match counter {
-            Counter::Memory => &mut self.memory,
-            Counter::Swap => &mut self.swap,
+    /// Adds the head of the task table.
+    pub(super) fn task_table(
+        &mut self,
+        layout: TableLayout,
+        machine: LogMachine,
+        caller: Option<Caller>,
+    ) {
+        if self.may_be_by(caller) {
+            self.account.add_table(layout, machine);
+        }
+    }
+
+    /// Adds a line to the account. `is_repeated`: it is a row of a thread that has one already.
+    pub(super) fn add_to_account(&mut self, record: &Record<'_>, is_repeated: bool) {
+        if self.may_be_by(record.caller) {
+            self.account.add(&record.text, is_repeated);
+        }
+    }
+
+    /// Whether a line may be of what wrote the header.
+    fn may_be_by(&self, caller: Option<Caller>) -> bool {
+        let differs = |(own, other)| own != other;
+        !self.caller.zip(caller).is_some_and(differs)
+    }
+
+    /// The account of the incident. `victim` is what the kill line says, once it is there.
+    pub(super) fn account(
+        &self,
+        machine: LogMachine,
+        release: Option<KernelRelease>,
+        victim: Option<&Victim>,
+    ) -> Option<Arc<Account>> {
+        let context = AccountContext {
+            machine,
+            release,
+            scope: self.scope().unwrap_or(Scope::Unknown),
+            constraint: self.constraint,
         };
-        *usage = CounterUsage {
-            usage_bytes: Some(usage_bytes),
-            limit_bytes,
-        };
+        self.account.account(context, victim)
     }
 
     /// Adds the `oom-kill:` line.
@@ -175,6 +211,7 @@ impl Header {
         self.oom_memcg = oom_memcg.and_then(uncut_path);
         self.victim = Some(*pid);
         self.scope = Some(*scope);
+        self.account.end(self.tasks.may_have(*pid));
     }
 
     /// Adds the `Task in` line.
@@ -188,10 +225,16 @@ impl Header {
     pub(super) fn chosen(&mut self, message: Message, pid: u32) {
         self.message = Some(message);
         self.victim.get_or_insert(pid);
+        self.account.end(self.tasks.may_have(pid));
     }
 
     /// The facts for the kill of `named`, the process or thread id in the header's last line.
-    pub(super) fn facts(&self, named: u32) -> HeaderFacts {
+    pub(super) fn facts(
+        &self,
+        named: u32,
+        machine: LogMachine,
+        release: Option<KernelRelease>,
+    ) -> HeaderFacts {
         let trigger = self.trigger.as_ref();
         HeaderFacts {
             named,
@@ -204,6 +247,8 @@ impl Header {
                 oom_path: self.oom_memcg.clone(),
                 victim_path: self.task_memcg.clone(),
                 trigger_tid: trigger.and_then(|trigger| trigger.tid),
+                limit_lowered: self.account.limit_lowered(),
+                account: self.account(machine, release, None),
             },
         }
     }

@@ -1,6 +1,6 @@
 //! Which kills belong to one call of the OOM killer, and which process was killed before.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use jiff::SignedDuration;
 
@@ -9,9 +9,12 @@ use super::{
     item::{GROUP_LINE_WAIT, MAX_VICTIMS},
     pending::PendingKill,
 };
-use crate::capture::kmsg::{
-    line::Message,
-    record::{Caller, Stamp},
+use crate::{
+    capture::kmsg::{
+        line::Message,
+        record::{Caller, Stamp},
+    },
+    model::account::Account,
 };
 
 /// A slowly dying process may be killed again by a later call of the OOM killer within this time. A new process with the
@@ -34,6 +37,7 @@ pub(super) struct LogIncident {
     message: Message,
     /// The header of the first kill.
     pub(super) header: Option<Header>,
+    pub(super) account: Option<Arc<Account>>,
     /// The cgroup whose processes are all killed.
     pub(super) group: Option<Vec<u8>>,
     /// Whether its kill may have been a member of the group before it.
@@ -51,7 +55,12 @@ pub(super) enum Membership {
 
 impl LogIncident {
     /// Begins with a kill and takes its header.
-    pub(super) fn new(pending: &mut PendingKill, group: Option<&[u8]>, member: Membership) -> Self {
+    pub(super) fn new(
+        pending: &mut PendingKill,
+        account: Option<Arc<Account>>,
+        group: Option<&[u8]>,
+        member: Membership,
+    ) -> Self {
         Self {
             number: pending.number,
             tid: pending.victim.tid,
@@ -60,6 +69,7 @@ impl LogIncident {
             caller: pending.caller,
             message: pending.message,
             header: pending.header.take(),
+            account,
             group: group.map(<[u8]>::to_vec),
             may_be_member: member == Membership::Unknown,
         }

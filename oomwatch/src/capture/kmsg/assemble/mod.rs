@@ -14,7 +14,9 @@
 //!
 //! Memory is bounded: one header, one pending kill, and the last [`MAX_VICTIMS`] victims.
 
+mod account;
 mod build;
+mod completion;
 mod continuation;
 mod header;
 mod incident;
@@ -23,15 +25,19 @@ mod pending;
 
 use jiff::SignedDuration;
 
-pub use self::item::{GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, MAX_VICTIMS};
+pub use self::{
+    account::LogMachine,
+    item::{GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, MAX_VICTIMS},
+};
 use self::{
+    account::{CounterUsage, KernelRelease},
     continuation::OpenLine,
     header::{Header, uncut_path},
-    incident::{LogIncident, Membership, RecentVictims, SLOW_CONSOLE},
+    incident::{LogIncident, RecentVictims, SLOW_CONSOLE},
     pending::{Evidence, PendingKill, ReapedVictim},
 };
 use super::{
-    line::{self, Killed, Line, Message},
+    line::{self, Line},
     record::{Record, RecordOrigin, Stamp},
 };
 use crate::capture::kmsg::fact_cache::{KilledFacts, LineFacts};
@@ -72,6 +78,11 @@ pub struct Assembler {
     has_info: bool,
     /// Unit of `pgtables`.
     pgtables_unit_bytes: u64,
+    /// The kernel that wrote the log, once it is known.
+    release: Option<KernelRelease>,
+    machine: LogMachine,
+    /// Number of the last record.
+    last_sequence: Option<u64>,
     /// Kill lines so far.
     kill_lines: u64,
     /// Facts of the last line, available before the kill itself is.
@@ -95,8 +106,20 @@ impl Assembler {
             last: Stamp::default(),
             has_info: false,
             pgtables_unit_bytes: build::pgtables_unit_bytes(b""),
+            release: None,
+            machine: LogMachine::default(),
+            last_sequence: None,
             kill_lines: 0,
             facts: None,
+        }
+    }
+
+    /// An assembler of this machine's log.
+    #[must_use]
+    pub fn of_machine(trust: Trust, machine: LogMachine) -> Self {
+        Self {
+            machine,
+            ..Self::new(trust)
         }
     }
 
@@ -121,6 +144,13 @@ impl Assembler {
     /// Whether a line has begun whose rest may follow.
     pub(super) fn has_open_line(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Whether lines of any kind may be of a report that has begun.
+    pub(super) fn wants_report_lines(&self) -> bool {
+        self.header
+            .as_ref()
+            .is_some_and(|header| header.account.wants_lines())
     }
 
     /// Whether a report has begun whose kill has not come.
@@ -153,6 +183,7 @@ impl Assembler {
     /// Adds the next record. Returns the pending kill if this record completes it.
     pub fn push(&mut self, record: &Record<'_>) -> Option<LogItem> {
         let item = self.follow_clock(record);
+        self.follow_sequence(record);
         if record.origin == RecordOrigin::User && self.trust == Trust::Kernel {
             let is_kill = matches!(line::parse(&record.text), Some(Line::Killed(_)));
             self.counts.untrusted += u64::from(is_kill);
@@ -257,9 +288,26 @@ impl Assembler {
         item
     }
 
+    /// Notes that records are missing before this one. Several machines may write one log, so the number may go back.
+    fn follow_sequence(&mut self, record: &Record<'_>) {
+        let Some(sequence) = record.sequence else {
+            return;
+        };
+        let last = self.last_sequence.replace(sequence);
+        if last.is_some_and(|last| sequence > last.saturating_add(1))
+            && let Some(header) = &mut self.header
+        {
+            header.account.lose();
+        }
+    }
+
     /// Adds a complete line. Returns the pending kill if this line completes it.
     fn add_line(&mut self, record: &Record<'_>) -> Option<LogItem> {
-        match line::parse(&record.text)? {
+        let Some(line) = line::parse(&record.text) else {
+            self.add_to_account(record, false);
+            return None;
+        };
+        match line {
             Line::Invoked {
                 comm,
                 gfp_mask,
@@ -276,7 +324,8 @@ impl Assembler {
                 let earlier = has_victim.then(|| self.drop_header()).flatten();
                 let header = self.header.get_or_insert_default();
                 header.oom_kill(&oom_kill, record);
-                self.facts = Some(LineFacts::Header(header.facts(oom_kill.pid)));
+                let facts = header.facts(oom_kill.pid, self.machine, self.release);
+                self.facts = Some(LineFacts::Header(facts));
                 earlier.or_else(|| self.complete(None))
             }
             Line::Chosen { message, pid } => {
@@ -286,7 +335,8 @@ impl Assembler {
                 let header = self.header.get_or_insert_default();
                 let is_first = !header.has_victim();
                 header.chosen(message, pid);
-                self.facts = is_first.then(|| LineFacts::Header(header.facts(pid)));
+                let facts = || header.facts(pid, self.machine, self.release);
+                self.facts = is_first.then(|| LineFacts::Header(facts()));
                 earlier.or_else(|| self.complete(None))
             }
             Line::Killed(killed) => {
@@ -333,39 +383,51 @@ impl Assembler {
                 });
                 None
             }
+            Line::TaskTable(layout) => {
+                let header = self.header.get_or_insert_default();
+                header.task_table(layout, self.machine, record.caller);
+                None
+            }
             line => {
-                self.add_detail(&line);
+                self.add_detail(&line, record);
                 None
             }
         }
     }
 
     /// Adds a line that completes no kill.
-    fn add_detail(&mut self, line: &Line<'_>) {
+    fn add_detail(&mut self, line: &Line<'_>, record: &Record<'_>) {
         match *line {
             Line::Cpu { tid, comm_and_rest } => {
                 if let Some(release) = build::release(comm_and_rest) {
-                    self.pgtables_unit_bytes = build::pgtables_unit_bytes(release);
+                    self.set_release(release);
                 }
                 if let Some(header) = &mut self.header {
                     header.cpu(tid, comm_and_rest);
                 }
             }
             Line::Version { release_and_rest } => {
-                self.pgtables_unit_bytes = build::pgtables_unit_bytes(release_and_rest);
+                self.set_release(release_and_rest);
             }
             Line::Usage {
                 counter,
                 usage_bytes,
                 limit_bytes,
+                failcnt,
             } => {
+                let usage = CounterUsage {
+                    usage_bytes: Some(usage_bytes),
+                    limit_bytes,
+                    failcnt,
+                };
                 let header = self.header.get_or_insert_default();
-                header.usage(counter, usage_bytes, limit_bytes);
+                header.account.add_counter(counter, usage);
             }
             Line::Task { tid, pid } => {
                 self.has_info = true;
                 let header = self.header.get_or_insert_default();
-                header.tasks.insert(tid, pid);
+                let is_new = header.tasks.insert(tid, pid);
+                self.add_to_account(record, !is_new);
             }
             Line::TaskIn {
                 task_memcg,
@@ -388,98 +450,22 @@ impl Assembler {
             | Line::Group { .. }
             | Line::Exiting
             | Line::NoneKillable
+            | Line::TaskTable(_)
             | Line::Reaped { .. }
             | Line::Incomplete => {}
         }
     }
 
-    /// Makes a kill the pending one, with the header if it was written for this kill.
-    fn set_pending(&mut self, killed: &Killed<'_>, record: &Record<'_>) {
-        let header = self.header.take();
-        let is_own = header
-            .as_ref()
-            .is_some_and(|header| header.is_of(killed.tid));
-        if header.is_some() && !is_own {
-            self.counts.headers_without_kill += 1;
+    /// Adds a line to the account of the header that has begun.
+    fn add_to_account(&mut self, record: &Record<'_>, is_repeated: bool) {
+        if let Some(header) = &mut self.header {
+            header.add_to_account(record, is_repeated);
         }
-        self.kill_lines += 1;
-        self.pending = Some(PendingKill {
-            number: self.kill_lines,
-            message: killed.message,
-            victim: build::victim(killed, self.pgtables_unit_bytes),
-            stamp: record.stamp,
-            caller: record.caller,
-            host: record.host.as_deref().map(str::to_owned),
-            header: header.filter(|_| is_own),
-        });
     }
 
-    /// Drops a header whose kill did not follow. In a saved log its last line names the victim, and the kill is returned.
-    fn drop_header(&mut self) -> Option<LogItem> {
-        let mut header = self.header.take()?;
-        let named = header
-            .named
-            .take()
-            .filter(|_| self.evidence == Evidence::AnyLine && self.pending.is_none());
-        let (Some(named), Some(pid)) = (named, header.victim) else {
-            self.counts.headers_without_kill += 1;
-            return None;
-        };
-        self.kill_lines += 1;
-        let mut victim = build::victim(
-            &build::without_sizes(pid, &named.comm),
-            self.pgtables_unit_bytes,
-        );
-        victim.uid = Some(named.uid);
-        self.pending = Some(PendingKill {
-            number: self.kill_lines,
-            message: Message::None,
-            victim,
-            stamp: named.stamp,
-            caller: named.caller,
-            host: named.host,
-            header: Some(header),
-        });
-        self.complete(None)
-    }
-
-    /// Returns the pending kill, as the first victim of `group` if that is given.
-    fn complete(&mut self, group: Option<&[u8]>) -> Option<LogItem> {
-        let mut pending = self.pending.take()?;
-        let earlier = self.incident.take().map(|incident| {
-            let membership = match group {
-                Some(_) => Membership::No,
-                None => incident.membership(&pending),
-            };
-            (incident, membership)
-        });
-        let (mut incident, group_kill) = match earlier {
-            Some((incident, Membership::Yes)) => (incident, Some(true)),
-            earlier => {
-                self.counts.kills_without_header += u64::from(!pending.has_header());
-                let member = earlier.map_or(Membership::No, |(_, membership)| membership);
-                let is_known = self.has_info && member == Membership::No;
-                let group_kill = match group {
-                    Some(_) => Some(true),
-                    None => is_known.then_some(false),
-                };
-                (LogIncident::new(&mut pending, group, member), group_kill)
-            }
-        };
-        incident.last = pending.stamp;
-        let pid = incident.pid_of(pending.victim.tid);
-        let item = if self.victims.insert(&incident, &pending, pid) {
-            self.counts.kills += 1;
-            LogItem::Kill(Box::new(build::kill(pending, &incident, pid, group_kill)))
-        } else {
-            self.counts.rekills += 1;
-            LogItem::Rekill {
-                non_kill: build::rekill(&pending, pid),
-                stamp: pending.stamp,
-            }
-        };
-        self.incident = Some(incident);
-        Some(item)
+    fn set_release(&mut self, release: &[u8]) {
+        self.pgtables_unit_bytes = build::pgtables_unit_bytes(release);
+        self.release = KernelRelease::parse(release);
     }
 }
 

@@ -12,6 +12,8 @@ fn header(named: u32) -> HeaderFacts {
         trigger_comm: Some(b"t".to_vec()),
         facts: LogFacts {
             trigger_tid: Some(5),
+            limit_lowered: None,
+            account: None,
             ..LogFacts::scope(Scope::Memcg)
         },
     }
@@ -115,6 +117,8 @@ fn header_is_used_once_and_the_oldest_first() {
     let other = HeaderFacts {
         facts: LogFacts {
             trigger_tid: None,
+            limit_lowered: None,
+            account: None,
             ..LogFacts::scope(Scope::System)
         },
         ..header(7)

@@ -4,9 +4,14 @@
 //! cgroup that ran out is inferred. The log has all of these. Absent facts are filled in and inferred ones replaced. If the
 //! log contradicts what the record knows, the record is kept unchanged and the line is taken to be of another kill.
 
+use std::sync::Arc;
+
 use tracing::debug;
 
-use crate::model::kill::{Allocation, Constraint, Kill, Scope};
+use crate::model::{
+    account::Account,
+    kill::{Allocation, Constraint, Kill, Scope},
+};
 
 /// The facts of one kill in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,10 @@ pub struct LogFacts {
     pub victim_path: Option<Vec<u8>>,
     /// The thread whose allocation invoked the killer.
     pub trigger_tid: Option<u32>,
+    /// Whether a lowered limit invoked the killer.
+    pub limit_lowered: Option<bool>,
+    /// The account of the incident.
+    pub account: Option<Arc<Account>>,
 }
 
 impl LogFacts {
@@ -36,6 +45,8 @@ impl LogFacts {
             oom_path: None,
             victim_path: None,
             trigger_tid: None,
+            limit_lowered: None,
+            account: None,
         }
     }
 
@@ -103,6 +114,8 @@ pub fn join(kill: &mut Kill, facts: &LogFacts, oom_group: OomGroup) -> bool {
     };
     kill.constraint = kill.constraint.or(constraint);
     kill.allocation = kill.allocation.or(facts.allocation);
+    kill.limit_lowered = kill.limit_lowered.or(facts.limit_lowered);
+    kill.account = Account::completed(kill.account.take(), facts.account.as_ref());
     let oom_path = facts.oom_path.as_deref();
     let level = kill
         .limits

@@ -33,6 +33,8 @@ fn facts() -> LogFacts {
         oom_path: Some(b"/pod".to_vec()),
         victim_path: Some(b"/pod/app".to_vec()),
         trigger_tid: Some(14671),
+        limit_lowered: None,
+        account: None,
     }
 }
 
@@ -286,6 +288,8 @@ fn any_facts() -> impl Strategy<Value = LogFacts> {
                 oom_path,
                 victim_path,
                 trigger_tid: None,
+                limit_lowered: None,
+                account: None,
             },
         )
 }

@@ -7,10 +7,12 @@
 
 mod killed;
 mod parsed;
+pub mod table;
 
 use bstr::ByteSlice as _;
 
 pub use self::parsed::{Counter, Killed, Line, Message, OomKill};
+use self::table::TableLayout;
 use super::number::{parse_kib, parse_number};
 use crate::model::kill::Scope;
 
@@ -51,8 +53,11 @@ const STARTS: &[(&[u8], ParseRest)] = &[
         Some(group(rest).unwrap_or(Line::Incomplete))
     }),
     (b"memory: usage ", |rest| usage(rest, Counter::Memory)),
-    (b"memory+swap: usage ", |rest| usage(rest, Counter::Swap)),
+    (b"memory+swap: usage ", |rest| {
+        usage(rest, Counter::MemoryAndSwap)
+    }),
     (b"swap: usage ", |rest| usage(rest, Counter::Swap)),
+    (b"kmem: usage ", |rest| usage(rest, Counter::Kernel)),
     (b"Memory limit reached of cgroup ", |rest| {
         Some(
             path(rest).map_or(Line::Incomplete, |oom_memcg| Line::LimitReached {
@@ -223,11 +228,12 @@ fn tasks(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// Parses the text after `memory: usage `.
 fn usage(text: &[u8], counter: Counter) -> Option<Line<'_>> {
     let (usage, text) = text.split_once_str(b"kB, limit ")?;
-    let (limit, _) = text.split_once_str(b"kB,")?;
+    let (limit, text) = text.split_once_str(b"kB,")?;
     Some(Line::Usage {
         counter,
         usage_bytes: parse_kib(usage)?,
         limit_bytes: Some(parse_kib(limit)?).filter(|limit| *limit < NO_LIMIT_BYTES),
+        failcnt: text.strip_prefix(b" failcnt ").and_then(parse_number),
     })
 }
 
@@ -253,6 +259,9 @@ const TASK_COLUMNS: usize = 7;
 /// All columns are required: a thread whose name begins with a newline could otherwise imitate a row.
 fn task(text: &[u8]) -> Option<Line<'_>> {
     let (tid, text) = text.split_once_str(b"]")?;
+    if tid.trim_ascii() == b"pid" {
+        return TableLayout::parse(text).map(Line::TaskTable);
+    }
     let mut columns = text
         .split(|&byte| byte == b' ')
         .filter(|word| !word.is_empty())

@@ -1,5 +1,6 @@
 //! The lines of an OOM kill, parsed.
 
+use super::table::TableLayout;
 use crate::model::kill::Scope;
 
 /// A line of the OOM killer or of a dump that it prints.
@@ -29,8 +30,12 @@ pub enum Line<'a> {
         usage_bytes: u64,
         /// In bytes; absent if there is no limit.
         limit_bytes: Option<u64>,
+        /// How often the limit was reached.
+        failcnt: Option<u64>,
     },
-    /// A row of the table of candidate tasks.
+    /// `[  pid  ]   uid  tgid total_vm      rss …`: the head of the table of candidate tasks.
+    TaskTable(TableLayout),
+    /// A row of that table.
     Task {
         /// The thread that the kill line would name.
         tid: u32,
@@ -95,8 +100,12 @@ pub enum Line<'a> {
 pub enum Counter {
     /// `memory`.
     Memory,
-    /// `memory+swap` of cgroup v1, `swap` of v2.
+    /// `memory+swap`, of cgroup v1.
+    MemoryAndSwap,
+    /// `swap`, of cgroup v2.
     Swap,
+    /// `kmem`, of cgroup v1: part of `memory`.
+    Kernel,
 }
 
 /// The `oom-kill:` line.

@@ -263,6 +263,7 @@ fn counters_of_a_cgroup_are_parsed_and_no_limit_is_absent() {
             counter,
             usage_bytes: 20480 << 10,
             limit_bytes,
+            failcnt: Some(81),
         })
     };
     for (text, expected) in [
@@ -271,26 +272,30 @@ fn counters_of_a_cgroup_are_parsed_and_no_limit_is_absent() {
             usage(Counter::Memory, Some(20480 << 10)),
         ),
         (
-            "memory: usage 20480kB, limit 9007199254740988kB, failcnt 0",
+            "memory: usage 20480kB, limit 9007199254740988kB, failcnt 81",
             usage(Counter::Memory, None),
         ),
         (
-            "memory: usage 20480kB, limit 9007199254740928kB, failcnt 0",
+            "memory: usage 20480kB, limit 9007199254740928kB, failcnt 81",
             usage(Counter::Memory, None),
         ),
         (
-            "memory: usage 20480kB, limit 18014398509481983kB, failcnt 0",
+            "memory: usage 20480kB, limit 18014398509481983kB, failcnt 81",
             usage(Counter::Memory, None),
         ),
         (
-            "memory+swap: usage 20480kB, limit 1kB, failcnt 0",
-            usage(Counter::Swap, Some(1024)),
+            "memory+swap: usage 20480kB, limit 1kB, failcnt 81",
+            usage(Counter::MemoryAndSwap, Some(1024)),
         ),
         (
-            "swap: usage 20480kB, limit 0kB, failcnt 0",
+            "swap: usage 20480kB, limit 0kB, failcnt 81",
             usage(Counter::Swap, Some(0)),
         ),
-        ("kmem: usage 124kB, limit 1kB, failcnt 0", None),
+        (
+            "kmem: usage 20480kB, limit 1kB, failcnt 81",
+            usage(Counter::Kernel, Some(1024)),
+        ),
+        ("kmem:tcp: usage 124kB, limit 1kB, failcnt 0", None),
     ] {
         assert_eq!(parse(text.as_bytes()), expected, "{text}");
     }

@@ -44,6 +44,8 @@ pub struct LogFile {
     /// Lines of this length that did not go on in the next line.
     unbroken: u32,
     has_prefixes: bool,
+    /// Whether the last line with a prefix is the kernel's: only then may one without be its rest.
+    follows_kernel: bool,
     seen: LinesSeen,
 }
 
@@ -86,6 +88,7 @@ impl LogFile {
             longest: 0,
             unbroken: 0,
             has_prefixes: false,
+            follows_kernel: false,
             seen: LinesSeen::default(),
         }
     }
@@ -115,6 +118,7 @@ impl LogFile {
             self.seen.first.get_or_insert_with(shown);
         }
         let mut entries = Vec::new();
+        self.structured.wants_all = self.machines.wants_other_lines();
         if self.structured.push(line, &mut entries) {
             self.release();
             self.seen.has_kernel |= !entries.is_empty();
@@ -175,8 +179,15 @@ impl LogFile {
     /// A line that is not of the OOM killer.
     fn other(&mut self, line: &[u8]) {
         if self.machines.wants_other_lines() {
-            let (record, _) = self.parser.parse_line(line);
-            self.machines.push(record);
+            let (record, has_prefix) = self.parser.parse_line(line);
+            if has_prefix {
+                self.follows_kernel = record.origin == RecordOrigin::Kernel;
+            }
+            if has_prefix {
+                self.machines.push(record);
+            } else if !self.has_prefixes || self.follows_kernel {
+                self.machines.push(Record::bare(line));
+            }
             self.machines.pass();
         } else if !self.seen.has_kernel && self.seen.lines < MAX_UNKNOWN && !line.is_empty() {
             let (record, has_prefix) = self.parser.parse_line(line);
@@ -215,6 +226,9 @@ impl LogFile {
         let (record, has_prefix) = self.parser.parse_line(line);
         let parsed = line::parse(&record.text);
         let is_foreign = self.has_prefixes && !has_prefix;
+        if has_prefix {
+            self.follows_kernel = record.origin == RecordOrigin::Kernel;
+        }
         if record.origin == RecordOrigin::Kernel {
             self.has_prefixes |= has_prefix && parsed.is_some();
             self.seen.has_kernel |= has_prefix || parsed.is_some();

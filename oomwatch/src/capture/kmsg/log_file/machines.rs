@@ -74,11 +74,14 @@ impl Machines {
         self.items.pop_front()
     }
 
-    /// Whether lines that are not of the OOM killer matter: one may be the rest of a line, or show by its time that a kill
-    /// is not followed by more.
+    /// Whether lines that are not of the OOM killer matter: one may be the rest of a line, a statistic of a report, or show
+    /// by its time that a kill is not followed by more.
     pub(super) fn wants_other_lines(&self) -> bool {
         let wants = |machine: &Machine| {
-            machine.assembler.has_open_line() || machine.assembler.pending_since().is_some()
+            machine.assembler.has_open_line()
+                || machine.assembler.pending_since().is_some()
+                || machine.assembler.wants_report_lines()
+                || self.order != Some(Order::Oldest) && !machine.waiting.is_empty()
         };
         self.all.iter().any(wants)
     }
@@ -191,7 +194,9 @@ impl Machines {
     fn machine_of(&mut self, record: &Record<'_>) -> usize {
         let host = record.host.as_deref();
         let stamp = record.stamp;
-        let of_host = |machine: &Machine| machine.host.as_deref() == host;
+        // Without a time it is the rest of the line before it, or of a log without hosts.
+        let is_rest = host.is_none() && stamp == Stamp::default();
+        let of_host = |machine: &Machine| is_rest || machine.host.as_deref() == host;
         let index = if host.is_some() || stamp == Stamp::default() {
             let mut same = self
                 .all

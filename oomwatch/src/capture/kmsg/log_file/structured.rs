@@ -106,6 +106,8 @@ pub(super) struct Entry {
 /// Collects the lines of structured logs.
 #[derive(Debug, Default)]
 pub(super) struct Structured {
+    /// Whether messages are wanted that are not of the OOM killer by themselves.
+    pub(super) wants_all: bool,
     json: JsonText,
     fields: Map<String, Value>,
 }
@@ -123,6 +125,7 @@ impl Structured {
             || matches!(text, b"{" | b"[" | b"[{")
             || text.starts_with(b"[{\"")
         {
+            self.json.wants_all = self.wants_all;
             return self.json.push(text, entries);
         }
         self.push_field(text, entries)
@@ -170,6 +173,7 @@ impl Structured {
 /// JSON, of which objects are parsed when they are complete: the outermost, and those in an array.
 #[derive(Debug, Default)]
 struct JsonText {
+    wants_all: bool,
     text: Vec<u8>,
     /// Open brackets, and where they are in the text.
     open: Vec<(u8, usize)>,
@@ -204,6 +208,7 @@ impl JsonText {
         if !self.is_open()
             && line.ends_with(b"}")
             && line.starts_with(b"{")
+            && !self.wants_all
             && !is_of_interest(line)
         {
             return true;
@@ -234,7 +239,7 @@ impl JsonText {
                 let is_entry = self.open.last().is_none_or(|(parent, _)| *parent == b'[');
                 let text = &self.text[start..];
                 if byte == b'}' && is_entry {
-                    if is_of_interest(text)
+                    if (self.wants_all || is_of_interest(text))
                         && let Ok(Value::Object(object)) = serde_json::from_slice(text)
                     {
                         push_entries(&object, entries);
