@@ -22,6 +22,8 @@ pub(crate) enum How {
     Rustup,
     /// Into `target/tools`.
     Cargo,
+    /// Into `target/tools`, from its sources.
+    Go,
     /// A Debian package, unpacked below the target folder.
     Unpack,
 }
@@ -33,6 +35,7 @@ impl How {
             Self::Apt => "sudo apt-get install (run it yourself, else the tier is skipped)",
             Self::Rustup => "rustup",
             Self::Cargo => "cargo install, into target/tools",
+            Self::Go => "go install, into target/tools",
             Self::Unpack => "from Debian, into the target folder",
         }
     }

@@ -17,6 +17,7 @@ mod ebpf;
 mod exec;
 mod failures;
 mod fuzz;
+mod helm;
 mod image;
 mod install;
 mod kube;

@@ -70,14 +70,16 @@ pub(crate) fn render(folder: &str) -> Option<Vec<Value>> {
         "{folder}: {stderr}"
     );
     let text = String::from_utf8(output.stdout).expect("YAML in UTF-8");
-    let documents = text
-        .split("\n---\n")
-        .map(|document| {
-            serde_saphyr::from_str(document)
-                .unwrap_or_else(|error| panic!("{folder}: {error}: {document}"))
-        })
-        .collect();
-    Some(documents)
+    Some(documents(&text))
+}
+
+/// The documents of a stream that kustomize or Helm prints.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    let text = text.strip_prefix("---\n").unwrap_or(text);
+    let document = |document: &str| {
+        serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error}: {document}"))
+    };
+    text.split("\n---\n").map(document).collect()
 }
 
 /// All documents of all kustomizations, each with its folder.

@@ -137,7 +137,7 @@ fn links() -> BTreeSet<u32> {
 }
 
 /// A file system for what stays in the kernel, which goes with the node.
-fn mount(folder: &Path) {
+pub(crate) fn mount(folder: &Path) {
     if folder.exists() {
         return;
     }

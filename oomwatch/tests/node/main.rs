@@ -7,6 +7,7 @@
 //! | `KUBEBUILDER_ASSETS` | the folder of `kubectl` |
 //! | `KUBECONFIG`, `KUBE_NODE_NAME`, `KUBE_NODE_DIR` | a node on this machine, and a folder with all that is its own |
 //! | `OOMWATCH_KUBE_VM_NODE`, `OOMWATCH_KUBE_VM_NODE_NAME` | a node in a virtual machine, on cgroup v2, and the command that runs others on it (`exec NAME COMMAND`). Without them the tests there are skipped |
+//! | `OOMWATCH_HELM` | a Helm, for the test of the chart |
 //! | `OOMWATCH_REQUIRE` | if set, tests on the first node fail instead of being skipped |
 #![expect(
     clippy::expect_used,
@@ -16,6 +17,7 @@
 )]
 
 mod agent;
+mod chart;
 mod cluster;
 #[path = "../events/delivery.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -86,6 +88,16 @@ fn on_this_machine(found: &Found) -> Vec<Trial> {
         found,
         "uninstall_leaves_nothing_on_the_node",
         scenarios::uninstalled,
+    ));
+    // After uninstalling: a node has one agent.
+    trials.push(trial(
+        found,
+        "chart_is_installed_and_upgraded",
+        |cluster, _| match chart::helm() {
+            Ok(helm) => chart::installed(cluster, &helm),
+            Err(why) if env::var_os("OOMWATCH_REQUIRE").is_some() => panic!("required, but {why}"),
+            Err(why) => eprintln!("skipped: {why}"),
+        },
     ));
     trials
 }

@@ -181,8 +181,8 @@ mod tests {
         for odd in ["", "ALL", "vms", "kernel,vm"] {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
-                "the tiers are format, clippy, typos, deny, unit, docs, object, kernel, container, rules, manifests, api, \
-                 faults, node, vm, fuzz, or all"
+                "the tiers are format, clippy, typos, deny, unit, docs, object, kernel, container, rules, manifests, \
+                 chart, api, faults, node, vm, fuzz, or all"
             );
         }
     }

@@ -7,7 +7,7 @@ use super::tier::Tier;
 use crate::cargo::Workspace;
 use crate::install::{self, Install};
 use crate::tools::{CARGO_DENY, TYPOS};
-use crate::{apt, fuzz, image, kubectl, rules, toolchain, vm};
+use crate::{apt, fuzz, helm, image, kubectl, rules, toolchain, vm};
 
 pub(crate) fn text(tiers: &[Tier], workspace: &Workspace) -> Result<String> {
     let mut installs = Vec::new();
@@ -58,7 +58,14 @@ fn missing(tier: Tier, workspace: &Workspace) -> Result<Vec<Install>> {
         Tier::Container => [apt::missing(&CONTAINER_TOOLS), image::missing(workspace)].concat(),
         Tier::Rules => rules::missing(workspace).into_iter().collect(),
         Tier::Manifests => kubectl::missing(workspace).into_iter().collect(),
-        Tier::Node => image::missing(workspace),
+        Tier::Chart => {
+            let both = [kubectl::missing(workspace), helm::missing(workspace)];
+            both.into_iter().flatten().collect()
+        }
+        Tier::Node => {
+            let helm = helm::missing(workspace).into_iter();
+            helm.chain(image::missing(workspace)).collect()
+        }
         Tier::Vm => [
             apt::missing(&vm::TOOLS),
             image::missing(workspace),

@@ -9,7 +9,7 @@ use super::tier::{API_TARGETS, Tier};
 use crate::cargo::Workspace;
 use crate::exec::{self, TestsFailed, Tool};
 use crate::tools::{CARGO_DENY, TYPOS};
-use crate::{apt, check, ebpf, fuzz, image, kube, kubectl, rules, toolchain, vm};
+use crate::{apt, check, ebpf, fuzz, helm, image, kube, kubectl, rules, toolchain, vm};
 
 pub(crate) enum Outcome {
     Passed,
@@ -88,7 +88,13 @@ fn prepare_and_run(tier: Tier, need: Need, workspace: &Workspace) -> Outcome {
             rules::check(workspace, &promtool).into()
         }),
         Tier::Manifests => after(kubectl::ensure_kubectl(workspace), |kubectl| {
-            manifests(workspace, &kubectl).into()
+            with_kubectl(workspace, "manifests", &kubectl, &[]).into()
+        }),
+        Tier::Chart => after(kubectl::ensure_kubectl(workspace), |kubectl| {
+            after(helm::ensure_helm(workspace), |helm| {
+                let helm = [(HELM, &*helm)];
+                with_kubectl(workspace, "chart", &kubectl, &helm).into()
+            })
         }),
         Tier::Api => after(kube::assets(), |assets| api(workspace, &assets).into()),
         Tier::Faults => after(kube::assets(), |assets| {
@@ -99,7 +105,9 @@ fn prepare_and_run(tier: Tier, need: Need, workspace: &Workspace) -> Outcome {
             as_root(workspace, "faults", environment)
         }),
         Tier::Node => after(kube::Node::found(), |(command, assets)| {
-            node(workspace, command, &assets).into()
+            after(helm::ensure_helm(workspace), |helm| {
+                node(workspace, command, &assets, &helm).into()
+            })
         }),
         Tier::Vm => after(apt::ensure_tools(&vm::TOOLS), |()| {
             vm_outcome(vm::whole_matrix(workspace))
@@ -128,7 +136,7 @@ fn api(workspace: &Workspace, assets: &Path) -> Result<()> {
     exec::run_tests(kube::tell(&mut tests, assets, "api"))
 }
 
-fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
+fn node(workspace: &Workspace, command: PathBuf, assets: &Path, helm: &Path) -> Result<()> {
     let image = image::own(workspace)?;
     let node = kube::Node::up(command, assets)?;
     node.load(&image)?;
@@ -138,6 +146,7 @@ fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
         tests.args(["test", "--locked", "--package", "oomwatch"]);
         tests.args(["--test", target]);
         tests.envs(node.environment.iter().cloned());
+        tests.env(HELM, helm);
         tests.envs(vm.iter().flat_map(kube::VmNode::environment));
         kube::tell(&mut tests, assets, "all");
         tests
@@ -147,13 +156,22 @@ fn node(workspace: &Workspace, command: PathBuf, assets: &Path) -> Result<()> {
     exec::run_tests(tests("names").args(["--", "node::"]))
 }
 
-fn manifests(workspace: &Workspace, kubectl: &Path) -> Result<()> {
+/// Names the Helm that tests run.
+const HELM: &str = "OOMWATCH_HELM";
+
+fn with_kubectl(
+    workspace: &Workspace,
+    target: &str,
+    kubectl: &Path,
+    others: &[(&str, &Path)],
+) -> Result<()> {
     exec::run_tests(
         workspace
             .cargo()
             .args(["test", "--locked", "--package", "oomwatch"])
-            .args(["--test", "manifests"])
-            .env("OOMWATCH_KUBECTL", kubectl),
+            .args(["--test", target])
+            .env("OOMWATCH_KUBECTL", kubectl)
+            .envs(others.iter().copied()),
     )
 }
 

@@ -16,6 +16,7 @@ pub(crate) enum Tier {
     Container,
     Rules,
     Manifests,
+    Chart,
     Api,
     Faults,
     Node,
@@ -115,6 +116,7 @@ impl Tier {
                 "manifests, and what an API server does with them if there is one",
                 "",
             ),
+            Self::Chart => about(Scope::All, [20, 10], "the Helm chart, by Helm", ""),
             Self::Api => about(
                 Scope::All,
                 [60, 60],
