@@ -3,4 +3,5 @@
 //! The BPF programs are the binary of this package, built for the BPF target only (`cargo xtask ebpf`).
 #![no_std]
 
+pub mod account;
 pub mod record;

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the layout. Changes with every change of a record or a global, so that a pinned ring is never read with another
 /// layout.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
@@ -136,6 +136,8 @@ pub struct VictimRecord {
     /// Time at which the first victim of this call of `oom_kill_process` was marked, in nanoseconds since boot. Fentry and kprobe
     /// only.
     pub incident_time_ns: u64,
+    /// Time of the [account](crate::account::AccountRecord) of this incident, which was output before; 0 if there is none.
+    pub account_time_ns: u64,
     /// `oom_control.totalpages`, in pages. Fentry and kprobe only.
     pub total_pages: u64,
     /// `oom_control.chosen_points`: the kernel's badness score of the process it chose, in pages. Fentry and kprobe only.
@@ -175,7 +177,7 @@ pub struct VictimRecord {
     /// Directory names of cgroup paths, each with its NUL, leaf first. A complete path ends with the root's empty name.
     pub names: [u8; NAMES_LEN + NAME_LEN],
     /// Padding to a power of two, so that a masked length stays inside the record. Never sent.
-    pub unused: [u8; 576],
+    pub unused: [u8; 568],
 }
 
 /// Length of a [`VictimRecord`] without names, in bytes.
@@ -317,6 +319,22 @@ offsets! {
     task_cgroups,
     /// `task_struct.thread_pid`
     task_thread_pid,
+    /// `task_struct.thread_node`
+    task_thread_node,
+    /// `task_struct.real_parent`
+    task_real_parent,
+    /// `task_struct.vfork_done`
+    task_vfork_done,
+    /// `task_struct.mems_allowed`
+    task_mems_allowed,
+    /// `task_struct.mempolicy`
+    task_mempolicy,
+    /// `mempolicy.mode`
+    mempolicy_mode,
+    /// `mempolicy.nodes`, before 5.14 `v.nodes`
+    mempolicy_nodes,
+    /// `signal_struct.thread_head`
+    signal_thread_head,
     /// `signal_struct.oom_score_adj`
     signal_oom_score_adj,
     /// `signal_struct.oom_mm`
@@ -327,6 +345,8 @@ offsets! {
     mm_total_vm,
     /// `mm_struct.pgtables_bytes`
     mm_pgtables_bytes,
+    /// `mm_struct.flags`
+    mm_flags,
     /// `mm_struct.rss_stat`, the count of `MM_FILEPAGES`
     mm_file_rss,
     /// `mm_struct.rss_stat`, the count of `MM_ANONPAGES`
@@ -385,12 +405,16 @@ offsets! {
     pid_namespace_parent,
     /// `oom_control.memcg`
     oom_control_memcg,
+    /// `oom_control.nodemask`
+    oom_control_nodemask,
     /// `oom_control.gfp_mask`
     oom_control_gfp_mask,
     /// `oom_control.order`
     oom_control_order,
     /// `oom_control.totalpages`
     oom_control_totalpages,
+    /// `oom_control.chosen`
+    oom_control_chosen,
     /// `oom_control.chosen_points`
     oom_control_chosen_points,
     /// `oom_control.constraint`
@@ -399,6 +423,16 @@ offsets! {
     pt_regs_argument,
     /// One of the `MARK_` constants, not an offset.
     mark_victim_argument,
+}
+
+/// What the programs need to know of the machine. The loader sets it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct MachineFacts {
+    /// Binary logarithm of the page size in bytes.
+    pub page_shift: u32,
+    /// By how many pages a resident-memory counter may be off; 0 where it is exact.
+    pub rss_error_pages: u32,
 }
 
 /// [`Offsets::mark_victim_argument`]: `mark_victim(struct task_struct *, uid_t)`, since 6.9 and the stable kernels of 2025.
@@ -412,5 +446,5 @@ const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Level>() == 48);
 const _: () = assert!(size_of::<Stack>() == 136);
 const _: () = assert!(size_of::<SignalRecord>() == 240);
-const _: () = assert!(VICTIM_FIXED_LENGTH == 1216);
+const _: () = assert!(VICTIM_FIXED_LENGTH == 1224);
 const _: () = assert!(size_of::<VictimRecord>() == 4096);

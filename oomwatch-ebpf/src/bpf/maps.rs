@@ -5,7 +5,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use oomwatch_ebpf::record::{BACKEND_RAW_TRACEPOINT, Offsets, SignalRecord, VictimRecord};
+use oomwatch_ebpf::{
+    account::{AccountRecord, ProcessPages},
+    record::{BACKEND_RAW_TRACEPOINT, MachineFacts, Offsets, SignalRecord, VictimRecord},
+};
 
 use super::{log::log, read::opaque};
 
@@ -42,13 +45,32 @@ macro_rules! offset {
 }
 pub(super) use offset;
 
-/// The ring buffer. The loader sets its size.
+/// What else the loader knows. Set by it, then read-only.
+#[unsafe(no_mangle)]
+pub(super) static MACHINE: MachineFacts = MachineFacts {
+    page_shift: 12,
+    rss_error_pages: 0,
+};
+
+/// Reads one of [`MACHINE`], whose value at run time is not the one at build time.
+macro_rules! machine {
+    ($name:ident) => {
+        $crate::bpf::read::opaque(&$crate::bpf::maps::MACHINE.$name)
+    };
+}
+pub(super) use machine;
+
+/// The ring buffer of kills. The loader sets its size.
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
+/// The ring buffer of accounts, so that they take no room from the kills.
+#[map]
+pub(super) static ACCOUNTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+
 /// Number of records that a full ring rejected, by [`oomwatch_ebpf::record::Header::kind`] less one.
 #[map]
-static DROPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+static DROPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(3, 0);
 
 /// Where a [`VictimRecord`] is filled in, since it is larger than a BPF stack.
 #[map]
@@ -71,6 +93,49 @@ pub(super) static LAST_VICTIM: Array<Victim> = Array::with_max_entries(1, 0);
 #[map]
 pub(super) static INCIDENT: Array<Incident> = Array::with_max_entries(1, 0);
 
+/// The current call of `out_of_memory`.
+#[map]
+pub(super) static SELECTION: Array<Selection> = Array::with_max_entries(1, 0);
+
+/// The account of that call. In no map per CPU, since a long selection may move to another one.
+#[map]
+pub(super) static ACCOUNT: Array<AccountRecord> = Array::with_max_entries(1, 0);
+
+/// State of a selection, and the process that is being added.
+#[repr(C)]
+pub(super) struct Selection {
+    /// `pid_tgid` of the trigger; 0 if there is no current call.
+    pub(super) trigger: u64,
+    /// Address of its `struct oom_control`.
+    pub(super) oom_control: u64,
+    /// Points for each unit of `oom_score_adj`.
+    pub(super) points_per_adj: i64,
+    /// 1 if the allocation is bound to some nodes by a cpuset or a memory policy.
+    pub(super) is_confined: u64,
+    /// 1 if by a memory policy.
+    pub(super) by_policy: u64,
+    /// Those nodes, of the first 64.
+    pub(super) mask: u64,
+    /// Of each list that is full: the fewest points in it.
+    pub(super) lowest: [i64; 2],
+    /// The place in the list of the process with those.
+    pub(super) lowest_place: [u32; 2],
+    /// Address of the process's first thread that has an `mm`, and of that.
+    pub(super) thread: u64,
+    pub(super) mm: u64,
+    pub(super) memory: ProcessPages,
+    pub(super) points: i64,
+    pub(super) tgid: u32,
+    pub(super) adj: i32,
+    /// An `EXCLUDED_` constant, or 0.
+    pub(super) excluded: u32,
+    /// A `LIST_` constant.
+    pub(super) list: u32,
+    /// Where in the list the process is put.
+    pub(super) place: u32,
+    pub(super) unused: u32,
+}
+
 #[repr(C)]
 pub(super) struct Incident {
     /// `pid_tgid` of the trigger; 0 if there is no current call.
@@ -83,6 +148,8 @@ pub(super) struct Incident {
     pub(super) phase: u64,
     /// Number of victims marked so far.
     pub(super) kills: u64,
+    /// Time of its account; 0 if there is none.
+    pub(super) account_time_ns: u64,
 }
 
 /// Progress of an incident.
@@ -132,9 +199,15 @@ pub(super) unsafe fn output<T>(record: *mut T, length: u64, kind: u32) {
             0,
         )
     };
-    if sent != 0
-        && let Some(dropped) = DROPPED.get_ptr_mut(kind - 1)
-    {
+    if sent != 0 {
+        count_dropped(kind);
+    }
+}
+
+/// Counts a record that a full ring rejected.
+#[inline(always)]
+pub(super) fn count_dropped(kind: u32) {
+    if let Some(dropped) = DROPPED.get_ptr_mut(kind - 1) {
         // SAFETY: this CPU's own counter.
         unsafe { *dropped += 1 };
         log!("the ring is full: dropped a record of kind {}", kind);

@@ -17,6 +17,7 @@
     reason = "entry points take their context by value"
 )]
 
+mod candidates;
 mod cgroup;
 mod log;
 mod maps;

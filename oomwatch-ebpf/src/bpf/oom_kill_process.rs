@@ -2,7 +2,7 @@
 //! hook exists as fentry or fexit, and as kprobe or kretprobe for kernels without trampolines.
 //!
 //! ```text
-//! oom_kill_process(oc, message)                  begins the incident
+//! oom_kill_process(oc, message)                  begins the incident, outputs its account
 //!   __oom_kill_process(victim, message)          begins a kill, unless the victim has exited
 //!     SIGKILL; mark_oom_victim(task)             the kill, with the task that is killed
 //!     SIGKILL to each process sharing its mm     (signal_generate)
@@ -27,6 +27,7 @@ use oomwatch_ebpf::record::{
 };
 
 use super::{
+    candidates,
     log::log,
     maps::{INCIDENT, Incident, Phase, backend, offset},
     memcg,
@@ -93,13 +94,13 @@ fn kprobe_mark_oom_victim(ctx: ProbeContext) -> u32 {
 
 /// The first argument in the context of a trampoline: the first word.
 #[inline(always)]
-fn first_of_trampoline(ctx: *mut c_void) -> u64 {
+pub(super) fn first_of_trampoline(ctx: *mut c_void) -> u64 {
     read_context(ctx, 0)
 }
 
 /// The first argument in the context of a kprobe: in its register.
 #[inline(always)]
-fn first_of_registers(ctx: *mut c_void) -> u64 {
+pub(super) fn first_of_registers(ctx: *mut c_void) -> u64 {
     read_context(ctx, offset!(pt_regs_argument))
 }
 
@@ -138,6 +139,7 @@ fn begin_incident(oom_control: u64) {
         incident.first_kill_ns = 0;
         incident.phase = Phase::Begun as u64;
         incident.kills = 0;
+        incident.account_time_ns = candidates::commit(oom_control);
         log!(
             "oom_kill_process: called by thread {}",
             incident.trigger as u32
@@ -186,6 +188,7 @@ fn mark(task: u64) {
         record.signal = SIGNAL_SENT;
         record.kill_number = incident.kills as u32;
         record.incident_time_ns = incident.first_kill_ns;
+        record.account_time_ns = incident.account_time_ns;
         oom_css = read_oom_control(record, incident.oom_control);
     }
     victim::send(record, task, 0, oom_css);

@@ -29,6 +29,7 @@ pub(super) fn begin() -> Option<&'static mut VictimRecord> {
     record.header.boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
     record.missing = 0;
     record.flags = 0;
+    record.account_time_ns = 0;
     record.trigger.tgid = (current >> 32) as u32;
     record.trigger.tid = current as u32;
     Some(record)

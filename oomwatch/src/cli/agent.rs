@@ -6,10 +6,10 @@ use clap::{ArgAction, Args};
 
 use super::{
     shared::{KernelArgs, KubeletArgs, PinArgs, RuntimeArgs},
-    values::{NODE_UIDS, SWITCH, one_of, parse_duration, parse_pause},
+    values::{KUBERNETES, NODE_UIDS, SWITCH, one_of, parse_duration, parse_pause},
 };
 use crate::{
-    commands::agent::{AgentConfig, EventConfig, HistoryStoreConfig},
+    commands::agent::{AgentConfig, EventConfig, HistoryStoreConfig, KubernetesChoice},
     deliver::events::NodeUid,
     store,
 };
@@ -17,6 +17,9 @@ use crate::{
 /// `oomwatch agent`.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
+    /// Whether this host is a node of a cluster
+    #[arg(long, env = "OOMWATCH_KUBERNETES", value_parser = one_of(KUBERNETES), default_value = "auto")]
+    pub kubernetes: KubernetesChoice,
     /// Name of this node at the API server [default: the host's name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node: Option<String>,
@@ -151,6 +154,7 @@ pub struct NameArgs {
 impl From<AgentArgs> for AgentConfig {
     fn from(args: AgentArgs) -> Self {
         let AgentArgs {
+            kubernetes,
             node,
             listen,
             log_kills,
@@ -172,6 +176,7 @@ impl From<AgentArgs> for AgentConfig {
             docker_socket,
         } = runtimes;
         Self {
+            kubernetes,
             node,
             listen,
             log_kills,
@@ -225,6 +230,61 @@ impl From<EventArgs> for EventConfig {
             component: events_component,
             node_uid: events_node_uid,
             start_jitter,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        identify::sockets::SocketChoice,
+    };
+
+    /// Whether the agent of this command line and environment has pods, Node Events and Pod Events, and which CRI.
+    fn sources(flags: &[&str], variable: Option<&str>) -> ([bool; 3], SocketChoice) {
+        let words = ["oomwatch", "agent"].iter().chain(flags);
+        let Ok(Command::Agent(args)) = Cli::try_parse_from(words).map(|cli| cli.command) else {
+            panic!("{flags:?}");
+        };
+        let config = AgentConfig::from(*args).for_host(|name| variable == Some(name));
+        let EventConfig {
+            node_events,
+            pod_events,
+            ..
+        } = config.events;
+        (
+            [config.pod_watch, node_events, pod_events],
+            config.cri_socket,
+        )
+    }
+
+    #[test]
+    fn host_is_a_node_where_an_api_server_is_named() {
+        let socket = SocketChoice::Path("/run/x.sock".into());
+        let on = ([true; 3], SocketChoice::Auto);
+        let off = ([false; 3], SocketChoice::Off);
+        for (flags, variable, expected) in [
+            (&[][..], None, &off),
+            (&[], Some("HOME"), &off),
+            (&[], Some("KUBECONFIG"), &on),
+            (&[], Some("KUBERNETES_SERVICE_HOST"), &on),
+            (&["--kubernetes", "on"], None, &on),
+            (&["--kubernetes", "off"], Some("KUBECONFIG"), &off),
+            (
+                &["--kubernetes", "off", "--cri-socket", "/run/x.sock"],
+                None,
+                &([false; 3], socket),
+            ),
+        ] {
+            assert_eq!(
+                &sources(flags, variable),
+                expected,
+                "{flags:?} {variable:?}"
+            );
         }
     }
 }

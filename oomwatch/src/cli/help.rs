@@ -16,9 +16,10 @@ pub(super) const AGENT: &str = "\
 Examples:
   oomwatch agent                                           as the DaemonSet runs it: the API server that the pod is given
   KUBECONFIG=~/.kube/config oomwatch agent --node node-1   by hand on a node, as the user of that file
+  oomwatch agent --kubernetes off --listen 127.0.0.1:10137 on a host without Kubernetes, metrics for this machine only
   oomwatch agent --pod-events off --listen 127.0.0.1:10137  only the node's Events, metrics for this machine only
 
-Without an API server the agent keeps running: kills are counted, logged, and kept for the API server
+Where the API server does not answer, the agent keeps running: kills are counted, logged, and kept for the API server
 for as long as --events-max-age says. It exits if no backend attaches. If the history is not writable
 it keeps running and reports not ready. A second agent waits until the first has ended.
 

@@ -53,7 +53,7 @@ pub enum Command {
     /// Print OOM kills as they happen
     #[command(after_long_help = help::WATCH)]
     Watch(Box<WatchArgs>),
-    /// Run on every node of a cluster: Kubernetes Events, metrics and a log of OOM kills
+    /// Run as a service, on a plain host or on every node of a cluster: history, metrics, a log of OOM kills, Kubernetes Events
     #[command(after_long_help = help::AGENT)]
     Agent(Box<AgentArgs>),
     /// Check what works on this machine, and what to do about the rest

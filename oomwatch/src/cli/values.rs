@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     capture::kmsg::{assemble::Trust, log_file},
-    commands::doctor::OutputFormat as DoctorFormat,
+    commands::{agent::KubernetesChoice, doctor::OutputFormat as DoctorFormat},
     deliver::{color::ColorChoice, events::NodeUid, printer::OutputFormat},
     model::{backend::Backend, kill::Scope},
 };
@@ -36,6 +36,24 @@ pub(super) const BACKENDS: &[Choice<Option<Backend>>] = &[
         "counters",
         "The kernel's counts alone: how many processes were killed, not which",
         Some(Backend::Counters),
+    ),
+];
+
+pub(super) const KUBERNETES: &[Choice<KubernetesChoice>] = &[
+    (
+        "auto",
+        "On where KUBECONFIG or, as in every pod, KUBERNETES_SERVICE_HOST is set",
+        KubernetesChoice::Auto,
+    ),
+    (
+        "on",
+        "Events and names by the API server; a missing configuration is an error",
+        KubernetesChoice::On,
+    ),
+    (
+        "off",
+        "A host without Kubernetes: no API server, no Events, no CRI unless its socket is named",
+        KubernetesChoice::Off,
     ),
 ];
 

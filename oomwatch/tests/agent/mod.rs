@@ -155,14 +155,7 @@ impl Home {
             .stderr(Stdio::piped());
         match &self.setup.kubeconfig {
             Some(kubeconfig) => command.env("KUBECONFIG", kubeconfig),
-            None => command.args([
-                "--pod-watch",
-                "off",
-                "--node-events",
-                "off",
-                "--pod-events",
-                "off",
-            ]),
+            None => command.args(["--kubernetes", "off"]),
         };
         let mut child = command.spawn().expect("start the agent");
         let stderr = child.stderr.take().expect("its messages");

@@ -79,6 +79,7 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
             shared()
         }
         "threads" => threads(&orders),
+        "leaderless" => leaderless(&orders),
         "leader-exits" => leader_exits(&orders),
         "share" => share(&orders, 0),
         "vfork" => share(&orders, libc::CLONE_VFORK),
@@ -125,8 +126,8 @@ fn prepare(orders: &Orders) {
         let entrance = str::from_utf8(entrance).expect("a plain path");
         fs::write(entrance, "0").expect("move to another cgroup");
     }
-    if let Some(adj) = orders.number("adj") {
-        fs::write("/proc/self/oom_score_adj", adj.to_string()).expect("write oom_score_adj");
+    if let Some(adj) = orders.bytes("adj") {
+        fs::write("/proc/self/oom_score_adj", adj).expect("write oom_score_adj");
     }
     if let Some(bytes) = orders.number("cap") {
         CAP.store(bytes, Ordering::Relaxed);
@@ -266,16 +267,36 @@ fn leader_exits(orders: &Orders) -> ! {
     prepare(orders);
     for _ in 0..orders.number("count").expect("count") {
         spawn(|| {
-            let stat = format!("/proc/self/task/{}/stat", process::id());
-            while !fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")) {
-                thread::yield_now();
-            }
+            wait_for_the_leader();
             hog()
         });
     }
     // SAFETY: ends this thread only; the others use nothing of its stack.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     exit(FAILED)
+}
+
+/// Another thread holds memory, and waits, once the leader is gone.
+fn leaderless(orders: &Orders) -> ! {
+    prepare(orders);
+    let bytes = usize::try_from(orders.number("bytes").expect("bytes")).expect("a size");
+    spawn(move || {
+        wait_for_the_leader();
+        touch(bytes);
+        say_ready();
+        wait_for_the_end()
+    });
+    // SAFETY: ends this thread only; the other uses nothing of its stack.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    exit(FAILED)
+}
+
+/// Waits until the leader of this process has exited.
+fn wait_for_the_leader() {
+    let stat = format!("/proc/self/task/{}/stat", process::id());
+    while !fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")) {
+        thread::yield_now();
+    }
 }
 
 fn spawn(run: impl FnOnce() + Send + 'static) {

@@ -40,6 +40,7 @@ const OBJECTS: &[(&str, Members)] = &[
                 "container",
                 "pod",
                 "unit",
+                "account",
             ],
         ),
     ),

@@ -115,6 +115,8 @@ impl<'a> Watch<'a> {
             .args(chosen)
             .env_remove("NODE_NAME")
             .env_remove("NO_COLOR")
+            .env_remove("KUBECONFIG")
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(stdout)

@@ -5,13 +5,13 @@ use aya::{
     programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, links::FdLink},
 };
 use oomwatch_ebpf::record::{
-    ABSENT, BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, MARK_PID, MARK_TASK,
+    ABSENT, BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, MARK_PID, MARK_TASK, Offsets,
 };
 
 use super::{
     btf::skeleton::skeleton,
     error::{ProbeError, load_error},
-    offsets::{FUNCTIONS, KernelTypes},
+    offsets::KernelTypes,
 };
 use crate::model::backend::Backend;
 
@@ -83,6 +83,55 @@ const RAW_TRACEPOINT: &[Program] = &[
     program("mark_victim", Hook::RawTracepoint("mark_victim")),
 ];
 
+/// What a function backend attaches for the account of a kill, after the rest. `out_of_memory` begins a selection, and is the last,
+/// so that no process of a selection is missing.
+const FENTRY_ACCOUNT: &[Program] = &[
+    program(
+        "fentry_oom_evaluate_task",
+        Hook::Fentry("oom_evaluate_task"),
+    ),
+    program("fentry_out_of_memory", Hook::Fentry("out_of_memory")),
+];
+const KPROBE_ACCOUNT: &[Program] = &[
+    program(
+        "kprobe_oom_evaluate_task",
+        Hook::Kprobe("oom_evaluate_task"),
+    ),
+    program("kprobe_out_of_memory", Hook::Kprobe("out_of_memory")),
+];
+
+/// The programs that record what the killer chooses from; none where this kernel's types lack a member that decides which
+/// processes it scores, or how. Kills are seen without them.
+pub(super) fn account_programs(backend: Backend, offsets: &Offsets) -> &'static [Program] {
+    let needed = [
+        offsets.task_flags,
+        offsets.task_mm,
+        offsets.task_signal,
+        offsets.task_thread_node,
+        offsets.task_real_parent,
+        offsets.task_vfork_done,
+        offsets.signal_thread_head,
+        offsets.signal_oom_score_adj,
+        offsets.signal_oom_mm,
+        offsets.mm_flags,
+        offsets.mm_pgtables_bytes,
+        offsets.mm_file_rss,
+        offsets.mm_anon_rss,
+        offsets.mm_swap,
+        offsets.mm_shmem_rss,
+        offsets.oom_control_totalpages,
+        offsets.oom_control_constraint,
+    ];
+    if needed.contains(&ABSENT) {
+        return &[];
+    }
+    match backend {
+        Backend::Fentry => FENTRY_ACCOUNT,
+        Backend::Kprobe => KPROBE_ACCOUNT,
+        Backend::RawTracepoint | Backend::Kmsg | Backend::Counters => &[],
+    }
+}
+
 /// What the programs of a function backend lack to be those of raw tracepoints. It is attached beside them, dormant.
 pub(super) const DORMANT: Program = RAW_TRACEPOINT[1];
 
@@ -115,7 +164,7 @@ pub(super) fn missing(backend: Backend, kernel: &KernelTypes) -> Option<&'static
         Backend::Fentry | Backend::Kprobe if is_absent(offsets.oom_control_memcg) => {
             Some("oom_control.memcg")
         }
-        Backend::Fentry if kernel.functions.len() < FUNCTIONS.len() => {
+        Backend::Fentry if !kernel.has_kill_functions() => {
             Some("oom_kill_process, __oom_kill_process or mark_oom_victim")
         }
         Backend::Kprobe if is_absent(offsets.pt_regs_argument) => {

@@ -16,24 +16,29 @@ use std::{borrow::Cow, fs, path::Path};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{Map, MapError, PerCpuArray},
+    util::online_cpus,
 };
-use oomwatch_ebpf::record::ABSENT;
+use oomwatch_ebpf::{
+    account::KIND_ACCOUNT,
+    record::{ABSENT, MachineFacts},
+};
 use rustix::{
+    param::page_size,
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, capabilities},
 };
 use tracing::debug;
 use zerocopy::IntoBytes as _;
 
-use self::{
-    attach::Link,
-    error::{absent, not_permitted},
-    memory::{raise_memlock, release_unused_memory},
-    offsets::KernelTypes,
-};
 pub use self::{
     attach::{Hook, Program, programs},
     error::{ProbeError, describe, kernel_answer},
+};
+use self::{
+    attach::{Link, account_programs},
+    error::{absent, not_permitted},
+    memory::{raise_memlock, release_unused_memory},
+    offsets::KernelTypes,
 };
 use crate::{
     capture::ring::{Ring, flag::Flag},
@@ -88,10 +93,12 @@ impl Probe {
         for (name, offset) in offsets.iter().filter(|&(_, offset)| offset == ABSENT) {
             debug!(name, offset, "this kernel has no such member");
         }
+        let machine = machine_facts(kernel);
         raise_memlock();
         let ebpf = loader()
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("BACKEND", &constant, true)
+            .override_global("MACHINE", machine.as_bytes(), true)
             .map_max_entries("RECORDS", ring_bytes)
             .load(object)
             .map_err(|error| {
@@ -153,24 +160,64 @@ impl Probe {
         Ok(Ring::new(map)?)
     }
 
-    /// Number of records that a full ring has rejected since the programs were loaded.
-    pub fn dropped(&self) -> Result<u64, ProbeError> {
+    /// Takes the ring of accounts, which is possible once.
+    pub fn accounts(&mut self) -> Result<Ring, ProbeError> {
+        let map = self
+            .ebpf
+            .take_map("ACCOUNTS")
+            .ok_or_else(|| absent("ACCOUNTS"))?;
+        Ok(Ring::new(map)?)
+    }
+
+    /// Number of records that full rings have rejected since the programs were loaded.
+    pub fn dropped(&self) -> Result<Dropped, ProbeError> {
         let map = self.ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
-        sum(map).map_err(|source| ProbeError::Map {
+        Dropped::read(map).map_err(|source| ProbeError::Map {
             map: "DROPPED",
             source,
         })
     }
 }
 
-/// Sum of the counters of all record kinds and CPUs.
-fn sum(counters: &Map) -> Result<u64, MapError> {
-    let counters = PerCpuArray::<_, u64>::try_from(counters)?;
-    let mut sum = 0;
-    for kind in 0..counters.len() {
-        sum += counters.get(&kind, 0)?.iter().sum::<u64>();
+/// Number of records that full rings have rejected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Records of the ring of kills.
+    pub records: u64,
+    /// Accounts.
+    pub accounts: u64,
+}
+
+impl Dropped {
+    /// Reads the counters, which are by record kind and CPU.
+    fn read(counters: &Map) -> Result<Self, MapError> {
+        let counters = PerCpuArray::<_, u64>::try_from(counters)?;
+        let mut dropped = Self::default();
+        for index in 0..counters.len() {
+            let sum = counters.get(&index, 0)?.iter().sum::<u64>();
+            if index + 1 == KIND_ACCOUNT {
+                dropped.accounts += sum;
+            } else {
+                dropped.records += sum;
+            }
+        }
+        Ok(dropped)
     }
-    Ok(sum)
+}
+
+/// What the programs need to know of this machine.
+fn machine_facts(kernel: &KernelTypes) -> MachineFacts {
+    let cpus = online_cpus().map_or(1, |cpus| u32::try_from(cpus.len()).unwrap_or(u32::MAX));
+    // `compute_batch_value` of `lib/percpu_counter.c`.
+    let batch = cpus.saturating_mul(2).max(32);
+    MachineFacts {
+        page_shift: page_size().trailing_zeros(),
+        rss_error_pages: if kernel.is_rss_per_cpu {
+            batch.saturating_mul(cpus)
+        } else {
+            0
+        },
+    }
 }
 
 /// Loads and attaches all programs of a backend. `debug_object` is an object with log lines that replaces the built-in one.
@@ -198,6 +245,15 @@ pub fn attach(
             error = describe(&error),
             "raw tracepoints cannot replace the hooks on functions"
         );
+    }
+    for &program in account_programs(backend, &kernel.offsets) {
+        if let Err(error) = probe.attach(program) {
+            debug!(
+                error = describe(&error),
+                "the processes that the OOM killer chooses from are not recorded"
+            );
+            break;
+        }
     }
     // Only needed for loading.
     probe.functions = Btf::new();

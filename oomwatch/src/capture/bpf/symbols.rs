@@ -20,18 +20,23 @@ enum Function {
     OomKillProcess,
     InnerOomKillProcess,
     OomKillMemcgMember,
+    /// Writes the limit of a memory cgroup.
+    MemoryMaxWrite,
     /// Where a function with a kretprobe returns to. Before 5.15 it stands in the place of the caller, and ends the stack.
     Trampoline,
 }
 
 /// Symbols of `mm/oom_kill.c` and `mm/memcontrol.c`, unchanged from 5.10 to 7.3, and the trampoline of 5.10.
-const WANTED: [(&[u8], Function); 6] = [
+const WANTED: [(&[u8], Function); 8] = [
     (b"kretprobe_trampoline", Function::Trampoline),
     (b"out_of_memory", Function::OutOfMemory),
     (b"mem_cgroup_out_of_memory", Function::MemCgroupOutOfMemory),
     (b"oom_kill_process", Function::OomKillProcess),
     (b"__oom_kill_process", Function::InnerOomKillProcess),
     (b"oom_kill_memcg_member", Function::OomKillMemcgMember),
+    (b"memory_max_write", Function::MemoryMaxWrite),
+    // Of cgroup v1.
+    (b"mem_cgroup_resize_max", Function::MemoryMaxWrite),
 ];
 
 /// Why kernel stacks cannot be interpreted.
@@ -107,7 +112,7 @@ impl Symbols {
     #[must_use]
     pub fn explain(&self, frames: &[u64]) -> Option<OomStack> {
         let mut stack = OomStack::default();
-        let mut is_memcg = false;
+        let mut memcg = None;
         let mut caller = None;
         for (index, function) in frames
             .iter()
@@ -117,7 +122,11 @@ impl Symbols {
             match function {
                 Function::OutOfMemory => caller = Some(index + 1),
                 Function::OomKillProcess | Function::Trampoline => {}
-                Function::MemCgroupOutOfMemory => is_memcg = true,
+                Function::MemCgroupOutOfMemory => memcg = Some(index),
+                // A writer whose own allocation fails has other functions in between.
+                Function::MemoryMaxWrite => {
+                    stack.limit_lowered |= memcg.is_some_and(|memcg| memcg + 1 == index);
+                }
                 Function::InnerOomKillProcess => stack.kill = true,
                 Function::OomKillMemcgMember => stack.group_member = true,
             }
@@ -126,7 +135,7 @@ impl Symbols {
         let has_caller = caller
             .and_then(|index| frames.get(index))
             .is_some_and(|&caller| !self.is_trampoline(caller));
-        stack.memcg = has_caller.then_some(is_memcg);
+        stack.memcg = has_caller.then_some(memcg.is_some());
         (has_caller || stack.kill).then_some(stack)
     }
 
@@ -179,7 +188,8 @@ ffffffff81200100 t alias_of_it
 ffffffff81200200 t oom_kill_process
 ffffffff81200300 T out_of_memory
 ffffffff81200400 t mem_cgroup_out_of_memory
-ffffffff81200500 t something_else
+ffffffff81200500 t memory_max_write
+ffffffff81200600 t something_else
 ffffffff81900000 t oom_kill_process.cold
 ffffffff81900010 t x
 ffffffff81900100 t out_of_memory.constprop.0.cold
@@ -207,8 +217,28 @@ ffffffffc0000100 t y\t[a_module]
             memcg: Some(true),
             kill: true,
             group_member: false,
+            limit_lowered: false,
         };
         assert_eq!(symbols().explain(&stack), Some(expected));
+    }
+
+    #[test]
+    fn limit_was_lowered_if_its_writer_called_the_killer() {
+        const CALLS: [u64; 3] = [
+            0xffff_ffff_8120_0150,
+            0xffff_ffff_8120_0350,
+            0xffff_ffff_8120_0450,
+        ];
+        const WRITER: u64 = 0xffff_ffff_8120_0550;
+        for (callers, expected) in [
+            (&[WRITER, ALLOCATION][..], true),
+            (&[ALLOCATION, WRITER], false),
+            (&[ALLOCATION], false),
+        ] {
+            let stack = symbols().explain(&[&CALLS[..], callers].concat());
+            let lowered = stack.map(|stack| (stack.memcg, stack.limit_lowered));
+            assert_eq!(lowered, Some((Some(true), expected)), "{callers:x?}");
+        }
     }
 
     #[test]
@@ -218,6 +248,7 @@ ffffffffc0000100 t y\t[a_module]
             memcg: Some(false),
             kill: true,
             group_member: false,
+            limit_lowered: false,
         };
         assert_eq!(symbols().explain(&stack), Some(expected));
     }
@@ -255,6 +286,7 @@ ffffffffc0000100 t y\t[a_module]
                 memcg: None,
                 kill: true,
                 group_member,
+                limit_lowered: false,
             };
             assert_eq!(symbols().explain(stack), Some(expected), "{stack:x?}");
         }
@@ -282,7 +314,7 @@ ffffffffc0000100 t y\t[a_module]
     fn stack_without_the_oom_killer_is_absent() {
         assert_eq!(symbols().explain(&[]), None);
         assert_eq!(
-            symbols().explain(&[0, 1, u64::MAX, 0xffff_ffff_8120_0550]),
+            symbols().explain(&[0, 1, u64::MAX, 0xffff_ffff_8120_0650]),
             None
         );
     }

@@ -15,6 +15,7 @@ use oomwatch_ebpf::record::{
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 pub use self::{
+    account::{IncidentAccount, decode_account},
     call::{OomKillCall, OomTarget},
     error::DecodeError,
 };
@@ -23,6 +24,7 @@ use crate::model::{
     kill::{Cgroup, Limit, Trigger, Victim},
 };
 
+mod account;
 mod call;
 mod error;
 
@@ -54,6 +56,8 @@ pub struct VictimMark {
     pub sigkill: Sigkill,
     /// The call of `oom_kill_process` that killed it; absent for raw tracepoints, and for a mark without a kill.
     pub call: Option<OomKillCall>,
+    /// Time of the [account](IncidentAccount) of its incident, in nanoseconds since boot; absent if there is none.
+    pub account_boot_time_ns: Option<u64>,
     /// The marked process.
     pub victim: Victim,
     /// The task whose allocation invoked the OOM killer (`current`).
@@ -285,6 +289,7 @@ fn mark(record: &VictimRecord, page_bytes: u64) -> Result<Observation, DecodeErr
         backend,
         sigkill,
         call: call::decode_call(record)?,
+        account_boot_time_ns: some_id(record.account_time_ns),
         victim,
         trigger,
         limits: limits.unwrap_or_default(),
@@ -341,7 +346,7 @@ fn victim(
     }
 }
 
-/// A cgroup id that was read; 0 stands for one that was not.
+/// A cgroup id, or a time, that was read; 0 stands for one that was not.
 fn some_id(id: u64) -> Option<u64> {
     (id != 0).then_some(id)
 }

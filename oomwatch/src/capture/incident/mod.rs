@@ -41,6 +41,8 @@ pub struct OomStack {
     pub kill: bool,
     /// The victim is a further member of a group kill.
     pub group_member: bool,
+    /// The write of a limit called the OOM killer, not an allocation.
+    pub limit_lowered: bool,
 }
 
 /// What an observation amounts to.
@@ -72,6 +74,9 @@ struct LastIncident {
     trigger_tid: Option<u32>,
     /// Id of the memory cgroup that ran out of memory, if known.
     oom_id: Option<u64>,
+    /// Whether a lowered limit was the reason, if known.
+    #[serde(default)]
+    limit_lowered: Option<bool>,
 }
 
 /// A process: its id, and its start in nanoseconds since boot.
@@ -218,6 +223,7 @@ impl Incidents {
             latest_ns: mark.boot_time_ns,
             trigger_tid: mark.trigger.tid,
             oom_id: oom_level.and_then(|level| mark.limits.get(level)?.cgroup.id),
+            limit_lowered: limit_lowered(&mark, stack),
         });
         incident.latest_ns = mark.boot_time_ns;
         if let Some(call) = mark.call {
@@ -269,11 +275,17 @@ impl Incidents {
             limits,
             victim,
             trigger: Some(trigger),
-            limit_lowered: None,
+            limit_lowered: incident.limit_lowered,
             account: None,
             missing,
         }
     }
+}
+
+/// Whether a lowered limit made the killer run: the stack shows it, if it reaches the killer's caller.
+fn limit_lowered(mark: &VictimMark, stack: Option<OomStack>) -> Option<bool> {
+    let stack = stack.filter(|stack| mark.call.is_none() && stack.memcg.is_some())?;
+    Some(stack.limit_lowered)
 }
 
 /// What ran out of memory, and whether this is a further victim of the incident: read from `oom_control`, or shown by the

@@ -2,6 +2,7 @@
 
 use std::{error::Error, panic::resume_unwind, sync::Arc, thread};
 
+use anyhow::bail;
 use kube::{Client, Config};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::Duration};
@@ -9,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     capture::bpf::describe,
-    commands::agent::config::EventConfig,
+    commands::agent::config::{EventConfig, KubernetesChoice},
     deliver::{
         events::{DeliveryStat, EventSender, Events, Outcome, Policy, Reporter},
         http::ComponentHealth,
@@ -42,6 +43,7 @@ struct ApiHealth(Arc<Mutex<Option<String>>>);
 impl Api {
     /// Looks for one, as its pod or the environment says; asks it nothing yet.
     pub(super) async fn find(
+        kubernetes: KubernetesChoice,
         events: EventConfig,
         pod_watch: bool,
         host: &Host,
@@ -71,13 +73,19 @@ impl Api {
         };
         let is_event_on = policy.node_events || policy.pod_events;
         let client = if is_event_on || pod_watch {
-            let made = client().await.inspect_err(|error| {
-                warn!(
-                    error,
-                    "no API server: Events are not recorded, and pods are named by the runtime and their logs"
-                );
-            });
-            made.ok()
+            match client().await {
+                Ok(client) => Some(client),
+                Err(error) if kubernetes == KubernetesChoice::On => {
+                    bail!("--kubernetes on: no configuration of an API server: {error}")
+                }
+                Err(error) => {
+                    warn!(
+                        error,
+                        "no API server: Events are not recorded, and pods are named by the runtime and their logs"
+                    );
+                    None
+                }
+            }
         } else {
             None
         };

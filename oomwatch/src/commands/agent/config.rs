@@ -2,14 +2,32 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use tracing::info;
+
 use crate::{
     capture::config::CaptureConfig, deliver::events::NodeUid, identify::sockets::SocketChoice,
     model::cgroup::KubeletRoot,
 };
 
+/// Variables that name an API server: the kubelet sets the second one in every pod.
+const API_VARIABLES: [&str; 2] = ["KUBECONFIG", "KUBERNETES_SERVICE_HOST"];
+
+/// Whether the agent is part of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubernetesChoice {
+    /// Where its environment names an API server.
+    Auto,
+    /// It is; a missing configuration is an error.
+    On,
+    /// It is not: no API server and no CRI, so no Events and no watch of pods.
+    Off,
+}
+
 /// Configuration of `oomwatch agent`.
 #[derive(Debug)]
 pub struct AgentConfig {
+    /// Whether the host is a node of a cluster.
+    pub kubernetes: KubernetesChoice,
     /// Name of this node at the API server; absent for the host's name.
     pub node: Option<String>,
     /// Where metrics and health are served; absent for port 10137 of every address.
@@ -36,6 +54,34 @@ pub struct AgentConfig {
     pub capture: CaptureConfig,
     /// Where this node's kubelet has its pods; absent to look for it.
     pub kubelet: Option<KubeletRoot>,
+}
+
+impl AgentConfig {
+    /// Decides `auto`, and turns off what only a cluster has where this host is none's. `has` is whether a variable is set.
+    #[must_use]
+    pub fn for_host(mut self, has: impl Fn(&str) -> bool) -> Self {
+        if self.kubernetes == KubernetesChoice::Auto {
+            match API_VARIABLES.into_iter().find(|name| has(name)) {
+                Some(name) => info!("Kubernetes is on, since {name} is set"),
+                None => {
+                    info!(
+                        "Kubernetes is off, since neither {} is set: no Events, no watch of pods, no CRI",
+                        API_VARIABLES.join(" nor ")
+                    );
+                    self.kubernetes = KubernetesChoice::Off;
+                }
+            }
+        }
+        if self.kubernetes == KubernetesChoice::Off {
+            self.pod_watch = false;
+            self.events.node_events = false;
+            self.events.pod_events = false;
+            if self.cri_socket == SocketChoice::Auto {
+                self.cri_socket = SocketChoice::Off;
+            }
+        }
+        self
+    }
 }
 
 /// Which Kubernetes Events are recorded.

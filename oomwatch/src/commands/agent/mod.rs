@@ -1,4 +1,4 @@
-//! `oomwatch agent`: what runs on every node of a cluster.
+//! `oomwatch agent`: what runs on every node of a cluster, and as a service on a host without one.
 //!
 //! ```text
 //! pipeline --captured--> history ("captured") --------------> the ring is released
@@ -17,7 +17,7 @@ mod state;
 mod stdout;
 mod unresolved;
 
-use std::{convert::Infallible, time::Instant};
+use std::{convert::Infallible, env, time::Instant};
 
 use anyhow::Context as _;
 use tokio::{
@@ -27,7 +27,7 @@ use tokio::{
 };
 use tracing::info;
 
-pub use self::config::{AgentConfig, EventConfig, HistoryStoreConfig};
+pub use self::config::{AgentConfig, EventConfig, HistoryStoreConfig, KubernetesChoice};
 use self::{api::Api, state::Agent, stdout::Lines, unresolved::Unresolved};
 use crate::{
     audit::auditor::Auditor,
@@ -58,6 +58,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let started = Instant::now();
     privileges::prepare_process();
     let AgentConfig {
+        kubernetes,
         node,
         listen,
         log_kills,
@@ -71,7 +72,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
         bpffs,
         capture,
         kubelet,
-    } = config;
+    } = config.for_host(|name| env::var_os(name).is_some());
     let runtimes = RuntimeConfig {
         cri: cri_socket,
         docker: docker_socket,
@@ -99,7 +100,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     metrics.backend(observer.backend());
     health.send_modify(|health| health.backend = ComponentHealth::Ok);
 
-    let mut api = Api::find(events, pod_watch, &host, &restored, &metrics).await?;
+    let mut api = Api::find(kubernetes, events, pod_watch, &host, &restored, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
     let sources = name_sources(runtimes, log_root, &capture, &host);

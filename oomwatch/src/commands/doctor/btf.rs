@@ -179,6 +179,33 @@ const FACTS: &[(&[&str], &str, &[Backend])] = &[
         FUNCTIONS,
     ),
     (
+        &[
+            "task_thread_node",
+            "task_real_parent",
+            "task_vfork_done",
+            "signal_thread_head",
+            "mm_flags",
+        ],
+        "account.candidates",
+        FUNCTIONS,
+    ),
+    (
+        &[
+            "task_mems_allowed",
+            "task_mempolicy",
+            "mempolicy_mode",
+            "mempolicy_nodes",
+            "oom_control_nodemask",
+        ],
+        "candidates that a cpuset or memory policy excludes",
+        FUNCTIONS,
+    ),
+    (
+        &["oom_control_chosen"],
+        "exact points of the victim among the candidates",
+        FUNCTIONS,
+    ),
+    (
         &["task_flags"],
         "distinction of re-kills from the end of a PID namespace",
         TRACEPOINT,
@@ -207,6 +234,7 @@ mod tests {
     fn with(offsets: Result<Offsets, LoadError>, selection: Selection) -> Check {
         let types = offsets.map(|offsets| KernelTypes {
             offsets,
+            is_rss_per_cpu: true,
             functions: Vec::new(),
         });
         check_types(Path::new("/btf"), &types, selection)

@@ -1,5 +1,7 @@
 //! What is claimed of kills, one file a concern.
 
+/// What the killer chose from, and where the memory was.
+mod accounts;
 /// The agent and its history.
 mod agent;
 /// The same kills on every backend.
@@ -45,6 +47,7 @@ use crate::Scenario;
 pub(crate) fn all() -> impl Iterator<Item = Scenario> {
     [
         single::ALL,
+        accounts::ALL,
         pods::ALL,
         threads::ALL,
         namespaces::ALL,

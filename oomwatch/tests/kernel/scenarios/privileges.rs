@@ -46,6 +46,11 @@ pub(super) const ALL: &[Scenario] = &[
         "another_user_learns_nothing_of_a_process_from_the_agent",
         other_user,
     ),
+    Scenario::new("agent_without_a_cluster_is_not_degraded", plain_host),
+    Scenario::new(
+        "agent_of_a_cluster_needs_its_configuration",
+        no_configuration,
+    ),
 ];
 
 /// What the agent is started with: it asks no source, and names nothing.
@@ -300,6 +305,52 @@ fn agent(machine: &Machine) {
     // Threads that were made meanwhile, too.
     check(pid, kept(true), bounding());
     agent.end();
+}
+
+/// `auto` says which it is and why; without a cluster nothing is missing.
+fn plain_host(machine: &Machine) {
+    let state = tempfile::tempdir().expect("make a folder");
+    let address = free_address();
+    let flag = |flag: &str, name: &str| format!("{flag}={}", state.path().join(name).display());
+    let arguments = [
+        flag("--state-dir", "history"),
+        flag("--bpffs", "none"),
+        format!("--listen={address}"),
+    ];
+    for choice in ["--kubernetes=auto", "--kubernetes=off"] {
+        let arguments = arguments.iter().map(String::as_str).chain([choice]);
+        let watcher = Watch::agent(machine, &arguments.collect::<Vec<_>>()).start();
+        let page = || ask(address, "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").expect("an answer");
+        let deadline = Instant::now() + machine.patience;
+        while !page().ends_with("[ ] api-server off\n[+] runtime ok\nready\n") {
+            assert!(Instant::now() < deadline, "{choice}: {}", page());
+            thread::sleep(Duration::from_millis(50));
+        }
+        watcher.signal(Signal::TERM);
+        let messages = watcher.end().messages.join("\n");
+        let says_why = messages.contains("neither KUBECONFIG nor KUBERNETES_SERVICE_HOST is set");
+        assert_eq!(says_why, choice.ends_with("auto"), "{messages}");
+        for word in ["API server", "CRI socket"] {
+            assert!(!messages.contains(word), "{messages}");
+        }
+    }
+}
+
+fn no_configuration(machine: &Machine) {
+    let arguments = [
+        "--kubernetes=on",
+        "--bpffs=/nonexistent",
+        "--listen=127.0.0.1:0",
+    ];
+    let state = tempfile::tempdir().expect("make a folder");
+    let state = format!("--state-dir={}", state.path().display());
+    let agent = Watch::agent(machine, &[&arguments[..], &[&state]].concat());
+    let refused = agent.with("KUBECONFIG", "/nonexistent").try_start();
+    let why = refused.map(|_| ()).expect_err("no configuration");
+    assert!(
+        why.contains("--kubernetes on: no configuration of an API server"),
+        "{why}"
+    );
 }
 
 /// Runs it as an unprivileged user, in that thread alone.

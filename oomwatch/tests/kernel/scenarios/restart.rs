@@ -10,7 +10,7 @@ use std::{
 
 use oomwatch::capture::bpf::{
     Probe, ProbeError, RING_BYTES, offsets,
-    pins::{GenerationName, Pins},
+    pins::{GenerationName, Pins, Rings},
     programs,
 };
 use oomwatch::model::backend::Backend;
@@ -285,8 +285,12 @@ fn leave_a_ring_of(size_bytes: u32, bpffs: &Bpffs) {
         for program in programs(*backend) {
             probe.attach(*program)?;
         }
-        let ring = probe.ring()?;
-        let kept = pins.pin(&mut probe, &ring, name);
+        let rings = [probe.ring()?, probe.accounts()?];
+        let rings = Rings {
+            records: &rings[0],
+            accounts: &rings[1],
+        };
+        let kept = pins.pin(&mut probe, rings, name);
         kept.map(drop)
             .map_err(|error| panic!("{backend:?}: {error}"))
     };

@@ -71,7 +71,7 @@ fn has_cpuset(machine: &Machine) -> Result<(), Skip> {
 }
 
 /// A file of the kernel's with another value, as long as this lives.
-struct Changed {
+pub(super) struct Changed {
     path: &'static str,
     before: String,
 }
@@ -97,7 +97,7 @@ impl Drop for Changed {
 }
 
 /// Keeps this process and those that it starts from now on, save the victims, who ask for it.
-fn never_these_tests() -> Changed {
+pub(super) fn never_these_tests() -> Changed {
     Changed::to(OWN_ADJ, NEVER)
 }
 

@@ -96,6 +96,12 @@ pub(crate) fn bytes(shape: Shape) -> Vec<u8> {
 }
 
 fn add_tasks(file: &mut Builder, shape: Shape) {
+    let nodes = file.array(LONG, 16);
+    let list = file.structure(
+        "list_head",
+        16,
+        &[("next", POINTER, 0), ("prev", POINTER, 8)],
+    );
     let character = file.int("char", 1);
     let comm = file.array(character, 16);
     let short = file.int("short", 2);
@@ -104,7 +110,7 @@ fn add_tasks(file: &mut Builder, shape: Shape) {
     // Structure randomization puts the members into an unnamed structure.
     let inner = file.structure(
         "",
-        160,
+        264,
         &[
             ("flags", INT, 0),
             ("mm", POINTER, 8),
@@ -118,18 +124,38 @@ fn add_tasks(file: &mut Builder, shape: Shape) {
             ("comm", comm, 64),
             ("signal", POINTER, 80),
             ("cgroups", POINTER, 88),
+            ("thread_node", list, 96),
+            ("real_parent", POINTER, 112),
+            ("vfork_done", POINTER, 120),
+            ("mempolicy", POINTER, 128),
+            ("mems_allowed", nodes, 136),
         ],
     );
     file.structure(
         "task_struct",
-        200,
+        304,
         &[("thread_info", LONG, 0), ("", inner, 16)],
     );
     file.structure(
         "signal_struct",
         64,
-        &[("oom_score_adj", short, 10), ("oom_mm", POINTER, 16)],
+        &[
+            ("oom_score_adj", short, 10),
+            ("oom_mm", POINTER, 16),
+            ("thread_head", list, 24),
+        ],
     );
+    // Up to 5.13 the nodes are in a union.
+    let union = file.union(
+        "",
+        128,
+        &[("preferred_node", short, 0), ("nodes", nodes, 0)],
+    );
+    let nodes = match shape.rss {
+        Rss::Atomic => ("v", union, 8),
+        Rss::PerCpu => ("nodes", nodes, 8),
+    };
+    file.structure("mempolicy", 144, &[("mode", short, 4), nodes]);
     file.structure("cred", 64, &[("usage", ATOMIC_LONG, 0), ("uid", kuid, 8)]);
 }
 
@@ -154,6 +180,7 @@ fn add_memory(file: &mut Builder, rss: Rss) {
         &[
             ("pgtables_bytes", ATOMIC_LONG, 8),
             ("total_vm", LONG, 16),
+            ("flags", LONG, 24),
             ("rss_stat", rss, 32),
         ],
     );
@@ -251,6 +278,7 @@ fn add_oom_killer(file: &mut Builder, registers: Registers) {
         "oom_control",
         64,
         &[
+            ("nodemask", POINTER, 8),
             ("memcg", POINTER, 16),
             ("gfp_mask", gfp, 24),
             ("order", INT, 28),

@@ -92,12 +92,33 @@ pub enum OffsetsError {
 pub struct KernelTypes {
     /// Offsets of the members that the programs read.
     pub offsets: Offsets,
+    /// Whether the counters of resident memory are per CPU, and what is read of them approximate.
+    pub is_rss_per_cpu: bool,
     /// Those of [`FUNCTIONS`] that the kernel has: BTF type id and name.
     pub functions: Vec<(u32, &'static str)>,
 }
 
-/// Functions of `mm/oom_kill.c` that fentry and kprobe programs hook.
-pub const FUNCTIONS: [&str; 3] = ["oom_kill_process", "__oom_kill_process", "mark_oom_victim"];
+/// Functions of `mm/oom_kill.c` that fentry and kprobe programs hook: [`KILL_FUNCTIONS`] of them for kills, the rest for the
+/// processes that the killer chooses from.
+pub const FUNCTIONS: [&str; 5] = [
+    "oom_kill_process",
+    "__oom_kill_process",
+    "mark_oom_victim",
+    "out_of_memory",
+    "oom_evaluate_task",
+];
+/// Number of [`FUNCTIONS`] without which no kill is seen, the first ones.
+pub const KILL_FUNCTIONS: usize = 3;
+
+impl KernelTypes {
+    /// Whether the kernel has the functions that show kills.
+    #[must_use]
+    pub fn has_kill_functions(&self) -> bool {
+        FUNCTIONS[..KILL_FUNCTIONS]
+            .iter()
+            .all(|name| self.functions.iter().any(|(_, found)| found == name))
+    }
+}
 
 /// Reads a kernel's types from a BTF file, usually [`KERNEL_BTF`].
 pub fn load(path: &Path) -> Result<KernelTypes, LoadError> {
@@ -123,6 +144,7 @@ pub fn load(path: &Path) -> Result<KernelTypes, LoadError> {
     let functions = btf.types(FUNCTIONS.map(|name| (Kind::Func, name)));
     Ok(KernelTypes {
         offsets,
+        is_rss_per_cpu: is_rss_per_cpu(&btf),
         functions: functions
             .into_iter()
             .zip(FUNCTIONS)
@@ -156,6 +178,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         (Kind::Struct, "pid"),
         (Kind::Struct, "upid"),
         (Kind::Struct, "pid_namespace"),
+        (Kind::Struct, "mempolicy"),
         (Kind::Typedef, "btf_trace_mark_victim"),
     ]);
     let [
@@ -171,6 +194,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         pid,
         upid,
         pid_namespace,
+        mempolicy,
         mark_victim,
     ] = types.map(|type_id| Definition { btf, type_id });
     let [memory, file_rss, anon_rss, swap, shmem_rss] = btf.enumerators([
@@ -193,11 +217,23 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         task_signal: task.offset("signal", POINTER),
         task_cgroups: task.offset("cgroups", POINTER),
         task_thread_pid: task.offset("thread_pid", POINTER),
+        task_thread_node: task.offset_unsized("thread_node"),
+        task_real_parent: task.offset("real_parent", POINTER),
+        task_vfork_done: task.offset("vfork_done", POINTER),
+        task_mems_allowed: task.offset_unsized("mems_allowed"),
+        task_mempolicy: task.offset("mempolicy", POINTER),
+        mempolicy_mode: mempolicy.offset("mode", SHORT),
+        mempolicy_nodes: match mempolicy.offset_unsized("nodes") {
+            ABSENT => mempolicy.offset_unsized("v.nodes"),
+            offset => offset,
+        },
+        signal_thread_head: signal.offset_unsized("thread_head"),
         signal_oom_score_adj: signal.offset("oom_score_adj", SHORT),
         signal_oom_mm: signal.offset("oom_mm", POINTER),
         cred_uid: cred.offset("uid", INT),
         mm_total_vm: mm.offset("total_vm", LONG),
         mm_pgtables_bytes: mm.offset("pgtables_bytes", LONG),
+        mm_flags: mm.either("flags", "_flags", LONG),
         mm_file_rss: mm.rss(file_rss),
         mm_anon_rss: mm.rss(anon_rss),
         mm_swap: mm.rss(swap),
@@ -246,15 +282,26 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
     }
 }
 
+/// Whether `mm_struct.rss_stat` is an array of `struct percpu_counter`, as since 6.2.
+fn is_rss_per_cpu(btf: &Btf<'_>) -> bool {
+    let [type_id] = btf.types([(Kind::Struct, "mm_struct")]);
+    let mm = Definition { btf, type_id };
+    mm.member("rss_stat")
+        .and_then(|stat| btf.element(stat, 0))
+        .is_some()
+}
+
 /// The offsets that fentry and kprobe programs read: of arguments, and of what those point to.
 fn function_arguments(btf: &Btf<'_>) -> Offsets {
     let types = btf.types([(Kind::Struct, "oom_control"), (Kind::Struct, "pt_regs")]);
     let [oom_control, registers] = types.map(|type_id| Definition { btf, type_id });
     Offsets {
         oom_control_memcg: oom_control.offset("memcg", POINTER),
+        oom_control_nodemask: oom_control.offset("nodemask", POINTER),
         oom_control_gfp_mask: oom_control.offset("gfp_mask", INT),
         oom_control_order: oom_control.offset("order", INT),
         oom_control_totalpages: oom_control.offset("totalpages", LONG),
+        oom_control_chosen: oom_control.offset("chosen", POINTER),
         oom_control_chosen_points: oom_control.offset("chosen_points", LONG),
         oom_control_constraint: oom_control.offset("constraint", INT),
         pt_regs_argument: registers.first_argument(),

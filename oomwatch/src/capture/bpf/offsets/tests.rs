@@ -51,11 +51,20 @@ fn every_offset_of_a_new_kernel_is_found() {
     task_signal 96
     task_cgroups 104
     task_thread_pid 48
+    task_thread_node 112
+    task_real_parent 128
+    task_vfork_done 136
+    task_mems_allowed 152
+    task_mempolicy 144
+    mempolicy_mode 4
+    mempolicy_nodes 8
+    signal_thread_head 24
     signal_oom_score_adj 10
     signal_oom_mm 16
     cred_uid 8
     mm_total_vm 16
     mm_pgtables_bytes 8
+    mm_flags 24
     mm_file_rss 40
     mm_anon_rss 80
     mm_swap 120
@@ -85,9 +94,11 @@ fn every_offset_of_a_new_kernel_is_found() {
     pid_namespace_child_reaper 48
     pid_namespace_parent 72
     oom_control_memcg 16
+    oom_control_nodemask 8
     oom_control_gfp_mask 24
     oom_control_order 28
     oom_control_totalpages 32
+    oom_control_chosen 40
     oom_control_chosen_points 48
     oom_control_constraint 56
     pt_regs_argument 112
@@ -253,9 +264,11 @@ fn a_file_is_loaded_or_the_error_says_what_to_do() {
     fs::write(&path, bytes(OLD)).unwrap();
     let KernelTypes {
         offsets: found,
+        is_rss_per_cpu,
         functions,
     } = load(&path).unwrap();
     assert_eq!(found, offsets(OLD));
+    assert!(!is_rss_per_cpu);
     let names: Vec<_> = functions.iter().map(|&(_, name)| name).collect();
     assert_eq!(names, FUNCTIONS);
 
@@ -275,7 +288,9 @@ fn offsets_of_this_kernel_are_found() {
         println!("skipped: this kernel has no {KERNEL_BTF}");
         return;
     }
-    let KernelTypes { offsets, functions } = load(path).unwrap();
+    let KernelTypes {
+        offsets, functions, ..
+    } = load(path).unwrap();
     assert_eq!(functions.len(), FUNCTIONS.len(), "{functions:?}");
     // Absent from some kernels.
     let absent: Vec<_> = names_of_absent(&offsets)

@@ -4,6 +4,7 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `accounts` | the ring of accounts |
 //! | `dropped` | the counters of records that a full ring rejected |
 //! | `link-PROGRAM` | the link that keeps a program attached |
 //! | `records` | the ring, pinned last: a generation without it is incomplete |
@@ -30,11 +31,10 @@ use tracing::debug;
 
 pub use self::name::GenerationName;
 use super::{
-    Attached, Probe,
+    Attached, Dropped, Probe,
     attach::Link,
     error::{ProbeError, absent, describe},
     memory::raise_memlock,
-    sum,
 };
 use crate::capture::ring::Ring;
 
@@ -48,6 +48,7 @@ const FOLDER: &str = "oomwatch";
 /// Mode of folders: accessible to root only.
 const FOLDER_MODE: u32 = 0o700;
 
+const ACCOUNTS: &str = "accounts";
 const DROPPED: &str = "dropped";
 const RECORDS: &str = "records";
 const LINK_PREFIX: &str = "link-";
@@ -121,6 +122,15 @@ pub fn try_pin(bpffs: &Path) -> Result<(), PinError> {
 pub struct Pins {
     folder: PathBuf,
     lock: File,
+}
+
+/// The rings of attached programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Rings<'a> {
+    /// That of kills.
+    pub records: &'a Ring,
+    /// That of accounts.
+    pub accounts: &'a Ring,
 }
 
 /// The contents of [`Pins`].
@@ -204,11 +214,11 @@ impl Pins {
         Ok(contents)
     }
 
-    /// Pins the attached programs, their counters and their ring. If that fails, they stay attached, but unpinned.
+    /// Pins the attached programs, their counters and their rings. If that fails, they stay attached, but unpinned.
     pub fn pin(
         &self,
         probe: &mut Probe,
-        ring: &Ring,
+        rings: Rings<'_>,
         name: GenerationName,
     ) -> Result<Generation, PinError> {
         for Attached { program, link } in &probe.attached {
@@ -218,7 +228,7 @@ impl Pins {
         }
         let generation = self.generation(name);
         make_folder(&generation.folder)?;
-        match generation.pin(probe, ring) {
+        match generation.pin(probe, rings) {
             Ok(()) => Ok(generation),
             Err(error) => {
                 if let Err(error) = generation.remove() {
@@ -278,10 +288,15 @@ impl Generation {
         Ok(Ring::from_pin(&self.folder.join(RECORDS))?)
     }
 
-    /// Number of records that its full ring has rejected so far.
-    pub fn dropped(&self) -> Result<u64, ProbeError> {
+    /// Opens its ring of accounts.
+    pub fn accounts(&self) -> Result<Ring, ProbeError> {
+        Ok(Ring::from_pin(&self.folder.join(ACCOUNTS))?)
+    }
+
+    /// Number of records that its full rings have rejected so far.
+    pub fn dropped(&self) -> Result<Dropped, ProbeError> {
         let dropped = || {
-            sum(&Map::from_map_data(MapData::from_pin(
+            Dropped::read(&Map::from_map_data(MapData::from_pin(
                 self.folder.join(DROPPED),
             )?)?)
         };
@@ -291,10 +306,13 @@ impl Generation {
         })
     }
 
-    /// Removes everything but the ring and its counters. Its programs stop running shortly afterwards.
+    /// Removes everything but the rings and their counters. Its programs stop running shortly afterwards.
     pub fn detach(&self) -> Result<(), PinError> {
         for name in names(&self.folder)? {
-            if name != RECORDS && name != DROPPED {
+            if ![RECORDS, ACCOUNTS, DROPPED]
+                .iter()
+                .any(|kept| name == *kept)
+            {
                 self.remove_file(&name)?;
             }
         }
@@ -316,7 +334,7 @@ impl Generation {
         fs::remove_file(&path).map_err(file_error("remove", &path))
     }
 
-    fn pin(&self, probe: &mut Probe, ring: &Ring) -> Result<(), PinError> {
+    fn pin(&self, probe: &mut Probe, rings: Rings<'_>) -> Result<(), PinError> {
         let Probe { ebpf, attached, .. } = probe;
         let dropped = self.folder.join(DROPPED);
         let counters = ebpf.map("DROPPED").ok_or_else(|| absent("DROPPED"))?;
@@ -328,8 +346,10 @@ impl Generation {
                 *link = Link::Own(own.pin(&path).map_err(refused(&path))?.into());
             }
         }
+        let accounts = self.folder.join(ACCOUNTS);
+        rings.accounts.pin(&accounts).map_err(refused(&accounts))?;
         let records = self.folder.join(RECORDS);
-        ring.pin(&records).map_err(refused(&records))
+        rings.records.pin(&records).map_err(refused(&records))
     }
 }
 

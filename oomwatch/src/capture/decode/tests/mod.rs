@@ -1,3 +1,4 @@
+mod account;
 mod call;
 mod malformed;
 mod paths;
@@ -31,6 +32,7 @@ fn full_mark() -> VictimMark {
     VictimMark {
         backend: Backend::RawTracepoint,
         call: None,
+        account_boot_time_ns: None,
         boot_time_ns: 9_000_000_001,
         sigkill: Sigkill::Sent,
         victim: Victim {

@@ -151,6 +151,7 @@ fn group_kill_is_one_incident_where_the_stack_is_cut() {
             memcg: None,
             kill: true,
             group_member,
+            limit_lowered: false,
         })
     };
     let mut scenario = Scenario::default();
@@ -186,6 +187,7 @@ fn group_kill_of_a_system_oom_has_no_oom_level() {
         memcg: Some(false),
         kill: true,
         group_member: true,
+        limit_lowered: false,
     });
     let mut scenario = Scenario::default();
     scenario
@@ -264,4 +266,38 @@ fn group_kill_is_what_the_kernel_does_or_absent() {
     ] {
         assert_eq!(only_kill(mark, stack).group_kill, expected, "{what}");
     }
+}
+
+#[test]
+fn lowered_limit_is_in_the_stack_or_not_known() {
+    let lowered = |stack: Option<OomStack>| {
+        stack.map(|stack| OomStack {
+            limit_lowered: true,
+            ..stack
+        })
+    };
+    for (stack, expected) in [
+        (lowered(MEMCG_KILL), Some(true)),
+        (MEMCG_KILL, Some(false)),
+        (SYSTEM_KILL, Some(false)),
+        (NO_SYMBOLS, None),
+    ] {
+        let kill = only_kill(mark(1, Sigkill::Sent), stack);
+        assert_eq!(kill.limit_lowered, expected, "{stack:?}");
+    }
+    // A member's stack may end before the caller of the killer.
+    let cut = GROUP_MEMBER.map(|stack| OomStack {
+        memcg: None,
+        ..stack
+    });
+    let mut scenario = Scenario::default();
+    scenario
+        .mark(mark(1, Sigkill::Sent), lowered(MEMCG_KILL))
+        .mark(mark(2, Sigkill::Sent), cut);
+    let lowered: Vec<_> = scenario
+        .kills
+        .iter()
+        .map(|kill| kill.limit_lowered)
+        .collect();
+    assert_eq!(lowered, [Some(true); 2]);
 }

@@ -16,21 +16,25 @@ const MEMCG_KILL: Option<OomStack> = Some(OomStack {
     memcg: Some(true),
     kill: true,
     group_member: false,
+    limit_lowered: false,
 });
 const GROUP_MEMBER: Option<OomStack> = Some(OomStack {
     memcg: Some(true),
     kill: true,
     group_member: true,
+    limit_lowered: false,
 });
 const SYSTEM_KILL: Option<OomStack> = Some(OomStack {
     memcg: Some(false),
     kill: true,
     group_member: false,
+    limit_lowered: false,
 });
 const MARK_ONLY: Option<OomStack> = Some(OomStack {
     memcg: Some(true),
     kill: false,
     group_member: false,
+    limit_lowered: false,
 });
 /// The stack cannot be interpreted, since the kernel hides its symbols.
 const NO_SYMBOLS: Option<OomStack> = None;
@@ -43,6 +47,7 @@ fn mark(pid: u32, sigkill: Sigkill) -> VictimMark {
         backend: Backend::RawTracepoint,
         call: None,
         boot_time_ns: u64::from(pid) * 1000,
+        account_boot_time_ns: None,
         sigkill,
         victim: Victim {
             pid,
@@ -171,7 +176,7 @@ fn kill_keeps_the_facts_of_its_mark() {
         limits: marked.limits.clone(),
         victim: marked.victim.clone(),
         trigger: Some(marked.trigger.clone()),
-        limit_lowered: None,
+        limit_lowered: Some(false),
         account: None,
         missing: vec!["uid"],
     };

@@ -1,12 +1,17 @@
 //! Turns the bytes of records into kills and non-kill events. Pure.
 
+use std::sync::Arc;
+
 use tracing::error;
 
-use crate::capture::{
-    bpf::symbols::Symbols,
-    decode::decode,
-    incident::{IncidentCheckpoint, Incidents, Outcome},
-    observer::item::CaptureItem,
+use crate::{
+    capture::{
+        bpf::symbols::Symbols,
+        decode::{Observation, decode},
+        incident::{IncidentCheckpoint, Incidents, Outcome},
+        observer::item::CaptureItem,
+    },
+    model::account::Account,
 };
 
 /// Decodes records and groups them into incidents.
@@ -42,8 +47,12 @@ impl Decoder {
         self.symbols = symbols;
     }
 
-    /// Decodes the next record; `None` if there is nothing to report.
-    pub(super) fn decode(&mut self, record: &[u8]) -> Option<Decoded> {
+    /// Decodes the next record; `None` if there is nothing to report. `account` finds the account of a time.
+    pub(super) fn decode(
+        &mut self,
+        record: &[u8],
+        account: impl FnOnce(u64) -> Option<Arc<Account>>,
+    ) -> Option<Decoded> {
         let observation = match decode(record, self.page_bytes) {
             Ok(observation) => observation,
             Err(error) => {
@@ -51,9 +60,16 @@ impl Decoder {
                 return Some(Decoded::Undecodable(1));
             }
         };
+        let account_time = match &observation {
+            Observation::Mark(mark) => mark.account_boot_time_ns,
+            Observation::ThreadMark { .. } | Observation::Signal(_) => None,
+        };
         let explain = |frames: &[u64]| self.symbols.as_ref()?.explain(frames);
         match self.incidents.observe(observation, explain) {
-            Outcome::Kill(kill) => Some(Decoded::Item(CaptureItem::Kill(kill))),
+            Outcome::Kill(mut kill) => {
+                kill.account = account_time.and_then(account);
+                Some(Decoded::Item(CaptureItem::Kill(kill)))
+            }
             Outcome::NonKill(event) => Some(Decoded::Item(CaptureItem::NonKill(event))),
             Outcome::Nothing => None,
         }

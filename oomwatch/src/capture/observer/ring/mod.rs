@@ -2,6 +2,7 @@
 //!
 //! This is the IO shell of [`progress`]: it reads rings and log, waits, and removes pins.
 
+mod accounts;
 mod decoder;
 mod generation;
 mod log_enrichment;
@@ -17,6 +18,7 @@ use std::{
 use tracing::warn;
 
 use self::{
+    accounts::Accounts,
     decoder::Decoder,
     generation::Generation,
     log_enrichment::{LogEnrichment, open_sources},
@@ -33,8 +35,8 @@ use super::{
 use crate::{
     capture::{
         bpf::{
-            Probe, ProbeError, describe,
-            pins::{self, Pins},
+            Dropped, Probe, ProbeError, describe,
+            pins::{self, Pins, Rings},
             symbols::Symbols,
         },
         config::CaptureConfig,
@@ -64,10 +66,11 @@ pub(super) struct RingSource {
     previous: VecDeque<PreviousRing>,
     probe: Probe,
     ring: Ring,
+    accounts: Accounts,
     ready: Ready,
     enrichment: LogEnrichment,
-    /// Number of rejected records when the counters could be read last.
-    rejected: Cell<u64>,
+    /// Rejected records when the counters could be read last.
+    rejected: Cell<Dropped>,
     /// Whether the counters could be read last time.
     is_countable: Cell<bool>,
     pins: Option<Pins>,
@@ -76,6 +79,7 @@ pub(super) struct RingSource {
 /// The ring of a previous generation, and its pins.
 struct PreviousRing {
     ring: Ring,
+    accounts: Option<Accounts>,
     pins: pins::Generation,
 }
 
@@ -89,6 +93,8 @@ impl RingSource {
         retention: &Retention<'_>,
     ) -> Result<Self, ObserveError> {
         let ring = probe.ring()?;
+        let accounts = probe.accounts()?;
+        let page_bytes = rustix::param::page_size() as u64;
         let ready = Ready::new(&ring).map_err(ProbeError::Wait)?;
         let (pins, cursor, mode) = match retention {
             Retention::Nothing => (None, None, ReleaseMode::WhenRead),
@@ -101,7 +107,13 @@ impl RingSource {
             previous,
             pins,
         } = match pins {
-            Some(pins) => start(&mut probe, &ring, attaching, pins, cursor)?,
+            Some(pins) => {
+                let rings = Rings {
+                    records: &ring,
+                    accounts: &accounts,
+                };
+                start(&mut probe, rings, attaching, page_bytes, pins, cursor)?
+            }
             None => Start::unpinned(attaching),
         };
         // Kills wait in the ring meanwhile.
@@ -112,7 +124,7 @@ impl RingSource {
             _ => (Symbols::load(&config.proc_root).ok(), None),
         };
         let decoder = Decoder::new(
-            rustix::param::page_size() as u64,
+            page_bytes,
             symbols,
             cursor
                 .map(|cursor| cursor.incident.clone())
@@ -121,16 +133,33 @@ impl RingSource {
         let own = Generation::new(name, ring.position());
         let (states, previous): (Vec<_>, VecDeque<_>) = previous
             .into_iter()
-            .map(|PreviousGeneration { pins, ring, state }| (state, PreviousRing { ring, pins }))
+            .map(
+                |PreviousGeneration {
+                     pins,
+                     ring,
+                     accounts,
+                     state,
+                 }| {
+                    (
+                        state,
+                        PreviousRing {
+                            ring,
+                            accounts,
+                            pins,
+                        },
+                    )
+                },
+            )
             .unzip();
         Ok(Self {
             progress: RingProgress::new(states, own, decoder, mode, Instant::now()),
             previous,
             probe,
             ring,
+            accounts: Accounts::new(accounts, page_bytes),
             ready,
             enrichment: LogEnrichment::new(log),
-            rejected: Cell::new(0),
+            rejected: Cell::default(),
             is_countable: Cell::new(true),
             pins,
         })
@@ -205,12 +234,18 @@ impl RingSource {
         progress
     }
 
-    /// Number of records that the own ring has rejected. If the counters cannot be read, as many as the last time.
+    /// Number of kills' records that the own ring has rejected. If the counters cannot be read, as many as the last time.
     fn rejected(&self) -> u64 {
         match self.probe.dropped() {
             Ok(rejected) => {
-                self.rejected.set(rejected);
+                let known = self.rejected.replace(rejected);
                 self.is_countable.set(true);
+                if rejected.accounts > known.accounts {
+                    warn!(
+                        lost = rejected.accounts,
+                        "the ring of accounts was full: kills are reported without what the killer chose from"
+                    );
+                }
             }
             Err(error) => {
                 if self.is_countable.replace(false) {
@@ -221,7 +256,7 @@ impl RingSource {
                 }
             }
         }
-        self.rejected.get()
+        self.rejected.get().records
     }
 
     /// Releases everything before a stored cursor, and removes the generations that end before it.
@@ -233,8 +268,16 @@ impl RingSource {
             remove(&pins);
         }
         match self.previous.front_mut() {
-            Some(previous) => previous.ring.release(released.position),
-            None => self.ring.release(released.position),
+            Some(previous) => {
+                previous.ring.release(released.position);
+                if let Some(accounts) = &mut previous.accounts {
+                    accounts.release(released.position);
+                }
+            }
+            None => {
+                self.ring.release(released.position);
+                self.accounts.release(released.position);
+            }
         }
     }
 
@@ -257,17 +300,19 @@ impl RingSource {
             progress,
             previous,
             ring: own,
+            accounts: own_accounts,
             enrichment,
             ..
         } = self;
         let now = Instant::now();
         loop {
-            let ring = match previous.get_mut(progress.reading()) {
-                Some(previous) => &mut previous.ring,
-                None => &mut *own,
+            let (ring, mut accounts) = match previous.get_mut(progress.reading()) {
+                Some(previous) => (&mut previous.ring, previous.accounts.as_mut()),
+                None => (&mut *own, Some(&mut *own_accounts)),
             };
             let ControlFlow::Continue(()) = ring.drain(|position, record| {
-                progress.record(position, record, |kill| enrichment.enrich(kill));
+                let account = |time| accounts.as_mut()?.find(time, position);
+                progress.record(position, record, account, |kill| enrichment.enrich(kill));
                 ControlFlow::<Infallible>::Continue(())
             });
             let drained = Drained {
@@ -277,7 +322,12 @@ impl RingSource {
             };
             match progress.drained(drained, now) {
                 Step::ReadNext => {}
-                Step::Release(position) => ring.release(position),
+                Step::Release(position) => {
+                    ring.release(position);
+                    if let Some(accounts) = accounts {
+                        accounts.release(position);
+                    }
+                }
                 Step::Wait => break,
             }
         }

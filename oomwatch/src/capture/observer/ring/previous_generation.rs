@@ -4,7 +4,10 @@ use std::{convert::Infallible, ops::ControlFlow};
 
 use tracing::warn;
 
-use super::generation::{Generation, Previous, Unreadable, unreported};
+use super::{
+    accounts::Accounts,
+    generation::{Generation, Previous, Unreadable, unreported},
+};
 use crate::capture::{
     bpf::{ProbeError, describe, pins},
     observer::cursor::Cursor,
@@ -15,6 +18,8 @@ use crate::capture::{
 pub(super) struct PreviousGeneration {
     pub(super) pins: pins::Generation,
     pub(super) ring: Ring,
+    /// Absent if it cannot be opened.
+    pub(super) accounts: Option<Accounts>,
     pub(super) state: Generation,
 }
 
@@ -23,17 +28,21 @@ impl PreviousGeneration {
     pub(super) fn open(
         pins: pins::Generation,
         cursor: Option<&Cursor>,
+        page_bytes: u64,
     ) -> Result<Self, ProbeError> {
         let mut ring = pins.ring()?;
         let mut state = Generation::new(pins.name, ring.position());
-        let rejected = pins.dropped().unwrap_or_else(|error| {
-            warn!(
-                generation = &*state.name,
-                error = describe(&error),
-                "failed to read how many records the ring of a previous agent has rejected"
-            );
-            0
-        });
+        let rejected = pins
+            .dropped()
+            .map(|dropped| dropped.records)
+            .unwrap_or_else(|error| {
+                warn!(
+                    generation = &*state.name,
+                    error = describe(&error),
+                    "failed to read how many records the ring of a previous agent has rejected"
+                );
+                0
+            });
         let cursor = state.own_cursor(cursor);
         if let Some(cursor) = cursor {
             // Fails if the ring was released past the cursor; then reading starts there.
@@ -60,7 +69,25 @@ impl PreviousGeneration {
             has_current_layout,
             unreadable,
         });
-        Ok(Self { pins, ring, state })
+        let accounts = has_current_layout
+            .then(|| pins.accounts().map(|ring| Accounts::new(ring, page_bytes)))
+            .and_then(|accounts| {
+                accounts
+                    .inspect_err(|error| {
+                        warn!(
+                            generation = &*state.name,
+                            error = describe(error),
+                            "failed to read the accounts of a previous agent's kills"
+                        );
+                    })
+                    .ok()
+            });
+        Ok(Self {
+            pins,
+            ring,
+            accounts,
+            state,
+        })
     }
 }
 

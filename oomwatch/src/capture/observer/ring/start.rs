@@ -16,7 +16,7 @@ use crate::{
     capture::{
         bpf::{
             Probe, ProbeError, describe,
-            pins::{Generation, GenerationName, PinError, Pins},
+            pins::{Generation, GenerationName, PinError, Pins, Rings},
         },
         observer::cursor::Cursor,
         ring::Ring,
@@ -54,8 +54,9 @@ impl Start {
 /// attached. `pins` is where to pin, or why that is not possible.
 pub(super) fn start(
     probe: &mut Probe,
-    ring: &Ring,
+    rings: Rings<'_>,
     attaching: u64,
+    page_bytes: u64,
     pins: Result<Pins, PinError>,
     cursor: Option<&Cursor>,
 ) -> Result<Start, ProbeError> {
@@ -73,11 +74,11 @@ pub(super) fn start(
     let takeover = if found.is_empty() {
         attaching
     } else {
-        quiet_time(ring)
+        quiet_time(rings.records)
     };
     let mut previous: Vec<_> = found
         .iter()
-        .filter_map(|generation| open(generation, cursor))
+        .filter_map(|generation| open(generation, cursor, page_bytes))
         .collect();
     // If no previous ring is readable, the own generation counts from its attachment on.
     let mut name = GenerationName::new(if previous.is_empty() {
@@ -85,7 +86,7 @@ pub(super) fn start(
     } else {
         takeover
     });
-    let is_pinned = match pins.pin(probe, ring, name) {
+    let is_pinned = match pins.pin(probe, rings, name) {
         Ok(generation) => {
             info!(
                 folder = %generation.folder().display(),
@@ -98,7 +99,7 @@ pub(super) fn start(
             warn_unpinned(&error);
             // The failed pin may have detached the own programs for a moment.
             if !previous.is_empty() {
-                name = GenerationName::new(quiet_time(ring));
+                name = GenerationName::new(quiet_time(rings.records));
             }
             false
         }
@@ -169,8 +170,12 @@ pub(in crate::capture::observer) fn remove_previous(bpffs: &Path) {
     }
 }
 
-fn open(generation: &Generation, cursor: Option<&Cursor>) -> Option<PreviousGeneration> {
-    match PreviousGeneration::open(generation.clone(), cursor) {
+fn open(
+    generation: &Generation,
+    cursor: Option<&Cursor>,
+    page_bytes: u64,
+) -> Option<PreviousGeneration> {
+    match PreviousGeneration::open(generation.clone(), cursor, page_bytes) {
         Ok(previous) => Some(previous),
         Err(error) => {
             warn!(

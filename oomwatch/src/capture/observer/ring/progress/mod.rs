@@ -33,7 +33,7 @@ use crate::{
             item::CaptureItem,
         },
     },
-    model::{kill::Kill, losses::Losses},
+    model::{account::Account, kill::Kill, losses::Losses},
 };
 
 /// Time after its links were removed in which a program may still write a record: usually microseconds, but more than 10 ms
@@ -166,13 +166,14 @@ impl RingProgress {
         self.reading + 1 == self.generations.len()
     }
 
-    /// Handles a record of the generation that is being read. `enrich` adds to a kill of the own generation what the kernel
+    /// Handles a record of the generation that is being read. `account` finds an account of it by its time. `enrich` adds to a kill of the own generation what the kernel
     /// log has by now, and returns until when the kill may wait for more. Kills of previous generations never wait: the log of
     /// that time is not read.
     pub(super) fn record(
         &mut self,
         position: u64,
         record: &[u8],
+        account: impl FnOnce(u64) -> Option<Arc<Account>>,
         enrich: impl FnOnce(&mut Kill) -> Option<Instant>,
     ) {
         let generation = &self.generations[self.reading];
@@ -183,7 +184,7 @@ impl RingProgress {
         if !is_readable || !generation.counts(record) {
             return;
         }
-        let Some(mut decoded) = self.decoder.decode(record) else {
+        let Some(mut decoded) = self.decoder.decode(record, account) else {
             return;
         };
         let due = match &mut decoded {

@@ -335,9 +335,12 @@ impl World {
             let mut position = read;
             while programs.records.contains_key(&position) {
                 let bytes = &programs.records[&position];
-                agent
-                    .progress
-                    .record(position, bytes, |_| patience.map(|time| now + time));
+                agent.progress.record(
+                    position,
+                    bytes,
+                    |_| None,
+                    |_| patience.map(|time| now + time),
+                );
                 position = programs.end_of(position);
             }
             agent.rings[agent.progress.reading()].1 = position;

@@ -1,0 +1,153 @@
+//! Decodes the bytes of an account's record. Pure; any input gives an account or an error.
+
+use std::cmp::Reverse;
+
+use oomwatch_ebpf::{
+    account::{
+        ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, EXCLUDED_ADJ, EXCLUDED_CPUSET,
+        EXCLUDED_DYING, KIND_ACCOUNT, LIST_EXCLUDED, LIST_LENGTH, LIST_SCORED, ProcessPages,
+    },
+    record::Header,
+};
+use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
+
+use super::{comm, error::DecodeError, some_id};
+use crate::model::account::{
+    Account, AccountSource, Candidate, Candidates, Exclusion, ProcessMemory,
+};
+
+/// The account of one incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentAccount {
+    /// What the records of its kills refer to: when it was output, in nanoseconds since boot.
+    pub boot_time_ns: u64,
+    /// The account.
+    pub account: Account,
+}
+
+/// Decodes one record. `page_bytes` is the page size of the machine that wrote it.
+pub fn decode_account(bytes: &[u8], page_bytes: u64) -> Result<IncidentAccount, DecodeError> {
+    let truncated = |kind, needed| DecodeError::Truncated {
+        kind,
+        length: bytes.len(),
+        needed,
+    };
+    let (header, _) =
+        Header::read_from_prefix(bytes).map_err(|_| truncated(0, size_of::<Header>()))?;
+    if header.kind != KIND_ACCOUNT {
+        return Err(DecodeError::Kind(header.kind));
+    }
+    if bytes.len() < ACCOUNT_FIXED_LENGTH {
+        return Err(truncated(header.kind, ACCOUNT_FIXED_LENGTH));
+    }
+    let mut record = AccountRecord::new_zeroed();
+    let listed = record.as_mut_bytes().get_mut(..bytes.len());
+    let Some(listed) = listed.filter(|_| bytes.len() == header.length as usize) else {
+        return Err(DecodeError::Length {
+            claimed: header.length,
+            length: bytes.len(),
+        });
+    };
+    listed.copy_from_slice(bytes);
+    Ok(IncidentAccount {
+        boot_time_ns: header.boot_time_ns,
+        account: Account {
+            candidates: candidates(&record, bytes.len(), page_bytes)?,
+            ..Account::default()
+        },
+    })
+}
+
+/// The candidates; absent if the killer looked at none, since the allocating task was killed without a choice.
+fn candidates(
+    record: &AccountRecord,
+    length: usize,
+    page_bytes: u64,
+) -> Result<Option<Candidates>, DecodeError> {
+    let mut scored = list(record, length, LIST_SCORED, page_bytes)?;
+    let mut excluded = list(record, length, LIST_EXCLUDED, page_bytes)?;
+    if record.scored == 0 && record.excluded == 0 {
+        return Ok(None);
+    }
+    if let Some(chosen) = scored
+        .iter_mut()
+        .find(|candidate| candidate.pid == record.chosen_tgid)
+    {
+        chosen.oom_points = Some(record.chosen_points);
+    }
+    scored.sort_by_key(|candidate| Reverse(candidate.oom_points));
+    excluded.sort_by_key(|candidate| {
+        let memory = candidate.memory;
+        Reverse(memory.rss_bytes().saturating_add(memory.swap_bytes))
+    });
+    scored.extend(excluded);
+    Ok(Some(Candidates {
+        source: AccountSource::Kernel,
+        complete: record.unknown == 0,
+        scored: record.scored.into(),
+        excluded: record.excluded.into(),
+        rss_error_bytes: u64::from(record.rss_error_pages).saturating_mul(page_bytes),
+        sum: memory(&record.sum, page_bytes),
+        processes: scored,
+    }))
+}
+
+/// One of the lists of processes, in the order of the record.
+fn list(
+    record: &AccountRecord,
+    length: usize,
+    list: u32,
+    page_bytes: u64,
+) -> Result<Vec<Candidate>, DecodeError> {
+    let listed = record.listed[list as usize];
+    let first = list as usize * LIST_LENGTH;
+    let end = first + listed as usize;
+    let sent = (length - ACCOUNT_FIXED_LENGTH) / size_of::<CandidateRow>();
+    if listed as usize > LIST_LENGTH || listed > 0 && end > sent {
+        return Err(DecodeError::Value {
+            field: "listed",
+            value: listed.into(),
+        });
+    }
+    record.rows[first..end]
+        .iter()
+        .map(|row| candidate(row, list, page_bytes))
+        .collect()
+}
+
+fn candidate(row: &CandidateRow, list: u32, page_bytes: u64) -> Result<Candidate, DecodeError> {
+    let excluded = match (list, row.excluded) {
+        (LIST_SCORED, 0) => None,
+        (LIST_EXCLUDED, EXCLUDED_ADJ) => Some(Exclusion::OomScoreAdj),
+        (LIST_EXCLUDED, EXCLUDED_DYING) => Some(Exclusion::Dying),
+        (LIST_EXCLUDED, EXCLUDED_CPUSET) => Some(Exclusion::Cpuset),
+        (_, value) => {
+            return Err(DecodeError::Value {
+                field: "excluded",
+                value: value.into(),
+            });
+        }
+    };
+    Ok(Candidate {
+        pid: row.tgid,
+        comm: comm(&row.comm),
+        uid: Some(row.uid),
+        memory: memory(&row.memory, page_bytes),
+        is_rss_split: true,
+        oom_score_adj: row.oom_score_adj,
+        oom_points: excluded.is_none().then_some(row.points),
+        excluded,
+        cgroup_id: some_id(row.memcg_id),
+    })
+}
+
+fn memory(pages: &ProcessPages, page_bytes: u64) -> ProcessMemory {
+    let bytes = |pages: u64| pages.saturating_mul(page_bytes);
+    ProcessMemory {
+        anon_rss_bytes: bytes(pages.anon_rss_pages),
+        file_rss_bytes: bytes(pages.file_rss_pages),
+        shmem_rss_bytes: bytes(pages.shmem_rss_pages),
+        swap_bytes: bytes(pages.swap_pages),
+        pgtables_bytes: pages.pgtables_bytes,
+    }
+}

@@ -1,0 +1,234 @@
+//! Accounts: every field, and bytes that no program writes.
+
+use oomwatch_ebpf::account::{
+    ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, EXCLUDED_ADJ, EXCLUDED_CPUSET,
+    EXCLUDED_DYING, KIND_ACCOUNT, LIST_LENGTH, ProcessPages,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::account::{
+    Account, AccountSource, Candidate, Candidates, Exclusion, ProcessMemory,
+};
+
+fn pages(number: u64) -> ProcessPages {
+    ProcessPages {
+        anon_rss_pages: number,
+        file_rss_pages: number + 1,
+        shmem_rss_pages: number + 2,
+        swap_pages: number + 3,
+        pgtables_bytes: number + 4,
+    }
+}
+
+fn row(tgid: u32, points: i64, excluded: u32) -> CandidateRow {
+    CandidateRow {
+        tgid,
+        uid: 1000 + tgid,
+        oom_score_adj: -5,
+        excluded,
+        comm: *b"tail\0-residue\0\0\0",
+        memcg_id: 7,
+        memory: pages(u64::from(tgid)),
+        points,
+    }
+}
+
+/// Two processes were scored, and one was left out.
+fn full() -> AccountRecord {
+    let mut record = AccountRecord::new_zeroed();
+    record.header = Header {
+        kind: KIND_ACCOUNT,
+        length: 0,
+        boot_time_ns: 9_000_000_000,
+    };
+    record.scored = 2;
+    record.excluded = 1;
+    record.listed = [2, 1];
+    record.rss_error_pages = 64;
+    record.chosen_tgid = 20;
+    record.chosen_points = 202;
+    record.sum = pages(100);
+    record.rows[0] = row(10, 100, 0);
+    record.rows[1] = row(20, 200, 0);
+    record.rows[LIST_LENGTH] = row(30, 300, EXCLUDED_ADJ);
+    record
+}
+
+/// The record as the ring carries it: with this many rows.
+fn sent(mut record: AccountRecord, rows: usize) -> Vec<u8> {
+    let length = ACCOUNT_FIXED_LENGTH + rows * size_of::<CandidateRow>();
+    record.header.length = u32::try_from(length).expect("a short record");
+    record.as_bytes()[..length].to_vec()
+}
+
+fn decoded(bytes: &[u8]) -> Account {
+    let IncidentAccount {
+        boot_time_ns,
+        account,
+    } = decode_account(bytes, PAGE).expect("an account");
+    assert_eq!(boot_time_ns, 9_000_000_000);
+    account
+}
+
+fn process(pid: u32, oom_points: Option<i64>, excluded: Option<Exclusion>) -> Candidate {
+    Candidate {
+        pid,
+        comm: b"tail".to_vec(),
+        uid: Some(1000 + pid),
+        memory: memory(pid.into()),
+        is_rss_split: true,
+        oom_score_adj: -5,
+        oom_points,
+        excluded,
+        cgroup_id: Some(7),
+    }
+}
+
+fn memory(number: u64) -> ProcessMemory {
+    ProcessMemory {
+        anon_rss_bytes: number * PAGE,
+        file_rss_bytes: (number + 1) * PAGE,
+        shmem_rss_bytes: (number + 2) * PAGE,
+        swap_bytes: (number + 3) * PAGE,
+        pgtables_bytes: number + 4,
+    }
+}
+
+#[test]
+fn fuzz_seed_is_this_account() {
+    check_seed("record", "account", &sent(full(), LIST_LENGTH + 1));
+}
+
+#[test]
+fn full_account_gives_every_field_in_order() {
+    let expected = Account {
+        candidates: Some(Candidates {
+            source: AccountSource::Kernel,
+            complete: true,
+            scored: 2,
+            excluded: 1,
+            rss_error_bytes: 64 * PAGE,
+            sum: memory(100),
+            processes: vec![
+                // The kernel's own score, which may be more exact.
+                process(20, Some(202), None),
+                process(10, Some(100), None),
+                process(30, None, Some(Exclusion::OomScoreAdj)),
+            ],
+        }),
+        ..Account::default()
+    };
+    assert_eq!(decoded(&sent(full(), LIST_LENGTH + 1)), expected);
+}
+
+#[test]
+fn rows_that_are_not_used_are_not_sent() {
+    let mut record = full();
+    record.excluded = 0;
+    record.listed = [2, 0];
+    let candidates = decoded(&sent(record, 2)).candidates.expect("candidates");
+    let pids: Vec<_> = candidates.processes.iter().map(|row| row.pid).collect();
+    assert_eq!(pids, [20, 10]);
+}
+
+#[test]
+fn process_without_a_found_mm_makes_it_incomplete() {
+    let mut record = full();
+    record.unknown = 1;
+    let candidates = decoded(&sent(record, LIST_LENGTH + 1)).candidates;
+    assert!(!candidates.expect("candidates").complete);
+}
+
+#[test]
+fn killer_that_looked_at_none_has_no_candidates() {
+    let mut record = full();
+    record.scored = 0;
+    record.excluded = 0;
+    record.listed = [0, 0];
+    assert_eq!(decoded(&sent(record, 0)), Account::default());
+}
+
+#[test]
+fn each_exclusion_has_its_reason() {
+    for (value, expected) in [
+        (EXCLUDED_ADJ, Exclusion::OomScoreAdj),
+        (EXCLUDED_DYING, Exclusion::Dying),
+        (EXCLUDED_CPUSET, Exclusion::Cpuset),
+    ] {
+        let mut record = full();
+        record.rows[LIST_LENGTH].excluded = value;
+        let candidates = decoded(&sent(record, LIST_LENGTH + 1)).candidates;
+        let processes = candidates.expect("candidates").processes;
+        assert_eq!(processes[2].excluded, Some(expected));
+    }
+}
+
+#[test]
+fn malformed_account_is_an_error() {
+    let bytes = sent(full(), LIST_LENGTH + 1);
+    for length in 0..ACCOUNT_FIXED_LENGTH {
+        assert!(matches!(
+            decode_account(&bytes[..length], PAGE),
+            Err(DecodeError::Truncated { .. })
+        ));
+    }
+    assert_eq!(
+        decode_account(&RecordBuilder::new().bytes(), PAGE),
+        Err(DecodeError::Kind(KIND_VICTIM))
+    );
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(matches!(
+        decode_account(&longer, PAGE),
+        Err(DecodeError::Length { .. })
+    ));
+    let mut longest = bytes;
+    longest.resize(size_of::<AccountRecord>() + 8, 0);
+    longest[4..8].copy_from_slice(&4104u32.to_ne_bytes());
+    assert!(matches!(
+        decode_account(&longest, PAGE),
+        Err(DecodeError::Length { .. })
+    ));
+
+    let refused = |rows, change: fn(&mut AccountRecord)| {
+        let mut record = full();
+        change(&mut record);
+        match decode_account(&sent(record, rows), PAGE) {
+            Err(DecodeError::Value { field, value }) => (field, value),
+            other => panic!("{other:?}"),
+        }
+    };
+    const ALL: usize = LIST_LENGTH + 1;
+    assert_eq!(refused(ALL, |record| record.listed[0] = 17), ("listed", 17));
+    assert_eq!(refused(ALL, |record| record.listed[1] = 2), ("listed", 2));
+    assert_eq!(
+        refused(ALL, |record| record.listed[1] = u32::MAX),
+        ("listed", u32::MAX.into())
+    );
+    assert_eq!(refused(1, |record| record.listed[1] = 0), ("listed", 2));
+    assert_eq!(
+        refused(ALL, |record| record.rows[0].excluded = 1),
+        ("excluded", 1)
+    );
+    assert_eq!(
+        refused(ALL, |record| record.rows[LIST_LENGTH].excluded = 4),
+        ("excluded", 4)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_an_account_or_an_error(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..5000),
+    ) {
+        if let Some(header) = bytes.get_mut(..4) {
+            header.copy_from_slice(&KIND_ACCOUNT.to_ne_bytes());
+        }
+        let length = u32::try_from(bytes.len()).expect("short");
+        if let Some(claimed) = bytes.get_mut(4..8) {
+            claimed.copy_from_slice(&length.to_ne_bytes());
+        }
+        let _ = decode_account(&bytes, PAGE);
+    }
+}
