@@ -31,6 +31,14 @@ struct Mark {
     kills: u64,
 }
 
+/// The kills of an object.
+#[derive(Default)]
+struct Line {
+    kills: u64,
+    /// Numbers of their pages, and where on the line they are.
+    marks: Vec<(usize, i128)>,
+}
+
 impl Timeline {
     /// Adds a record, and returns the number of its page.
     pub fn push(&mut self, record: &Value) -> usize {
@@ -59,17 +67,17 @@ impl Timeline {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let mut lines: BTreeMap<&str, (u64, Vec<(usize, i128)>)> = BTreeMap::new();
+        let mut lines: BTreeMap<&str, Line> = BTreeMap::new();
         for (index, (mark, place)) in self.kills.iter().zip(self.places()).enumerate() {
-            let (kills, marks) = lines.entry(&mark.object).or_default();
-            *kills = kills.saturating_add(mark.kills);
-            marks.push((index + 1, place));
+            let line = lines.entry(&mark.object).or_default();
+            line.kills = line.kills.saturating_add(mark.kills);
+            line.marks.push((index + 1, place));
         }
         let mut lines: Vec<_> = lines.into_iter().collect();
-        lines.sort_by_key(|(_, (kills, _))| Reverse(*kills));
+        lines.sort_by_key(|(_, line)| Reverse(line.kills));
         let all = lines
             .iter()
-            .fold(0_u64, |sum, (_, (kills, _))| sum.saturating_add(*kills));
+            .fold(0_u64, |sum, (_, line)| sum.saturating_add(line.kills));
         writeln!(out, "<nav>\n<h1>{all} OOM kills</h1>")?;
         if let (Some(first), Some(last)) = (self.kills.first(), self.kills.last()) {
             let (first, last) = (first.moment(), last.moment());
@@ -78,7 +86,7 @@ impl Timeline {
                 "<p class=\"note\">{first} to {last}; a mark leads to its kill</p>"
             )?;
         }
-        for (object, (kills, marks)) in lines.iter().take(LINES) {
+        for (object, Line { kills, marks }) in lines.iter().take(LINES) {
             writeln!(
                 out,
                 "<p class=\"line\"><span>{}</span><span>{kills}</span></p>",
