@@ -31,7 +31,7 @@ const ENVIRONMENT: &[(&str, &str, &[&str])] = &[
     (
         "NO_COLOR",
         "If set and not empty, lines have no color.",
-        &["watch", "report", "history"],
+        &["watch", "report", "history", "explain"],
     ),
     (
         "TZ",
@@ -117,7 +117,7 @@ fn files(command: &str) -> Vec<(PathBuf, &'static str)> {
     match command {
         "oomwatch" | "agent" | "doctor" => vec![history, pins, btf, kmsg],
         "watch" => vec![btf, kmsg],
-        "history" => vec![history],
+        "history" | "explain" => vec![history],
         "cleanup" => vec![history, pins],
         _ => Vec::new(),
     }

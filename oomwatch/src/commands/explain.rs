@@ -97,7 +97,7 @@ fn newest(state_dir: &Path, output: OutputConfig, filter: Filter) -> anyhow::Res
         ),
         (_, None) => bail!("the history has no kills"),
     };
-    done(written.and_then(|()| printer.flush()))
+    done(written.and_then(|()| printer.finish()))
 }
 
 fn records(file: &Path, output: OutputConfig, filter: Filter) -> anyhow::Result<Exit> {
@@ -135,7 +135,7 @@ fn records(file: &Path, output: OutputConfig, filter: Filter) -> anyhow::Result<
     if written.is_ok() && pages == 0 {
         bail!("{name} has no record of such a kill in its {lines} lines");
     }
-    done(written.and_then(|()| printer.flush()))
+    done(written.and_then(|()| printer.finish()))
 }
 
 /// A closed pipe is no failure.

@@ -126,7 +126,7 @@ fn print(
             );
         }
     }
-    printer.flush()?;
+    printer.finish()?;
     Ok(unreadable)
 }
 

@@ -7,7 +7,7 @@ use rustix::{param::page_size, termios::tcgetwinsize};
 
 use super::{
     color::{Color, ColorChoice},
-    explain::{self, Page, html},
+    explain::{self, Page, Timeline, html},
     json,
     text::{Selection, Style, Table, columns::Column},
 };
@@ -54,6 +54,8 @@ pub struct Printer<W = StdoutLock<'static>> {
     /// Absent for JSON.
     table: Option<Table>,
     format: OutputFormat,
+    /// The kills that have a page in the HTML document.
+    timeline: Timeline,
     color: Color,
     has_header: bool,
     terminal: Option<Terminal>,
@@ -117,6 +119,7 @@ impl<W: Write> Printer<W> {
             out,
             table,
             format,
+            timeline: Timeline::default(),
             color,
             has_header,
             terminal,
@@ -185,27 +188,37 @@ impl<W: Write> Printer<W> {
     }
 
     /// What is printed for a JSON record: itself, or its page.
-    fn record(&self, json: String) -> String {
-        let page = || Page::from_record(&serde_json::from_str(&json).ok()?);
-        let page = match self.format {
-            OutputFormat::Page => page().map(|page| {
-                let width = self.width().unwrap_or(explain::text::WIDTH);
-                explain::text::to_text(&page, width, self.color)
-            }),
-            OutputFormat::Html => page().map(|page| html::to_html(&page)),
-            _ => None,
-        };
-        page.unwrap_or(json)
+    fn record(&mut self, json: String) -> String {
+        let is_page = matches!(self.format, OutputFormat::Page | OutputFormat::Html);
+        let record = is_page.then(|| serde_json::from_str(&json).ok()).flatten();
+        record.and_then(|record| self.page(&record)).unwrap_or(json)
+    }
+
+    /// The page of a record, if it has one.
+    fn page(&mut self, record: &serde_json::Value) -> Option<String> {
+        let page = Page::from_record(record)?;
+        Some(if self.format == OutputFormat::Html {
+            let number = self.timeline.push(record);
+            html::to_html(&page, number)
+        } else {
+            let width = self.width().unwrap_or(explain::text::WIDTH);
+            explain::text::to_text(&page, width, self.color)
+        })
     }
 
     /// Prints a JSON record, which may be another oomwatch's. False if it has no page.
     pub fn foreign(&mut self, record: &serde_json::Value) -> io::Result<bool> {
-        let known = Page::from_record(record).is_some();
-        if known {
-            let text = self.record(record.to_string());
-            writeln!(self.out, "{text}")?;
-        }
-        Ok(known)
+        let Some(page) = self.page(record) else {
+            return Ok(false);
+        };
+        writeln!(self.out, "{page}")?;
+        Ok(true)
+    }
+
+    /// Prints what stands at the end, and flushes the writer.
+    pub fn finish(&mut self) -> io::Result<()> {
+        write!(self.out, "{}", self.timeline.to_html())?;
+        self.flush()
     }
 
     /// Flushes the writer.

@@ -99,7 +99,7 @@ pub fn run(config: ReportConfig) -> anyhow::Result<Exit> {
         }
         totals.add(&log, counts, seen, lines.cut());
     }
-    match written {
+    match written.and_then(|()| shown.printer.finish()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
         written => written.context("write to stdout")?,
     }

@@ -19,7 +19,7 @@ pub const HEAD: &str = r#"<!doctype html>
   :root { --text: #e6edf3; --dim: #9198a1; --back: #0d1117; --card: #161b22; --line: #30363d; --bar: #ff7b72; --mark: #2d1f14; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 62rem; font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); }
+body { display: flex; flex-direction: column; margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 62rem; font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); }
 h1 { font-size: 1.4rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
 article + article { margin-top: 3rem; border-top: 2px solid var(--line); padding-top: 2rem; }
@@ -34,17 +34,23 @@ td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12rem; 
 th { color: var(--dim); font-weight: 600; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .victim { background: var(--mark); font-weight: 600; }
-svg { display: block; width: 100%; min-width: 6rem; height: 14px; }
+svg { display: block; width: 100%; height: 14px; }
+.bars td:first-child { white-space: normal; }
+.bars td:last-child { width: 100%; min-width: 5rem; }
 svg rect { fill: var(--bar); }
+nav { order: -1; margin-bottom: 2.5rem; }
+.line { display: flex; justify-content: space-between; gap: 1rem; margin: .6rem 0 .1rem; overflow-wrap: anywhere; }
+.marks { background: var(--card); border: 1px solid var(--line); }
+article { min-width: 0; }
 .note { color: var(--dim); font-size: .9rem; }
-@media print { body { max-width: none; } h2 { break-after: avoid; } tr { break-inside: avoid; } }
+@media print { body { max-width: none; display: block; } .scroll { overflow: visible; } svg { print-color-adjust: exact; } h2 { break-after: avoid; } tr { break-inside: avoid; } }
 </style>
 </head>
 <body>
 "#;
 
 /// A text that has no markup, and no character that is not printable.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl std::fmt::Display for Escaped<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,16 +68,16 @@ impl std::fmt::Display for Escaped<'_> {
     }
 }
 
-/// The page as an element of the document.
+/// The page as an element of the document, which the timeline refers to by its number.
 #[must_use]
-pub fn to_html(page: &Page) -> String {
+pub fn to_html(page: &Page, number: usize) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write(&mut out, page);
+    let _ = write(&mut out, page, number);
     out
 }
 
-fn write(out: &mut String, page: &Page) -> std::fmt::Result {
+fn write(out: &mut String, page: &Page, number: usize) -> std::fmt::Result {
     let Page {
         title,
         cause,
@@ -82,7 +88,11 @@ fn write(out: &mut String, page: &Page) -> std::fmt::Result {
         zones,
         advice,
     } = page;
-    writeln!(out, "<article>\n<h1>{}</h1>", Escaped(title))?;
+    writeln!(
+        out,
+        "<article id=\"k{number}\">\n<h1>{}</h1>",
+        Escaped(title)
+    )?;
     if let Some(cause) = cause {
         writeln!(out, "<p class=\"cause\">{}</p>", Escaped(cause))?;
     }
@@ -113,7 +123,7 @@ fn write_note(out: &mut String, note: Option<&str>) -> std::fmt::Result {
 fn write_bars(out: &mut String, Breakdown { title, bars, note }: &Breakdown) -> std::fmt::Result {
     writeln!(
         out,
-        "<h2>{}</h2>\n<div class=\"scroll\"><table>",
+        "<h2>{}</h2>\n<div class=\"scroll\"><table class=\"bars\">",
         Escaped(title)
     )?;
     for (name, size, permille) in bars {

@@ -8,8 +8,9 @@ pub mod html;
 mod page;
 mod record;
 pub mod text;
+mod timeline;
 
-pub use self::page::Page;
+pub use self::{page::Page, timeline::Timeline};
 
 #[cfg(test)]
 mod tests;

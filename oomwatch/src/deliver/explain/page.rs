@@ -261,7 +261,8 @@ fn trigger(record: &Value) -> Option<String> {
 fn before(record: &Value) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(hits) = number(record, "account.before.limit_hits") {
-        parts.push(format!("the limit had been reached {hits} times"));
+        let plural = if hits == 1 { "" } else { "s" };
+        parts.push(format!("the limit had been reached {hits} time{plural}"));
     }
     if let Some(stall) = number(record, "account.before.stall_us").filter(|stall| *stall > 0) {
         parts.push(format!(

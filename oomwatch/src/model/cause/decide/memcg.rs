@@ -7,7 +7,7 @@ use super::{
     sentence::size,
 };
 use crate::model::{
-    account::{Memory, MemoryOf},
+    account::{AccountSource, Memory, MemoryOf},
     cause::CauseKind,
     kill::Kill,
     limit_owner::LimitOwner,
@@ -41,7 +41,7 @@ pub(super) fn find(report: &Report) -> Finding<'_> {
     }
     match memory {
         Some(memory) if memory.parts.iter().next().is_some() => {
-            by_kind(report, &memory, whole_bytes)
+            by_kind(report, &with_page_tables(report, memory), whole_bytes)
         }
         _ => by_processes(report, whole_bytes),
     }
@@ -128,6 +128,23 @@ fn parent_limit(report: &Report, limit_bytes: u64) -> Finding<'_> {
             None => format!("{text}."),
         }
     })
+}
+
+/// On cgroup v1 the log has one number for all memory of the kernel. What of it are page tables, the processes say.
+fn with_page_tables(report: &Report, mut memory: Memory) -> Memory {
+    let parts = &mut memory.parts;
+    if let (AccountSource::Log, None, Some(kernel_bytes)) = (
+        memory.source,
+        parts.pagetables_bytes,
+        parts.kernel_other_bytes,
+    ) {
+        let of_victim = report.kill.victim.pgtables_bytes;
+        let of_all = candidates(report).map(|candidates| candidates.sum.pgtables_bytes);
+        let tables_bytes = of_all.or(of_victim).unwrap_or(0).min(kernel_bytes);
+        parts.pagetables_bytes = Some(tables_bytes);
+        parts.kernel_other_bytes = Some(kernel_bytes - tables_bytes);
+    }
+    memory
 }
 
 /// By where the memory was.

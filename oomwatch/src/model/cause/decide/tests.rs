@@ -71,6 +71,30 @@ fn candidates(processes: Vec<Candidate>) -> Candidates {
     }
 }
 
+/// The log of cgroup v1 has one number for all memory of the kernel.
+#[test]
+fn page_tables_of_the_processes_are_taken_out_of_the_kernels_one_number() {
+    for (tables_mib, kind) in [(550, CauseKind::PageTables), (40, CauseKind::KernelMemory)] {
+        let mut report = report();
+        let mut candidates = candidates(vec![process(7, "db", 100, None)]);
+        candidates.sum.pgtables_bytes = tables_mib * MIB;
+        let parts = MemoryParts {
+            anon_bytes: Some(200 * MIB),
+            kernel_other_bytes: Some(800 * MIB),
+            ..MemoryParts::default()
+        };
+        report.kill.account = Some(Arc::new(Account {
+            candidates: Some(candidates),
+            memory: Some(Memory {
+                source: AccountSource::Log,
+                ..memory_of(MemoryOf::Cgroup, 1000, parts)
+            }),
+            ..Account::default()
+        }));
+        assert_eq!(decide(&report).kind, kind, "{tables_mib}");
+    }
+}
+
 fn memory_of(of: MemoryOf, mib: u64, parts: MemoryParts) -> Memory {
     Memory {
         of,
