@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use oomwatch::{
     cli::{self, Cli, Command, EscapedLines, LogArgs, LogFormat},
-    commands::{agent, cleanup, doctor, exit::Exit, history, report, watch},
+    commands::{agent, cleanup, doctor, exit::Exit, explain, history, report, watch},
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{error, level_filters::LevelFilter};
@@ -31,6 +31,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Cleanup(args) => runtime()?.block_on(cleanup::run(args.into())),
         Command::Report(args) => report::run(args.config(Timestamp::now())),
         Command::History(args) => history::run(args.config(Timestamp::now())),
+        Command::Explain(args) => explain::run((*args).into()),
         Command::Version => print(cli::version().as_bytes()),
         Command::Completions { shell } => print(&cli::completions(shell)),
         Command::Man { folder } => {

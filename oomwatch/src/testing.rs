@@ -1,7 +1,7 @@
 //! Values for tests: records as the programs write them, a kill and its report, each with every field set. Tests change what
 //! they need. Some of these values are committed below `fuzz/seeds` as seeds of the fuzz targets.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use oomwatch_ebpf::record::{
@@ -21,6 +21,10 @@ use crate::model::{
     limit_owner::{LimitOwner, LimitSource},
     report::{Container, ContainerKind, GapReport, Pod, Report},
 };
+
+mod account;
+
+pub(crate) use self::account::{account, explanation};
 
 pub(crate) const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod8a4e6bd2_0f35_4c1b_9a77_2b1d5e6f7081.slice";
 pub(crate) const POD_UID: &str = "8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081";
@@ -299,8 +303,16 @@ pub(crate) fn minimal_kill() -> Kill {
     }
 }
 
-/// The report of [`kill`], with all names.
+/// The report of [`kill`], with its account, and all names.
 pub(crate) fn report() -> Report {
+    let mut report = bare_report();
+    report.kill.account = Some(Arc::new(account()));
+    report.explanation = Some(explanation());
+    report
+}
+
+/// The report of [`kill`], with all names.
+fn bare_report() -> Report {
     Report {
         kill: kill(),
         node: "node-1".to_owned(),

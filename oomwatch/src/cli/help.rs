@@ -68,6 +68,18 @@ with their number for those beyond twenty. Kills that were only counted are show
 
 Exit codes: 0 done (also without a kill, and when the reader closes the pipe), 1 failed, 2 wrong usage.";
 
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  oomwatch explain                                   the newest kill in the history
+  oomwatch explain 0f1e2d3c-1176592e000              the kill whose id begins so (oomwatch history -o json)
+  oomwatch explain -o html > kill.html               the same as a page for a browser
+  dmesg | oomwatch explain --log -                   every kill in a kernel log
+  kubectl logs POD | oomwatch explain --json -       kills that another oomwatch printed as JSON
+
+The page has names of processes and pods of all namespaces: it is for the node's operator.
+
+Exit codes: 0 done (also when the reader closes the pipe), 1 failed or no such kill, 2 wrong usage.";
+
 pub(super) const CLEANUP: &str = "\
 Examples:
   oomwatch cleanup                what the agent has pinned: its programs are detached, the history stays

@@ -4,6 +4,7 @@ mod agent;
 mod cleanup;
 mod doctor;
 mod escaped_lines;
+mod explain;
 mod help;
 mod history;
 mod manual;
@@ -25,6 +26,7 @@ pub use self::{
     cleanup::CleanupArgs,
     doctor::DoctorArgs,
     escaped_lines::EscapedLines,
+    explain::ExplainArgs,
     history::HistoryArgs,
     manual::write_manual_pages,
     moment::{Moment, TimeArgs},
@@ -66,6 +68,9 @@ pub enum Command {
     /// Print the OOM kills in an agent's history; needs only permission to read it
     #[command(after_long_help = help::HISTORY)]
     History(Box<HistoryArgs>),
+    /// Print one kill's whole story: whose limit, where the memory was, and what to change
+    #[command(after_long_help = help::EXPLAIN)]
+    Explain(Box<ExplainArgs>),
     /// Print the version, and what this executable was built for
     Version,
     /// Print a shell's completion script

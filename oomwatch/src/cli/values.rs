@@ -63,6 +63,16 @@ pub(super) const OUTPUTS: &[Choice<OutputFormat>] = &[
         "One JSON object per line, schema oomwatch/v1",
         OutputFormat::Json,
     ),
+    (
+        "html",
+        "A page for each kill, in one HTML document",
+        OutputFormat::Html,
+    ),
+];
+
+pub(super) const EXPLAIN_OUTPUTS: &[Choice<OutputFormat>] = &[
+    ("text", "A page for a terminal", OutputFormat::Page),
+    ("html", "An HTML document", OutputFormat::Html),
 ];
 
 pub(super) const DOCTOR_OUTPUTS: &[Choice<DoctorFormat>] = &[

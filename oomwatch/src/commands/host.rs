@@ -1,8 +1,10 @@
 //! The host that reports name.
 
+use std::path::PathBuf;
+
 use crate::{
     capture::config::CaptureConfig,
-    identify::kubelet_root,
+    identify::{kubelet_root, resolver::NameSources, runtimes::RuntimeConfig},
     model::{
         cgroup::KubeletRoot,
         report::{Host, NodeKubelet},
@@ -29,4 +31,19 @@ pub(super) fn read_host(
             None => kubelet_root::find(&capture.cgroup_root),
         },
     })
+}
+
+/// Where the host's names come from.
+pub(super) fn name_sources(
+    runtimes: RuntimeConfig,
+    log_root: PathBuf,
+    capture: &CaptureConfig,
+    host: &Host,
+) -> NameSources {
+    NameSources {
+        runtimes,
+        log_root,
+        cgroup_root: capture.cgroup_root.clone(),
+        kubelet: host.kubelet.root.clone(),
+    }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cleanup;
 pub mod doctor;
 pub mod exit;
+pub mod explain;
 pub mod history;
 mod host;
 mod pipeline;

@@ -2,6 +2,7 @@
 
 pub mod color;
 pub mod events;
+pub mod explain;
 pub mod http;
 pub mod json;
 pub mod metrics;

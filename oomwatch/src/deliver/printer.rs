@@ -7,6 +7,7 @@ use rustix::{param::page_size, termios::tcgetwinsize};
 
 use super::{
     color::{Color, ColorChoice},
+    explain::{self, Page, html},
     json,
     text::{Selection, Style, Table, columns::Column},
 };
@@ -40,6 +41,10 @@ pub enum OutputFormat {
     Wide,
     /// One JSON object per line.
     Json,
+    /// A page for each kill.
+    Page,
+    /// The same as one HTML document.
+    Html,
 }
 
 /// Writes reports.
@@ -49,6 +54,7 @@ pub struct Printer<W = StdoutLock<'static>> {
     /// Absent for JSON.
     table: Option<Table>,
     format: OutputFormat,
+    color: Color,
     has_header: bool,
     terminal: Option<Terminal>,
     filter: Filter,
@@ -93,16 +99,17 @@ impl<W: Write> Printer<W> {
             has_header,
         } = config;
         let selection = match (format, columns) {
-            (OutputFormat::Json, _) => None,
+            (OutputFormat::Json | OutputFormat::Page | OutputFormat::Html, _) => None,
             (_, Some(columns)) => Some(Selection::Chosen(columns)),
             (OutputFormat::Text, None) => Some(Selection::Text),
             (OutputFormat::Wide, None) => Some(Selection::Wide),
         };
+        let color = Color::new(color, terminal.is_some());
         let table = selection.map(|selection| {
             Table::new(Style {
                 selection,
                 zone,
-                color: Color::new(color, terminal.is_some()),
+                color,
                 page_bytes: u64::try_from(page_size()).unwrap_or(4096),
             })
         });
@@ -110,6 +117,7 @@ impl<W: Write> Printer<W> {
             out,
             table,
             format,
+            color,
             has_header,
             terminal,
             filter,
@@ -125,6 +133,9 @@ impl<W: Write> Printer<W> {
         if let Some(table) = self.table.as_ref().filter(|_| self.has_header) {
             writeln!(self.out, "{}", table.header(self.width()))?;
         }
+        if self.format == OutputFormat::Html {
+            self.out.write_all(html::HEAD.as_bytes())?;
+        }
         self.flush()
     }
 
@@ -139,7 +150,7 @@ impl<W: Write> Printer<W> {
         let width = self.width();
         let lines = match &mut self.table {
             Some(table) => table.kill(report, width),
-            None => json::kill_to_json(report)?,
+            None => self.record(json::kill_to_json(report)?),
         };
         writeln!(self.out, "{lines}")
     }
@@ -149,7 +160,7 @@ impl<W: Write> Printer<W> {
         let width = self.width();
         let lines = match &mut self.table {
             Some(table) => table.coalesced(report, coalesced, width),
-            None => json::coalesced_to_json(report, coalesced)?,
+            None => self.record(json::coalesced_to_json(report, coalesced)?),
         };
         writeln!(self.out, "{lines}")
     }
@@ -168,9 +179,33 @@ impl<W: Write> Printer<W> {
         let width = self.width();
         let lines = match &mut self.table {
             Some(table) => table.gap(report, width),
-            None => json::gap_to_json(report)?,
+            None => self.record(json::gap_to_json(report)?),
         };
         writeln!(self.out, "{lines}")
+    }
+
+    /// What is printed for a JSON record: itself, or its page.
+    fn record(&self, json: String) -> String {
+        let page = || Page::from_record(&serde_json::from_str(&json).ok()?);
+        let page = match self.format {
+            OutputFormat::Page => page().map(|page| {
+                let width = self.width().unwrap_or(explain::text::WIDTH);
+                explain::text::to_text(&page, width, self.color)
+            }),
+            OutputFormat::Html => page().map(|page| html::to_html(&page)),
+            _ => None,
+        };
+        page.unwrap_or(json)
+    }
+
+    /// Prints a JSON record, which may be another oomwatch's. False if it has no page.
+    pub fn foreign(&mut self, record: &serde_json::Value) -> io::Result<bool> {
+        let known = Page::from_record(record).is_some();
+        if known {
+            let text = self.record(record.to_string());
+            writeln!(self.out, "{text}")?;
+        }
+        Ok(known)
     }
 
     /// Flushes the writer.

@@ -2,6 +2,7 @@
 //! was its container's main process. What is not found stays absent.
 
 mod backoff;
+mod cgroup_paths;
 mod cri;
 pub mod directory;
 mod docker;

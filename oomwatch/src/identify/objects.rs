@@ -37,6 +37,9 @@ pub struct ApiPod {
     /// `spec.resources.limits.memory`: a limit of the pod as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
+    /// `spec.resources.requests.memory`: a request of the pod as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_request_bytes: Option<u64>,
     /// Containers of every kind.
     pub containers: Vec<ApiContainer>,
 }
@@ -54,6 +57,9 @@ pub struct ApiContainer {
     /// `resources.limits.memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
+    /// `resources.requests.memory`; the API server sets it to the limit where there is only that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_request_bytes: Option<u64>,
     /// Its current and earlier ids, as far as the status has them.
     pub ids: Vec<String>,
 }
@@ -95,21 +101,34 @@ impl ApiPod {
     /// an init container needs with the sidecars before it (Kubernetes `component-helpers/resource/helpers.go`, `PodLimits`).
     /// Ephemeral containers have no limits.
     pub(super) fn limit_of_containers(&self) -> LimitSource {
-        let (mut together, mut sidecars, mut init) = (0_u64, 0_u64, 0_u64);
-        for container in &self.containers {
-            let limit = container.memory_limit_bytes.unwrap_or(0);
-            match container.kind {
-                ContainerKind::Main => together = together.saturating_add(limit),
-                ContainerKind::Sidecar => sidecars = sidecars.saturating_add(limit),
-                ContainerKind::Init => init = init.max(sidecars.saturating_add(limit)),
-                ContainerKind::Ephemeral => {}
-            }
-        }
-        if init > together.saturating_add(sidecars) {
+        let (together, init) = self.needs(|container| container.memory_limit_bytes);
+        if init > together {
             LimitSource::InitContainer
         } else {
             LimitSource::ContainerLimits
         }
+    }
+
+    /// The memory that it requests, in bytes; 0 without a request.
+    pub(super) fn request_bytes(&self) -> u64 {
+        let (together, init) = self.needs(|container| container.memory_request_bytes);
+        self.memory_request_bytes.unwrap_or(together.max(init))
+    }
+
+    /// What those of its containers need that run together, and the most that an init container needs with the sidecars before
+    /// it.
+    fn needs(&self, bytes: impl Fn(&ApiContainer) -> Option<u64>) -> (u64, u64) {
+        let (mut together, mut sidecars, mut init) = (0_u64, 0_u64, 0_u64);
+        for container in &self.containers {
+            let bytes = bytes(container).unwrap_or(0);
+            match container.kind {
+                ContainerKind::Main => together = together.saturating_add(bytes),
+                ContainerKind::Sidecar => sidecars = sidecars.saturating_add(bytes),
+                ContainerKind::Init => init = init.max(sidecars.saturating_add(bytes)),
+                ContainerKind::Ephemeral => {}
+            }
+        }
+        (together.saturating_add(sidecars), init)
     }
 
     /// Its approximate size in memory, in bytes.
@@ -121,6 +140,7 @@ impl ApiPod {
             events_off: _,
             shares_pids: _,
             memory_limit_bytes: _,
+            memory_request_bytes: _,
             containers,
         } = self;
         let hash = config_hash.as_ref().map_or(0, String::len);
@@ -145,6 +165,7 @@ impl ApiContainer {
             kind: _,
             image,
             memory_limit_bytes: _,
+            memory_request_bytes: _,
             ids,
         } = self;
         let ids = ids.iter().map(|id| size_of::<String>() + id.len());
@@ -182,6 +203,7 @@ mod tests {
                 kind,
                 image: None,
                 memory_limit_bytes: Some(limit),
+                memory_request_bytes: Some(limit),
                 ids: vec![],
             };
             let pod = ApiPod {
@@ -194,9 +216,11 @@ mod tests {
                 events_off: false,
                 shares_pids: false,
                 memory_limit_bytes: None,
+                memory_request_bytes: None,
                 containers: containers.iter().map(container).collect(),
             };
             assert_eq!(pod.limit_of_containers(), expected, "{containers:?}");
+            assert!(pod.request_bytes() > 0);
         }
     }
 }

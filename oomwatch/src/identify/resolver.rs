@@ -17,6 +17,7 @@ use tokio::{task::JoinHandle, time::sleep_until};
 
 use crate::{
     identify::{
+        cgroup_paths::CgroupPaths,
         directory::{Directory, WatchState},
         kubernetes,
         objects::PodName,
@@ -28,8 +29,11 @@ use crate::{
         sockets::SocketChoice,
     },
     model::{
+        cause::decide,
+        cgroup::KubeletRoot,
+        kill::Scope,
         persist::{Change, Entry},
-        report::Report,
+        report::{Explanation, Report},
     },
     sys::clock,
 };
@@ -41,12 +45,17 @@ pub struct NameSources {
     pub runtimes: RuntimeConfig,
     /// The host's `/var/log`.
     pub log_root: PathBuf,
+    /// The host's cgroup file system.
+    pub cgroup_root: PathBuf,
+    /// Where this host's kubelet has its pods.
+    pub kubelet: KubeletRoot,
 }
 
 /// Resolves kills: takes reports without names, gives them back with names.
 pub struct Resolver {
     shared: Arc<Shared>,
     logs: PodLogs,
+    cgroups: Mutex<CgroupPaths>,
     queue: Mutex<PendingQueue>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -55,7 +64,12 @@ impl Resolver {
     /// Starts the queries to the runtimes in the current tokio runtime.
     #[must_use]
     pub fn new(sources: NameSources) -> Self {
-        let NameSources { runtimes, log_root } = sources;
+        let NameSources {
+            runtimes,
+            log_root,
+            cgroup_root,
+            kubelet,
+        } = sources;
         let shared = Arc::new(Shared::default());
         let uses_cri = runtimes.cri != SocketChoice::Off;
         let uses_docker = runtimes.docker != SocketChoice::Off;
@@ -74,6 +88,7 @@ impl Resolver {
         Self {
             shared,
             logs: PodLogs::new(&log_root),
+            cgroups: Mutex::new(CgroupPaths::new(&cgroup_root, kubelet)),
             queue: Mutex::default(),
             tasks,
         }
@@ -128,7 +143,8 @@ impl Resolver {
     }
 
     /// Adds a kill of this boot. Never waits.
-    pub fn push(&self, report: Report) {
+    pub fn push(&self, mut report: Report) {
+        self.add_owners(&mut report);
         let now = Instant::now();
         let age = report
             .kill
@@ -162,6 +178,7 @@ impl Resolver {
         if self.logs.add_names(&mut report) {
             self.shared.read(|directory| directory.decide(&mut report));
         }
+        decide::explain(&mut report);
         Some(report)
     }
 
@@ -217,6 +234,28 @@ impl Resolver {
         }
     }
 
+    /// Adds the owners of the candidates, and the pods of a system OOM. Their cgroups can be found now or never, and their names
+    /// are those that are known now: a kill does not wait for its account.
+    fn add_owners(&self, report: &mut Report) {
+        if report.kill.account.is_none() && report.kill.scope != Scope::System {
+            return;
+        }
+        let mut cgroups = self.cgroups.lock();
+        let (paths, pods) = cgroups.look_up(&report.kill);
+        let kubelet = cgroups.kubelet();
+        let explanation = self.shared.read(|directory| Explanation {
+            cause: None,
+            owners: paths
+                .into_iter()
+                .map(|path| Some(directory.candidate_owner(path?, kubelet)))
+                .collect(),
+            pods: directory.pod_usages(report, pods, kubelet),
+        });
+        if explanation != Explanation::default() {
+            report.explanation = Some(explanation);
+        }
+    }
+
     /// Identifies a kill as far as possible, and queries a runtime for the rest.
     fn identify(&self, report: &mut Report, arrival: Arrival) -> Resolution {
         let resolution = self
@@ -266,12 +305,15 @@ mod tests {
                 listing: Listing::Never,
             },
             log_root: logs.path().to_owned(),
+            cgroup_root: logs.path().to_owned(),
+            kubelet: KubeletRoot::Unknown,
         });
         let app = ApiContainer {
             name: "app".to_owned(),
             kind: ContainerKind::Sidecar,
             image: None,
             memory_limit_bytes: None,
+            memory_request_bytes: None,
             // The kubelet has not updated the status yet.
             ids: vec![],
         };
@@ -283,6 +325,7 @@ mod tests {
             events_off: false,
             shares_pids: false,
             memory_limit_bytes: None,
+            memory_request_bytes: None,
             containers: vec![app],
         };
         names.shared.update(|directory| {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{
         cause::Cause,
-        cgroup::{CgroupOwner, KubeletRoot, Qos, Runtime},
+        cgroup::{CgroupOwner, ContainerRef, KubeletRoot, PodRef, Qos, Runtime},
         gap::Gap,
         kill::{Cgroup, Kill, Limit, MainProcess, Scope},
         limit_owner::{LimitOwner, LimitSource},
@@ -181,6 +181,31 @@ impl Container {
     }
 }
 
+impl From<ContainerRef> for Container {
+    fn from(ContainerRef { runtime, id, user }: ContainerRef) -> Self {
+        Self {
+            runtime,
+            id,
+            user,
+            name: None,
+            kind: None,
+            image: None,
+        }
+    }
+}
+
+impl From<PodRef> for Pod {
+    fn from(PodRef { uid, qos }: PodRef) -> Self {
+        Self {
+            namespace: None,
+            name: None,
+            uid,
+            qos,
+            events_off: false,
+        }
+    }
+}
+
 /// What a container is in its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -334,21 +359,8 @@ impl Report {
             limit_owner: None,
             limit_source: None,
             main_process: MainProcess::Unknown,
-            container: owner.container.map(|container| Container {
-                runtime: container.runtime,
-                id: container.id,
-                user: container.user,
-                name: None,
-                kind: None,
-                image: None,
-            }),
-            pod: owner.pod.map(|pod| Pod {
-                namespace: None,
-                name: None,
-                uid: pod.uid,
-                qos: pod.qos,
-                events_off: false,
-            }),
+            container: owner.container.map(Container::from),
+            pod: owner.pod.map(Pod::from),
             unit: owner.unit,
             sandbox: false,
             cmdline: None,

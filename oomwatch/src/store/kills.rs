@@ -2,7 +2,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::{RowState, pending::PendingKill, row::Row};
+use super::{RowState, accounts, pending::PendingKill, row::Row};
 use crate::store::compaction;
 
 /// Inserts a kill that was just captured. Returns false if the database has it already.
@@ -14,6 +14,7 @@ pub(super) fn insert(
 ) -> rusqlite::Result<bool> {
     match &kill.row {
         Some(row) if !compaction::is_merged(transaction, &kill.id)? => {
+            accounts::save(transaction, row, false)?;
             insert_row(transaction, row, boot, written_ns, RowState::New, None)
         }
         _ => Ok(false),
@@ -31,6 +32,7 @@ pub(super) fn set_names(
     let Some(row) = &kill.row else {
         return Ok(());
     };
+    accounts::save(transaction, row, true)?;
     let mut update = transaction.prepare_cached(
         "UPDATE kills SET state = 1, sequence = ?2, namespace = ?3, pod = ?4, container = ?5, owner = ?6, report = ?7
          WHERE id = ?1 AND state < 2",

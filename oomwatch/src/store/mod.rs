@@ -9,6 +9,7 @@
 //!
 //! This module does not interpret the state, and does not deliver kills. [`Lock`] keeps a second agent out.
 
+mod accounts;
 pub mod codec;
 mod compaction;
 mod database;

@@ -26,6 +26,8 @@ pub(super) struct Row {
     pub(super) incident: Option<String>,
     /// The report as [`codec`] encodes it.
     pub(super) report: String,
+    /// The account of the incident, likewise.
+    pub(super) account: Option<String>,
 }
 
 /// Value of `source` for kills that were counted, not observed.
@@ -54,6 +56,7 @@ impl Row {
             owner: Some(owner.unwrap_or_default()),
             incident: Some(report.incident.clone()),
             report: codec::from_report(report)?,
+            account: codec::from_account(report)?,
         })
     }
 
@@ -73,6 +76,7 @@ impl Row {
             owner: None,
             incident: None,
             report: codec::from_gap(report)?,
+            account: None,
         })
     }
 }

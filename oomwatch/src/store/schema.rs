@@ -6,10 +6,13 @@ use rusqlite::{Connection, Error, TransactionBehavior};
 pub const APPLICATION_ID: i32 = 0x6f6f_6d77;
 
 /// Migrations from each schema version to the next; the first creates the tables. A released migration is never changed.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// `PRAGMA user_version` of the files that this oomwatch writes: the number of migrations.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
+
+/// The first version with the table `accounts`.
+pub const ACCOUNTS_VERSION: i32 = 2;
 
 /// The file has no schema that this oomwatch can write.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,15 @@ const FIRST: &str = "
     ) WITHOUT ROWID;
 ";
 
+/// Accounts of incidents: of the newest only, since one takes as much room as several kills.
+const SECOND: &str = "
+    CREATE TABLE accounts (
+        number INTEGER PRIMARY KEY,
+        incident TEXT NOT NULL UNIQUE,
+        account TEXT NOT NULL
+    );
+";
+
 /// The schema version of a file; 0 if it is empty.
 pub fn read_version(connection: &Connection) -> Result<i32, SchemaError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
@@ -112,7 +124,7 @@ fn apply(connection: &mut Connection, version: i32, steps: &[&str]) -> Result<()
 mod tests {
     use super::*;
 
-    const SECOND: &str = "ALTER TABLE kills ADD COLUMN mood TEXT DEFAULT 'good'";
+    const NEXT: &str = "ALTER TABLE kills ADD COLUMN mood TEXT DEFAULT 'good'";
 
     fn mood(connection: &Connection) -> rusqlite::Result<String> {
         connection.query_row("SELECT mood FROM kills", [], |row| row.get(0))
@@ -148,11 +160,11 @@ mod tests {
     #[test]
     fn earlier_version_is_migrated_and_keeps_its_rows() {
         let (_folder, mut connection) = first_version();
-        apply(&mut connection, 1, &[FIRST, SECOND]).expect("apply one migration");
+        apply(&mut connection, VERSION, &[FIRST, SECOND, NEXT]).expect("apply one migration");
         assert_eq!(mood(&connection).expect("a row"), "good");
         let error = read_version(&connection).expect_err("newer than this version");
         assert!(
-            matches!(error, SchemaError::Newer { version: 2 }),
+            matches!(error, SchemaError::Newer { version: 3 }),
             "{error}"
         );
     }
@@ -162,15 +174,15 @@ mod tests {
         let (_folder, mut connection) = first_version();
         apply(
             &mut connection,
-            1,
-            &[FIRST, SECOND, "ALTER TABLE missing ADD COLUMN x"],
+            VERSION,
+            &[FIRST, SECOND, NEXT, "ALTER TABLE missing ADD COLUMN x"],
         )
         .expect_err("no such table");
         assert_eq!(mood(&connection).expect("a row"), "good");
         apply(
             &mut connection,
-            2,
-            &[FIRST, SECOND, "DROP INDEX kills_by_time"],
+            3,
+            &[FIRST, SECOND, NEXT, "DROP INDEX kills_by_time"],
         )
         .expect("apply the corrected migration");
     }

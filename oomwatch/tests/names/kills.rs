@@ -10,6 +10,7 @@ use oomwatch::{
     },
     model::{
         backend::Backend,
+        cgroup::KubeletRoot,
         kill::{Attribution, Cgroup, Kill, Scope, Source, Victim},
         report::{Host, NodeKubelet, Origin, Report},
     },
@@ -29,6 +30,8 @@ pub(crate) fn names() -> Resolver {
             listing: Listing::Never,
         },
         log_root: Path::new("/nonexistent").into(),
+        cgroup_root: Path::new("/nonexistent").into(),
+        kubelet: KubeletRoot::Unknown,
     });
     names.close();
     names

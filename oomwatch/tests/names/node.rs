@@ -20,6 +20,7 @@ use oomwatch::{
         sockets::SocketChoice,
     },
     model::{
+        cgroup::KubeletRoot,
         kill::MainProcess,
         limit_owner::{LimitOwner, LimitSource},
         report::{ContainerKind, Host, NodeKubelet, Origin, Report},
@@ -133,6 +134,8 @@ impl Node {
                 listing: Listing::AtStart,
             },
             log_root: Path::new("/nonexistent").into(),
+            cgroup_root: kernel.cgroup_root.clone(),
+            kubelet: KubeletRoot::Unknown,
         }
     }
 

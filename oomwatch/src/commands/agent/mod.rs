@@ -34,7 +34,7 @@ use crate::{
     capture::observer::Observer,
     commands::{
         exit::Exit,
-        host::read_host,
+        host::{name_sources, read_host},
         pipeline::{Pipeline, Wake},
         signals::Signals,
     },
@@ -44,7 +44,7 @@ use crate::{
         metrics::Metrics,
     },
     identify::{
-        resolver::{NameSources, Resolver},
+        resolver::Resolver,
         runtimes::{Listing, RuntimeConfig},
     },
     sys::{cmdline, privileges},
@@ -102,7 +102,8 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut api = Api::find(events, pod_watch, &host, &restored, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let mut names = Resolver::new(NameSources { runtimes, log_root });
+    let sources = name_sources(runtimes, log_root, &capture, &host);
+    let mut names = Resolver::new(sources);
     names.restore(saved);
     api.watch_pods(&mut names, &host.node);
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));

@@ -1,5 +1,6 @@
 //! A machine whose files fail for a while, on the backend that needs no more than files.
 
+use crate::model::cgroup::KubeletRoot;
 use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
@@ -61,6 +62,8 @@ impl Machine {
                 proc_root: root.to_owned(),
                 listing: Listing::Never,
             },
+            cgroup_root: "/nonexistent".into(),
+            kubelet: KubeletRoot::Unknown,
             log_root: root.to_owned(),
         });
         Pipeline::new(host, observer, auditor, names, None)

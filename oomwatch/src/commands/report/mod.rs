@@ -18,6 +18,7 @@ use crate::{
     deliver::printer::{OutputConfig, Printer},
     identify::directory::Directory,
     model::{
+        cause::decide,
         cgroup::KubeletRoot,
         filter::Filter,
         report::{Origin, Report},
@@ -136,6 +137,7 @@ impl Shown {
                     },
                 );
                 Directory::default().decide(&mut report);
+                decide::explain(&mut report);
                 if self.printer.shows(&report) {
                     self.printer.kill(&report)?;
                 }

@@ -18,14 +18,14 @@ use crate::{
     capture::{config::CaptureConfig, observer::Observer},
     commands::{
         exit::Exit,
-        host::read_host,
+        host::{name_sources, read_host},
         pipeline::{Pipeline, Wake},
         signals::Signals,
         totals::log_totals,
     },
     deliver::printer::{OutputConfig, Printer, Terminal},
     identify::{
-        resolver::{NameSources, Resolver},
+        resolver::Resolver,
         runtimes::{Listing, RuntimeConfig},
         sockets::SocketChoice,
     },
@@ -111,7 +111,8 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         milliseconds, "watching for OOM kills, end with Ctrl-C"
     );
 
-    let names = Resolver::new(NameSources { runtimes, log_root });
+    let sources = name_sources(runtimes, log_root, &capture, &host);
+    let names = Resolver::new(sources);
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
     let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
     let text = Text::default();

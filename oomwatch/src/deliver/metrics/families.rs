@@ -11,12 +11,13 @@ use prometheus_client::{
 };
 
 use super::{
-    labels::{AttributionLabels, BackendLabels, EventLabels, Reason, RetryLabels},
+    labels::{AttributionLabels, BackendLabels, CauseLabels, EventLabels, Reason, RetryLabels},
     time_gauge::TimeGauge,
 };
 use crate::{
     deliver::events::{Cause, Object, Outcome},
     model::{
+        cause::CauseKind,
         kill::{Attribution, Scope},
         limit_owner::LimitOwner,
     },
@@ -73,6 +74,7 @@ pub(super) struct NodeFamilies {
     pub(super) ring_undecoded: Counter,
     pub(super) kmsg_overruns: Counter,
     pub(super) attribution: Family<AttributionLabels, Counter>,
+    pub(super) causes: Family<CauseLabels, Counter>,
 }
 
 impl NodeFamilies {
@@ -126,7 +128,16 @@ impl NodeFamilies {
                 "oomwatch_attribution",
                 "Kills by the source of the victim's cgroup",
             ),
+            causes: registered(
+                registry,
+                "oomwatch_kills_by_cause",
+                "Kills by why the memory ran out",
+            ),
         };
+        for cause in CauseKind::ALL {
+            let cause = cause.as_str();
+            let _ = families.causes.get_or_create(&CauseLabels { cause });
+        }
         for reason in REASONS {
             let _ = families.incidents.get_or_create(&reason);
         }

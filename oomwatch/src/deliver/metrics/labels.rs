@@ -75,6 +75,12 @@ pub(super) struct KillLabels {
     pub(super) container: ContainerLabels,
 }
 
+/// Why the memory ran out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CauseLabels {
+    pub(super) cause: &'static str,
+}
+
 /// Where a victim's cgroup comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct AttributionLabels {

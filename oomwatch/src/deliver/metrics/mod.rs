@@ -20,7 +20,10 @@ use tracing::debug;
 use self::{
     containers::Containers,
     families::{AgentFamilies, NodeFamilies, set_total},
-    labels::{AttributionLabels, BackendLabels, ContainerLabels, EventLabels, Reason, RetryLabels},
+    labels::{
+        AttributionLabels, BackendLabels, CauseLabels, ContainerLabels, EventLabels, Reason,
+        RetryLabels,
+    },
     process::ProcessStats,
     time_gauge::unix_seconds,
 };
@@ -28,6 +31,7 @@ use crate::{
     deliver::events::{DeliveryStat, Outcome},
     model::{
         backend::Backend,
+        cause::CauseKind,
         kill::{NonKill, NonKillKind},
         losses::Losses,
         report::{GapReport, Report},
@@ -96,6 +100,12 @@ impl Metrics {
         let method = report.kill.attribution.as_str();
         let attribution = AttributionLabels { method };
         node.attribution.get_or_create(&attribution).inc();
+        let explanation = report.explanation.as_ref();
+        let cause = explanation.and_then(|explanation| explanation.cause.as_ref());
+        let cause = cause
+            .map_or(CauseKind::Unknown, |cause| cause.kind)
+            .as_str();
+        node.causes.get_or_create(&CauseLabels { cause }).inc();
         let state = &mut *self.state();
         if state.is_new_incident(&report.incident) {
             node.incidents.get_or_create(&reason).inc();

@@ -88,6 +88,7 @@ impl Context {
                 Column::What | Column::Object => "gap".to_owned(),
                 Column::Node => escape(report.node.as_bytes()),
                 Column::Note => self.gap(report),
+                Column::Cause => String::new(),
                 _ => dash(),
             },
         }
@@ -130,6 +131,7 @@ impl Context {
                 node => escape(node.as_bytes()),
             },
             Column::Incident => escape(report.incident.as_bytes()),
+            Column::Cause => cause(report),
             Column::Time | Column::Note => String::new(),
         }
     }
@@ -275,6 +277,7 @@ fn non_kill(column: Column, event: &NonKill) -> String {
         Column::Process => process(name.as_deref(), *pid),
         Column::Cgroup => path(cgroup.as_ref()),
         Column::Note => note,
+        Column::Cause => String::new(),
         _ => dash(),
     }
 }
@@ -299,6 +302,15 @@ fn object(report: &Report) -> String {
         (None, None, Some(unit)) => escape(unit.as_bytes()),
         (None, None, None) => path(report.cgroup().or(report.kill.group_cgroup.as_ref())),
     }
+}
+
+/// The sentence, which may hold names that a tenant chose; empty where nothing of the account is known.
+fn cause(report: &Report) -> String {
+    let cause = report
+        .explanation
+        .as_ref()
+        .and_then(|why| why.cause.as_ref());
+    cause.map_or_else(String::new, |cause| escape(cause.sentence.as_bytes()))
 }
 
 fn container_name(container: &Container) -> String {

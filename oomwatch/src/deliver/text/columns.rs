@@ -21,6 +21,8 @@ pub enum Column {
     LimitOwner,
     /// Trigger, group kill and what else is unusual.
     Note,
+    /// Why the memory ran out.
+    Cause,
     /// Id of the victim.
     Pid,
     /// The marked thread.
@@ -77,7 +79,8 @@ const ALL: &[(Column, &str, usize, Align)] = &[
     (Column::Rss, "RSS", 9, Align::Right),
     (Column::Limit, "LIMIT", 9, Align::Right),
     (Column::LimitOwner, "LIMIT OWNER", 11, Align::Left),
-    (Column::Note, "NOTE", 0, Align::Left),
+    (Column::Note, "NOTE", 28, Align::Left),
+    (Column::Cause, "CAUSE", 0, Align::Left),
     (Column::Pid, "PID", 7, Align::Right),
     (Column::Tid, "TID", 7, Align::Right),
     (Column::NsPid, "NSPID", 7, Align::Right),
@@ -107,6 +110,7 @@ pub(super) const TEXT: &[Column] = &[
     Column::Limit,
     Column::LimitOwner,
     Column::Note,
+    Column::Cause,
 ];
 
 /// The columns of `wide`.
@@ -133,6 +137,7 @@ pub(super) const WIDE: &[Column] = &[
     Column::Trigger,
     Column::Cgroup,
     Column::Note,
+    Column::Cause,
 ];
 
 impl Column {
@@ -156,6 +161,12 @@ impl Column {
         }
     }
 
+    /// Whether its text has no usual width, and has a line of its own where there is no room for a column.
+    pub(super) fn is_free(self) -> bool {
+        matches!(self, Self::Note | Self::Cause)
+    }
+
+    /// Width of a table without a terminal.
     pub(super) fn width(self) -> usize {
         self.entry().2
     }

@@ -9,8 +9,11 @@ pub(super) const GAP: usize = 2;
 
 /// The least width at which the note is a column; below it, a note has a line of its own.
 const MIN_NOTE: usize = 24;
+/// The same of the cause.
+const MIN_CAUSE: usize = 60;
 
-/// Which column gets more of the width, and up to which width, in this order. The first of the note adds its column.
+/// Which column gets more of the width, and up to which width, in this order. The first of the note and of the cause adds the
+/// column.
 const GROWTH: &[(Column, usize)] = &[
     (Column::Process, 18),
     (Column::Object, 26),
@@ -22,6 +25,8 @@ const GROWTH: &[(Column, usize)] = &[
     (Column::Note, 48),
     (Column::Object, 48),
     (Column::LimitOwner, 20),
+    (Column::Cause, MIN_CAUSE),
+    (Column::Cause, usize::MAX),
     (Column::Note, usize::MAX),
     (Column::Object, usize::MAX),
 ];
@@ -32,12 +37,12 @@ const DISPENSABLE: &[Column] = &[Column::Rss, Column::LimitOwner, Column::Limit]
 /// A column and its width.
 pub(super) type Fitted = (Column, usize);
 
-/// The widths of the columns on a terminal that is `width` wide. A note that finds no room is left out. Other columns are
+/// The widths of the columns on a terminal that is `width` wide. A note or a cause that finds no room is left out. Other columns are
 /// left out only if `may_drop` allows it.
 pub(super) fn fit(columns: &[Column], width: usize, may_drop: bool) -> Vec<Fitted> {
     let mut fitted: Vec<Fitted> = columns
         .iter()
-        .filter(|column| **column != Column::Note)
+        .filter(|column| !column.is_free())
         .map(|column| (*column, column.min_width()))
         .collect();
     for dispensable in DISPENSABLE {
@@ -51,10 +56,11 @@ pub(super) fn fit(columns: &[Column], width: usize, may_drop: bool) -> Vec<Fitte
             let more = most.saturating_sub(*width).min(room);
             *width += more;
             room -= more;
-        } else if column == Column::Note && columns.contains(&column) && room >= MIN_NOTE + GAP {
-            // The note is of free width, so it is the last column.
-            fitted.push((column, MIN_NOTE));
-            room -= MIN_NOTE + GAP;
+        } else if column.is_free() && columns.contains(&column) && room >= most.saturating_add(GAP)
+        {
+            // Columns of free width are the last ones.
+            fitted.push((column, most));
+            room -= most + GAP;
         }
     }
     fitted
@@ -76,7 +82,7 @@ pub(super) fn line(fitted: &[Fitted], cells: &[String], width: usize) -> String 
     let cells = fitted.iter().zip(cells).map(|(&(column, width), cell)| {
         let cell = match column {
             Column::Time => cell.clone(),
-            Column::Note => cut_end(cell, width),
+            Column::Note | Column::Cause => cut_end(cell, width),
             Column::Object => cut_middle(cell, width.saturating_sub(excess)),
             Column::Process => cut_process(cell, width),
             _ => cut_middle(cell, width),
@@ -112,7 +118,7 @@ fn cut_process(cell: &str, width: usize) -> String {
 }
 
 /// Replaces the middle by an ellipsis: the ends of names differ more than their middles.
-fn cut_middle(text: &str, width: usize) -> String {
+pub(in crate::deliver) fn cut_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -126,7 +132,7 @@ fn cut_middle(text: &str, width: usize) -> String {
 }
 
 /// Replaces the end by an ellipsis.
-pub(super) fn cut_end(text: &str, width: usize) -> String {
+pub(in crate::deliver) fn cut_end(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -134,6 +140,21 @@ pub(super) fn cut_end(text: &str, width: usize) -> String {
         return String::new();
     };
     format!("{}…", take(text.chars(), kept))
+}
+
+/// Breaks a sentence between words; a word that is too wide is cut.
+pub(in crate::deliver) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(cut_end(word, width)),
+        }
+    }
+    lines
 }
 
 /// As many characters as fit into `width`.
@@ -186,6 +207,14 @@ mod tests {
             assert_eq!(cut_middle(text, width), middle, "{text} {width}");
             assert_eq!(cut_end(text, width), end, "{text} {width}");
         }
+    }
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(wrap("", 10), [""]);
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("one fourteen", 5), ["one", "four…"]);
+        assert_eq!(wrap("one two", 0), ["", ""]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 mod cells;
 pub mod columns;
-mod fit;
+pub(super) mod fit;
 pub mod size;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -20,6 +20,9 @@ use crate::{
         report::{Coalesced, GapReport, Report},
     },
 };
+
+/// Blanks before a note or a cause that has lines of its own.
+const INDENT: usize = 10;
 
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
@@ -191,12 +194,17 @@ impl Table {
                 ..
             }
         );
-        let has_room = fitted.iter().any(|(column, _)| *column == Column::Note);
-        if self.columns.contains(&Column::Note) && !has_room && !continues {
-            let note = context.cell(Column::Note, row);
-            if !note.is_empty() {
-                let note = format!("{:10}{note}", "");
-                lines.push(self.styled(style, &fit::cut_end(&note, width)));
+        let has_room = |free: &Column| fitted.iter().any(|(column, _)| column == free);
+        let free = self.columns.iter().filter(|column| column.is_free());
+        for column in free.filter(|column| !continues && !has_room(column)) {
+            let text = context.cell(*column, row);
+            let room = width.saturating_sub(INDENT);
+            let parts = match column {
+                Column::Cause => fit::wrap(&text, room),
+                _ => vec![fit::cut_end(&text, room)],
+            };
+            for part in parts.iter().filter(|part| !part.is_empty()) {
+                lines.push(self.styled(style, &format!("{:INDENT$}{part}", "")));
             }
         }
         lines.join("\n")

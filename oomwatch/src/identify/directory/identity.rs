@@ -5,7 +5,7 @@ use crate::{
     model::{
         kill::MainProcess,
         limit_owner::{self, SpecifiedLimits},
-        report::Report,
+        report::{Container, Pod, Report},
     },
 };
 
@@ -99,14 +99,19 @@ impl Identity<'_> {
             (report.limit_owner, report.limit_source) =
                 limit_owner::decide(&report.kill, specified, &report.kubelet_root());
         }
-        if let Some(pod) = &mut report.pod {
+        self.add_names(&mut report.pod, &mut report.container);
+    }
+
+    /// Fills in the names of a pod and its container.
+    pub(super) fn add_names(&self, pod: &mut Option<Pod>, container: &mut Option<Container>) {
+        if let Some(pod) = pod {
             if let Some(PodName { namespace, name }) = self.pod_name {
                 pod.namespace = Some(namespace.clone());
                 pod.name = Some(name.clone());
             }
             pod.events_off = self.pod.map_or(pod.events_off, |pod| pod.events_off);
         }
-        if let Some(container) = &mut report.container {
+        if let Some(container) = container {
             if let Some(name) = self.container_name {
                 container.name = Some(name.to_owned());
             }

@@ -3,15 +3,20 @@
 use super::{Directory, identity::Identity};
 use crate::{
     identify::objects::{ApiContainer, ApiPod, PodName},
-    model::report::Report,
+    model::report::{Container, Pod, Report},
 };
 
 impl Directory {
     pub(super) fn look_up(&self, report: &Report) -> Identity<'_> {
+        self.find(report.container.as_ref(), report.pod.as_ref())
+    }
+
+    /// What there is about a container and its pod, by their ids.
+    pub(super) fn find(&self, container: Option<&Container>, pod: Option<&Pod>) -> Identity<'_> {
         // A user may give another container's id to a cgroup in his own slice.
-        let container = report.container.as_ref().filter(|own| own.user.is_none());
+        let container = container.filter(|own| own.user.is_none());
         let id = container.map(|container| container.id.as_str());
-        let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
+        let uid = pod.map(|pod| pod.uid.as_str());
         let is_pods = |other: &str| uid.is_none_or(|uid| uid == other);
         let runtime_container = id
             .and_then(|id| self.runtime_containers.get(id))

@@ -9,6 +9,7 @@
 //! sandbox's only if a runtime that has this pod was queried shortly after the kill and has no such container; else it stays
 //! unknown.
 
+mod account;
 mod identity;
 mod lookup;
 mod persist;

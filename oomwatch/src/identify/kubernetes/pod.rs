@@ -65,11 +65,12 @@ struct ContainerSpec {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Resources {
-    limits: Option<Limits>,
+    limits: Option<Amounts>,
+    requests: Option<Amounts>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Limits {
+struct Amounts {
     memory: Option<String>,
 }
 
@@ -138,6 +139,7 @@ impl PodJson {
             events_off: annotation(|all| &all.events).as_deref() == Some("off"),
             shares_pids: spec.host_pid == Some(true) || spec.share_process_namespace == Some(true),
             memory_limit_bytes: memory_limit_bytes(spec.resources.as_ref()),
+            memory_request_bytes: memory_request_bytes(spec.resources.as_ref()),
             containers: kinds
                 .into_iter()
                 .flat_map(|(containers, kind)| {
@@ -179,6 +181,7 @@ impl ContainerSpec {
             kind,
             image: image.filter(|image| (1..=IMAGE_MAX).contains(&image.len())),
             memory_limit_bytes: memory_limit_bytes(resources.as_ref()),
+            memory_request_bytes: memory_request_bytes(resources.as_ref()),
             ids,
             name,
         }
@@ -186,7 +189,15 @@ impl ContainerSpec {
 }
 
 fn memory_limit_bytes(resources: Option<&Resources>) -> Option<u64> {
-    quantity::parse_bytes(resources?.limits.as_ref()?.memory.as_ref()?).filter(|bytes| *bytes > 0)
+    memory_bytes(resources?.limits.as_ref())
+}
+
+fn memory_request_bytes(resources: Option<&Resources>) -> Option<u64> {
+    memory_bytes(resources?.requests.as_ref())
+}
+
+fn memory_bytes(amounts: Option<&Amounts>) -> Option<u64> {
+    quantity::parse_bytes(amounts?.memory.as_ref()?).filter(|bytes| *bytes > 0)
 }
 
 impl PodStatus {

@@ -1,5 +1,7 @@
 //! The cause of a kill: one of a small set, its share of the limit, and a sentence in plain English.
 
+pub mod decide;
+
 use serde::{Deserialize, Serialize};
 
 /// Why the memory ran out.
@@ -52,6 +54,24 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
+    /// Every cause.
+    pub const ALL: [Self; 14] = [
+        Self::OneProcess,
+        Self::ManyProcesses,
+        Self::Shmem,
+        Self::PageCache,
+        Self::KernelMemory,
+        Self::Sockets,
+        Self::PageTables,
+        Self::LimitLowered,
+        Self::ParentLimit,
+        Self::NodePressure,
+        Self::NumaOrCpuset,
+        Self::Fragmentation,
+        Self::ProtectedProcesses,
+        Self::Unknown,
+    ];
+
     /// The word for it in reports and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -25,6 +25,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// The latest time of the kill.
     pub until: Option<Timestamp>,
+    /// What the kill's id begins with.
+    pub id: Option<String>,
 }
 
 /// A cgroup path from the root of its hierarchy, without a final `/`: the root itself is empty.
@@ -71,7 +73,14 @@ impl Filter {
             scope,
             since,
             until,
+            id,
         } = self;
+        if id
+            .as_ref()
+            .is_some_and(|id| !report.id.starts_with(id.as_str()))
+        {
+            return false;
+        }
         namespace.as_ref().is_none_or(|wanted| {
             report
                 .pod

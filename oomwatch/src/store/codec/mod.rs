@@ -7,9 +7,15 @@
 #[cfg(test)]
 mod tests;
 
+use std::{borrow::Cow, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model::report::{GapReport, Report};
+use crate::model::{
+    account::Account,
+    report::{CandidateOwner, GapReport, PodUsage, Report},
+};
 
 /// Key of the path that the other paths are prefixes of.
 const SHARED: &str = "cgroup";
@@ -47,6 +53,57 @@ pub fn to_report(json: &str) -> serde_json::Result<Report> {
         _ => Value::Object(members),
     };
     serde_json::from_value(value.take())
+}
+
+/// What the table `accounts` has of a kill.
+#[derive(Serialize, Deserialize)]
+struct AccountRow<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<Cow<'a, Account>>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    owners: Cow<'a, [Option<CandidateOwner>]>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pods: Cow<'a, [PodUsage]>,
+}
+
+/// Encodes the account of a kill's incident; absent without one.
+pub fn from_account(report: &Report) -> serde_json::Result<Option<String>> {
+    let account = report.kill.account.as_deref().map(Cow::Borrowed);
+    let explanation = report.explanation.as_ref();
+    let row = AccountRow {
+        account,
+        owners: explanation
+            .map(|explanation| explanation.owners.as_slice())
+            .unwrap_or_default()
+            .into(),
+        pods: explanation
+            .map(|explanation| explanation.pods.as_slice())
+            .unwrap_or_default()
+            .into(),
+    };
+    if row.account.is_none() && row.pods.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(&row).map(Some)
+}
+
+/// Adds the account of its incident to a decoded kill. One that cannot be decoded is left out: the kill is what counts.
+pub fn add_account(report: &mut Report, json: Option<&str>) {
+    let row = json.and_then(|json| serde_json::from_str(json).ok());
+    let Some(AccountRow {
+        account,
+        owners,
+        pods,
+    }) = row
+    else {
+        return;
+    };
+    report.kill.account = account.map(|account| Arc::new(account.into_owned()));
+    if !owners.is_empty() || !pods.is_empty() {
+        let explanation = report.explanation.get_or_insert_default();
+        explanation.owners = owners.into_owned();
+        explanation.pods = pods.into_owned();
+    }
 }
 
 /// Encodes kills that were counted, not observed.

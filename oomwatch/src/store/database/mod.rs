@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
 use tracing::{debug, info, warn};
 
 use super::{
-    Config, Identity, Provenance, Restored, RowState,
+    Config, Identity, Provenance, Restored, RowState, accounts,
     error::StoreError,
     kills,
     meta::{Meta, OpenMode, Reset},
@@ -266,6 +266,7 @@ impl Store {
             counters.merged += usize::from(compaction::mark_delivered(&transaction, &kill.id)?);
         }
         compaction::prune_merged_ids(&transaction, &mut counters.merged)?;
+        accounts::enforce_bound(&transaction)?;
         for gap in pending.gaps() {
             kills::insert_row(
                 &transaction,
@@ -358,7 +359,8 @@ fn read_undelivered(
     connection: &Connection,
 ) -> Result<Vec<(RowState, crate::model::report::Report)>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT state, report, number FROM kills WHERE state < 2 ORDER BY state DESC, sequence, number",
+        "SELECT state, report, kills.number, account FROM kills LEFT JOIN accounts USING (incident)
+         WHERE state < 2 ORDER BY state DESC, sequence, kills.number",
     )?;
     let mut rows = statement.query([])?;
     let (mut undelivered, mut unreadable) = (Vec::new(), Vec::new());
@@ -373,7 +375,10 @@ fn read_undelivered(
         let report =
             report.and_then(|json| codec::to_report(&json).map_err(|error| error.to_string()));
         match report {
-            Ok(report) => undelivered.push((state, report)),
+            Ok(mut report) => {
+                codec::add_account(&mut report, row.get::<_, String>(3).ok().as_deref());
+                undelivered.push((state, report));
+            }
             Err(error) => {
                 warn!(
                     row = number,

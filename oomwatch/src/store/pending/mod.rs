@@ -10,6 +10,8 @@ use crate::model::persist::Change;
 
 /// Maximum number of queued kills: enough for a disk that is full for hours. Beyond that the oldest are dropped.
 const MAX_KILLS: usize = 4096;
+/// Queued kills from which on further ones are queued without their accounts, which take most of the memory.
+const MAX_ACCOUNTS: usize = 512;
 /// Maximum number of queued gaps. Beyond that the oldest are dropped.
 const MAX_GAPS: usize = 256;
 
@@ -122,7 +124,12 @@ impl Pending {
         backlog
     }
 
-    fn step(&mut self, sequence: Sequence, id: String, step: Step) {
+    fn step(&mut self, sequence: Sequence, id: String, mut step: Step) {
+        if self.kills.len() >= MAX_ACCOUNTS
+            && let Step::New(row) | Step::Named(row) = &mut step
+        {
+            row.account = None;
+        }
         let position = *self.by_id.entry(id.clone()).or_insert(sequence);
         let kill = self.kills.entry(position).or_default();
         let is_first = position == sequence;

@@ -36,6 +36,8 @@ pub struct Reader {
     path: PathBuf,
     /// The write-ahead log exists but cannot be read.
     misses_newest: bool,
+    /// Schema version of the file.
+    version: i32,
 }
 
 /// Selects rows; an absent field selects all.
@@ -168,16 +170,17 @@ impl Reader {
         connection
             .pragma_update(None, "trusted_schema", false)
             .map_err(failed)?;
-        match schema::read_version(&connection) {
+        let version = match schema::read_version(&connection) {
             Ok(0) => return Err(ReadError::Missing(path)),
-            Ok(_) => {}
+            Ok(version) => version,
             Err(SchemaError::Sqlite(error)) => return Err(failed(error)),
             Err(source) => return Err(ReadError::Schema { path, source }),
-        }
+        };
         Ok(Self {
             connection,
             path,
             misses_newest,
+            version,
         })
     }
 
@@ -232,9 +235,15 @@ impl Reader {
             Order::OldestFirst => (">", "ASC"),
             Order::NewestFirst => ("<", "DESC"),
         };
+        let account = if self.version < schema::ACCOUNTS_VERSION {
+            "NULL"
+        } else {
+            "(SELECT account FROM accounts WHERE accounts.incident = kills.incident)"
+        };
         // Counted kills pass all filters: any of them may match.
         let mut statement = self.connection.prepare(&format!(
-            "SELECT CAST(time_ns AS INTEGER), number, since_ns, source, kills, incidents, report FROM kills
+            "SELECT CAST(time_ns AS INTEGER), number, since_ns, source, kills, incidents, report, {account} AS account
+             FROM kills
              WHERE (time_ns, number) {behind} (:time_ns, :number) AND time_ns BETWEEN :since AND :until
                AND (source = '{AUDIT}' OR (
                    (:namespace IS NULL OR namespace = :namespace)
@@ -310,7 +319,11 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Option<Item>> {
         incidents: incidents.unsigned_abs(),
         since,
     });
-    let report = codec::to_report(&json).ok();
+    let account: Option<String> = row.get("account").unwrap_or_default();
+    let report = codec::to_report(&json).ok().map(|mut report| {
+        codec::add_account(&mut report, account.as_deref());
+        report
+    });
     Ok(report.map(|report| Item::Kill(Box::new(report), coalesced)))
 }
 

@@ -283,7 +283,10 @@ fn file_that_cannot_be_read_is_an_error_that_says_what_to_do() {
         .expect("set the version");
     drop(other);
     let newer = error(&fs::read(temp.path()).expect("read it"));
-    assert!(newer.contains("schema version 1"), "{newer}");
+    assert!(
+        newer.contains(&format!("schema version {VERSION}")),
+        "{newer}"
+    );
     let missing = Reader::open(&temp.folder.path().join("nothing")).expect_err("no file");
     assert!(missing.to_string().contains("--state-dir"), "{missing}");
     if !rustix::process::geteuid().is_root() {
@@ -291,6 +294,27 @@ fn file_that_cannot_be_read_is_an_error_that_says_what_to_do() {
         let denied = Reader::open(&copy).expect_err("closed").to_string();
         assert!(denied.contains("sudo"), "{denied}");
     }
+}
+
+#[test]
+fn kills_are_read_with_the_accounts_that_are_kept() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &spread(0..3));
+    execute(&mut store, "DELETE FROM accounts WHERE number = 2");
+    let accounts = || {
+        let reader = Reader::open(&temp.path()).expect("open");
+        let items = read(&reader, &Query::default(), Order::OldestFirst);
+        let accounts = items.into_iter().map(|item| match item {
+            Item::Kill(report, _) => report.kill.account.is_some(),
+            Item::Gap(_) | Item::Unreadable(_) => panic!("a kill"),
+        });
+        accounts.collect::<Vec<_>>()
+    };
+    assert_eq!(accounts(), [true, false, true]);
+    // A file that an earlier version wrote.
+    execute(&mut store, "DROP TABLE accounts; PRAGMA user_version = 1");
+    assert_eq!(accounts(), [false, false, false]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use rusqlite::params;
 
-use super::{Config, error::StoreError};
+use super::{Config, accounts, error::StoreError};
 use crate::{
     store::database::{Store, begin},
     sys::clock::ClockSample,
@@ -32,6 +32,11 @@ impl Store {
             return Ok(false);
         }
         let transaction = begin(self.connection())?;
+        if is_too_large && accounts::prune(&transaction, 0)? > 0 {
+            transaction.commit()?;
+            self.release_free_pages()?;
+            return Ok(true);
+        }
         let removed = transaction
             .prepare_cached(
                 "DELETE FROM kills WHERE number IN (

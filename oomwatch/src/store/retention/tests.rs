@@ -173,3 +173,66 @@ fn step_is_small_but_keeps_up_with_what_is_written() {
         2000 - STEP - 1200
     );
 }
+
+#[test]
+fn accounts_go_before_kills() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    write(&mut store, &spread(0..300));
+    let kills = |store: &mut Store| count(store, "SELECT count(*) FROM kills");
+    let accounts = |store: &mut Store| count(store, "SELECT count(*) FROM accounts");
+    assert_eq!((kills(&mut store), accounts(&mut store)), (300, 300));
+    let config = Config {
+        max_bytes: store.bytes().expect("size") - 1,
+        ..temp.config.clone()
+    };
+    prune_all(&mut store, &config, 1);
+    assert_eq!((kills(&mut store), accounts(&mut store)), (300, 0));
+}
+
+#[test]
+fn newest_accounts_are_kept() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    execute(
+        &mut store,
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5100)
+         INSERT INTO accounts (incident, account) SELECT 'i' || i, '{}' FROM n",
+    );
+    write(&mut store, &spread(0..1));
+    assert_eq!(count(&mut store, "SELECT count(*) FROM accounts"), 5000);
+    let newest = "SELECT count(*) FROM accounts WHERE incident = '0f1e2d3c-0'";
+    assert_eq!(count(&mut store, newest), 1);
+}
+
+#[test]
+fn members_of_a_group_share_an_account_and_names_replace_none() {
+    let temp = TempHistory::new();
+    let (mut store, _) = temp.start();
+    let mut group = kills(0..20);
+    for member in &mut group {
+        member.incident = "0f1e2d3c-7".to_owned();
+    }
+    let named = group.clone();
+    for member in &mut group {
+        member.explanation = None;
+    }
+    let accounts = "SELECT count(*) FROM accounts";
+    let owners = "SELECT count(*) FROM accounts WHERE account LIKE '%cgroup_path%'";
+    write(
+        &mut store,
+        &Batch {
+            kills: group,
+            ..Batch::default()
+        },
+    );
+    assert_eq!(
+        (count(&mut store, accounts), count(&mut store, owners)),
+        (1, 0)
+    );
+    write(&mut store, &delivered(named));
+    assert_eq!(
+        (count(&mut store, accounts), count(&mut store, owners)),
+        (1, 1)
+    );
+}

@@ -1,5 +1,6 @@
 //! Every order of kills, counts, ends and failures of stdout.
 
+use crate::model::cgroup::KubeletRoot;
 use std::{cell::RefCell, path::Path, rc::Rc};
 
 use proptest::prelude::*;
@@ -89,6 +90,8 @@ fn names() -> Resolver {
             proc_root: Path::new("/nonexistent").into(),
             listing: Listing::Never,
         },
+        cgroup_root: "/nonexistent".into(),
+        kubelet: KubeletRoot::Unknown,
         log_root: Path::new("/nonexistent").into(),
     })
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     deliver::text::size::size,
     model::{
+        cause::{Cause, CauseKind},
         cgroup::{self, Level, Qos},
         kill::{Constraint, Kill, MainProcess, Scope, Victim},
         limit_owner::{LimitOwner, LimitSource},
@@ -154,12 +155,32 @@ fn message(report: &Report, qos: Qos) -> String {
         GroupKill::Other => ", and all other processes of its group",
     };
     let killed = format!("Out of memory: killed {killed}{others}");
+    if let Some(cause) = cause(report) {
+        let clauses = [Some(killed), exhausted(report, qos)];
+        let clauses = clauses.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        return format!("{clauses}. {cause}");
+    }
     let in_use = usage_outside_victim(report, rss_bytes).map(|usage| {
         let usage = size(Some(usage));
         format!("{usage} were in use, mostly not by it but by other processes, the kernel, or files in memory-backed volumes")
     });
     let clauses = [Some(killed), exhausted(report, qos), in_use];
     clauses.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// The cause, without names from outside the pod; absent where it is not known.
+fn cause(report: &Report) -> Option<String> {
+    let Cause {
+        kind,
+        sentence,
+        pod_sentence,
+        share_permille: _,
+    } = report.explanation.as_ref()?.cause.as_ref()?;
+    if *kind == CauseKind::Unknown || report.sandbox {
+        return None;
+    }
+    let sentence = pod_sentence.as_ref().unwrap_or(sentence);
+    Some(escape(sentence.as_bytes()))
 }
 
 /// Where the victim was, if `fieldPath` does not say it.

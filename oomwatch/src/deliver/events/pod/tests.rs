@@ -14,9 +14,11 @@ fn reporter() -> Reporter {
     }
 }
 
-/// A kill of the main process of container `app` alone, at the container's limit of 40 MiB.
+/// A kill of the main process of container `app` alone, at the container's limit of 40 MiB, without its account.
 fn report() -> Report {
     let mut report = testing::report();
+    report.kill.account = None;
+    report.explanation = None;
     report.kill.group_kill = Some(false);
     report.kill.group_cgroup = None;
     report
@@ -63,6 +65,31 @@ fn event_has_exactly_these_fields() {
             "reportingInstance": "node-1",
         })
     );
+}
+
+#[test]
+fn message_ends_with_the_cause_and_names_nothing_outside_the_pod() {
+    let mut report = report();
+    let mut why = testing::explanation();
+    report.explanation = Some(why.clone());
+    assert_eq!(
+        message_of(&report),
+        "Out of memory: killed tail (pid 14665), which held 39.5MiB; memory limit of the container, 40MiB, was reached. \
+         One process, tail (pid 14665), held 33 MiB of the 40 MiB limit."
+    );
+    let cause = why.cause.as_mut().expect("a cause");
+    cause.sentence = "other-tenant/db used the memory.".to_owned();
+    cause.pod_sentence = Some("Other pods \x1bused the memory.".to_owned());
+    report.explanation = Some(why.clone());
+    let message = message_of(&report);
+    assert!(
+        message.ends_with(". Other pods \\x1bused the memory."),
+        "{message}"
+    );
+    let cause = why.cause.as_mut().expect("a cause");
+    cause.kind = CauseKind::Unknown;
+    report.explanation = Some(why);
+    assert!(!message_of(&report).contains("used the memory"));
 }
 
 #[test]

@@ -3,16 +3,19 @@
 use serde::Serialize;
 
 use crate::{
-    deliver::json::encoding::{RecordKind, SCHEMA, hex, optional_text, rfc3339, text},
+    deliver::json::{
+        account::AccountJson,
+        encoding::{RecordKind, SCHEMA, hex, optional_text, rfc3339},
+        objects::{CgroupJson, ContainerJson, PodJson},
+    },
     model::{
         backend::Backend,
-        cgroup::{Qos, Runtime},
         kill::{
-            Allocation, Attribution, Cgroup, Constraint, Kill, Limit, MainProcess, Scope, Source,
-            Trigger, Victim,
+            Allocation, Attribution, Constraint, Kill, Limit, MainProcess, Scope, Source, Trigger,
+            Victim,
         },
         limit_owner::{LimitOwner, LimitSource},
-        report::{Coalesced, ContainerKind, Report},
+        report::{Coalesced, Report},
     },
     sys::escape::escape_json,
 };
@@ -96,6 +99,8 @@ struct ReportJson<'a> {
     unit: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sandbox: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<AccountJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -104,15 +109,6 @@ struct AllocationJson {
     gfp_mask: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_pages: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct CgroupJson {
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -189,31 +185,6 @@ struct TriggerJson {
     cgroup: Option<CgroupJson>,
 }
 
-#[derive(Serialize)]
-struct ContainerJson<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runtime: Option<Runtime>,
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<ContainerKind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct PodJson<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    uid: &'a str,
-    qos: Qos,
-}
-
 impl<'a> From<&'a Report> for ReportJson<'a> {
     fn from(report: &'a Report) -> Self {
         let kill = &report.kill;
@@ -241,22 +212,11 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             main_process: report.main_process,
             victim: victim(report),
             trigger: kill.trigger.as_ref().map(TriggerJson::from),
-            container: report.container.as_ref().map(|container| ContainerJson {
-                runtime: container.runtime,
-                id: &container.id,
-                user: container.user,
-                name: container.name.as_deref(),
-                kind: container.kind,
-                image: container.image.as_deref(),
-            }),
-            pod: report.pod.as_ref().map(|pod| PodJson {
-                namespace: pod.namespace.as_deref(),
-                name: pod.name.as_deref(),
-                uid: &pod.uid,
-                qos: pod.qos,
-            }),
+            container: report.container.as_ref().map(ContainerJson::from),
+            pod: report.pod.as_ref().map(PodJson::from),
             unit: report.unit.as_deref(),
             sandbox: report.sandbox,
+            account: AccountJson::new(report),
         }
     }
 }
@@ -316,17 +276,6 @@ fn victim(report: &Report) -> VictimJson {
         start_time: report.start_time.map(rfc3339),
         cgroup: cgroup.as_ref().map(CgroupJson::from),
         leaf_cgroup: leaf_cgroup.as_ref().map(CgroupJson::from),
-    }
-}
-
-impl From<&Cgroup> for CgroupJson {
-    fn from(Cgroup { path, id }: &Cgroup) -> Self {
-        let (path, path_hex) = text(path);
-        Self {
-            path,
-            path_hex,
-            id: *id,
-        }
     }
 }
 

@@ -3,7 +3,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    model::kill::Kill,
+    model::{
+        cgroup::{Qos, Runtime},
+        kill::Kill,
+    },
     sys::escape::is_printable,
     testing::{self, HOSTILE},
 };
@@ -19,7 +22,13 @@ fn keys_apart(line: &str) -> String {
 
 #[test]
 fn every_field_of_a_kill_is_written() {
-    insta::assert_snapshot!(keys_apart(&json(&testing::report())), @r#"
+    let mut report = testing::report();
+    let account = json(&report);
+    let (_, account) = account.split_once(r#","account":"#).expect("an account");
+    insta::assert_snapshot!("account", keys_apart(account));
+    report.kill.account = None;
+    report.explanation = None;
+    insta::assert_snapshot!(keys_apart(&json(&report)), @r#"
     {"schema":"oomwatch/v1",
     "kind":"kill",
     "id":"0f1e2d3c-1176592e000-14665",
@@ -130,7 +139,7 @@ fn keys_are_the_documented_ones() {
     is(
         "",
         "schema kind id incident time boot_time_ns node source backend attribution scope constraint limit_owner limit_source
-         oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit",
+         oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit account",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");
     is(
@@ -149,6 +158,38 @@ fn keys_are_the_documented_ones() {
     is("/trigger/cgroup", "path id");
     is("/container", "runtime id name kind image");
     is("/pod", "namespace name uid qos");
+    is("/account", "candidates memory zones pods before cause");
+    let held = "rss_bytes anon_rss_bytes file_rss_bytes shmem_rss_bytes swap_bytes pgtables_bytes";
+    is(
+        "/account/candidates",
+        "source complete scored excluded rss_error_bytes sum processes",
+    );
+    is("/account/candidates/sum", held);
+    is(
+        "/account/candidates/processes/0",
+        &format!("{held} pid comm uid oom_score_adj oom_points cgroup container pod unit"),
+    );
+    is(
+        "/account/candidates/processes/2",
+        &format!("{held} pid comm uid oom_score_adj excluded cgroup"),
+    );
+    is("/account/candidates/processes/2/cgroup", "id");
+    is(
+        "/account/memory",
+        "of source unflushed usage_bytes limit_bytes peak_bytes swap_bytes anon_bytes shmem_bytes file_bytes
+         slab_reclaimable_bytes slab_unreclaimable_bytes kernel_stack_bytes pagetables_bytes sock_bytes percpu_bytes
+         vmalloc_bytes kernel_other_bytes hugetlb_bytes zswap_bytes other_bytes",
+    );
+    is(
+        "/account/zones/0",
+        "node name free_bytes min_bytes managed_bytes free_blocks",
+    );
+    is(
+        "/account/pods/0",
+        "namespace name usage_bytes request_bytes limit_bytes oom_score_adj",
+    );
+    is("/account/before", "limit_hits stall_us victim_age_ms");
+    is("/account/cause", "kind share sentence");
 }
 
 #[test]
@@ -364,7 +405,7 @@ fn coalesced_kills_are_the_last_report_and_their_number() {
     let report = testing::report();
     let line = coalesced_to_json(&report, &coalesced).expect("serialize");
     let own = json(&report);
-    let rest = line.strip_prefix(own.trim_end_matches('}'));
+    let rest = line.strip_prefix(own.strip_suffix('}').expect("an object"));
     assert_eq!(
         rest,
         Some(r#","since":"2026-09-21T14:13:20.000000000Z","kills":57,"incidents":50}"#)

@@ -1,3 +1,4 @@
+mod account;
 mod decisions;
 mod health;
 mod restart;
@@ -27,6 +28,7 @@ fn container(name: &str, kind: ContainerKind, ids: &[&str]) -> ApiContainer {
         kind,
         image: Some(format!("registry.example/{name}:1")),
         memory_limit_bytes: Some(40 * MIB),
+        memory_request_bytes: None,
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
     }
 }
@@ -39,6 +41,7 @@ fn pod(uid: &str, containers: Vec<ApiContainer>) -> ApiPod {
         events_off: false,
         shares_pids: false,
         memory_limit_bytes: None,
+        memory_request_bytes: None,
         containers,
     }
 }
