@@ -275,7 +275,7 @@ fn node_is_the_option_or_the_host_of_the_log() {
         assert!(text.lines().all(|line| line.contains(node)), "{text}");
     }
     let unnamed = report(&logs().join("7.3-global.log"), &["-o", "json"]);
-    assert!(!String::from_utf8_lossy(&unnamed.stdout).contains(r#""node":"#));
+    assert!(!String::from_utf8_lossy(&unnamed.stdout).contains(r#""node":""#));
 }
 
 #[test]

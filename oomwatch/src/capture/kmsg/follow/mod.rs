@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    assemble::{Assembler, GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, Trust},
+    assemble::{Assembler, GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, LogMachine, Trust},
     join::LogFacts,
     record::{Record, Stamp},
 };
@@ -32,8 +32,14 @@ impl Follower {
     /// A follower before the first record.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_machine(LogMachine::default())
+    }
+
+    /// A follower of this machine's log.
+    #[must_use]
+    pub fn of_machine(machine: LogMachine) -> Self {
         Self {
-            assembler: Assembler::new(Trust::Kernel),
+            assembler: Assembler::of_machine(Trust::Kernel, machine),
             facts: FactCache::default(),
             clock_offset: ClockOffset::default(),
             pending: None,

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::account::Before;
 use crate::{
     model::kill::{Cgroup, Limit},
     testing,
@@ -51,6 +52,42 @@ fn absent_facts_are_filled_in() {
         ..recorded()
     };
     assert_eq!(kill, expected);
+}
+
+#[test]
+fn account_of_the_log_completes_that_of_the_record() {
+    let account = |limit_hits, stall_us| {
+        Some(Arc::new(Account {
+            before: Some(Before {
+                limit_hits,
+                stall_us,
+            }),
+            ..Account::default()
+        }))
+    };
+    let facts = LogFacts {
+        limit_lowered: Some(true),
+        account: account(Some(5), None),
+        ..facts()
+    };
+    let mut joiner = Joiner::default();
+    let mut kill = recorded();
+    joiner.join(&mut kill, Some(facts.clone()), OomGroup::At(1));
+    assert_eq!(kill.limit_lowered, Some(true));
+    assert_eq!(kill.account, facts.account);
+    // A further member of the group has the same.
+    let mut member = recorded();
+    joiner.join(&mut member, None, OomGroup::At(1));
+    assert_eq!(member.account, facts.account);
+    // What the record has stays.
+    let mut kill = Kill {
+        limit_lowered: Some(false),
+        account: account(Some(4), Some(3)),
+        ..recorded()
+    };
+    assert!(join(&mut kill, &facts, OomGroup::At(1)));
+    assert_eq!(kill.limit_lowered, Some(false));
+    assert_eq!(kill.account, account(Some(4), Some(3)));
 }
 
 #[test]

@@ -4,13 +4,16 @@
 //! With a pending kill, call [`LogTail::flush`] at [`LogTail::flush_due`].
 
 use std::{
+    fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     path::Path,
     time::Instant,
 };
 
+use rustix::param::page_size;
+
 use super::{
-    assemble::{LogCounts, LogItem},
+    assemble::{LogCounts, LogItem, LogMachine},
     follow::Follower,
     join::LogFacts,
     reader::{LogLosses, ReadError, Reader, Start},
@@ -23,6 +26,9 @@ use crate::{
 /// Records read per call, so that a flood of them does not block the event loop. A log of default size holds fewer
 /// (`log_buf_len=` enlarges it).
 const MAX_RECORDS: u32 = 1 << 16;
+
+/// The CPUs that are in use.
+const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 
 /// Whether all available records have been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +52,7 @@ impl LogTail {
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         Ok(Self {
             reader: Reader::open(path, Start::End)?,
-            follower: Follower::new(),
+            follower: Follower::of_machine(machine()),
             losses: LogLosses::default(),
         })
     }
@@ -130,6 +136,28 @@ impl AsRawFd for LogTail {
     fn as_raw_fd(&self) -> RawFd {
         self.reader.as_raw_fd()
     }
+}
+
+/// This machine: its log is being read.
+fn machine() -> LogMachine {
+    LogMachine {
+        page_bytes: u64::try_from(page_size()).ok(),
+        cpus: fs::read_to_string(ONLINE_CPUS)
+            .ok()
+            .and_then(|text| count_cpus(&text)),
+    }
+}
+
+/// Counts the CPUs of a list such as `0-3,8`.
+fn count_cpus(text: &str) -> Option<u64> {
+    text.trim()
+        .split(',')
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+            last.checked_sub(first)?.checked_add(1)
+        })
+        .try_fold(0_u64, |sum, cpus| sum.checked_add(cpus?))
 }
 
 #[cfg(test)]

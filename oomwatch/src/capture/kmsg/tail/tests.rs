@@ -25,3 +25,22 @@ fn log_without_records_gives_nothing() {
     );
     assert!(kills.is_empty());
 }
+
+#[test]
+fn cpus_of_a_list_are_counted() {
+    for (list, expected) in [
+        ("0\n", Some(1)),
+        ("0-3\n", Some(4)),
+        ("0-3,8,10-11", Some(7)),
+        ("", None),
+        ("0-", None),
+        ("3-0", None),
+        ("0-18446744073709551615", None),
+        ("x", None),
+    ] {
+        assert_eq!(count_cpus(list), expected, "{list}");
+    }
+    let LogMachine { page_bytes, cpus } = machine();
+    assert!(page_bytes.is_some_and(u64::is_power_of_two));
+    assert!(cpus.is_none_or(|cpus| cpus > 0));
+}
