@@ -45,7 +45,7 @@ const FLAGS: [&str; 6] = [
 const SECONDS: u32 = 60;
 /// Time for each target in the tier `fuzz`.
 const TIER_SECONDS: u32 = 10;
-/// Maximum length of an input in bytes. A record has at most 3,472, a kill in the kernel log half of that.
+/// Maximum length of an input in bytes. A record has at most 3,480, a kill in the kernel log half of that.
 const MAX_LENGTH: u32 = 4096;
 /// Maximum resident memory of a target, most of which are remembered inputs. More is a finding.
 const MAX_MEMORY_MIB: u32 = 512;

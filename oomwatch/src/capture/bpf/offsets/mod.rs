@@ -164,6 +164,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Looks up all offsets; a member that is not found is [`ABSENT`]. Fails only if the process id or the thread id is not found:
 /// without them kills cannot be distinguished.
+#[expect(clippy::too_many_lines, reason = "a table: one line for each member")]
 pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
     let types = btf.types([
         (Kind::Struct, "task_struct"),

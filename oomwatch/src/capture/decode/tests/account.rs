@@ -11,6 +11,9 @@ use crate::model::account::{
     Account, AccountSource, Candidate, Candidates, Exclusion, ProcessMemory,
 };
 
+/// Rows up to the first of those that were left out.
+const ALL: usize = LIST_LENGTH + 1;
+
 fn pages(number: u64) -> ProcessPages {
     ProcessPages {
         anon_rss_pages: number,
@@ -199,7 +202,6 @@ fn malformed_account_is_an_error() {
             other => panic!("{other:?}"),
         }
     };
-    const ALL: usize = LIST_LENGTH + 1;
     assert_eq!(refused(ALL, |record| record.listed[0] = 17), ("listed", 17));
     assert_eq!(refused(ALL, |record| record.listed[1] = 2), ("listed", 2));
     assert_eq!(

@@ -267,17 +267,14 @@ impl RingSource {
         for PreviousRing { pins, .. } in self.previous.drain(..released.generations) {
             remove(&pins);
         }
-        match self.previous.front_mut() {
-            Some(previous) => {
-                previous.ring.release(released.position);
-                if let Some(accounts) = &mut previous.accounts {
-                    accounts.release(released.position);
-                }
+        if let Some(previous) = self.previous.front_mut() {
+            previous.ring.release(released.position);
+            if let Some(accounts) = &mut previous.accounts {
+                accounts.release(released.position);
             }
-            None => {
-                self.ring.release(released.position);
-                self.accounts.release(released.position);
-            }
+        } else {
+            self.ring.release(released.position);
+            self.accounts.release(released.position);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     generation::{Generation, Previous, Unreadable, unreported},
 };
 use crate::capture::{
-    bpf::{ProbeError, describe, pins},
+    bpf::{Dropped, ProbeError, describe, pins},
     observer::cursor::Cursor,
     ring::Ring,
 };
@@ -34,15 +34,15 @@ impl PreviousGeneration {
         let mut state = Generation::new(pins.name, ring.position());
         let rejected = pins
             .dropped()
-            .map(|dropped| dropped.records)
             .unwrap_or_else(|error| {
                 warn!(
                     generation = &*state.name,
                     error = describe(&error),
                     "failed to read how many records the ring of a previous agent has rejected"
                 );
-                0
-            });
+                Dropped::default()
+            })
+            .records;
         let cursor = state.own_cursor(cursor);
         if let Some(cursor) = cursor {
             // Fails if the ring was released past the cursor; then reading starts there.
