@@ -371,7 +371,7 @@ fn watch_without_usable_btf_says_what_to_do() {
 
 #[test]
 fn socket_that_does_not_exist_is_an_error() {
-    for flag in ["--cri-socket", "--docker-socket"] {
+    for flag in ["--cri-socket", "--docker-socket", "--podman-socket"] {
         for command in ["watch", "agent"] {
             run(&[command, flag, "/nonexistent"])
                 .ended_with(1)

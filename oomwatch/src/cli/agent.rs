@@ -174,6 +174,7 @@ impl From<AgentArgs> for AgentConfig {
         let RuntimeArgs {
             cri_socket,
             docker_socket,
+            podman_socket,
         } = runtimes;
         Self {
             kubernetes,
@@ -185,6 +186,7 @@ impl From<AgentArgs> for AgentConfig {
             pod_watch,
             cri_socket,
             docker_socket,
+            podman_socket,
             log_root,
             history: history.into(),
             bpffs: pins.bpffs,

@@ -99,6 +99,15 @@ pub struct RuntimeArgs {
         default_value = "auto"
     )]
     pub docker_socket: SocketChoice,
+    /// Podman's sockets, each of which names the containers of the user whose Podman listens there; `auto` is root's in the usual place
+    #[arg(
+        long,
+        env = "OOMWATCH_PODMAN_SOCKET",
+        value_name = "PATH|auto|off",
+        default_value = "auto",
+        value_delimiter = ','
+    )]
+    pub podman_socket: Vec<SocketChoice>,
 }
 
 /// Where a kubelet has its pods.

@@ -68,6 +68,7 @@ impl From<WatchArgs> for WatchConfig {
         let RuntimeArgs {
             cri_socket,
             docker_socket,
+            podman_socket,
         } = runtimes;
         Self {
             output: output.into(),
@@ -78,6 +79,7 @@ impl From<WatchArgs> for WatchConfig {
             log_root,
             cri_socket,
             docker_socket,
+            podman_socket,
             filter: filter.into(),
             capture: kernel.into(),
             kubelet: kubelet.into(),

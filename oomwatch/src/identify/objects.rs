@@ -1,7 +1,7 @@
 //! Pods and containers as the API and the runtimes describe them, reduced to what identifies a kill. Also their form in the
 //! history.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +178,15 @@ impl fmt::Display for PodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, name } = self;
         write!(f, "{namespace}/{name}")
+    }
+}
+
+/// What a container is known by: its id, behind its user's where it is in a user's slice. He may give any id there, so that it
+/// is never mixed up with root's.
+pub(super) fn container_key(id: &str, user: Option<u32>) -> Cow<'_, str> {
+    match user {
+        None => id.into(),
+        Some(user) => format!("{user}/{id}").into(),
     }
 }
 

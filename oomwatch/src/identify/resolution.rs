@@ -24,6 +24,8 @@ pub enum Query {
     CriPod(String),
     /// The container with this id, from Docker.
     DockerContainer(String),
+    /// The container with this key ([`crate::identify::objects::container_key`]), from Podman.
+    PodmanContainer(String),
 }
 
 /// When a kill arrived and when it happened.

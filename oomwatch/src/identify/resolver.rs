@@ -73,6 +73,7 @@ impl Resolver {
         let shared = Arc::new(Shared::default());
         let uses_cri = runtimes.cri != SocketChoice::Off;
         let uses_docker = runtimes.docker != SocketChoice::Off;
+        let uses_podman = runtimes.podman.iter().any(|one| *one != SocketChoice::Off);
         shared.update_silently(|directory| {
             if uses_cri {
                 directory.enable_cri();
@@ -80,9 +81,12 @@ impl Resolver {
             if uses_docker {
                 directory.enable_docker();
             }
+            if uses_podman {
+                directory.enable_podman();
+            }
         });
         let mut tasks = Vec::new();
-        if uses_cri || uses_docker {
+        if uses_cri || uses_docker || uses_podman {
             tasks.push(tokio::spawn(runtimes::serve(runtimes, shared.clone())));
         }
         Self {
@@ -301,6 +305,7 @@ mod tests {
             runtimes: RuntimeConfig {
                 cri: SocketChoice::Off,
                 docker: SocketChoice::Off,
+                podman: Vec::new(),
                 proc_root: "/proc".into(),
                 listing: Listing::Never,
             },

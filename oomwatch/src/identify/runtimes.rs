@@ -41,6 +41,8 @@ pub struct RuntimeConfig {
     pub cri: SocketChoice,
     /// Docker's socket.
     pub docker: SocketChoice,
+    /// Podman's sockets: each names the containers of the user whose process listens there.
+    pub podman: Vec<SocketChoice>,
     /// The host's `/proc`, to check that a first process is in its container.
     pub proc_root: PathBuf,
     /// When to list all containers.
@@ -58,10 +60,14 @@ pub struct MissingSocket {
 impl RuntimeConfig {
     /// Checks that sockets which were named exist: a typing error would cost every name.
     pub fn check(&self) -> Result<(), MissingSocket> {
+        let podman = self.podman.iter().map(|choice| ("--podman-socket", choice));
         for (flag, choice) in [
             ("--cri-socket", &self.cri),
             ("--docker-socket", &self.docker),
-        ] {
+        ]
+        .into_iter()
+        .chain(podman)
+        {
             if let SocketChoice::Path(path) = choice
                 && !path.exists()
             {
@@ -91,7 +97,7 @@ pub(super) async fn serve(config: RuntimeConfig, shared: Arc<Shared>) {
         is_down_logged: false,
     };
     let docker = DockerWorker { config, shared };
-    tokio::join!(worker.serve(), docker.serve());
+    tokio::join!(worker.serve(), docker.serve(), docker.serve_podman());
 }
 
 /// Why a call has no reply; it is logged.
@@ -146,7 +152,7 @@ impl Worker {
                 let reply = self.look_up_pod(&uid).await;
                 self.record_reply(Query::CriPod(uid), since, queried_at, reply);
             }
-            Query::DockerContainer(_) => {}
+            Query::DockerContainer(_) | Query::PodmanContainer(_) => {}
         }
     }
 
@@ -289,7 +295,7 @@ impl Worker {
     }
 }
 
-/// Queries Docker.
+/// Queries Docker, and Podman, which speaks its API.
 struct DockerWorker {
     config: RuntimeConfig,
     shared: Arc<Shared>,
@@ -310,7 +316,7 @@ impl DockerWorker {
         let choice = &self.config.docker;
         let sockets = choice.candidates(&[sockets::DOCKER], Path::new("/"));
         let found = match sockets.first() {
-            Some(socket) => docker::find(socket, id).await,
+            Some(socket) => docker::find(socket, id, None).await,
             None => {
                 return self.shared.update(|directory| {
                     directory.set_docker_down(queried_at);
@@ -346,6 +352,60 @@ impl DockerWorker {
         };
         self.shared
             .update(|directory| directory.record_docker_reply(id, queried_at, reply));
+    }
+
+    async fn serve_podman(&self) {
+        loop {
+            let (query, since) = self.shared.next_podman_query().await;
+            if let Query::PodmanContainer(key) = query {
+                self.look_up_podman(&key, since).await;
+            }
+        }
+    }
+
+    /// Only a process of the container's own user may name it: a user's Podman answers what he likes.
+    async fn look_up_podman(&self, key: &str, since: Instant) {
+        let queried_at = Instant::now();
+        let (user, id) = key.split_once('/').unwrap_or(("0", key));
+        let choices = self.config.podman.iter();
+        let sockets =
+            choices.flat_map(|choice| choice.candidates(&[sockets::PODMAN], Path::new("/")));
+        let mut reply = Reply::NotFound;
+        for socket in sockets {
+            match docker::find(&socket, id, user.parse().ok()).await {
+                Ok(DockerObject::Container(container, pid)) => {
+                    // Labels of a pod are whatever the user wrote.
+                    let container = RuntimeContainer {
+                        pod: None,
+                        ..with_init_pid(&self.config.proc_root, id, *container, pid)
+                    };
+                    let now = Instant::now();
+                    self.shared.update(|directory| {
+                        directory.insert_container(key.to_owned(), container, now);
+                    });
+                    reply = Reply::Found;
+                    break;
+                }
+                Ok(DockerObject::Sandbox(..) | DockerObject::NotFound)
+                | Err(DockerError::OtherUser) => {}
+                Err(DockerError::Timeout) if since.elapsed() < RETRY_TIMEOUT => {
+                    let query = Query::PodmanContainer(key.to_owned());
+                    return self.shared.retry_query(query, since);
+                }
+                Err(error) => {
+                    let error = error_chain(&error);
+                    debug!(error, id, "failed to query Podman for a container");
+                    reply = Reply::Failed;
+                }
+            }
+        }
+        self.shared.update(|directory| {
+            // One user's Podman that fails is no reason not to ask root's.
+            if reply == Reply::Failed && user == "0" {
+                directory.set_podman_down(Instant::now());
+            }
+            directory.record_podman_reply(key, queried_at, reply);
+        });
     }
 }
 

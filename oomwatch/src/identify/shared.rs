@@ -17,6 +17,7 @@ pub(super) struct Shared {
     changed: Notify,
     cri: Queries,
     docker: Queries,
+    podman: Queries,
 }
 
 impl Shared {
@@ -62,7 +63,7 @@ impl Shared {
         let mut waiting = self.cri.waiting.lock();
         let id = |query: &Query| match query {
             Query::CriContainer(id) => Some(id.clone()),
-            Query::CriPod(_) | Query::DockerContainer(_) => None,
+            Query::CriPod(_) | Query::DockerContainer(_) | Query::PodmanContainer(_) => None,
         };
         let ids: Vec<String> = waiting.iter().filter_map(|(query, _)| id(query)).collect();
         if ids.len() < min {
@@ -82,10 +83,16 @@ impl Shared {
         self.docker.next().await
     }
 
+    /// Takes the next query to Podman, when there is one. Cancel safe.
+    pub(super) async fn next_podman_query(&self) -> (Query, Instant) {
+        self.podman.next().await
+    }
+
     fn queue_of(&self, query: &Query) -> &Queries {
         match query {
             Query::CriContainer(_) | Query::CriPod(_) => &self.cri,
             Query::DockerContainer(_) => &self.docker,
+            Query::PodmanContainer(_) => &self.podman,
         }
     }
 }

@@ -19,6 +19,9 @@ pub const CRI: [(&str, &str); 6] = [
 /// Docker's own socket, which does not speak CRI.
 pub const DOCKER: (&str, &str) = ("Docker", "run/docker.sock");
 
+/// Podman's socket for root's containers, which speaks Docker's API.
+pub const PODMAN: (&str, &str) = ("Podman", "run/podman/podman.sock");
+
 /// Which socket to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SocketChoice {

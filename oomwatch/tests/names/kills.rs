@@ -26,6 +26,7 @@ pub(crate) fn names() -> Resolver {
         runtimes: RuntimeConfig {
             cri: SocketChoice::Off,
             docker: SocketChoice::Off,
+            podman: Vec::new(),
             proc_root: "/proc".into(),
             listing: Listing::Never,
         },

@@ -130,6 +130,7 @@ impl Node {
             runtimes: RuntimeConfig {
                 cri: self.socket.parse().expect("a socket"),
                 docker: SocketChoice::Off,
+                podman: Vec::new(),
                 proc_root: kernel.proc_root.clone(),
                 listing: Listing::AtStart,
             },

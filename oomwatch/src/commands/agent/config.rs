@@ -44,6 +44,8 @@ pub struct AgentConfig {
     pub cri_socket: SocketChoice,
     /// Docker's socket.
     pub docker_socket: SocketChoice,
+    /// Podman's sockets.
+    pub podman_socket: Vec<SocketChoice>,
     /// The host's `/var/log`.
     pub log_root: PathBuf,
     /// The history.
@@ -61,15 +63,14 @@ impl AgentConfig {
     #[must_use]
     pub fn for_host(mut self, has: impl Fn(&str) -> bool) -> Self {
         if self.kubernetes == KubernetesChoice::Auto {
-            match API_VARIABLES.into_iter().find(|name| has(name)) {
-                Some(name) => info!("Kubernetes is on, since {name} is set"),
-                None => {
-                    info!(
-                        "Kubernetes is off, since neither {} is set: no Events, no watch of pods, no CRI",
-                        API_VARIABLES.join(" nor ")
-                    );
-                    self.kubernetes = KubernetesChoice::Off;
-                }
+            if let Some(name) = API_VARIABLES.into_iter().find(|name| has(name)) {
+                info!("Kubernetes is on, since {name} is set");
+            } else {
+                info!(
+                    "Kubernetes is off, since neither {} is set: no Events, no watch of pods, no CRI",
+                    API_VARIABLES.join(" nor ")
+                );
+                self.kubernetes = KubernetesChoice::Off;
             }
         }
         if self.kubernetes == KubernetesChoice::Off {

@@ -67,6 +67,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
         pod_watch,
         cri_socket,
         docker_socket,
+        podman_socket,
         log_root,
         history,
         bpffs,
@@ -76,6 +77,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let runtimes = RuntimeConfig {
         cri: cri_socket,
         docker: docker_socket,
+        podman: podman_socket,
         proc_root: capture.proc_root.clone(),
         listing: Listing::AtStart,
     };
@@ -103,8 +105,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut api = Api::find(kubernetes, events, pod_watch, &host, &restored, &metrics).await?;
     // Not earlier: KUBECONFIG may name a file that is not root's. Not later: threads are made for the first connection.
     privileges::drop_capabilities(|| observer.try_counters());
-    let sources = name_sources(runtimes, log_root, &capture, &host);
-    let mut names = Resolver::new(sources);
+    let mut names = Resolver::new(name_sources(runtimes, log_root, &capture, &host));
     names.restore(saved);
     api.watch_pods(&mut names, &host.node);
     let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));

@@ -33,7 +33,7 @@ impl RuntimeFacts {
         Self {
             sockets: sockets::CRI
                 .into_iter()
-                .chain([sockets::DOCKER])
+                .chain([sockets::DOCKER, sockets::PODMAN])
                 .map(|(runtime, path)| {
                     let path = roots.system.join(path);
                     Socket {
@@ -143,7 +143,7 @@ mod tests {
                 ("absent", Status::Info),
             ]
         );
-        assert_eq!(checks[3].finding, "k3s, k0s, microk8s, cri-dockerd");
+        assert_eq!(checks[3].finding, "k3s, k0s, microk8s, cri-dockerd, Podman");
         for check in &checks[1..3] {
             assert!(check.finding.contains("connection refused"), "{check:?}");
             assert!(check.remedy.is_some(), "{check:?}");

@@ -59,6 +59,7 @@ impl Machine {
             runtimes: RuntimeConfig {
                 cri: SocketChoice::Off,
                 docker: SocketChoice::Off,
+                podman: Vec::new(),
                 proc_root: root.to_owned(),
                 listing: Listing::Never,
             },

@@ -56,6 +56,8 @@ pub struct WatchConfig {
     pub cri_socket: SocketChoice,
     /// Docker's socket.
     pub docker_socket: SocketChoice,
+    /// Podman's sockets.
+    pub podman_socket: Vec<SocketChoice>,
     /// Which kills to show.
     pub filter: Filter,
     /// How kills are captured.
@@ -80,6 +82,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
         log_root,
         cri_socket,
         docker_socket,
+        podman_socket,
         filter,
         capture,
         kubelet,
@@ -89,6 +92,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
     let runtimes = RuntimeConfig {
         cri: cri_socket,
         docker: docker_socket,
+        podman: podman_socket,
         proc_root: capture.proc_root.clone(),
         listing: Listing::Never,
     };

@@ -2,7 +2,7 @@
 
 use super::{Directory, identity::Identity};
 use crate::{
-    identify::objects::{ApiContainer, ApiPod, PodName},
+    identify::objects::{ApiContainer, ApiPod, PodName, container_key},
     model::report::{Container, Pod, Report},
 };
 
@@ -13,13 +13,14 @@ impl Directory {
 
     /// What there is about a container and its pod, by their ids.
     pub(super) fn find(&self, container: Option<&Container>, pod: Option<&Pod>) -> Identity<'_> {
-        // A user may give another container's id to a cgroup in his own slice.
+        let key = container.map(|own| container_key(&own.id, own.user));
+        let runtime_container = key.and_then(|key| self.runtime_containers.get(&key));
+        // A user may give another container's id to a cgroup in his own slice: only his own runtime names it.
         let container = container.filter(|own| own.user.is_none());
         let id = container.map(|container| container.id.as_str());
         let uid = pod.map(|pod| pod.uid.as_str());
         let is_pods = |other: &str| uid.is_none_or(|uid| uid == other);
-        let runtime_container = id
-            .and_then(|id| self.runtime_containers.get(id))
+        let runtime_container = runtime_container
             .filter(|found| found.pod.as_ref().is_none_or(|(uid, _)| is_pods(uid)));
         let sandbox = id
             .and_then(|id| self.sandboxes.get(id))

@@ -24,7 +24,7 @@ use std::{
 use self::identity::Identity;
 use crate::{
     identify::{
-        objects::{ApiPod, PodName, RuntimeContainer},
+        objects::{ApiPod, PodName, RuntimeContainer, container_key},
         resolution::{Arrival, Query, Resolution},
         runtime_health::RuntimeHealth,
         ttl_cache::TtlCache,
@@ -62,18 +62,21 @@ pub struct Directory {
     cri: Option<RuntimeHealth>,
     /// Absent if Docker is not used.
     docker: Option<RuntimeHealth>,
+    /// Absent if Podman is not used.
+    podman: Option<RuntimeHealth>,
     /// From the API, by UID.
     pods: TtlCache<ApiPod>,
     /// Pod UID and container name from the pods' statuses, by container id.
     statuses: TtlCache<(String, String)>,
-    /// From CRI or Docker, by container id.
+    /// From CRI, Docker or Podman, by container key.
     runtime_containers: TtlCache<RuntimeContainer>,
     /// Pod UID and names, by sandbox id.
     sandboxes: TtlCache<(String, PodName)>,
     /// Names of pods from other sources than the API, by the UID in the cgroup path.
     names: TtlCache<PodName>,
-    /// The last reply of each runtime about an id or UID.
+    /// The last reply of CRI about an id or UID.
     cri_replies: TtlCache<TimedReply>,
+    /// The last reply of Docker or Podman about a container key: no container is both's.
     docker_replies: TtlCache<TimedReply>,
 }
 
@@ -110,6 +113,11 @@ impl Directory {
         self.docker = Some(RuntimeHealth::default());
     }
 
+    /// Lets kills wait for Podman.
+    pub fn enable_podman(&mut self) {
+        self.podman = Some(RuntimeHealth::default());
+    }
+
     /// CRI is connected; `runtime` is what it calls itself, if that is known.
     pub fn set_cri_up(&mut self, runtime: Option<Runtime>) {
         self.cri.get_or_insert_default().set_up(runtime);
@@ -129,6 +137,13 @@ impl Directory {
         }
     }
 
+    /// Podman does not answer.
+    pub fn set_podman_down(&mut self, now: Instant) {
+        if let Some(podman) = &mut self.podman {
+            podman.set_down(now);
+        }
+    }
+
     /// The state of the watch of the pods.
     #[must_use]
     pub fn watch(&self) -> WatchState {
@@ -138,7 +153,9 @@ impl Directory {
     /// Whether a container runtime answers, as of its last query; absent if none is used.
     #[must_use]
     pub fn is_runtime_up(&self) -> Option<bool> {
-        let runtimes = [&self.cri, &self.docker].into_iter().flatten();
+        let runtimes = [&self.cri, &self.docker, &self.podman]
+            .into_iter()
+            .flatten();
         runtimes
             .map(RuntimeHealth::is_up)
             .reduce(|one, other| one || other)
@@ -263,7 +280,8 @@ impl Directory {
         if let Some((uid, name)) = &container.pod {
             self.insert_name(uid, name.clone(), now);
         }
-        let namespace = container.namespace().to_owned();
+        let user = id.split_once('/').map(|(user, _)| user);
+        let namespace = user.unwrap_or(container.namespace()).to_owned();
         self.runtime_containers.insert(&namespace, id, container);
     }
 
@@ -297,6 +315,18 @@ impl Directory {
             && let Some(docker) = &mut self.docker
         {
             docker.set_up(Some(Runtime::Docker));
+        }
+    }
+
+    /// The same of Podman's, about a container key.
+    pub fn record_podman_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
+        let timed = TimedReply { queried_at, reply };
+        self.docker_replies
+            .insert_expiring("", key, timed, queried_at);
+        if reply != Reply::Failed
+            && let Some(podman) = &mut self.podman
+        {
+            podman.set_up(Some(Runtime::Podman));
         }
     }
 
@@ -355,7 +385,9 @@ impl Directory {
     /// Whether more will be known, and from which source.
     fn resolution(&self, report: &Report, identity: &Identity<'_>, arrival: Arrival) -> Resolution {
         let container = report.container.as_ref();
-        if container.is_some_and(|container| container.user.is_some()) {
+        let is_users = container.is_some_and(|container| container.user.is_some());
+        let podmans = container.filter(|own| own.runtime == Some(Runtime::Podman));
+        if is_users && podmans.is_none() {
             return Resolution::Unknown;
         }
         let uid = report.pod.as_ref().map(|pod| pod.uid.as_str());
@@ -394,6 +426,14 @@ impl Directory {
             && needs_query(self.docker_replies.get(&container.id))
         {
             return Resolution::Wait(Some(Query::DockerContainer(container.id.clone())));
+        }
+        if let Some(container) = podmans
+            && self.podman.is_some_and(|podman| podman.is_open(arrival.at))
+        {
+            let key = container_key(&container.id, container.user);
+            if needs_query(self.docker_replies.get(&key)) {
+                return Resolution::Wait(Some(Query::PodmanContainer(key.into_owned())));
+            }
         }
         if uid.is_some() && matches!(self.watch, WatchState::Listing | WatchState::Up) {
             match (identity.pod, cri_reply) {

@@ -40,6 +40,9 @@ pub(super) enum DockerError {
     /// No response in time.
     #[error("Docker did not respond within {} ms", CALL_TIMEOUT.as_millis())]
     Timeout,
+    /// Another user's process listens on the socket.
+    #[error("the socket is not that of the container's user")]
+    OtherUser,
     /// The id is not hexadecimal, as all of Docker's are.
     #[error("not the id of a Docker container")]
     InvalidId,
@@ -56,20 +59,28 @@ pub(super) enum DockerObject {
     NotFound,
 }
 
-/// Looks up a container by its id.
-pub(super) async fn find(socket: &Path, id: &str) -> Result<DockerObject, DockerError> {
-    timeout(CALL_TIMEOUT, request(socket, id))
+/// Looks up a container by its id, at a process of `user` if there is one.
+pub(super) async fn find(
+    socket: &Path,
+    id: &str,
+    user: Option<u32>,
+) -> Result<DockerObject, DockerError> {
+    timeout(CALL_TIMEOUT, request(socket, id, user))
         .await
         .map_err(|_| DockerError::Timeout)?
 }
 
-async fn request(socket: &Path, id: &str) -> Result<DockerObject, DockerError> {
+async fn request(socket: &Path, id: &str, user: Option<u32>) -> Result<DockerObject, DockerError> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(DockerError::InvalidId);
     }
     let stream = UnixStream::connect(socket)
         .await
         .map_err(DockerError::Connect)?;
+    let peer = stream.peer_cred().map_err(DockerError::Connect)?.uid();
+    if user.is_some_and(|user| user != peer) {
+        return Err(DockerError::OtherUser);
+    }
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(format!("/containers/{id}/json"))
         .header(HOST, "docker")

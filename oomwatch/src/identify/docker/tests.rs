@@ -97,7 +97,7 @@ async fn looked_up(response: Vec<u8>) -> (Result<DockerObject, DockerError>, Str
         drop(stream);
         Ok::<_, io::Error>(String::from_utf8_lossy(&request).into_owned())
     };
-    let (found, request) = tokio::join!(request(&socket, ID), server);
+    let (found, request) = tokio::join!(request(&socket, ID, None), server);
     (found, request.expect("a request"))
 }
 
@@ -157,13 +157,13 @@ fn responses_of_a_server_are_distinguished() {
 #[test]
 fn ids_that_docker_cannot_have_are_not_looked_up() {
     for id in ["", "a/../b", "a b", "é", "x?y"] {
-        let found = runtime().block_on(request(Path::new("/nonexistent"), id));
+        let found = runtime().block_on(request(Path::new("/nonexistent"), id, None));
         assert!(
             matches!(found, Err(DockerError::InvalidId)),
             "{id:?} {found:?}"
         );
     }
-    let absent = runtime().block_on(find(Path::new("/nonexistent"), ID));
+    let absent = runtime().block_on(find(Path::new("/nonexistent"), ID, None));
     assert!(matches!(absent, Err(DockerError::Connect(_))), "{absent:?}");
 }
 
@@ -174,10 +174,29 @@ fn server_that_never_responds_is_a_timeout() {
     let timed_out = runtime().block_on(async {
         let _listener = UnixListener::bind(&socket).expect("listen");
         tokio::time::pause();
-        find(&socket, ID).await
+        find(&socket, ID, None).await
     });
     assert!(
         matches!(timed_out, Err(DockerError::Timeout)),
         "{timed_out:?}"
     );
+}
+
+#[test]
+fn socket_of_another_user_is_not_asked() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let socket = folder.path().join("podman.sock");
+    let own = rustix::process::geteuid().as_raw();
+    let found = |user| {
+        runtime().block_on(async {
+            let listener = UnixListener::bind(&socket).expect("listen");
+            let close = async { drop(listener.accept().await) };
+            let (found, ()) = tokio::join!(request(&socket, ID, Some(user)), close);
+            std::fs::remove_file(&socket).expect("remove the socket");
+            found
+        })
+    };
+    assert!(matches!(found(own + 1), Err(DockerError::OtherUser)));
+    // Asked, and closed.
+    assert!(matches!(found(own), Err(DockerError::Http(_))));
 }

@@ -87,6 +87,7 @@ fn names() -> Resolver {
         runtimes: RuntimeConfig {
             cri: SocketChoice::Off,
             docker: SocketChoice::Off,
+            podman: Vec::new(),
             proc_root: Path::new("/nonexistent").into(),
             listing: Listing::Never,
         },

@@ -83,6 +83,39 @@ fn container_of_another_pod_and_one_of_a_user_are_not_named() {
 }
 
 #[test]
+fn users_podman_names_his_own_containers_alone() {
+    let podmans = |user| {
+        let mut report = report();
+        report.pod = None;
+        let container = report.container.as_mut().expect("the container");
+        container.user = user;
+        container.runtime = Some(Runtime::Podman);
+        report
+    };
+    let mut directory = Directory::default();
+    directory.enable_podman();
+    for (user, key) in [
+        (None, CONTAINER_ID.to_owned()),
+        (Some(1000), format!("1000/{CONTAINER_ID}")),
+    ] {
+        let query = Query::PodmanContainer(key);
+        assert_eq!(
+            directory.identify(&mut podmans(user), now()),
+            Resolution::WaitForName(Some(query))
+        );
+    }
+    let mut his = runtime_container("his");
+    his.pod = None;
+    let key = format!("1000/{CONTAINER_ID}");
+    directory.insert_container(key, his, Instant::now());
+    for (user, name) in [(Some(1000), Some("his")), (Some(1001), None), (None, None)] {
+        let mut report = podmans(user);
+        directory.identify(&mut report, now());
+        assert_eq!(names(&report), [None, None, name], "{user:?}");
+    }
+}
+
+#[test]
 fn large_pods_of_one_namespace_leave_the_next_ones_pod_its_name() {
     let at = Instant::now();
     let mut directory = with_kubernetes();
