@@ -20,6 +20,7 @@ use crate::model::{
     },
     limit_owner::{LimitOwner, LimitSource},
     report::{Container, ContainerKind, GapReport, Pod, Report},
+    workload::Workload,
 };
 
 mod account;
@@ -337,6 +338,10 @@ fn bare_report() -> Report {
             uid: POD_UID.to_owned(),
             qos: Qos::Burstable,
             events_off: false,
+            workload: Some(Workload {
+                kind: "StatefulSet".to_owned(),
+                name: "cart".to_owned(),
+            }),
         }),
         unit: Some("kubelet.service".to_owned()),
         sandbox: false,

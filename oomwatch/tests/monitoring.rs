@@ -63,6 +63,7 @@ fn report() -> Report {
         uid: String::new(),
         qos: Qos::Burstable,
         events_off: false,
+        workload: None,
     });
     report.container = Some(Container {
         runtime: None,

@@ -19,6 +19,7 @@ use crate::{
         cgroup::KubeletRoot,
         filter::{CgroupPath, Filter},
         kill::Scope,
+        workload::WorkloadPattern,
     },
 };
 
@@ -190,6 +191,9 @@ pub struct FilterArgs {
     /// Only pods with this name
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
     pub pod: Option<String>,
+    /// Only pods of this workload, such as Deployment/web or web
+    #[arg(long, value_name = "KIND/NAME", value_hint = ValueHint::Other)]
+    pub workload: Option<WorkloadPattern>,
     /// Only containers with this name, or whose id begins with it
     #[arg(short, long, value_name = "NAME|ID", value_hint = ValueHint::Other, value_parser = NonEmptyStringValueParser::new())]
     pub container: Option<String>,
@@ -209,6 +213,7 @@ impl From<FilterArgs> for Filter {
         let FilterArgs {
             namespace,
             pod,
+            workload,
             container,
             unit,
             cgroup,
@@ -217,6 +222,7 @@ impl From<FilterArgs> for Filter {
         Self {
             namespace,
             pod,
+            workload,
             container,
             unit,
             cgroup,

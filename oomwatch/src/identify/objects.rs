@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{limit_owner::LimitSource, report::ContainerKind};
+use crate::model::{limit_owner::LimitSource, report::ContainerKind, workload::Workload};
 
 /// A pod's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct ApiPod {
     /// `spec.resources.requests.memory`: a request of the pod as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_request_bytes: Option<u64>,
+    /// What it belongs to, as its controlling owner says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
     /// Containers of every kind.
     pub containers: Vec<ApiContainer>,
 }
@@ -141,10 +144,12 @@ impl ApiPod {
             shares_pids: _,
             memory_limit_bytes: _,
             memory_request_bytes: _,
+            workload,
             containers,
         } = self;
         let hash = config_hash.as_ref().map_or(0, String::len);
-        let names = namespace.len() + name.len() + uid.len() + hash;
+        let workload = workload.as_ref().map_or(0, Workload::bytes);
+        let names = namespace.len() + name.len() + uid.len() + hash + workload;
         let containers = containers.iter().map(ApiContainer::bytes);
         size_of::<Self>() + names + containers.sum::<usize>()
     }
@@ -226,6 +231,7 @@ mod tests {
                 shares_pids: false,
                 memory_limit_bytes: None,
                 memory_request_bytes: None,
+                workload: None,
                 containers: containers.iter().map(container).collect(),
             };
             assert_eq!(pod.limit_of_containers(), expected, "{containers:?}");

@@ -331,6 +331,7 @@ mod tests {
             shares_pids: false,
             memory_limit_bytes: None,
             memory_request_bytes: None,
+            workload: None,
             containers: vec![app],
         };
         names.shared.update(|directory| {

@@ -1,4 +1,4 @@
-//! Kills, their accounts and causes, and reports, cgroup paths, limit owners, filters, and what is persisted. Pure.
+//! Kills, their accounts and causes, and reports, cgroup paths, workloads, limit owners, filters, and what is persisted. Pure.
 
 pub mod account;
 pub mod backend;
@@ -13,3 +13,4 @@ pub mod persist;
 pub mod report;
 pub mod serde_bytes;
 pub mod serde_missing;
+pub mod workload;

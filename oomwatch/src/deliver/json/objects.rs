@@ -8,6 +8,7 @@ use crate::{
         cgroup::{Qos, Runtime},
         kill::Cgroup,
         report::{Container, ContainerKind, Pod},
+        workload::Workload,
     },
 };
 
@@ -48,6 +49,13 @@ pub(super) struct PodJson<'a> {
     qos: Qos,
 }
 
+/// A workload.
+#[derive(Serialize)]
+pub(super) struct WorkloadJson<'a> {
+    kind: &'a str,
+    name: &'a str,
+}
+
 impl From<&Cgroup> for CgroupJson {
     fn from(Cgroup { path, id }: &Cgroup) -> Self {
         let (path, path_hex) = text(path);
@@ -80,5 +88,11 @@ impl<'a> From<&'a Pod> for PodJson<'a> {
             uid: &pod.uid,
             qos: pod.qos,
         }
+    }
+}
+
+impl<'a> From<&'a Workload> for WorkloadJson<'a> {
+    fn from(Workload { kind, name }: &'a Workload) -> Self {
+        Self { kind, name }
     }
 }

@@ -187,6 +187,7 @@ mod tests {
                 namespace: "shop".to_owned(),
                 pod: pod.to_owned(),
                 container: "app".to_owned(),
+                workload: String::new(),
                 unit: String::new(),
                 runtime: "containerd",
             };

@@ -33,6 +33,7 @@ pub(super) struct ContainerLabels {
     pub(super) namespace: String,
     pub(super) pod: String,
     pub(super) container: String,
+    pub(super) workload: String,
     pub(super) unit: String,
     pub(super) runtime: &'static str,
 }
@@ -60,6 +61,10 @@ impl ContainerLabels {
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
             container: name.to_owned(),
+            workload: report
+                .workload()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             unit: unit.to_owned(),
             runtime: runtime.map_or("", Runtime::as_str),
         })

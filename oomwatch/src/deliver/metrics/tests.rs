@@ -243,8 +243,9 @@ fn container_series_have_the_names_that_are_known() {
         });
         let expected: Vec<String> = labels
             .map(|[namespace, pod, container, unit, runtime]| {
+                let workload = if pod.is_empty() { "" } else { "StatefulSet/cart" };
                 format!(
-                    r#"{{namespace="{namespace}",pod="{pod}",container="{container}",unit="{unit}",runtime="{runtime}"}} 1790000000.12"#
+                    r#"{{namespace="{namespace}",pod="{pod}",container="{container}",workload="{workload}",unit="{unit}",runtime="{runtime}"}} 1790000000.12"#
                 )
             })
             .into_iter()
@@ -261,7 +262,7 @@ fn kill_without_a_time_is_taken_as_now() {
     assert_eq!(
         samples(&metrics, "oomwatch_last_kill_timestamp_seconds"),
         [
-            r#"{namespace="shop",pod="cart-0",container="app",unit="",runtime="containerd"} 1790000060.5"#
+            r#"{namespace="shop",pod="cart-0",container="app",workload="StatefulSet/cart",unit="",runtime="containerd"} 1790000060.5"#
         ]
     );
 }
@@ -295,7 +296,7 @@ fn hostile_names_are_escaped() {
     });
     let text = metrics.encode_with(now(), None);
     assert!(
-        text.contains(r#"container="a\"} 1\noomwatch_node_kills_total 9\\",unit=""#),
+        text.contains(r#"container="a\"} 1\noomwatch_node_kills_total 9\\",workload="#),
         "{text}"
     );
 }

@@ -100,6 +100,9 @@ impl Context {
         match column {
             Column::What => "kill".to_owned(),
             Column::Object => object(report),
+            Column::Workload => report
+                .workload()
+                .map_or_else(dash, |workload| escape(workload.to_string().as_bytes())),
             Column::Process => process(victim.comm.as_deref(), victim.pid),
             Column::Rss => self.rss(report),
             Column::Limit => self.size(self.limit_bytes(report)),

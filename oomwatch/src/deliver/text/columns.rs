@@ -11,6 +11,8 @@ pub enum Column {
     What,
     /// What the victim belonged to.
     Object,
+    /// The workload of its pod.
+    Workload,
     /// Name and id of the victim.
     Process,
     /// Its resident anonymous and shared memory.
@@ -75,6 +77,7 @@ const ALL: &[(Column, &str, usize, Align)] = &[
     (Column::Time, "TIME", 24, Align::Left),
     (Column::What, "WHAT", 11, Align::Left),
     (Column::Object, "OBJECT", 40, Align::Left),
+    (Column::Workload, "WORKLOAD", 28, Align::Left),
     (Column::Process, "PROCESS", 23, Align::Left),
     (Column::Rss, "RSS", 9, Align::Right),
     (Column::Limit, "LIMIT", 9, Align::Right),
@@ -118,6 +121,7 @@ pub(super) const WIDE: &[Column] = &[
     Column::Time,
     Column::What,
     Column::Object,
+    Column::Workload,
     Column::Pid,
     Column::Tid,
     Column::NsPid,

@@ -110,6 +110,8 @@ impl Identity<'_> {
                 pod.name = Some(name.clone());
             }
             pod.events_off = self.pod.map_or(pod.events_off, |pod| pod.events_off);
+            let workload = self.pod.and_then(|pod| pod.workload.as_ref());
+            pod.workload = workload.or(pod.workload.as_ref()).cloned();
         }
         if let Some(container) = container {
             if let Some(name) = self.container_name {

@@ -1,11 +1,15 @@
 //! Parses a pod's JSON into the fields that identify a kill. A usual pod has ten to twenty kilobytes; most of it is skipped.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::quantity;
 use crate::{
     identify::objects::{ApiContainer, ApiPod, PodName},
-    model::report::ContainerKind,
+    model::{
+        report::ContainerKind,
+        workload::{Owner, Workload},
+    },
 };
 
 /// Most containers of a pod that are kept; the runtime names the others. The API server only limits an object to a megabyte
@@ -31,7 +35,25 @@ struct Metadata {
     name: String,
     uid: String,
     resource_version: Option<String>,
+    creation_timestamp: Option<String>,
+    labels: Option<Labels>,
+    owner_references: Option<Vec<OwnerReference>>,
     annotations: Option<Annotations>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Labels {
+    #[serde(rename = "pod-template-hash")]
+    template_hash: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnerReference {
+    api_version: String,
+    kind: String,
+    name: String,
+    controller: Option<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -117,6 +139,7 @@ impl PodJson {
             spec,
             status,
         } = self;
+        let workload = metadata.workload();
         let statuses = status.map_or_else(Vec::new, PodStatus::into_all);
         let annotations = metadata.annotations;
         let annotation = |of: fn(&Annotations) -> &Option<String>| {
@@ -140,6 +163,7 @@ impl PodJson {
             shares_pids: spec.host_pid == Some(true) || spec.share_process_namespace == Some(true),
             memory_limit_bytes: memory_limit_bytes(spec.resources.as_ref()),
             memory_request_bytes: memory_request_bytes(spec.resources.as_ref()),
+            workload,
             containers: kinds
                 .into_iter()
                 .flat_map(|(containers, kind)| {
@@ -150,6 +174,23 @@ impl PodJson {
                 .map(|(container, kind)| container.into_object(kind, &statuses))
                 .collect(),
         }
+    }
+}
+
+impl Metadata {
+    /// What controls the pod; at most one owner does.
+    fn workload(&self) -> Option<Workload> {
+        let mut owners = self.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true))?;
+        let labels = self.labels.as_ref();
+        let created = self.creation_timestamp.as_ref();
+        Workload::of(Owner {
+            api_version: &owner.api_version,
+            kind: &owner.kind,
+            name: &owner.name,
+            template_hash: labels.and_then(|labels| labels.template_hash.as_deref()),
+            created: created.and_then(|created| created.parse::<Timestamp>().ok()),
+        })
     }
 }
 

@@ -55,6 +55,48 @@ fn annotations_and_limits_are_parsed() {
 }
 
 #[test]
+fn workload_is_that_of_the_controlling_owner() {
+    let of = |metadata: &str| {
+        let pod = parse(&format!(
+            r#"{{"metadata":{{"namespace":"a","name":"b","uid":"c",{metadata}}},"spec":{{}}}}"#
+        ));
+        pod.workload.map(|workload| workload.to_string())
+    };
+    let owner = |kind: &str, name: &str, controller: bool| {
+        let group = if kind == "Job" { "batch" } else { "apps" };
+        format!(
+            r#"{{"apiVersion":"{group}/v1","kind":"{kind}","name":"{name}","uid":"u","controller":{controller}}}"#
+        )
+    };
+    let other = owner("DaemonSet", "other", false);
+    let set = owner("ReplicaSet", "web-7d4b9c6f5", true);
+    let labels = r#""labels":{"app":"web","pod-template-hash":"7d4b9c6f5"}"#;
+    assert_eq!(
+        of(&format!(r#"{labels},"ownerReferences":[{other},{set}]"#)).as_deref(),
+        Some("Deployment/web")
+    );
+    assert_eq!(
+        of(&format!(r#""ownerReferences":[{set}]"#)).as_deref(),
+        Some("ReplicaSet/web-7d4b9c6f5")
+    );
+    let job = owner("Job", "nightly-29924388", true);
+    let created = r#""creationTimestamp":"2026-11-23T19:48:02Z""#;
+    assert_eq!(
+        of(&format!(r#"{created},"ownerReferences":[{job}]"#)).as_deref(),
+        Some("CronJob/nightly")
+    );
+    assert_eq!(
+        of(&format!(
+            r#""creationTimestamp":"no time","ownerReferences":[{job}]"#
+        ))
+        .as_deref(),
+        Some("Job/nightly-29924388")
+    );
+    assert_eq!(of(&format!(r#""ownerReferences":[{other}]"#)), None);
+    assert_eq!(of(r#""ownerReferences":null"#), None);
+}
+
+#[test]
 fn malformed_pods_are_errors() {
     for json in [
         "",

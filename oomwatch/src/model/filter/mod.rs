@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::model::{kill::Scope, report::Report};
+use crate::model::{kill::Scope, report::Report, workload::WorkloadPattern};
 
 /// Conditions that a report must all meet to be shown. A report without the field in question meets none.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Filter {
     pub namespace: Option<String>,
     /// The pod's name.
     pub pod: Option<String>,
+    /// The workload that the pod belongs to.
+    pub workload: Option<WorkloadPattern>,
     /// The container's name, or a prefix of its id.
     pub container: Option<String>,
     /// The systemd unit's name; `.service` may be left out.
@@ -67,6 +69,7 @@ impl Filter {
         let Self {
             namespace,
             pod,
+            workload,
             container,
             unit,
             cgroup,
@@ -91,6 +94,9 @@ impl Filter {
                 .pod
                 .as_ref()
                 .is_some_and(|pod| pod.name.as_ref() == Some(wanted))
+        }) && workload.as_ref().is_none_or(|wanted| {
+            let workload = report.workload();
+            workload.is_some_and(|workload| wanted.matches(workload))
         }) && unit.as_ref().is_none_or(|wanted| {
             report
                 .unit

@@ -191,3 +191,18 @@ fn victim_without_a_memory_cgroup_is_matched_by_its_leaf() {
     report.kill.victim.leaf_cgroup = None;
     assert!(!shows(&by_cgroup(POD), &report));
 }
+
+#[test]
+fn workload_is_selected_by_name_or_with_its_kind() {
+    let by_workload = |text: &str| Filter {
+        workload: text.parse().ok(),
+        ..Filter::default()
+    };
+    let mut report = testing::report();
+    assert!(shows(&by_workload("cart"), &report));
+    assert!(shows(&by_workload("statefulset/cart"), &report));
+    assert!(!shows(&by_workload("Deployment/cart"), &report));
+    assert!(!shows(&by_workload("cart-0"), &report));
+    report.pod = None;
+    assert!(!shows(&by_workload("cart"), &report));
+}

@@ -52,6 +52,7 @@ pub fn pod_event(
         uid,
         qos,
         events_off,
+        workload: _,
     } = pod;
     let (Some(namespace), Some(name)) = (namespace, name) else {
         return Err(SkipReason::Unnamed);
@@ -155,16 +156,23 @@ fn message(report: &Report, qos: Qos) -> String {
         GroupKill::Other => ", and all other processes of its group",
     };
     let killed = format!("Out of memory: killed {killed}{others}");
+    let workload = report
+        .workload()
+        .map(|workload| escape(workload.to_string().as_bytes()));
     if let Some(cause) = cause(report) {
         let clauses = [Some(killed), exhausted(report, qos)];
         let clauses = clauses.into_iter().flatten().collect::<Vec<_>>().join("; ");
-        return format!("{clauses}. {cause}");
+        let workload = workload.map_or_else(String::new, |workload| {
+            format!(" The pod is of {workload}.")
+        });
+        return format!("{clauses}. {cause}{workload}");
     }
     let in_use = usage_outside_victim(report, rss_bytes).map(|usage| {
         let usage = size(Some(usage));
         format!("{usage} were in use, mostly not by it but by other processes, the kernel, or files in memory-backed volumes")
     });
-    let clauses = [Some(killed), exhausted(report, qos), in_use];
+    let workload = workload.map(|workload| format!("the pod is of {workload}"));
+    let clauses = [Some(killed), exhausted(report, qos), in_use, workload];
     clauses.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

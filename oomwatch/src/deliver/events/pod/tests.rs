@@ -14,13 +14,14 @@ fn reporter() -> Reporter {
     }
 }
 
-/// A kill of the main process of container `app` alone, at the container's limit of 40 MiB, without its account.
+/// A kill of the main process of container `app` alone, at the container's limit of 40 MiB, without its account or a workload.
 fn report() -> Report {
     let mut report = testing::report();
     report.kill.account = None;
     report.explanation = None;
     report.kill.group_kill = Some(false);
     report.kill.group_cgroup = None;
+    pod(&mut report).workload = None;
     report
 }
 
@@ -64,6 +65,23 @@ fn event_has_exactly_these_fields() {
             "reportingComponent": "oomwatch",
             "reportingInstance": "node-1",
         })
+    );
+}
+
+#[test]
+fn message_ends_with_the_workload() {
+    let mut report = report();
+    pod(&mut report).workload = testing::report().workload().cloned();
+    let message = message_of(&report);
+    assert!(
+        message.ends_with(" was reached; the pod is of StatefulSet/cart"),
+        "{message}"
+    );
+    report.explanation = Some(testing::explanation());
+    let message = message_of(&report);
+    assert!(
+        message.ends_with(" of the 40 MiB limit. The pod is of StatefulSet/cart."),
+        "{message}"
     );
 }
 

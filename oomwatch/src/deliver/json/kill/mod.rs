@@ -6,7 +6,7 @@ use crate::{
     deliver::json::{
         account::AccountJson,
         encoding::{RecordKind, SCHEMA, hex, optional_text, rfc3339},
-        objects::{CgroupJson, ContainerJson, PodJson},
+        objects::{CgroupJson, ContainerJson, PodJson, WorkloadJson},
     },
     model::{
         backend::Backend,
@@ -95,6 +95,8 @@ struct ReportJson<'a> {
     container: Option<ContainerJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<PodJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<WorkloadJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -214,6 +216,7 @@ impl<'a> From<&'a Report> for ReportJson<'a> {
             trigger: kill.trigger.as_ref().map(TriggerJson::from),
             container: report.container.as_ref().map(ContainerJson::from),
             pod: report.pod.as_ref().map(PodJson::from),
+            workload: report.workload().map(WorkloadJson::from),
             unit: report.unit.as_deref(),
             sandbox: report.sandbox,
             account: AccountJson::new(report),

@@ -6,6 +6,7 @@ use crate::{
     model::{
         cgroup::{Qos, Runtime},
         kill::Kill,
+        workload::Workload,
     },
     sys::escape::is_printable,
     testing::{self, HOSTILE},
@@ -97,6 +98,8 @@ fn every_field_of_a_kill_is_written() {
     "name":"cart-0",
     "uid":"8a4e6bd2-0f35-4c1b-9a77-2b1d5e6f7081",
     "qos":"burstable"},
+    "workload":{"kind":"StatefulSet",
+    "name":"cart"},
     "unit":"kubelet.service"}
     "#);
 }
@@ -139,7 +142,7 @@ fn keys_are_the_documented_ones() {
     is(
         "",
         "schema kind id incident time boot_time_ns node source backend attribution scope constraint limit_owner limit_source
-         oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod unit account",
+         oom_cgroup limits allocation group_kill group_cgroup missing main_process victim trigger container pod workload unit account",
     );
     is("/oom_cgroup", "path id usage_bytes limit_bytes");
     is(
@@ -158,6 +161,7 @@ fn keys_are_the_documented_ones() {
     is("/trigger/cgroup", "path id");
     is("/container", "runtime id name kind image");
     is("/pod", "namespace name uid qos");
+    is("/workload", "kind name");
     is("/account", "candidates memory zones pods before cause");
     let held = "rss_bytes anon_rss_bytes file_rss_bytes shmem_rss_bytes swap_bytes pgtables_bytes";
     is(
@@ -366,10 +370,21 @@ fn names_of_pods_and_units_are_printable() {
     let pod = report.pod.as_mut().expect("a pod");
     pod.namespace = Some(hostile.clone());
     pod.name = Some(hostile.clone());
+    pod.workload = Some(Workload {
+        kind: hostile.clone(),
+        name: hostile.clone(),
+    });
     let line = json(&report);
     assert!(line.chars().all(is_printable), "{line}");
     let parsed: Value = serde_json::from_str(&line).expect("parse");
-    for pointer in ["/node", "/unit", "/container/name", "/pod/namespace"] {
+    for pointer in [
+        "/node",
+        "/unit",
+        "/container/name",
+        "/pod/namespace",
+        "/workload/kind",
+        "/workload/name",
+    ] {
         assert_eq!(parsed.pointer(pointer), Some(&hostile.clone().into()));
     }
 }

@@ -42,6 +42,7 @@ fn pod(uid: &str, containers: Vec<ApiContainer>) -> ApiPod {
         shares_pids: false,
         memory_limit_bytes: None,
         memory_request_bytes: None,
+        workload: None,
         containers,
     }
 }

@@ -23,6 +23,7 @@ fn insert_all(directory: &mut Directory) {
     let mut known = pod(POD_UID, vec![app]);
     known.events_off = true;
     known.config_hash = Some(HASH.to_owned());
+    known.workload = testing::report().workload().cloned();
     directory.insert_pod(known, at);
     let container = RuntimeContainer {
         init_pid: Some(testing::kill().victim.pid),
@@ -59,6 +60,8 @@ fn kill_while_the_agent_was_down_is_named_from_the_history() {
     assert_eq!(report.container, expected.container);
     assert_eq!(report.pod, expected.pod);
     assert!(report.pod.as_ref().is_some_and(|pod| pod.events_off));
+    let workload = report.workload().map(ToString::to_string);
+    assert_eq!(workload.as_deref(), Some("StatefulSet/cart"));
     assert_eq!(report.main_process, MainProcess::Yes);
     // What is saved already is not saved again.
     assert_eq!(after.changes(), []);
