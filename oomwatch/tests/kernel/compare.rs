@@ -8,8 +8,16 @@ use serde_json::Value;
 
 use crate::report::Report;
 
-/// Fields that describe the watcher, not the kill; and the incident, whose name is each watcher's own.
-const OF_THE_WATCHER: [&str; 5] = ["backend", "source", "attribution", "missing", "incident"];
+/// Fields that describe the watcher, not the kill; the incident, whose name is each watcher's own; and the account, which is read
+/// at other moments from other sources, and which the scenarios of accounts hold against the kernel's own table.
+const OF_THE_WATCHER: [&str; 6] = [
+    "backend",
+    "source",
+    "attribution",
+    "missing",
+    "incident",
+    "account",
+];
 
 /// What is reported of kills that were only counted too.
 const OF_A_GAP: [&str; 5] = ["schema", "kind", "id", "time", "node"];
