@@ -12,30 +12,25 @@ use crate::{
 };
 
 /// Stacks as [`crate::capture::bpf::symbols`] explains them.
-const MEMCG_KILL: Option<OomStack> = Some(OomStack {
-    memcg: Some(true),
-    kill: true,
-    group_member: false,
-    limit_lowered: false,
-});
+const MEMCG_KILL: Option<OomStack> = Some(KILL);
 const GROUP_MEMBER: Option<OomStack> = Some(OomStack {
-    memcg: Some(true),
-    kill: true,
     group_member: true,
-    limit_lowered: false,
+    ..KILL
 });
 const SYSTEM_KILL: Option<OomStack> = Some(OomStack {
     memcg: Some(false),
+    ..KILL
+});
+const MARK_ONLY: Option<OomStack> = Some(OomStack {
+    kill: false,
+    ..KILL
+});
+const KILL: OomStack = OomStack {
+    memcg: Some(true),
     kill: true,
     group_member: false,
     limit_lowered: false,
-});
-const MARK_ONLY: Option<OomStack> = Some(OomStack {
-    memcg: Some(true),
-    kill: false,
-    group_member: false,
-    limit_lowered: false,
-});
+};
 /// The stack cannot be interpreted, since the kernel hides its symbols.
 const NO_SYMBOLS: Option<OomStack> = None;
 
