@@ -1,5 +1,6 @@
 //! Where kills come from: BPF programs, the kernel log, the kernel's counts. [`observer`] picks the backend.
 
+pub mod after;
 pub mod bpf;
 pub mod config;
 pub mod counters;

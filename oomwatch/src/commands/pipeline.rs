@@ -14,7 +14,9 @@ use crate::{
         totals::{AuditResult, CaptureCounts},
     },
     capture::{
+        after::AfterKill,
         bpf::describe,
+        config::CaptureConfig,
         observer::{
             CaptureItem, Observer,
             cursor::{Cursor, Progress, RingUsage},
@@ -29,11 +31,17 @@ use crate::{
         persist::Change,
         report::{GapReport, Host, Origin, Report},
     },
-    sys::{clock::ClockSample, cmdline},
+    sys::{
+        clock::{self, ClockSample},
+        cmdline,
+    },
 };
 
 /// How long to wait after a failed call of capture.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long after a kill the files of its cgroup still say where the memory was.
+const AFTER_NS: u64 = 1_000_000_000;
 
 /// Capture, audit and identification.
 pub(super) struct Pipeline {
@@ -41,6 +49,7 @@ pub(super) struct Pipeline {
     observer: Observer,
     auditor: Auditor,
     names: Resolver,
+    after: AfterKill,
     /// Reads the victims' arguments; absent if they are not wanted.
     arguments: Option<cmdline::Reader>,
     /// The last backend that was replaced, since it recorded nothing.
@@ -117,14 +126,16 @@ impl Pipeline {
         observer: Observer,
         auditor: Auditor,
         names: Resolver,
-        arguments: Option<cmdline::Reader>,
+        capture: &CaptureConfig,
+        has_arguments: bool,
     ) -> Self {
         Self {
             host,
             observer,
             auditor,
             names,
-            arguments,
+            after: AfterKill::new(&capture.proc_root, &capture.cgroup_root),
+            arguments: has_arguments.then(|| cmdline::Reader::new(&capture.proc_root)),
             silent: None,
             is_unpinned: false,
             capture_calls: Retried::new("read captured kills"),
@@ -236,8 +247,15 @@ impl Pipeline {
         items
     }
 
-    fn report(&self, kill: Kill) -> Item {
+    fn report(&self, mut kill: Kill) -> Item {
         debug!(pid = kill.victim.pid, "kill");
+        let age_ns = kill
+            .boot_time_ns
+            .map(|ns| clock::since_boot_ns().saturating_sub(ns));
+        // Of one that waited in the ring, the files say nothing any more.
+        if age_ns.is_some_and(|age_ns| age_ns < AFTER_NS) {
+            self.after.complete(&mut kill);
+        }
         let origin = Origin::Boot {
             host: &self.host,
             now: ClockSample::now(),

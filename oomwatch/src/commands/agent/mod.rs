@@ -47,7 +47,7 @@ use crate::{
         resolver::Resolver,
         runtimes::{Listing, RuntimeConfig},
     },
-    sys::{cmdline, privileges},
+    sys::privileges,
 };
 
 /// How often metrics and health are updated with what changes by itself.
@@ -108,8 +108,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     let mut names = Resolver::new(name_sources(runtimes, log_root, &capture, &host));
     names.restore(saved);
     api.watch_pods(&mut names, &host.node);
-    let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
-    let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
+    let mut pipeline = Pipeline::new(host, observer, auditor, names, &capture, cmdline);
     let mut agent = Agent {
         metrics,
         health,

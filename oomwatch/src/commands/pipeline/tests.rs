@@ -67,7 +67,7 @@ impl Machine {
             kubelet: KubeletRoot::Unknown,
             log_root: root.to_owned(),
         });
-        Pipeline::new(host, observer, auditor, names, None)
+        Pipeline::new(host, observer, auditor, names, &config, false)
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
         sockets::SocketChoice,
     },
     model::{cgroup::KubeletRoot, filter::Filter},
-    sys::{clock, cmdline, privileges},
+    sys::{clock, privileges},
 };
 
 /// How often the kernel's count is compared at the end, and how long apart: a kill is counted before it is marked.
@@ -117,8 +117,7 @@ pub async fn run(config: WatchConfig) -> anyhow::Result<Exit> {
 
     let sources = name_sources(runtimes, log_root, &capture, &host);
     let names = Resolver::new(sources);
-    let arguments = cmdline.then(|| cmdline::Reader::new(&capture.proc_root));
-    let mut pipeline = Pipeline::new(host, observer, auditor, names, arguments);
+    let mut pipeline = Pipeline::new(host, observer, auditor, names, &capture, cmdline);
     let text = Text::default();
     let printer = Printer::new(text.clone(), output, filter, Terminal::stdout());
     let mut screen = Screen::new(printer, count);

@@ -207,7 +207,7 @@ fn check(kills: &[Expected], reported: &Reported, ended: &Ended) {
     assert!(ended.filled() >= reported.filled, "{ended:?}");
 }
 
-/// But for a trigger's name with a newline in it, of which text has only what is behind that.
+/// But for a trigger's name with a newline in it, of which text has only what is behind that, and the rows of its table.
 fn both_ways(machine: &Machine) {
     let scene = machine.scene("both-ways");
     scene.limit(LIMIT_BYTES);
@@ -229,6 +229,7 @@ fn both_ways(machine: &Machine) {
             let name = kill.victim.comm.as_deref().unwrap_or_default();
             if name.contains(&b'\n') {
                 kill.trigger = None;
+                kill.account = None;
             }
             (found.stamp, found.incident, kill)
         };

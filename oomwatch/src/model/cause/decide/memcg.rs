@@ -25,6 +25,7 @@ pub(super) fn find(report: &Report) -> Finding<'_> {
         .and_then(|limit| limit.limit_bytes)
         .or(memory.and_then(|memory| memory.limit_bytes));
     let usage_bytes = memory
+        .filter(|memory| memory.source != AccountSource::After)
         .and_then(|memory| memory.usage_bytes)
         .or(limit.and_then(|limit| limit.usage_bytes));
     if is_limit_lowered(&report.kill, usage_bytes, limit_bytes) {
@@ -40,6 +41,10 @@ pub(super) fn find(report: &Report) -> Finding<'_> {
         return found;
     }
     match memory {
+        Some(memory) if memory.source == AccountSource::After => {
+            outlived(report, &memory, whole_bytes)
+                .unwrap_or_else(|| by_processes(report, whole_bytes))
+        }
         Some(memory) if memory.parts.iter().next().is_some() => {
             by_kind(report, &with_page_tables(report, memory), whole_bytes)
         }
@@ -167,6 +172,21 @@ fn by_kind<'a>(report: &'a Report, memory: &Memory, whole_bytes: u64) -> Finding
     if first == Group::Processes {
         return processes(report, bytes, whole_bytes);
     }
+    of_kind(report, first, bytes, whole_bytes)
+}
+
+/// A kind of memory that still is half of the limit when the victim is gone. Files may have been read in the meantime, and
+/// memory of processes may be the victim's own.
+fn outlived<'a>(report: &'a Report, memory: &Memory, whole_bytes: u64) -> Option<Finding<'a>> {
+    let [(first, bytes), _] = largest(memory);
+    let is_telling = match first {
+        Group::Shmem | Group::Kernel | Group::Sockets | Group::PageTables => true,
+        Group::Processes | Group::PageCache | Group::Huge => false,
+    };
+    (is_telling && is_half(bytes, whole_bytes)).then(|| of_kind(report, first, bytes, whole_bytes))
+}
+
+fn of_kind(report: &Report, first: Group, bytes: u64, whole_bytes: u64) -> Finding<'_> {
     let held = report.kill.victim.rss_bytes();
     Finding::new(first.kind(), permille(bytes, whole_bytes), move |_, _| {
         let text = format!(

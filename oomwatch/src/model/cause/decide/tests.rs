@@ -180,6 +180,25 @@ fn kind_that_holds_half_of_the_limit_is_the_cause() {
 }
 
 #[test]
+fn what_outlives_the_victim_is_a_cause_and_its_own_memory_is_not() {
+    use MemoryKind::{Anon, File, Shmem};
+    let of = |parts: &[(MemoryKind, u64)]| {
+        let mut memory = memory(kinds(parts));
+        memory.source = AccountSource::After;
+        memory.usage_bytes = Some(parts.iter().map(|(_, mib)| mib * MIB).sum());
+        decide(&with(report(), |account| account.memory = Some(memory))).kind
+    };
+    assert_eq!(of(&[(Shmem, 600), (Anon, 10)]), CauseKind::Shmem);
+    // Half of what is left, not of the limit.
+    assert_eq!(of(&[(Shmem, 400), (Anon, 10)]), CauseKind::Unknown);
+    assert_eq!(of(&[(Anon, 900)]), CauseKind::Unknown);
+    assert_eq!(of(&[(File, 900)]), CauseKind::Unknown);
+    let mut lowered = report();
+    lowered.kill.limits[0].usage_bytes = Some(900 * MIB);
+    assert_ne!(decide(&lowered).kind, CauseKind::LimitLowered);
+}
+
+#[test]
 fn processes_are_one_or_many() {
     let anon = memory(kinds(&[(MemoryKind::Anon, 950)]));
     let of = |processes: Vec<Candidate>, error: u64, complete| {

@@ -55,6 +55,15 @@ pub(in super::super) struct CounterUsage {
     pub(in super::super) failcnt: Option<u64>,
 }
 
+/// Memory by kind, from a list of statistics such as the file `memory.stat`, of cgroup v1 or v2.
+pub(crate) fn parts_of_statistics(list: &[u8]) -> MemoryParts {
+    let mut statistics = CgroupStatistics::default();
+    for line in list.split(|&byte| byte == b'\n') {
+        statistics.add(line);
+    }
+    statistics.parts()
+}
+
 /// Counters and statistics, as far as they have arrived.
 #[derive(Debug)]
 pub(super) struct CgroupStatistics {

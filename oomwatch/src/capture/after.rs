@@ -1,0 +1,207 @@
+//! Reads where the memory is right after a kill, from the files of the cgroup that ran out or from `/proc/meminfo`, for kills of
+//! which neither the kernel's structures nor its log told it.
+//!
+//! What the victim held is on its way out by then: these numbers say what outlives it, such as a tmpfs.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    capture::kmsg::assemble::parts_of_statistics,
+    model::{
+        account::{Account, AccountSource, Memory, MemoryOf, MemoryParts},
+        kill::{Kill, Scope},
+    },
+};
+
+/// Where the files are.
+#[derive(Debug)]
+pub struct AfterKill {
+    proc_root: PathBuf,
+    /// The hierarchy with the memory controller.
+    hierarchy: PathBuf,
+}
+
+impl AfterKill {
+    /// `proc_root` and `cgroup_root` are the host's.
+    #[must_use]
+    pub fn new(proc_root: &Path, cgroup_root: &Path) -> Self {
+        let v1 = cgroup_root.join("memory");
+        let is_v1 = v1.join("memory.usage_in_bytes").exists();
+        Self {
+            proc_root: proc_root.to_owned(),
+            hierarchy: if is_v1 { v1 } else { cgroup_root.to_owned() },
+        }
+    }
+
+    /// Adds the memory to the account of a kill that happened a moment ago, if it has none. What cannot be read stays absent.
+    pub fn complete(&self, kill: &mut Kill) {
+        let has_memory = |account: &Arc<Account>| account.memory.is_some();
+        if kill.account.as_ref().is_some_and(has_memory) {
+            return;
+        }
+        let memory = match kill.scope {
+            Scope::Memcg => self.of_cgroup(kill),
+            Scope::System => self.of_node(),
+            Scope::Unknown => None,
+        };
+        if memory.is_some() {
+            let account = kill.account.get_or_insert_default();
+            Arc::make_mut(account).memory = memory;
+        }
+    }
+
+    fn of_cgroup(&self, kill: &Kill) -> Option<Memory> {
+        let ran_out = kill.limits.get(kill.oom_level?)?;
+        let path = &ran_out.cgroup.path;
+        let folder = self
+            .hierarchy
+            .join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+        let parts = parts_of_statistics(&fs::read(folder.join("memory.stat")).ok()?);
+        let number = |files: [&str; 2]| {
+            files
+                .iter()
+                .find_map(|file| parse(&fs::read(folder.join(file)).ok()?))
+        };
+        (parts != MemoryParts::default()).then(|| Memory {
+            of: MemoryOf::Cgroup,
+            source: AccountSource::After,
+            unflushed: false,
+            usage_bytes: number(["memory.current", "memory.usage_in_bytes"]),
+            limit_bytes: ran_out.limit_bytes,
+            peak_bytes: number(["memory.peak", "memory.max_usage_in_bytes"]),
+            swap_bytes: None,
+            parts,
+        })
+    }
+
+    fn of_node(&self) -> Option<Memory> {
+        let text = fs::read(self.proc_root.join("meminfo")).ok()?;
+        of_meminfo(&text)
+    }
+}
+
+fn parse(text: &[u8]) -> Option<u64> {
+    str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// The node's memory, as `/proc/meminfo` has it; absent without the total.
+fn of_meminfo(text: &[u8]) -> Option<Memory> {
+    let text = str::from_utf8(text).ok()?;
+    let bytes = |wanted: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| {
+            let kilobytes = line.strip_prefix(wanted)?.strip_prefix(':')?;
+            let kilobytes: u64 = kilobytes.trim().strip_suffix(" kB")?.parse().ok()?;
+            kilobytes.checked_mul(1024)
+        })
+    };
+    let total = bytes("MemTotal")?;
+    let shmem_bytes = bytes("Shmem");
+    let cached = bytes("Cached").zip(bytes("Buffers"));
+    Some(Memory {
+        of: MemoryOf::Node,
+        source: AccountSource::After,
+        unflushed: false,
+        usage_bytes: bytes("MemFree").map(|free| total.saturating_sub(free)),
+        limit_bytes: Some(total),
+        peak_bytes: None,
+        swap_bytes: bytes("SwapTotal")
+            .zip(bytes("SwapFree"))
+            .map(|(total, free)| total.saturating_sub(free)),
+        parts: MemoryParts {
+            anon_bytes: bytes("AnonPages"),
+            shmem_bytes,
+            // `Cached` contains shmem.
+            file_bytes: cached.zip(shmem_bytes).map(|((cached, buffers), shmem)| {
+                cached.saturating_add(buffers).saturating_sub(shmem)
+            }),
+            slab_reclaimable_bytes: bytes("SReclaimable"),
+            slab_unreclaimable_bytes: bytes("SUnreclaim"),
+            kernel_stack_bytes: bytes("KernelStack"),
+            pagetables_bytes: bytes("PageTables"),
+            percpu_bytes: bytes("Percpu"),
+            vmalloc_bytes: bytes("VmallocUsed"),
+            hugetlb_bytes: bytes("Hugetlb"),
+            zswap_bytes: bytes("Zswap"),
+            ..MemoryParts::default()
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn root() -> (tempfile::TempDir, AfterKill) {
+        let root = tempfile::tempdir().expect("make a folder");
+        let cgroup = root.path().join("cgroup/a");
+        fs::create_dir_all(&cgroup).expect("make folders");
+        let stat = "anon 4096\nfile 12288\nshmem 8192\nslab_unreclaimable 100\n";
+        fs::write(cgroup.join("memory.stat"), stat).expect("write");
+        fs::write(cgroup.join("memory.current"), "24576\n").expect("write");
+        let meminfo = "MemTotal:  1000 kB\nMemFree:  100 kB\nBuffers: 1 kB\nCached: 50 kB\nShmem:  20 kB\nHugePages_Total:  0\n";
+        fs::write(root.path().join("meminfo"), meminfo).expect("write");
+        let after = AfterKill::new(root.path(), &root.path().join("cgroup"));
+        (root, after)
+    }
+
+    fn kill() -> Kill {
+        let mut kill = testing::kill();
+        kill.limits[0].cgroup.path = b"/a".to_vec();
+        kill
+    }
+
+    fn memory(kill: &Kill) -> Option<Memory> {
+        kill.account.as_ref()?.memory
+    }
+
+    #[test]
+    fn memory_of_the_cgroup_is_read_after_the_kill() {
+        let (_root, after) = root();
+        let mut kill = kill();
+        after.complete(&mut kill);
+        let memory = memory(&kill).expect("memory");
+        assert_eq!(memory.source, AccountSource::After);
+        assert_eq!(memory.usage_bytes, Some(24576));
+        assert_eq!(memory.parts.shmem_bytes, Some(8192));
+        assert_eq!(memory.parts.file_bytes, Some(4096));
+    }
+
+    #[test]
+    fn memory_of_the_node_is_read_after_a_system_oom() {
+        let (_root, after) = root();
+        let mut kill = kill();
+        kill.scope = Scope::System;
+        after.complete(&mut kill);
+        let memory = memory(&kill).expect("memory");
+        assert_eq!(
+            (memory.of, memory.limit_bytes),
+            (MemoryOf::Node, Some(1000 << 10))
+        );
+        assert_eq!(memory.usage_bytes, Some(900 << 10));
+        assert_eq!(memory.parts.file_bytes, Some(31 << 10));
+    }
+
+    #[test]
+    fn what_is_known_is_kept_and_what_is_gone_is_absent() {
+        let (_root, after) = root();
+        let mut known = kill();
+        known.account = Some(Arc::new(testing::account()));
+        after.complete(&mut known);
+        assert_eq!(known.account, Some(Arc::new(testing::account())));
+        let mut gone = testing::kill();
+        after.complete(&mut gone);
+        assert_eq!(gone.account, None);
+        let mut unknown = kill();
+        unknown.scope = Scope::Unknown;
+        after.complete(&mut unknown);
+        assert_eq!(unknown.account, None);
+    }
+}
