@@ -69,8 +69,11 @@ fn own_limit(cluster: &Cluster) {
         message.starts_with("Out of memory: killed tail (pid "),
         "{message}"
     );
+    let (_, cause) = message
+        .split_once("; memory limit of the container, 40MiB, was reached. ")
+        .unwrap_or_else(|| panic!("{message}"));
     assert!(
-        message.ends_with("; memory limit of the container, 40MiB, was reached"),
+        cause.starts_with("The killed process held ") && cause.ends_with(" of the 40 MiB limit."),
         "{message}"
     );
     let described = namespace.describe("eater");
