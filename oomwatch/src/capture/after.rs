@@ -1,5 +1,5 @@
-//! Reads where the memory is right after a kill, from the files of the cgroup that ran out or from `/proc/meminfo`, for kills of
-//! which neither the kernel's structures nor its log told it.
+//! Reads where the memory is right after a kill, from the files of the cgroup that ran out or from `/proc/meminfo`, for kills
+//! for which neither the kernel's structures nor its log had it.
 //!
 //! What the victim held is on its way out by then: these numbers say what outlives it, such as a tmpfs.
 

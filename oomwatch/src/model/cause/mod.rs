@@ -19,7 +19,7 @@ pub struct Cause {
     pub pod_sentence: Option<String>,
 }
 
-/// The causes that are told apart.
+/// The causes that are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CauseKind {
