@@ -24,7 +24,7 @@ pub enum Query {
     CriPod(String),
     /// The container with this id, from Docker.
     DockerContainer(String),
-    /// The container with this key ([`crate::identify::objects::container_key`]), from Podman.
+    /// The container with this key (user and id), from Podman.
     PodmanContainer(String),
 }
 

@@ -57,7 +57,7 @@ pub struct TableRow<'a> {
     pub pgtables: Option<u64>,
     /// -1000 to 1000.
     pub oom_score_adj: i32,
-    /// Whether the kernel computes points as [`TableRow::points`] does.
+    /// Whether the kernel computes points from these columns.
     pub has_points: bool,
     /// Name of the thread; any bytes.
     pub comm: &'a [u8],

@@ -123,8 +123,13 @@ fn parent_limit(report: &Report, limit_bytes: u64) -> Finding<'_> {
         if let Some(held) = held {
             text = format!("{text}; the killed process held {}", size(held));
         }
-        let largest = candidates(report).and_then(|candidates| candidates.processes.first());
-        match largest.filter(|largest| largest.pid != report.kill.victim.pid) {
+        // The victim has the most points, which is not to say the most memory.
+        let others = candidates(report)
+            .into_iter()
+            .flat_map(|candidates| &candidates.processes)
+            .filter(|other| other.excluded.is_none() && other.pid != report.kill.victim.pid);
+        let largest = others.max_by_key(|other| held_bytes(other));
+        match largest.filter(|largest| held.is_none_or(|held| held_bytes(largest) > held)) {
             Some(largest) => format!(
                 "{text}, and {} {}.",
                 names.process(largest, audience),
