@@ -128,8 +128,7 @@ fn parent_limit(report: &Report, limit_bytes: u64) -> Finding<'_> {
             .into_iter()
             .flat_map(|candidates| &candidates.processes)
             .filter(|other| other.excluded.is_none() && other.pid != report.kill.victim.pid);
-        let largest = others.max_by_key(|other| held_bytes(other));
-        match largest.filter(|largest| held.is_none_or(|held| held_bytes(largest) > held)) {
+        match others.max_by_key(|other| held_bytes(other)) {
             Some(largest) => format!(
                 "{text}, and {} {}.",
                 names.process(largest, audience),
