@@ -161,7 +161,7 @@ fn evaluate(task: u64) {
         .wrapping_add(pages.shmem_rss_pages)
         .wrapping_add(pages.swap_pages)
         .wrapping_add(pages.pgtables_bytes >> (machine!(page_shift) & 31))
-        as i64;
+        .cast_signed();
     if excluded == 0 {
         points = points.wrapping_add(i64::from(adj).wrapping_mul(selection.points_per_adj));
         record.scored += 1;
@@ -185,7 +185,7 @@ fn evaluate(task: u64) {
 fn read_oom_control(selection: &mut Selection) {
     let oom_control = selection.oom_control;
     let total_pages = read_pointer(oom_control, offset!(oom_control_totalpages));
-    selection.points_per_adj = (total_pages / 1000) as i64;
+    selection.points_per_adj = (total_pages / 1000).cast_signed();
     let mut constraint = 0u32;
     read_into(
         &mut constraint,

@@ -254,7 +254,7 @@ pub(crate) fn unusable() {
         .pragma_update(None, "user_version", 9)
         .expect("set the version");
     drop(newer);
-    check(other, &["schema version 9", "supports versions up to 1"]);
+    check(other, &["schema version 9", "supports versions up to 2"]);
 }
 
 pub(crate) fn closed_pipe() {
