@@ -4,9 +4,7 @@
 //! What the victim held is on its way out by then: these numbers say what outlives it, such as a tmpfs.
 
 use std::{
-    ffi::OsStr,
     fs,
-    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,25 +15,23 @@ use crate::{
         account::{Account, AccountSource, Memory, MemoryOf, MemoryParts},
         kill::{Kill, Scope},
     },
+    sys::cgroup_fs::{MemoryHierarchy, PEAK, USAGE},
 };
 
 /// Where the files are.
 #[derive(Debug)]
 pub struct AfterKill {
     proc_root: PathBuf,
-    /// The hierarchy with the memory controller.
-    hierarchy: PathBuf,
+    hierarchy: Option<MemoryHierarchy>,
 }
 
 impl AfterKill {
     /// `proc_root` and `cgroup_root` are the host's.
     #[must_use]
     pub fn new(proc_root: &Path, cgroup_root: &Path) -> Self {
-        let v1 = cgroup_root.join("memory");
-        let is_v1 = v1.join("memory.usage_in_bytes").exists();
         Self {
             proc_root: proc_root.to_owned(),
-            hierarchy: if is_v1 { v1 } else { cgroup_root.to_owned() },
+            hierarchy: MemoryHierarchy::find(cgroup_root),
         }
     }
 
@@ -59,22 +55,16 @@ impl AfterKill {
     fn of_cgroup(&self, kill: &Kill) -> Option<Memory> {
         let ran_out = kill.limits.get(kill.oom_level?)?;
         let path = &ran_out.cgroup.path;
-        let folder = self
-            .hierarchy
-            .join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
-        let parts = parts_of_statistics(&fs::read(folder.join("memory.stat")).ok()?);
-        let number = |files: [&str; 2]| {
-            files
-                .iter()
-                .find_map(|file| parse(&fs::read(folder.join(file)).ok()?))
-        };
+        let hierarchy = self.hierarchy.as_ref()?;
+        let stat = fs::read(hierarchy.folder(path).join("memory.stat")).ok()?;
+        let parts = parts_of_statistics(&stat);
         (parts != MemoryParts::default()).then(|| Memory {
             of: MemoryOf::Cgroup,
             source: AccountSource::After,
             unflushed: false,
-            usage_bytes: number(["memory.current", "memory.usage_in_bytes"]),
+            usage_bytes: hierarchy.number(path, USAGE),
             limit_bytes: ran_out.limit_bytes,
-            peak_bytes: number(["memory.peak", "memory.max_usage_in_bytes"]),
+            peak_bytes: hierarchy.number(path, PEAK),
             swap_bytes: None,
             parts,
         })
@@ -84,10 +74,6 @@ impl AfterKill {
         let text = fs::read(self.proc_root.join("meminfo")).ok()?;
         of_meminfo(&text)
     }
-}
-
-fn parse(text: &[u8]) -> Option<u64> {
-    str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
 /// The node's memory, as `/proc/meminfo` has it; absent without the total.
@@ -143,6 +129,11 @@ mod tests {
         let root = tempfile::tempdir().expect("make a folder");
         let cgroup = root.path().join("cgroup/a");
         fs::create_dir_all(&cgroup).expect("make folders");
+        fs::write(
+            root.path().join("cgroup/cgroup.controllers"),
+            "cpu memory\n",
+        )
+        .expect("write");
         let stat = "anon 4096\nfile 12288\nshmem 8192\nslab_unreclaimable 100\n";
         fs::write(cgroup.join("memory.stat"), stat).expect("write");
         fs::write(cgroup.join("memory.current"), "24576\n").expect("write");

@@ -4,30 +4,35 @@
 //! for below the cgroup that ran out. Both the folders that are read and how often are bounded; what is not found is absent.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    ffi::OsStr,
+    collections::HashMap,
     fs,
     os::unix::{ffi::OsStrExt as _, fs::DirEntryExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use crate::model::{
-    cgroup::{CgroupOwner, KubeletRoot, Level, level},
-    kill::{Cgroup, Kill, Scope},
+use crate::{
+    model::{
+        cgroup::{KubeletRoot, Level, level},
+        kill::{Cgroup, Kill, Scope},
+    },
+    sys::cgroup_fs::{LIMIT, MemoryHierarchy, USAGE},
 };
 
 /// Most folders that are read at once.
 const WALK_MAX: usize = 4096;
 /// Least time between two walks; a system OOM, which is rare, always gets one of its own.
 const WALK_INTERVAL: Duration = Duration::from_millis(200);
+/// Most cgroups that one walk finds.
+const FOUND_MAX: usize = 8192;
 /// Paths that are remembered.
 const REMEMBERED: usize = 4096;
 
 /// The hierarchy with the memory controller, and paths that were found in it.
 #[derive(Debug)]
 pub(super) struct CgroupPaths {
-    hierarchy: PathBuf,
+    /// Absent if there is none.
+    hierarchy: Option<MemoryHierarchy>,
     kubelet: KubeletRoot,
     known: HashMap<u64, Vec<u8>>,
     last_walk: Option<Instant>,
@@ -47,13 +52,8 @@ pub(super) struct PodCgroup {
 impl CgroupPaths {
     /// `cgroup_root` is the host's cgroup file system; `kubelet` is where its kubelet has its pods.
     pub(super) fn new(cgroup_root: &Path, kubelet: KubeletRoot) -> Self {
-        let v1 = cgroup_root.join("memory");
         Self {
-            hierarchy: if v1.join("memory.usage_in_bytes").exists() {
-                v1
-            } else {
-                cgroup_root.to_owned()
-            },
+            hierarchy: MemoryHierarchy::find(cgroup_root),
             kubelet,
             known: HashMap::new(),
             last_walk: None,
@@ -98,75 +98,71 @@ impl CgroupPaths {
         let is_due = self
             .last_walk
             .is_none_or(|last| last.elapsed() >= WALK_INTERVAL);
-        let mut pods = Vec::new();
-        if is_system || is_due && ids.iter().flatten().any(is_unknown) {
+        let is_walk = is_system || is_due && ids.iter().flatten().any(is_unknown);
+        let mut found = Vec::new();
+        if let Some(hierarchy) = self.hierarchy.as_ref().filter(|_| is_walk) {
             let ran_out = kill.oom_level.and_then(|level| kill.limits.get(level));
-            match ran_out.filter(|_| !is_system) {
-                Some(ran_out) => self.walk(ran_out.cgroup.path.clone(), &mut pods),
-                None => self.walk(b"/".to_vec(), &mut pods),
-            }
+            let start = ran_out
+                .filter(|_| !is_system)
+                .map_or(b"/".as_slice(), |ran_out| &ran_out.cgroup.path);
+            found = walk(hierarchy, start);
             self.last_walk = Some(Instant::now());
         }
+        let pods = found
+            .iter()
+            .filter(|_| is_system)
+            .filter_map(|(id, path)| self.pod(path, *id));
+        let pods = pods.collect();
+        let room = (2 * REMEMBERED).saturating_sub(self.known.len());
+        self.known.extend(found.into_iter().take(room));
         let paths = ids.iter().map(|id| self.known.get(id.as_ref()?).cloned());
-        let paths = paths.collect();
-        if !is_system {
-            pods.clear();
-        }
-        (paths, pods)
+        (paths.collect(), pods)
     }
 
-    /// Reads the names of all cgroups at and below one, those nearest to it first.
-    fn walk(&mut self, start: Vec<u8>, pods: &mut Vec<PodCgroup>) {
-        let mut folders = VecDeque::from([start]);
-        let mut read = 0;
-        while let Some(path) = folders.pop_front() {
-            read += 1;
-            if read > WALK_MAX {
-                return;
-            }
-            let Ok(entries) = fs::read_dir(self.folder(&path)) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    continue;
-                }
-                let parent = path.strip_suffix(b"/").unwrap_or(&path);
-                let below = [parent, b"/", entry.file_name().as_bytes()].concat();
-                if self.known.len() <= 2 * REMEMBERED {
-                    self.known.insert(entry.ino(), below.clone());
-                }
-                if level(&below, &self.kubelet) == Level::Pod {
-                    pods.extend(self.pod(&below, entry.ino()));
-                }
-                folders.push_back(below);
-            }
-        }
-    }
-
-    fn folder(&self, path: &[u8]) -> PathBuf {
-        self.hierarchy
-            .join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))
-    }
-
+    /// The cgroup, if it is a pod's.
     fn pod(&self, path: &[u8], id: u64) -> Option<PodCgroup> {
-        CgroupOwner::from_path(path, &self.kubelet).pod?;
-        let folder = self.folder(path);
-        let number = |files: [&str; 2]| {
-            files.iter().find_map(|file| {
-                let text = fs::read_to_string(folder.join(file)).ok()?;
-                text.trim().parse::<u64>().ok()
-            })
-        };
+        if level(path, &self.kubelet) != Level::Pod {
+            return None;
+        }
+        let hierarchy = self.hierarchy.as_ref()?;
         Some(PodCgroup {
-            usage_bytes: number(["memory.current", "memory.usage_in_bytes"])?,
-            // Without a limit, cgroup v1 has the largest number of whole pages, and v2 the word `max`.
-            limit_bytes: number(["memory.max", "memory.limit_in_bytes"])
+            usage_bytes: hierarchy.number(path, USAGE)?,
+            limit_bytes: hierarchy
+                .number(path, LIMIT)
                 .filter(|&bytes| bytes < 1 << 62),
             path: path.to_vec(),
             id,
         })
     }
+}
+
+/// Ids and paths of the cgroups below one, those nearest to it first.
+fn walk(hierarchy: &MemoryHierarchy, start: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut read = 0;
+    while read < WALK_MAX {
+        // The first folder is the start, the others are those that were found.
+        let path = match read.checked_sub(1) {
+            None => start,
+            Some(index) => match found.get(index) {
+                Some((_, path)) => path,
+                None => break,
+            },
+        };
+        read += 1;
+        let Ok(entries) = fs::read_dir(hierarchy.folder(path)) else {
+            continue;
+        };
+        let parent = path.strip_suffix(b"/").unwrap_or(path).to_vec();
+        let folders = entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        for entry in folders.take(FOUND_MAX.saturating_sub(found.len())) {
+            let below = [&parent, b"/".as_slice(), entry.file_name().as_bytes()].concat();
+            found.push((entry.ino(), below));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -186,6 +182,7 @@ mod tests {
         ] {
             fs::create_dir_all(root.path().join(path)).expect("make folders");
         }
+        fs::write(root.path().join("cgroup.controllers"), "cpu memory\n").expect("write");
         for (file, text) in [("memory.current", "4096\n"), ("memory.max", "max\n")] {
             fs::write(root.path().join(POD).join(file), text).expect("write");
         }

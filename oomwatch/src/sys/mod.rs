@@ -1,5 +1,6 @@
-//! What the operating system gives: clocks, `/proc`, privileges, random numbers; and escaping of untrusted bytes.
+//! What the operating system gives: clocks, `/proc`, the cgroup file system, privileges, random numbers; and escaping of untrusted bytes.
 
+pub(crate) mod cgroup_fs;
 pub mod clock;
 pub mod cmdline;
 pub mod error_chain;

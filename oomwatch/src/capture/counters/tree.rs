@@ -1,19 +1,18 @@
 //! Reads the counts of all cgroups from the cgroup file system, in bounded time and memory.
 
 use std::{
-    ffi::OsStr,
     fs, io,
-    os::unix::{
-        ffi::{OsStrExt as _, OsStringExt as _},
-        fs::DirEntryExt as _,
-    },
-    path::{Path, PathBuf},
+    os::unix::{ffi::OsStringExt as _, fs::DirEntryExt as _},
+    path::Path,
 };
 
 use tracing::debug;
 
 use super::snapshot::{CgroupEntry, CgroupSnapshot, KillCounts};
-use crate::sys::proc;
+use crate::sys::{
+    cgroup_fs::{MemoryHierarchy, Version},
+    proc,
+};
 
 /// Cgroups that are read, those nearest to the root first.
 pub(super) const MAX_CGROUPS: usize = 16_384;
@@ -24,37 +23,18 @@ const MAX_PATH: usize = 4000;
 /// The hierarchy with the memory controller.
 #[derive(Debug)]
 pub(super) struct CgroupTree {
-    version: Version,
-    root: PathBuf,
+    hierarchy: MemoryHierarchy,
     /// [`MAX_CGROUPS`]; smaller in tests.
     max: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    V1,
-    V2,
-}
-
 impl CgroupTree {
-    /// Looks for it at the conventional mount points. Cgroup v1 and hybrid hierarchies have a folder for each controller.
+    /// Looks for it below the host's cgroup file system.
     pub(super) fn find(cgroup_root: &Path) -> Option<Self> {
-        let v1 = [cgroup_root.join("memory"), cgroup_root.to_owned()];
-        let v2 = [cgroup_root.to_owned(), cgroup_root.join("unified")];
-        let is_v1 = |root: &PathBuf| root.join("memory.oom_control").exists();
-        let is_v2 = |root: &PathBuf| {
-            let controllers = fs::read_to_string(root.join("cgroup.controllers"));
-            controllers.is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == "memory"))
-        };
-        let found = |version| {
-            move |root| Self {
-                version,
-                root,
-                max: MAX_CGROUPS,
-            }
-        };
-        let v1 = v1.into_iter().find(is_v1).map(found(Version::V1));
-        v1.or_else(|| v2.into_iter().find(is_v2).map(found(Version::V2)))
+        MemoryHierarchy::find(cgroup_root).map(|hierarchy| Self {
+            hierarchy,
+            max: MAX_CGROUPS,
+        })
     }
 
     /// Reads the counts of all cgroups. One that is removed meanwhile is left out.
@@ -72,7 +52,7 @@ impl CgroupTree {
         let mut index = 0;
         while index < snapshot.cgroups.len() {
             let path = snapshot.path(index);
-            let folder = self.root.join(OsStr::from_bytes(&path[1..]));
+            let folder = self.hierarchy.folder(&path);
             if folder.as_os_str().len() > MAX_PATH {
                 snapshot.is_complete = false;
             } else {
@@ -98,7 +78,7 @@ impl CgroupTree {
                 None
             }
         };
-        match self.version {
+        match self.hierarchy.version {
             Version::V1 => KillCounts {
                 own: count("memory.oom_control"),
                 subtree: None,
@@ -157,8 +137,7 @@ mod tests {
             [(6, false, 1), (11, false, 2), (21, true, 4), (22, true, 4)]
         {
             let snapshot = CgroupTree {
-                version: Version::V2,
-                root: folder.path().to_owned(),
+                hierarchy: MemoryHierarchy::new(Version::V2, folder.path().to_owned()),
                 max,
             }
             .read();
