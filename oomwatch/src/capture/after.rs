@@ -23,6 +23,14 @@ use crate::{
 pub struct AfterKill {
     proc_root: PathBuf,
     hierarchy: Option<MemoryHierarchy>,
+    /// What was read last, for the other victims of that incident.
+    last: Option<Reading>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    incident_boot_time_ns: u64,
+    memory: Option<Memory>,
 }
 
 impl AfterKill {
@@ -32,23 +40,37 @@ impl AfterKill {
         Self {
             proc_root: proc_root.to_owned(),
             hierarchy: MemoryHierarchy::find(cgroup_root),
+            last: None,
         }
     }
 
     /// Adds the memory to the account of a kill that happened a moment ago, if it has none. What cannot be read stays absent.
-    pub fn complete(&self, kill: &mut Kill) {
+    /// The victims of an incident have one account, so it is read once.
+    pub fn complete(&mut self, kill: &mut Kill) {
         let has_memory = |account: &Arc<Account>| account.memory.is_some();
         if kill.account.as_ref().is_some_and(has_memory) {
             return;
         }
-        let memory = match kill.scope {
-            Scope::Memcg => self.of_cgroup(kill),
-            Scope::System => self.of_node(),
-            Scope::Unknown => None,
-        };
+        let incident = kill.incident_boot_time_ns;
+        let known = self
+            .last
+            .filter(|last| Some(last.incident_boot_time_ns) == incident);
+        let memory = known.map_or_else(|| self.read(kill), |known| known.memory);
+        self.last = incident.map(|incident_boot_time_ns| Reading {
+            incident_boot_time_ns,
+            memory,
+        });
         if memory.is_some() {
             let account = kill.account.get_or_insert_default();
             Arc::make_mut(account).memory = memory;
+        }
+    }
+
+    fn read(&self, kill: &Kill) -> Option<Memory> {
+        match kill.scope {
+            Scope::Memcg => self.of_cgroup(kill),
+            Scope::System => self.of_node(),
+            Scope::Unknown => None,
         }
     }
 
@@ -155,7 +177,7 @@ mod tests {
 
     #[test]
     fn memory_of_the_cgroup_is_read_after_the_kill() {
-        let (_root, after) = root();
+        let (_root, mut after) = root();
         let mut kill = kill();
         after.complete(&mut kill);
         let memory = memory(&kill).expect("memory");
@@ -167,7 +189,7 @@ mod tests {
 
     #[test]
     fn memory_of_the_node_is_read_after_a_system_oom() {
-        let (_root, after) = root();
+        let (_root, mut after) = root();
         let mut kill = kill();
         kill.scope = Scope::System;
         after.complete(&mut kill);
@@ -181,16 +203,33 @@ mod tests {
     }
 
     #[test]
+    fn victims_of_an_incident_have_what_was_read_once() {
+        let (root, mut after) = root();
+        let mut first = kill();
+        after.complete(&mut first);
+        fs::write(root.path().join("cgroup/a/memory.current"), "0\n").expect("write");
+        let mut second = kill();
+        after.complete(&mut second);
+        assert_eq!(memory(&second), memory(&first));
+        let mut later = kill();
+        later.incident_boot_time_ns = Some(7);
+        after.complete(&mut later);
+        assert_ne!(memory(&later), memory(&first));
+    }
+
+    #[test]
     fn what_is_known_is_kept_and_what_is_gone_is_absent() {
-        let (_root, after) = root();
+        let (_root, mut after) = root();
         let mut known = kill();
         known.account = Some(Arc::new(testing::account()));
         after.complete(&mut known);
         assert_eq!(known.account, Some(Arc::new(testing::account())));
         let mut gone = testing::kill();
+        gone.incident_boot_time_ns = Some(1);
         after.complete(&mut gone);
         assert_eq!(gone.account, None);
         let mut unknown = kill();
+        unknown.incident_boot_time_ns = Some(2);
         unknown.scope = Scope::Unknown;
         after.complete(&mut unknown);
         assert_eq!(unknown.account, None);

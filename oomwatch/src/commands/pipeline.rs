@@ -247,7 +247,7 @@ impl Pipeline {
         items
     }
 
-    fn report(&self, mut kill: Kill) -> Item {
+    fn report(&mut self, mut kill: Kill) -> Item {
         debug!(pid = kill.victim.pid, "kill");
         let age_ns = kill
             .boot_time_ns
