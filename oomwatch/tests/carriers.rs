@@ -324,11 +324,16 @@ fn lay_out(lines: &[String], layout: Layout) -> String {
         Layout::Plain => text = lines.join("\n"),
         Layout::Wrapped(width) => {
             for line in lines {
-                let characters: Vec<char> = line.chars().collect();
-                for piece in characters.chunks(width) {
-                    text.extend(piece);
-                    text.push('\n');
+                // The source of a page is of text that was broken where it was shown.
+                let escaped = line.strip_prefix("&gt;");
+                let shown = escaped.map_or_else(|| line.clone(), |rest| format!(">{rest}"));
+                let characters: Vec<char> = shown.chars().collect();
+                let pieces = characters.chunks(width).map(String::from_iter);
+                let mut broken = pieces.collect::<Vec<_>>().join("\n");
+                if escaped.is_some() {
+                    broken = broken.replacen('>', "&gt;", 1);
                 }
+                text.extend([&*broken, "\n"]);
             }
         }
         Layout::Colored => {
