@@ -109,12 +109,8 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     names.restore(saved);
     api.watch_pods(&mut names, &host.node);
     let mut pipeline = Pipeline::new(host, observer, auditor, names, &capture, cmdline);
-    let mut stdout = if log_kills {
-        Lines::stdout().context("failed to start the thread that writes to stdout")?
-    } else {
-        Lines::none()
-    };
-    stdout.restore(saved);
+    let stdout =
+        Lines::new(log_kills, saved).context("failed to start the thread that writes to stdout")?;
     let mut agent = Agent {
         metrics,
         health,

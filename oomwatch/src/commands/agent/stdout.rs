@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Part of the state: lines that are not written yet, by the id of the kill.
-const PART: &str = "stdout";
+pub(super) const PART: &str = "stdout";
 /// Most lines that wait for the reader, each of up to 20 KiB with the account of its kill.
 const WAITING_MAX: usize = 256;
 /// How long to wait for the reader at the end.
@@ -56,14 +56,19 @@ struct Line {
 }
 
 impl Lines {
-    /// Writes to stdout.
-    pub(super) fn stdout() -> io::Result<Self> {
-        // Unbuffered: what a failed write has not written is known.
-        Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    /// Writes to stdout, first what the previous agent did not write; or nothing.
+    pub(super) fn new(is_on: bool, saved: &[Entry]) -> io::Result<Self> {
+        let mut lines = if is_on {
+            // Unbuffered: what a failed write has not written is known.
+            Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))?
+        } else {
+            Self::none()
+        };
+        lines.restore(saved);
+        Ok(lines)
     }
 
-    /// Writes nothing.
-    pub(super) fn none() -> Self {
+    fn none() -> Self {
         let (_, written) = unbounded_channel();
         Self {
             queue: None,
@@ -90,8 +95,7 @@ impl Lines {
         })
     }
 
-    /// Takes over the lines that the previous agent did not write.
-    pub(super) fn restore(&mut self, saved: &[Entry]) {
+    fn restore(&mut self, saved: &[Entry]) {
         self.unwritten = Table::restore(persist::read(saved, PART, ""));
         let lines: Vec<Line> = self
             .unwritten
