@@ -58,6 +58,49 @@ pub const EXCLUDED_DYING: u32 = 2;
 /// [`CandidateRow::excluded`]: its cpuset or memory policy has none of the nodes that the allocation was bound to.
 pub const EXCLUDED_CPUSET: u32 = 3;
 
+/// Numbers of [`CgroupMemory::state`].
+pub const STATE_LENGTH: usize = 64;
+/// Bytes of [`CgroupMemory::index`].
+pub const INDEX_LENGTH: usize = 80;
+
+/// The memory of the cgroup that ran out, when the first victim was about to be killed. As the kernel has it: which number is
+/// which differs from kernel to kernel, and the loader knows it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CgroupMemory {
+    /// `memory.usage`, in pages.
+    pub usage_pages: u64,
+    /// `memory.max`, in pages; `PAGE_COUNTER_MAX` if there is no limit.
+    pub limit_pages: u64,
+    /// `memory.watermark`, in pages.
+    pub peak_pages: u64,
+    /// `memory_events[MEMCG_MAX]`
+    pub limit_hits: u64,
+    /// `vmstats->stats_updates`: updates that [`Self::state`] does not contain.
+    pub pending_updates: u32,
+    /// Bit set of the `MEMORY_` constants.
+    pub flags: u32,
+    /// The beginning of `vmstats->state`.
+    pub state: [u64; STATE_LENGTH],
+    /// The beginning of `mem_cgroup_stats_index`, through which [`Self::state`] is indexed since 6.11.
+    pub index: [u8; INDEX_LENGTH],
+}
+
+/// [`CgroupMemory::flags`]: a memory cgroup ran out, and its usage was read.
+pub const MEMORY_USAGE: u32 = 1 << 0;
+/// [`CgroupMemory::flags`]: [`CgroupMemory::limit_pages`] was read.
+pub const MEMORY_LIMIT: u32 = 1 << 1;
+/// [`CgroupMemory::flags`]: [`CgroupMemory::peak_pages`] was read.
+pub const MEMORY_PEAK: u32 = 1 << 2;
+/// [`CgroupMemory::flags`]: [`CgroupMemory::limit_hits`] was read.
+pub const MEMORY_LIMIT_HITS: u32 = 1 << 3;
+/// [`CgroupMemory::flags`]: [`CgroupMemory::pending_updates`] was read.
+pub const MEMORY_PENDING: u32 = 1 << 4;
+/// [`CgroupMemory::flags`]: [`CgroupMemory::state`] was read.
+pub const MEMORY_STATE: u32 = 1 << 5;
+/// [`CgroupMemory::flags`]: [`CgroupMemory::index`] was read.
+pub const MEMORY_INDEX: u32 = 1 << 6;
+
 /// The processes that the killer looked at in one call of `out_of_memory`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -83,10 +126,12 @@ pub struct AccountRecord {
     pub padding: u32,
     /// Sums over the scored processes.
     pub sum: ProcessPages,
+    /// The memory of the cgroup that ran out.
+    pub memory: CgroupMemory,
     /// The lists one after another, each [`LIST_LENGTH`] long, unordered. What follows the last used element is not sent.
     pub rows: [CandidateRow; 2 * LIST_LENGTH],
     /// Padding to a power of two, so that a masked length stays inside the record. Never sent.
-    pub unused: [u8; 1184],
+    pub unused: [u8; 552],
 }
 
 /// Length of an [`AccountRecord`] without rows, in bytes.
@@ -94,5 +139,6 @@ pub const ACCOUNT_FIXED_LENGTH: usize = core::mem::offset_of!(AccountRecord, row
 
 // As for the records of kills: a change of the layout changes ABI_VERSION.
 const _: () = assert!(size_of::<CandidateRow>() == 88);
-const _: () = assert!(ACCOUNT_FIXED_LENGTH == 96);
+const _: () = assert!(size_of::<CgroupMemory>() == 632);
+const _: () = assert!(ACCOUNT_FIXED_LENGTH == 728);
 const _: () = assert!(size_of::<AccountRecord>() == 4096);

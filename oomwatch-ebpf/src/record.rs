@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the layout. Changes with every change of a record or a global, so that a pinned ring is never read with another
 /// layout.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// `TASK_COMM_LEN` of `include/linux/sched.h`: 15 bytes and a NUL.
 pub const COMM_LEN: usize = 16;
@@ -227,6 +227,10 @@ pub struct SignalRecord {
     pub sender_exiting: u32,
     /// One of the `BACKEND_` constants. With fentry and kprobes the OOM killer is known to be the sender.
     pub backend: u32,
+    /// Number of processes that were sent SIGKILL since they share a victim's mm, since the programs were loaded. Most of them have
+    /// no record: with fentry and kprobes one of each incident has, when the incident ends; with raw tracepoints the first of
+    /// each victim.
+    pub total_sharers: u64,
     /// The kernel stack, from which user space concludes whether the OOM killer sent the signal.
     pub stack: Stack,
 }
@@ -385,6 +389,16 @@ offsets! {
     memcg_swap_usage,
     /// `mem_cgroup.swap.max`, which is `memsw.max` on cgroup v1
     memcg_swap_max,
+    /// `mem_cgroup.memory.watermark`
+    memcg_memory_watermark,
+    /// `mem_cgroup.memory_events[MEMCG_MAX]`
+    memcg_limit_hits,
+    /// `mem_cgroup.vmstats`, or the array of statistics in it where that is no pointer
+    memcg_vmstats,
+    /// `memcg_vmstats.state`, where `mem_cgroup.vmstats` is a pointer
+    vmstats_state,
+    /// `memcg_vmstats.stats_updates`, likewise
+    vmstats_updates,
     /// `mem_cgroup.oom_lock`
     memcg_oom_lock,
     /// `mem_cgroup.oom_group`
@@ -445,6 +459,6 @@ const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Task>() == 32);
 const _: () = assert!(size_of::<Level>() == 48);
 const _: () = assert!(size_of::<Stack>() == 136);
-const _: () = assert!(size_of::<SignalRecord>() == 240);
+const _: () = assert!(size_of::<SignalRecord>() == 248);
 const _: () = assert!(VICTIM_FIXED_LENGTH == 1224);
 const _: () = assert!(size_of::<VictimRecord>() == 4096);

@@ -180,6 +180,7 @@ pub(crate) fn signal_record() -> SignalRecord {
         relation: RELATION_REKILL,
         sender_exiting: 0,
         backend: BACKEND_RAW_TRACEPOINT,
+        total_sharers: 0,
         stack: stack(&[0xffff_ffff_8120_0150]),
     }
 }

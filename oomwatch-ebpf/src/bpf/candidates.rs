@@ -3,7 +3,8 @@
 //! ```text
 //! out_of_memory(oc)                  begins
 //!   oom_evaluate_task(task, oc)...   adds each process that the killer looks at
-//!   oom_kill_process(oc, message)    outputs the record, before any victim's; or the killer found no victim
+//!   oom_kill_process(oc, message)    begins to kill the chosen one; or the killer found no victim
+//!     __oom_kill_process(victim)     the first outputs the record, before any victim's
 //! ```
 //!
 //! `oom_evaluate_task` is called for kernel threads and init too. The checks here are its own and those of `oom_badness`, which
@@ -367,6 +368,10 @@ pub(super) fn commit(oom_control: u64) -> u64 {
         offset!(oom_control_chosen_points),
     );
     record.padding = 0;
+    memcg::read_memory(
+        &mut record.memory,
+        read_pointer(oom_control, offset!(oom_control_memcg)),
+    );
     let [scored, excluded] = record.listed;
     let rows = if excluded == 0 {
         scored

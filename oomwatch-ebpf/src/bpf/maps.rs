@@ -80,6 +80,11 @@ pub(super) static VICTIM: PerCpuArray<VictimRecord> = PerCpuArray::with_max_entr
 #[map]
 pub(super) static SIGNAL: PerCpuArray<SignalRecord> = PerCpuArray::with_max_entries(1, 0);
 
+/// The first process of an incident that was killed since it shares a victim's mm. Output when the incident ends; for fentry and
+/// kprobes only.
+#[map]
+pub(super) static SHARER: Array<SignalRecord> = Array::with_max_entries(1, 0);
+
 /// The last SIGKILL from the kernel on this CPU. One slot is enough, since signal and mark happen under one `task_lock`. A SIGKILL
 /// sent by an interrupt in between (`RLIMIT_CPU`) overwrites it; then user space relies on the stack.
 #[map]
@@ -100,6 +105,17 @@ pub(super) static SELECTION: Array<Selection> = Array::with_max_entries(1, 0);
 /// The account of that call. In no map per CPU, since a long selection may move to another one.
 #[map]
 pub(super) static ACCOUNT: Array<AccountRecord> = Array::with_max_entries(1, 0);
+
+/// Address of the kernel's `mem_cgroup_stats_index`; 0 if it has none, or until the loader has found it. User space maps it into
+/// memory, since finding it takes longer than loading.
+#[map]
+static STATS_INDEX: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Reads [`STATS_INDEX`].
+#[inline(always)]
+pub(super) fn stats_index() -> u64 {
+    STATS_INDEX.get(0).copied().unwrap_or(0)
+}
 
 /// State of a selection, and the process that is being added.
 #[repr(C)]
@@ -150,6 +166,8 @@ pub(super) struct Incident {
     pub(super) kills: u64,
     /// Time of its account; 0 if there is none.
     pub(super) account_time_ns: u64,
+    /// Number of processes killed so far since they share a victim's mm.
+    pub(super) sharers: u64,
 }
 
 /// Progress of an incident.
@@ -182,6 +200,10 @@ pub(super) struct Victim {
     /// Address of the victim's `mm_struct`.
     pub(super) mm: u64,
     pub(super) tgid: u64,
+    /// Number of processes killed so far since they share it.
+    pub(super) sharers: u64,
+    /// Those of all victims.
+    pub(super) total_sharers: u64,
 }
 
 /// Outputs the first `length` bytes of a record to the ring, or counts it if the ring is full.

@@ -1,13 +1,17 @@
 //! Reads memory cgroups: that of a task, and usage and limits of it and its ancestors.
 
+use oomwatch_ebpf::account::{
+    CgroupMemory, MEMORY_INDEX, MEMORY_LIMIT, MEMORY_LIMIT_HITS, MEMORY_PEAK, MEMORY_PENDING,
+    MEMORY_STATE, MEMORY_USAGE,
+};
 use oomwatch_ebpf::record::{
-    FLAG_FAR_OOM_GROUP, LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP,
+    ABSENT, FLAG_FAR_OOM_GROUP, LEVEL_NO_ID, LEVEL_NO_MEMORY, LEVEL_NO_SWAP, LEVEL_OOM_GROUP,
     LEVEL_OOM_LOCK, Level, MAX_LEVELS, MISSING_LIMITS, VictimRecord,
 };
 
 use super::{
-    maps::offset,
-    read::{read_into, read_pointer},
+    maps::{offset, stats_index},
+    read::{read_into, read_large, read_pointer},
 };
 
 /// Number of ancestors after which the one that ran out of memory is not searched any more.
@@ -97,4 +101,46 @@ fn read_level(level: &mut Level, css: u64) {
     read_into(&mut set, memcg, offset!(memcg_oom_group));
     flags |= u64::from(set & 1) * LEVEL_OOM_GROUP;
     level.flags = flags;
+}
+
+/// Reads the memory of the cgroup that ran out, given its `struct mem_cgroup`; 0 if the system did.
+#[inline(always)]
+pub(super) fn read_memory(memory: &mut CgroupMemory, memcg: u64) {
+    let read = |failed: u64, flag: u32| (1 - failed) as u32 * flag;
+    let mut flags = read(
+        read_into(&mut memory.usage_pages, memcg, offset!(memcg_memory_usage)),
+        MEMORY_USAGE,
+    );
+    flags |= read(
+        read_into(&mut memory.limit_pages, memcg, offset!(memcg_memory_max)),
+        MEMORY_LIMIT,
+    );
+    flags |= read(
+        read_into(
+            &mut memory.peak_pages,
+            memcg,
+            offset!(memcg_memory_watermark),
+        ),
+        MEMORY_PEAK,
+    );
+    flags |= read(
+        read_into(&mut memory.limit_hits, memcg, offset!(memcg_limit_hits)),
+        MEMORY_LIMIT_HITS,
+    );
+    let mut base = memcg;
+    let mut state = offset!(memcg_vmstats);
+    if offset!(vmstats_state) != ABSENT {
+        base = read_pointer(memcg, state);
+        state = offset!(vmstats_state);
+    }
+    flags |= read(
+        read_into(&mut memory.pending_updates, base, offset!(vmstats_updates)),
+        MEMORY_PENDING,
+    );
+    flags |= read(read_large(&mut memory.state, base, state), MEMORY_STATE);
+    flags |= read(
+        read_large(&mut memory.index, stats_index(), 0),
+        MEMORY_INDEX,
+    );
+    memory.flags = flags;
 }

@@ -2,8 +2,8 @@
 //! hook exists as fentry or fexit, and as kprobe or kretprobe for kernels without trampolines.
 //!
 //! ```text
-//! oom_kill_process(oc, message)                  begins the incident, outputs its account
-//!   __oom_kill_process(victim, message)          begins a kill, unless the victim has exited
+//! oom_kill_process(oc, message)                  begins the incident
+//!   __oom_kill_process(victim, message)          begins a kill, unless the victim has exited; the first outputs the account
 //!     SIGKILL; mark_oom_victim(task)             the kill, with the task that is killed
 //!     SIGKILL to each process sharing its mm     (signal_generate)
 //!   __oom_kill_process(member, message)...       the rest of a group
@@ -32,7 +32,7 @@ use super::{
     maps::{INCIDENT, Incident, Phase, backend, offset},
     memcg,
     read::read_into,
-    victim,
+    signal_generate, victim,
 };
 
 /// `static void oom_kill_process(struct oom_control *oc, const char *message)`
@@ -139,7 +139,8 @@ fn begin_incident(oom_control: u64) {
         incident.first_kill_ns = 0;
         incident.phase = Phase::Begun as u64;
         incident.kills = 0;
-        incident.account_time_ns = candidates::commit(oom_control);
+        incident.account_time_ns = 0;
+        incident.sharers = 0;
         log!(
             "oom_kill_process: called by thread {}",
             incident.trigger as u32
@@ -151,6 +152,7 @@ fn begin_incident(oom_control: u64) {
 fn end_incident() {
     if let Some(incident) = own_incident() {
         incident.trigger = 0;
+        signal_generate::send_sharers(incident.sharers);
         log!("oom_kill_process: returned after {} kills", incident.kills);
     }
 }
@@ -158,6 +160,10 @@ fn end_incident() {
 #[inline(always)]
 fn begin_kill() {
     if let Some(incident) = own_incident() {
+        // Behind the kernel's own log of the incident, for which it has brought the statistics up to date.
+        if incident.phase == Phase::Begun as u64 {
+            incident.account_time_ns = candidates::commit(incident.oom_control);
+        }
         incident.phase = Phase::Killing as u64;
         log!("__oom_kill_process: called");
     }

@@ -28,6 +28,26 @@ pub(super) fn read_into<T: FromBytes + IntoBytes>(
     (error as u64) >> 63
 }
 
+/// As [`read_into`], for what is too large to be zeroed here.
+#[inline(always)]
+pub(super) fn read_large<T: FromBytes + IntoBytes>(
+    destination: &mut T,
+    base: u64,
+    offset: u32,
+) -> u64 {
+    let source = if offset == ABSENT {
+        0
+    } else {
+        base.wrapping_add(u64::from(offset))
+    };
+    let destination = (&raw mut *destination).cast();
+    // SAFETY: as in `read_into`.
+    let error = unsafe {
+        bpf_probe_read_kernel(destination, size_of::<T>() as u32, source as *const c_void)
+    };
+    (error as u64) >> 63
+}
+
 /// Reads a pointer at `base + offset`. Returns 0 if the read fails; reads from address 0 fail in turn.
 #[inline(always)]
 pub(super) fn read_pointer(base: u64, offset: u32) -> u64 {

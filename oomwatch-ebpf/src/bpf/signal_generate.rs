@@ -18,7 +18,7 @@ use oomwatch_ebpf::record::{
 
 use super::{
     log::log,
-    maps::{INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SIGNAL, backend, offset, output},
+    maps::{INCIDENT, LAST_SIGKILL, LAST_VICTIM, Phase, SHARER, SIGNAL, backend, offset, output},
     read::{read_into, read_pointer},
     task::{self, argument},
 };
@@ -29,6 +29,9 @@ const SEND_SIG_PRIV: u64 = 1;
 /// `PF_EXITING` of `include/linux/sched.h`.
 const PF_EXITING: u32 = 4;
 
+/// `TRACE_SIGNAL_DELIVERED` of `include/trace/events/signal.h`; another if the process had SIGKILL already.
+const DELIVERED: i32 = 0;
+
 /// `signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, int type, int result)`,
 /// `__send_signal_locked` in `kernel/signal.c`. The same five arguments from 5.10 to 7.3.
 #[raw_tracepoint]
@@ -36,12 +39,12 @@ fn signal_generate(ctx: RawTracePointContext) -> i32 {
     if argument(&ctx, 0) as i32 != SIGKILL || argument(&ctx, 1) != SEND_SIG_PRIV {
         return 0;
     }
-    sigkill(&ctx, argument(&ctx, 2));
+    sigkill(&ctx, argument(&ctx, 2), argument(&ctx, 4) as i32);
     0
 }
 
 #[inline(always)]
-fn sigkill(ctx: &RawTracePointContext, target: u64) {
+fn sigkill(ctx: &RawTracePointContext, target: u64, result: i32) {
     let sender = bpf_get_current_pid_tgid();
     // SAFETY: the helper takes no arguments.
     let boot_time_ns = unsafe { bpf_ktime_get_boot_ns() };
@@ -71,13 +74,19 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
             });
         }
     }
-    if relation == 0 {
+    if relation == 0 || relation == RELATION_MM_SHARER && !is_first_sharer(result, backend) {
         return;
     }
-    let Some(record) = SIGNAL.get_ptr_mut(0) else {
+    let is_function = backend != BACKEND_RAW_TRACEPOINT;
+    let record = if is_function {
+        SHARER.get_ptr_mut(0)
+    } else {
+        SIGNAL.get_ptr_mut(0)
+    };
+    let Some(record) = record else {
         return;
     };
-    // SAFETY: this CPU's own record. Every bit pattern is a valid record.
+    // SAFETY: this CPU's own record, or that of the incident, written under oom_lock. Every bit pattern is a valid record.
     let record = unsafe { &mut *record };
     record.header.kind = KIND_SIGNAL;
     record.header.length = size_of::<SignalRecord>() as u32;
@@ -97,6 +106,7 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
         && let Some(victim) = LAST_VICTIM.get(0)
     {
         record.victim_tgid = victim.tgid as u32;
+        record.total_sharers = victim.total_sharers;
     }
     record.sender.tgid = (sender >> 32) as u32;
     record.sender.tid = sender as u32;
@@ -109,11 +119,51 @@ fn sigkill(ctx: &RawTracePointContext, target: u64) {
     record.sender_exiting = u32::from(flags & PF_EXITING != 0);
     record.backend = backend;
     record.stack.length = 0;
-    if backend == BACKEND_RAW_TRACEPOINT {
-        task::read_stack(&mut record.stack, ctx.as_ptr());
+    if is_function {
+        return;
     }
+    task::read_stack(&mut record.stack, ctx.as_ptr());
     // SAFETY: the length is that of the record.
     unsafe { output(record, size_of::<SignalRecord>() as u64, KIND_SIGNAL) };
+}
+
+/// Counts a process that is killed since it shares the last victim's mm. Whether it is the first of the victim, or with fentry and
+/// kprobes of the incident: only that one has a record, so that thousands of them do not fill the ring.
+#[inline(always)]
+fn is_first_sharer(result: i32, backend: u32) -> bool {
+    let (Some(victim), Some(incident)) = (LAST_VICTIM.get_ptr_mut(0), INCIDENT.get_ptr_mut(0))
+    else {
+        return false;
+    };
+    if result != DELIVERED {
+        return false;
+    }
+    // SAFETY: written under oom_lock only.
+    let (victim, incident) = unsafe { (&mut *victim, &mut *incident) };
+    victim.total_sharers += 1;
+    victim.sharers += 1;
+    incident.sharers += 1;
+    if backend == BACKEND_RAW_TRACEPOINT {
+        victim.sharers == 1
+    } else {
+        incident.sharers == 1
+    }
+}
+
+/// Outputs the record of an incident's sharers, if there were any.
+#[inline(always)]
+pub(super) fn send_sharers(count: u64) {
+    if count == 0 {
+        return;
+    }
+    let (Some(record), Some(victim)) = (SHARER.get_ptr_mut(0), LAST_VICTIM.get(0)) else {
+        return;
+    };
+    // SAFETY: written under oom_lock only. The length is that of the record.
+    unsafe {
+        (*record).total_sharers = victim.total_sharers;
+        output(record, size_of::<SignalRecord>() as u64, KIND_SIGNAL);
+    }
 }
 
 /// Whether the sender has just marked a victim in `__oom_kill_process`: then it kills the processes sharing the victim's mm.

@@ -92,6 +92,7 @@ pub(super) fn remember(record: &VictimRecord, task: u64) {
             (*last).trigger = bpf_get_current_pid_tgid();
             (*last).mm = read_pointer(task, offset!(task_mm));
             (*last).tgid = u64::from(record.victim.tgid);
+            (*last).sharers = 0;
         }
     }
 }

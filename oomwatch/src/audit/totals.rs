@@ -80,7 +80,7 @@ impl Totals {
                 self.counts.rekills += 1;
             }
             NonKillKind::Mark => self.counts.marks += 1,
-            NonKillKind::Sharer { .. } => self.counts.sharers += 1,
+            NonKillKind::Sharers { count, .. } => self.counts.sharers += count,
         }
     }
 

@@ -311,9 +311,11 @@ pub enum NonKillKind {
     Rekill,
     /// A task that was dying already was given the reserves, not killed.
     Mark,
-    /// A process was killed because it shares the victim's memory; the kernel neither logs nor counts it.
-    Sharer {
-        /// The victim whose memory it shares.
+    /// Processes were killed because they share the victim's memory, this one first; the kernel neither logs nor counts them.
+    Sharers {
+        /// The victim whose memory they share.
         victim_pid: u32,
+        /// How many.
+        count: u64,
     },
 }

@@ -11,7 +11,13 @@ pub mod pins;
 mod program_log;
 pub mod symbols;
 
-use std::{borrow::Cow, fs, path::Path};
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io::{self, BufReader},
+    path::Path,
+    thread,
+};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
@@ -41,8 +47,10 @@ use self::{
     offsets::KernelTypes,
 };
 use crate::{
-    capture::ring::{Ring, flag::Flag},
+    capture::decode::statistics::StatisticsLayout,
+    capture::ring::{Ring, number::Number},
     model::backend::Backend,
+    sys::privileges,
 };
 
 /// The compiled programs, built by `cargo xtask ebpf`; `cargo xtask ebpf --check` compares them with the source.
@@ -58,7 +66,8 @@ pub struct Probe {
     functions: Btf,
     attached: Vec<Attached>,
     /// Wakes the raw-tracepoint programs; absent if they are not attached, or awake anyway.
-    dormant: Option<Flag>,
+    dormant: Option<Number>,
+    statistics: StatisticsLayout,
 }
 
 /// An attached program.
@@ -112,6 +121,7 @@ impl Probe {
             functions,
             attached: Vec::new(),
             dormant: None,
+            statistics: kernel.statistics.clone(),
         })
     }
 
@@ -130,7 +140,7 @@ impl Probe {
         }
         self.attach(attach::DORMANT)?;
         let map = self.ebpf.map("AWAKE").ok_or_else(|| absent("AWAKE"))?;
-        self.dormant = Some(Flag::new(map).map_err(ProbeError::Flag)?);
+        self.dormant = Some(Number::new(map).map_err(ProbeError::Flag)?);
         Ok(())
     }
 
@@ -138,7 +148,7 @@ impl Probe {
     /// are not attached, or awake.
     pub fn wake(&mut self) -> bool {
         let dormant = self.dormant.take();
-        dormant.inspect(Flag::set).is_some()
+        dormant.inspect(|flag| flag.set(1)).is_some()
     }
 
     /// Attaches the programs again whose links are lost.
@@ -167,6 +177,34 @@ impl Probe {
             .take_map("ACCOUNTS")
             .ok_or_else(|| absent("ACCOUNTS"))?;
         Ok(Ring::new(map)?)
+    }
+
+    /// Which numbers of an account are which statistics.
+    #[must_use]
+    pub fn statistics(&self) -> &StatisticsLayout {
+        &self.statistics
+    }
+
+    /// Finds the kernel's table of statistics in the background, which takes longer than loading and attaching. Accounts have no
+    /// statistics until then.
+    pub fn find_statistics(&self, proc_root: &Path) -> io::Result<()> {
+        let map = self.ebpf.map("STATS_INDEX");
+        let Some(map) = map.filter(|_| self.statistics.is_indexed) else {
+            return Ok(());
+        };
+        let address = Number::new(map)?;
+        // The kernel checks who opens the file, not who reads it.
+        let symbols = File::open(proc_root.join("kallsyms"))?;
+        let find = move || {
+            privileges::drop_all_capabilities();
+            match symbols::address_of(b"mem_cgroup_stats_index", BufReader::new(symbols)) {
+                Ok(Some(found)) => address.set(found),
+                Ok(None) => debug!("the kernel's symbols have no table of statistics"),
+                Err(error) => debug!(%error, "failed to read the kernel's symbols"),
+            }
+        };
+        let thread = thread::Builder::new().name("symbols".to_owned());
+        thread.spawn(find).map(drop)
     }
 
     /// Number of records that full rings have rejected since the programs were loaded.

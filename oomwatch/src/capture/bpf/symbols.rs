@@ -156,6 +156,20 @@ impl Symbols {
     }
 }
 
+/// The address of a symbol in text like that of `/proc/kallsyms`; absent also where the kernel hides it.
+pub fn address_of(wanted: &[u8], mut text: impl BufRead) -> io::Result<Option<u64>> {
+    let mut line = Vec::new();
+    while text.read_until(b'\n', &mut line)? > 0 {
+        if let Some((address, name)) = parse_line(&line)
+            && name == wanted
+        {
+            return Ok((address != 0).then_some(address));
+        }
+        line.clear();
+    }
+    Ok(None)
+}
+
 fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
     let mut words = line.trim_ascii_end().splitn(3, |&byte| byte == b' ');
     let address = u64::from_str_radix(str::from_utf8(words.next()?).ok()?, 16).ok()?;
@@ -177,6 +191,18 @@ fn wanted(name: &[u8]) -> Option<Function> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn address_of_a_symbol_is_found_unless_the_kernel_hides_it() {
+        let find = |text: &str| address_of(b"table", text.as_bytes()).expect("read");
+        assert_eq!(
+            find("ff00 t other\nff10 d table_of\nff20 d table\n"),
+            Some(0xff20)
+        );
+        assert_eq!(find("0000 d table\n"), None);
+        assert_eq!(find("ff00 d table\t[module]\n"), None);
+        assert_eq!(find(""), None);
+    }
 
     const KALLSYMS: &str = "\
 ffffffff81000000 T _stext

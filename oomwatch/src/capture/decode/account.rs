@@ -4,16 +4,21 @@ use std::cmp::Reverse;
 
 use oomwatch_ebpf::{
     account::{
-        ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, EXCLUDED_ADJ, EXCLUDED_CPUSET,
-        EXCLUDED_DYING, KIND_ACCOUNT, LIST_EXCLUDED, LIST_LENGTH, LIST_SCORED, ProcessPages,
+        ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, CgroupMemory, EXCLUDED_ADJ,
+        EXCLUDED_CPUSET, EXCLUDED_DYING, KIND_ACCOUNT, LIST_EXCLUDED, LIST_LENGTH, LIST_SCORED,
+        MEMORY_LIMIT, MEMORY_LIMIT_HITS, MEMORY_PEAK, MEMORY_PENDING, MEMORY_USAGE, ProcessPages,
     },
     record::Header,
 };
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
-use super::{comm, error::DecodeError, some_id};
-use crate::model::account::{
-    Account, AccountSource, Candidate, Candidates, Exclusion, ProcessMemory,
+use super::{comm, error::DecodeError, some_id, statistics::StatisticsLayout};
+use crate::{
+    capture::kmsg::assemble::parts_of_numbers,
+    model::account::{
+        Account, AccountSource, Before, Candidate, Candidates, Exclusion, Memory, MemoryOf,
+        ProcessMemory,
+    },
 };
 
 /// The account of one incident.
@@ -25,8 +30,21 @@ pub struct IncidentAccount {
     pub account: Account,
 }
 
-/// Decodes one record. `page_bytes` is the page size of the machine that wrote it.
-pub fn decode_account(bytes: &[u8], page_bytes: u64) -> Result<IncidentAccount, DecodeError> {
+/// What must be known of the machine that wrote a record.
+#[derive(Clone, Debug)]
+pub struct AccountLayout {
+    /// Size of a page.
+    pub page_bytes: u64,
+    /// The statistics of its kernel.
+    pub statistics: StatisticsLayout,
+}
+
+/// Decodes one record.
+pub fn decode_account(
+    bytes: &[u8],
+    layout: &AccountLayout,
+) -> Result<IncidentAccount, DecodeError> {
+    let page_bytes = layout.page_bytes;
     let truncated = |kind, needed| DecodeError::Truncated {
         kind,
         length: bytes.len(),
@@ -53,7 +71,9 @@ pub fn decode_account(bytes: &[u8], page_bytes: u64) -> Result<IncidentAccount, 
         boot_time_ns: header.boot_time_ns,
         account: Account {
             candidates: candidates(&record, bytes.len(), page_bytes)?,
-            ..Account::default()
+            memory: memory_of_cgroup(&record.memory, layout),
+            zones: Vec::new(),
+            before: before(&record.memory),
         },
     })
 }
@@ -138,6 +158,40 @@ fn candidate(row: &CandidateRow, list: u32, page_bytes: u64) -> Result<Candidate
         oom_points: excluded.is_none().then_some(row.points),
         excluded,
         cgroup_id: some_id(row.memcg_id),
+    })
+}
+
+/// The memory of the cgroup that ran out; absent if the system did.
+fn memory_of_cgroup(memory: &CgroupMemory, layout: &AccountLayout) -> Option<Memory> {
+    let AccountLayout {
+        page_bytes,
+        statistics,
+    } = layout;
+    let page_bytes = *page_bytes;
+    let has = |flag| memory.flags & flag != 0;
+    let bytes = |pages: u64, flag| has(flag).then(|| pages.saturating_mul(page_bytes));
+    let usage_bytes = bytes(memory.usage_pages, MEMORY_USAGE)?;
+    // `PAGE_COUNTER_MAX` of `include/linux/page_counter.h`.
+    let numbers: Vec<_> = statistics.read(memory, page_bytes).collect();
+    let swap = numbers.iter().find(|(name, _)| *name == "swap");
+    let unlimited = i64::MAX.unsigned_abs() / page_bytes.max(1);
+    Some(Memory {
+        of: MemoryOf::Cgroup,
+        source: AccountSource::Kernel,
+        unflushed: !has(MEMORY_PENDING) || memory.pending_updates > 0,
+        usage_bytes: Some(usage_bytes),
+        limit_bytes: bytes(memory.limit_pages, MEMORY_LIMIT)
+            .filter(|_| memory.limit_pages < unlimited),
+        peak_bytes: bytes(memory.peak_pages, MEMORY_PEAK),
+        swap_bytes: swap.map(|(_, bytes)| *bytes),
+        parts: parts_of_numbers(numbers.iter().copied()),
+    })
+}
+
+fn before(memory: &CgroupMemory) -> Option<Before> {
+    (memory.flags & MEMORY_LIMIT_HITS != 0).then_some(Before {
+        limit_hits: Some(memory.limit_hits),
+        stall_us: None,
     })
 }
 

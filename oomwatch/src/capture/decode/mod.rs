@@ -15,7 +15,7 @@ use oomwatch_ebpf::record::{
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 pub use self::{
-    account::{IncidentAccount, decode_account},
+    account::{AccountLayout, IncidentAccount, decode_account},
     call::{OomKillCall, OomTarget},
     error::DecodeError,
 };
@@ -27,6 +27,7 @@ use crate::model::{
 mod account;
 mod call;
 mod error;
+pub mod statistics;
 
 /// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +133,8 @@ pub enum Relation {
     MmSharer {
         /// Process id of that victim.
         victim_pid: u32,
+        /// How many such processes were killed since the programs were loaded, this one included.
+        total: u64,
     },
 }
 
@@ -173,6 +176,7 @@ fn signal(record: &SignalRecord) -> Result<Observation, DecodeError> {
         RELATION_REKILL => Relation::Rekill,
         RELATION_MM_SHARER => Relation::MmSharer {
             victim_pid: record.victim_tgid,
+            total: record.total_sharers,
         },
         value => {
             return Err(DecodeError::Value {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Incidents, LastIncident, Process, RecentProcesses};
+use super::{Incidents, LastIncident, Process, RecentProcesses, Sharers};
 
 /// Number of processes of an incident that are saved, from the first on: the first victim is the one that is killed twice.
 const SAVED: usize = 16;
@@ -18,8 +18,13 @@ pub struct IncidentCheckpoint {
     last: Option<LastIncident>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     killed: Vec<(Process, u64)>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    mm_sharers: Vec<(Process, u64)>,
+    #[serde(skip_serializing_if = "is_zero")]
+    sharers: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Incidents {
@@ -30,18 +35,16 @@ impl Incidents {
             .last
             .filter(|last| last.boot_time_ns < before_boot_time_ns);
         let since = last.map_or(before_boot_time_ns, |last| last.boot_time_ns);
-        let of = |RecentProcesses(processes): &RecentProcesses| {
-            processes
+        let RecentProcesses(killed) = &self.killed;
+        IncidentCheckpoint {
+            last,
+            killed: killed
                 .iter()
                 .copied()
                 .filter(|(_, then_ns)| (since..before_boot_time_ns).contains(then_ns))
                 .take(SAVED)
-                .collect()
-        };
-        IncidentCheckpoint {
-            last,
-            killed: of(&self.killed),
-            mm_sharers: of(&self.mm_sharers),
+                .collect(),
+            sharers: self.sharers.total_before(before_boot_time_ns),
         }
     }
 }
@@ -51,13 +54,16 @@ impl From<IncidentCheckpoint> for Incidents {
         IncidentCheckpoint {
             last,
             killed,
-            mm_sharers,
+            sharers,
         }: IncidentCheckpoint,
     ) -> Self {
         Self {
             last,
             killed: RecentProcesses(killed.into()),
-            mm_sharers: RecentProcesses(mm_sharers.into()),
+            sharers: Sharers {
+                total: sharers,
+                ..Sharers::default()
+            },
         }
     }
 }

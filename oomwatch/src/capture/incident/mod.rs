@@ -61,7 +61,7 @@ pub enum Outcome {
 pub struct Incidents {
     last: Option<LastIncident>,
     killed: RecentProcesses,
-    mm_sharers: RecentProcesses,
+    sharers: Sharers,
 }
 
 /// The incident that the last kill belongs to.
@@ -77,6 +77,38 @@ struct LastIncident {
     /// Whether a lowered limit was the reason, if known.
     #[serde(default)]
     limit_lowered: Option<bool>,
+}
+
+/// Killed processes that share a victim's memory: the programs count them, and a record has the sum so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sharers {
+    /// The sum in the last record.
+    total: u64,
+    /// When that was written, in nanoseconds since boot.
+    boot_time_ns: u64,
+    /// The sum in the record before.
+    earlier: u64,
+}
+
+impl Sharers {
+    /// How many were killed since the last record. Other programs begin at 0.
+    fn count(&mut self, total: u64, boot_time_ns: u64) -> u64 {
+        let count = total.checked_sub(self.total).unwrap_or(total);
+        *self = Self {
+            total,
+            boot_time_ns,
+            earlier: self.total,
+        };
+        count
+    }
+
+    fn total_before(&self, boot_time_ns: u64) -> u64 {
+        if self.boot_time_ns < boot_time_ns {
+            self.total
+        } else {
+            self.earlier
+        }
+    }
 }
 
 /// A process: its id, and its start in nanoseconds since boot.
@@ -173,15 +205,14 @@ impl Incidents {
         if !by_oom_killer {
             return Outcome::Nothing;
         }
-        let process = (signal.pid, Some(signal.start_boot_time_ns));
         let kind = match signal.relation {
             Relation::Rekill => NonKillKind::Rekill,
-            Relation::MmSharer { victim_pid }
-                if self.mm_sharers.insert(process, signal.boot_time_ns) =>
-            {
-                NonKillKind::Sharer { victim_pid }
+            Relation::MmSharer { victim_pid, total } => {
+                match self.sharers.count(total, signal.boot_time_ns) {
+                    0 => return Outcome::Nothing,
+                    count => NonKillKind::Sharers { victim_pid, count },
+                }
             }
-            Relation::MmSharer { .. } => return Outcome::Nothing,
         };
         Outcome::NonKill(NonKill {
             boot_time_ns: Some(signal.boot_time_ns),

@@ -296,6 +296,11 @@ fn attach(
     };
     let attaching = since_boot_ns();
     let probe = bpf::attach(backend, kernel, debug_object)?;
+    if backend.is_function()
+        && let Err(error) = probe.find_statistics(&config.proc_root)
+    {
+        debug!(%error, "the statistics of memory cgroups are not recorded");
+    }
     let source = RingSource::new(backend, probe, attaching, config, retention)?;
     Ok(Source::Ring(Box::new(source)))
 }

@@ -8,8 +8,8 @@
 //! The kernel wakes a waiting reader only for a record that is written at the consumer position. So after [`Ring::release`]
 //! the caller must drain once more, and while anything is unreleased the caller must poll as well as wait.
 
-pub mod flag;
 mod mapping;
+pub mod number;
 pub mod ready;
 mod records;
 

@@ -191,6 +191,17 @@ const FACTS: &[(&[&str], &str, &[Backend])] = &[
     ),
     (
         &[
+            "memcg_memory_watermark",
+            "memcg_limit_hits",
+            "memcg_vmstats",
+            "vmstats_state",
+            "vmstats_updates",
+        ],
+        "parts of account.memory",
+        FUNCTIONS,
+    ),
+    (
+        &[
             "task_mems_allowed",
             "task_mempolicy",
             "mempolicy_mode",
@@ -223,6 +234,7 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+    use crate::capture::decode::statistics::StatisticsLayout;
 
     fn on(backend: Option<Backend>) -> Selection {
         Selection {
@@ -235,6 +247,7 @@ mod tests {
         let types = offsets.map(|offsets| KernelTypes {
             offsets,
             is_rss_per_cpu: true,
+            statistics: StatisticsLayout::default(),
             functions: Vec::new(),
         });
         check_types(Path::new("/btf"), &types, selection)

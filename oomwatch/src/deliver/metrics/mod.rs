@@ -128,12 +128,12 @@ impl Metrics {
     /// Counts an event of the OOM killer that is not a kill.
     pub fn non_kill(&self, event: &NonKill) {
         let node = &self.0.node;
-        let counter = match event.kind {
-            NonKillKind::Rekill => &node.rekills,
-            NonKillKind::Mark => &node.marks_without_kill,
-            NonKillKind::Sharer { .. } => &node.killed_mm_sharers,
+        let (counter, count) = match event.kind {
+            NonKillKind::Rekill => (&node.rekills, 1),
+            NonKillKind::Mark => (&node.marks_without_kill, 1),
+            NonKillKind::Sharers { count, .. } => (&node.killed_mm_sharers, count),
         };
-        counter.inc();
+        counter.inc_by(count);
     }
 
     /// Sets how many records the backend in use has lost since the start.

@@ -96,7 +96,10 @@ fn filled() -> Metrics {
     metrics.non_kill(&non_kill(NonKillKind::Rekill));
     metrics.non_kill(&non_kill(NonKillKind::Mark));
     metrics.non_kill(&non_kill(NonKillKind::Mark));
-    metrics.non_kill(&non_kill(NonKillKind::Sharer { victim_pid: 7 }));
+    metrics.non_kill(&non_kill(NonKillKind::Sharers {
+        victim_pid: 7,
+        count: 1,
+    }));
     let losses = Losses {
         dropped: 5,
         undecoded: 6,

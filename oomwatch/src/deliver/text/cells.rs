@@ -270,7 +270,14 @@ fn non_kill(column: Column, event: &NonKill) -> String {
     let (what, note) = match kind {
         NonKillKind::Rekill => ("re-kill", String::new()),
         NonKillKind::Mark => ("mark_victim", String::new()),
-        NonKillKind::Sharer { victim_pid } => ("mm_sharer", format!("of {victim_pid}")),
+        NonKillKind::Sharers {
+            victim_pid,
+            count: 1,
+        } => ("mm_sharer", format!("of {victim_pid}")),
+        NonKillKind::Sharers { victim_pid, count } => (
+            "mm_sharer",
+            format!("of {victim_pid}, and {} more", count.saturating_sub(1)),
+        ),
     };
     match column {
         Column::What => what.to_owned(),

@@ -275,7 +275,10 @@ fn non_kill_events_are_lines_of_the_wide_table() {
     let events = [
         non_kill_of(NonKillKind::Rekill),
         non_kill_of(NonKillKind::Mark),
-        non_kill_of(NonKillKind::Sharer { victim_pid: 14660 }),
+        non_kill_of(NonKillKind::Sharers {
+            victim_pid: 14660,
+            count: 3,
+        }),
         bare,
     ];
     let mut table = table(Selection::Wide);

@@ -31,6 +31,8 @@ pub(super) const ALL: &[Scenario] = &[
 
 /// Processes that stand still: more than the account lists.
 const STANDING: u64 = 20;
+/// Charges and, before 5.13, statistics are counted in batches of 64 pages for each CPU, and a huge page may be in the making.
+const BATCH_BYTES: u64 = 3 * MIB;
 /// Processes that the account lists of each kind.
 const LISTED: usize = 16;
 
@@ -68,6 +70,24 @@ fn task_table(texts: &[String]) -> Option<BTreeMap<u64, Row>> {
         .collect();
     assert!(!rows.is_empty(), "{texts:#?}");
     Some(rows)
+}
+
+/// The statistics of the cgroup that ran out, by name; on cgroup v1 those of its subtree.
+fn statistics(texts: &[String]) -> BTreeMap<String, u64> {
+    let begin = texts
+        .iter()
+        .rposition(|text| text.starts_with("Memory cgroup stats for "));
+    let number = |line: &str| {
+        let (name, number) = line.trim().split_once(' ')?;
+        Some((name.to_owned(), number.parse().ok()?))
+    };
+    // Up to 6.5 one record has them all, as far as there is room.
+    texts[begin.unwrap_or(texts.len())..]
+        .join("\n")
+        .replace("\\x0a", "\n")
+        .lines()
+        .filter_map(number)
+        .collect()
 }
 
 fn row(text: &str, kinds: usize) -> Option<(u64, Row)> {
@@ -128,15 +148,16 @@ fn kill_with_table(
     watcher: &mut Watcher,
     cgroup: &Cgroup,
     hog: impl Fn() -> Hog,
-) -> (Report, BTreeMap<u64, Row>) {
+) -> (Report, BTreeMap<u64, Row>, BTreeMap<String, u64>) {
     let deadline = Instant::now() + machine.patience;
     loop {
         log.texts();
         let victim = hog().start(cgroup, machine.patience).killed();
         let report = Report::parse(&watcher.line());
         assert_eq!(report.pid(), victim.pid);
-        if let Some(table) = task_table(&log.texts()) {
-            return (report, table);
+        let texts = log.texts();
+        if let Some(table) = task_table(&texts) {
+            return (report, table, statistics(&texts));
         }
         assert!(Instant::now() < deadline, "no task table");
     }
@@ -151,13 +172,14 @@ fn candidates_of_a_cgroup(machine: &Machine) {
     let hogs = standing(machine, &nested);
     let mut watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
     let hog = || Hog::plain().set("cap", 512 * MIB);
-    let (report, table) = kill_with_table(machine, &mut log, &mut watcher, &own, hog);
+    let (report, table, statistics) = kill_with_table(machine, &mut log, &mut watcher, &own, hog);
     watcher.interrupt();
     if !report.is_function() {
         return;
     }
     let excluded = usize::from(machine.is_guest);
     check(&report, &table, Tolerance::None);
+    check_memory(&report, &statistics);
     assert_eq!(table.len(), hogs.len() + 1, "{table:#?}");
     report.is("/account/candidates/excluded", excluded);
     report.is("/account/candidates/scored", table.len() - excluded);
@@ -182,7 +204,7 @@ fn candidates_of_the_system(machine: &Machine) {
         let hog = Hog::plain().set("adj", 999);
         hog.set("cap", 2 * meminfo_bytes("MemTotal"))
     };
-    let (report, table) = kill_with_table(machine, &mut log, &mut watcher, &scene, hog);
+    let (report, table, _) = kill_with_table(machine, &mut log, &mut watcher, &scene, hog);
     watcher.interrupt();
     if report.is_function() {
         check(&report, &table, Tolerance::Reclaim);
@@ -203,6 +225,47 @@ fn processes(report: &Report) -> &[Value] {
         .at("/account/candidates/processes")
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
+}
+
+/// The statistics are those of the log, for which the kernel has brought them up to date a moment before.
+fn check_memory(report: &Report, statistics: &BTreeMap<String, u64>) {
+    let context = format!("{report:?}\n{statistics:#?}");
+    report.is("/account/memory/of", "cgroup");
+    report.is("/account/memory/source", "kernel");
+    let logged = |names: &[&str]| names.iter().find_map(|name| statistics.get(*name).copied());
+    let shmem = logged(&["total_shmem", "shmem"]).expect("shmem");
+    let file = logged(&["total_cache", "file"]).expect("file");
+    let mut compared = 0;
+    for (kind, expected) in [
+        ("anon", logged(&["total_rss", "anon"])),
+        ("shmem", Some(shmem)),
+        ("file", Some(file.saturating_sub(shmem))),
+        ("slab_reclaimable", logged(&["slab_reclaimable"])),
+        ("slab_unreclaimable", logged(&["slab_unreclaimable"])),
+        ("kernel_stack", logged(&["kernel_stack"])),
+        ("percpu", logged(&["percpu"])),
+        ("sock", logged(&["sock"])),
+        ("vmalloc", logged(&["vmalloc"])),
+    ] {
+        let Some(expected) = expected else { continue };
+        let found = report.number(&format!("/account/memory/{kind}_bytes"));
+        assert!(
+            found.abs_diff(expected) <= BATCH_BYTES,
+            "{kind}: {found} of {expected} in {context}"
+        );
+        compared += 1;
+    }
+    assert!(compared >= 3, "{context}");
+    let usage = report.number("/account/memory/usage_bytes");
+    let limit = report.number("/account/memory/limit_bytes");
+    assert!(usage <= limit && usage + BATCH_BYTES >= limit, "{context}");
+    assert!(
+        report.number("/account/memory/peak_bytes") >= usage,
+        "{context}"
+    );
+    let anon = report.number("/account/memory/anon_bytes");
+    assert!(anon > limit / 4 * 3, "{context}");
+    assert!(report.number("/account/before/limit_hits") > 0, "{context}");
 }
 
 /// Each listed process, the number of processes and the sums are those of the kernel's table.

@@ -16,6 +16,20 @@ pub(crate) struct Shape {
     pub(crate) memory_controller: &'static str,
     pub(crate) tgid: &'static str,
     pub(crate) registers: Registers,
+    pub(crate) statistics: Statistics,
+}
+
+/// Where the statistics of a memory cgroup are.
+#[derive(Clone, Copy)]
+pub(crate) enum Statistics {
+    /// In an array: up to 5.11.
+    Array,
+    /// In a structure inside of the cgroup's.
+    Structure,
+    /// Behind a pointer: 6.0 and later.
+    Pointer,
+    /// Likewise, only those of memory cgroups: 6.11 and later.
+    Indexed,
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +69,7 @@ pub(crate) const NEW: Shape = Shape {
     memory_controller: "memory_cgrp_id",
     tgid: "tgid",
     registers: Registers::Named,
+    statistics: Statistics::Indexed,
 };
 
 /// Like 5.10 with the old tracepoint, and with a member name from before 5.5.
@@ -64,6 +79,7 @@ pub(crate) const OLD: Shape = Shape {
     parent: "parent",
     mark_victim: &[INT],
     oom_lock: Some("bool"),
+    statistics: Statistics::Array,
     ..NEW
 };
 
@@ -238,14 +254,22 @@ fn add_memory_cgroups(file: &mut Builder, shape: Shape) {
     let counter = file.structure(
         "page_counter",
         48,
-        &[("usage", ATOMIC_LONG, 0), ("max", LONG, 40)],
+        &[
+            ("usage", ATOMIC_LONG, 0),
+            ("watermark", LONG, 8),
+            ("max", LONG, 40),
+        ],
     );
     let swap = match shape.swap {
         Swap::Union => file.union("", 48, &[("swap", counter, 0), ("memsw", counter, 0)]),
         Swap::Apart => file.structure("", 96, &[("swap", counter, 0), ("memsw", counter, 48)]),
         Swap::Alone => file.structure("", 48, &[("swap", counter, 0)]),
     };
+    let vmstats = add_statistics(file, shape.statistics);
+    let events = file.array(ATOMIC_LONG, 9);
     let mut members = vec![
+        ("memory_events", events, 352),
+        ("vmstats", vmstats, 424),
         ("css", LONG, 0),
         ("memory", counter, 192),
         ("", swap, 240),
@@ -256,7 +280,34 @@ fn add_memory_cgroups(file: &mut Builder, shape: Shape) {
         Some(_) => members.push(("oom_lock", LONG, 344)),
         None => {}
     }
-    file.structure("mem_cgroup", 352, &members);
+    file.structure("mem_cgroup", 760, &members);
+}
+
+/// Number of enumerators of statistics.
+pub(crate) const STATISTICS_COUNT: u32 = 40;
+
+fn add_statistics(file: &mut Builder, statistics: Statistics) -> u32 {
+    file.enumeration(
+        "node_stat_item",
+        &[("NR_ANON_MAPPED", 17), ("NR_SHMEM", 20)],
+    );
+    file.enumeration("memcg_stat_item", &[("MEMCG_NR_STAT", STATISTICS_COUNT)]);
+    file.enumeration("memcg_memory_event", &[("MEMCG_HIGH", 1), ("MEMCG_MAX", 2)]);
+    let (element, length) = match statistics {
+        Statistics::Array => return file.array(ATOMIC_LONG, STATISTICS_COUNT),
+        Statistics::Structure | Statistics::Pointer => (LONG, STATISTICS_COUNT),
+        Statistics::Indexed => (LONG, 30),
+    };
+    let state = file.array(element, length);
+    let vmstats = file.structure(
+        "memcg_vmstats",
+        336,
+        &[("state", state, 8), ("stats_updates", INT, 328)],
+    );
+    match statistics {
+        Statistics::Structure | Statistics::Array => vmstats,
+        Statistics::Pointer | Statistics::Indexed => file.ptr(vmstats),
+    }
 }
 
 fn add_pids(file: &mut Builder) {

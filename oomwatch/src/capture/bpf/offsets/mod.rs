@@ -12,6 +12,7 @@ use std::{
 use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 use thiserror::Error;
 
+use super::super::decode::statistics::{STATISTICS, StatisticsLayout};
 use super::{
     btf::{Btf, BtfError, Kind, TypeId, TypedOffset},
     memory::return_large_blocks,
@@ -94,6 +95,8 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// Whether the counters of resident memory are per CPU, and what is read of them approximate.
     pub is_rss_per_cpu: bool,
+    /// Which numbers are which statistics of a memory cgroup.
+    pub statistics: StatisticsLayout,
     /// Those of [`FUNCTIONS`] that the kernel has: BTF type id and name.
     pub functions: Vec<(u32, &'static str)>,
 }
@@ -145,6 +148,7 @@ pub fn load(path: &Path) -> Result<KernelTypes, LoadError> {
     Ok(KernelTypes {
         offsets,
         is_rss_per_cpu: is_rss_per_cpu(&btf),
+        statistics: statistics(&btf),
         functions: functions
             .into_iter()
             .zip(FUNCTIONS)
@@ -180,6 +184,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         (Kind::Struct, "upid"),
         (Kind::Struct, "pid_namespace"),
         (Kind::Struct, "mempolicy"),
+        (Kind::Struct, "memcg_vmstats"),
         (Kind::Typedef, "btf_trace_mark_victim"),
     ]);
     let [
@@ -196,6 +201,7 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         upid,
         pid_namespace,
         mempolicy,
+        vmstats,
         mark_victim,
     ] = types.map(|type_id| Definition { btf, type_id });
     let [memory, file_rss, anon_rss, swap, shmem_rss] = btf.enumerators([
@@ -254,6 +260,8 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         memcg_memory_max: memcg.offset("memory.max", LONG),
         memcg_swap_usage: memcg.swap("swap.usage", "memsw.usage"),
         memcg_swap_max: memcg.swap("swap.max", "memsw.max"),
+        memcg_memory_watermark: memcg.offset("memory.watermark", LONG),
+        memcg_limit_hits: memcg.limit_hits(),
         memcg_oom_lock: memcg.offset("oom_lock", BOOL),
         memcg_oom_group: memcg.offset("oom_group", BOOL),
         pid_level: pid.offset("level", INT),
@@ -265,6 +273,16 @@ pub fn find(btf: &Btf<'_>) -> Result<Offsets, OffsetsError> {
         pid_namespace_parent: pid_namespace.offset("parent", POINTER),
         mark_victim_argument: mark_victim.victim_argument(),
         ..function_arguments(btf)
+    };
+    let offsets = Offsets {
+        memcg_vmstats: memcg.vmstats(),
+        vmstats_state: if memcg.has_pointer("vmstats") {
+            vmstats.offset_unsized("state")
+        } else {
+            ABSENT
+        },
+        vmstats_updates: vmstats.offset("stats_updates", INT),
+        ..offsets
     };
 
     let needed = [
@@ -290,6 +308,33 @@ fn is_rss_per_cpu(btf: &Btf<'_>) -> bool {
     mm.member("rss_stat")
         .and_then(|stat| btf.element(stat, 0))
         .is_some()
+}
+
+/// The statistics of memory cgroups.
+fn statistics(btf: &Btf<'_>) -> StatisticsLayout {
+    let [memcg, vmstats] = btf
+        .types([
+            (Kind::Struct, "mem_cgroup"),
+            (Kind::Struct, "memcg_vmstats"),
+        ])
+        .map(|type_id| Definition { btf, type_id });
+    let number = |value: Option<i64>| usize::try_from(value?).ok();
+    let [count] = btf.enumerators(["MEMCG_NR_STAT"]);
+    let count = number(count).unwrap_or(0);
+    let is_short = || {
+        let state = vmstats.member("state")?;
+        btf.element(state, u32::try_from(count).ok()?.checked_sub(1)?)
+            .is_none()
+            .then_some(())
+    };
+    StatisticsLayout {
+        enumerators: btf
+            .enumerators(STATISTICS.map(|(enumerator, ..)| enumerator))
+            .map(number),
+        count,
+        // The array has fewer elements than there are enumerators.
+        is_indexed: memcg.has_pointer("vmstats") && is_short().is_some(),
+    }
 }
 
 /// The offsets that fentry and kprobe programs read: of arguments, and of what those point to.
@@ -378,6 +423,31 @@ impl Definition<'_, '_> {
         } else {
             ABSENT
         }
+    }
+
+    /// Offset in `mem_cgroup` of the counter of times at the limit.
+    fn limit_hits(&self) -> u32 {
+        let [number] = self.btf.enumerators(["MEMCG_MAX"]);
+        let counter = || {
+            let events = self.member("memory_events")?;
+            self.btf.element(events, u32::try_from(number?).ok()?)
+        };
+        self.sized(counter(), LONG)
+    }
+
+    /// Offset in `mem_cgroup` of the array of statistics, or of the pointer to the structure that has it: an array up to 5.11, then
+    /// a structure, a pointer since 6.0.
+    fn vmstats(&self) -> u32 {
+        let found = || {
+            let vmstats = self.member("vmstats")?;
+            self.btf.member(vmstats, "state").or(Some(vmstats))
+        };
+        found().map_or(ABSENT, |found| found.offset)
+    }
+
+    fn has_pointer(&self, name: &str) -> bool {
+        self.member(name)
+            .is_some_and(|found| self.btf.pointee(found.type_id).is_some())
     }
 
     /// Offset in `pt_regs` of the register of a function's first argument: `di` on x86-64, the first of `regs` on arm64.

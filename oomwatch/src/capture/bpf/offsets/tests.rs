@@ -4,11 +4,14 @@ use oomwatch_ebpf::record::{ABSENT, MARK_PID, MARK_TASK, Offsets};
 
 use super::{
     FUNCTIONS, KERNEL_BTF, KernelTypes, LoadError, MAX_LENGTH, OffsetsError, find,
-    kernel::{INT, NEW, OLD, POINTER, Registers, Shape, Swap, bytes},
+    kernel::{INT, NEW, OLD, POINTER, Registers, Shape, Statistics, Swap, bytes},
     load,
 };
 use crate::{
-    capture::bpf::btf::{Btf, BtfError, build::Builder},
+    capture::{
+        bpf::btf::{Btf, BtfError, build::Builder},
+        decode::statistics::StatisticsLayout,
+    },
     testing::check_seed,
 };
 
@@ -16,10 +19,11 @@ fn offsets(shape: Shape) -> Offsets {
     find(&Btf::parse(&bytes(shape)).unwrap()).unwrap()
 }
 
+/// Without those of statistics, which older kernels do not have.
 fn names_of_absent(offsets: &Offsets) -> Vec<&'static str> {
     offsets
         .iter()
-        .filter(|(_, offset)| *offset == ABSENT)
+        .filter(|(name, offset)| *offset == ABSENT && !name.starts_with("vmstats_"))
         .map(|(name, _)| name)
         .collect()
 }
@@ -84,6 +88,11 @@ fn every_offset_of_a_new_kernel_is_found() {
     memcg_memory_max 232
     memcg_swap_usage 240
     memcg_swap_max 280
+    memcg_memory_watermark 200
+    memcg_limit_hits 368
+    memcg_vmstats 424
+    vmstats_state 8
+    vmstats_updates 328
     memcg_oom_lock absent
     memcg_oom_group 336
     pid_level 4
@@ -106,6 +115,33 @@ fn every_offset_of_a_new_kernel_is_found() {
     ");
 }
 
+fn statistics_of(shape: Shape) -> StatisticsLayout {
+    super::statistics(&Btf::parse(&bytes(shape)).unwrap())
+}
+
+#[test]
+fn statistics_are_found_wherever_a_kernel_has_them() {
+    for (statistics, vmstats, state, is_indexed) in [
+        (Statistics::Array, 424, ABSENT, false),
+        (Statistics::Structure, 424 + 8, ABSENT, false),
+        (Statistics::Pointer, 424, 8, false),
+        (Statistics::Indexed, 424, 8, true),
+    ] {
+        let shape = Shape { statistics, ..NEW };
+        let found = offsets(shape);
+        assert_eq!((found.memcg_vmstats, found.vmstats_state), (vmstats, state));
+        let mut expected = StatisticsLayout {
+            count: 40,
+            is_indexed,
+            ..StatisticsLayout::default()
+        };
+        for (number, enumerator) in [(0, 17), (2, 20)] {
+            expected.enumerators[number] = Some(enumerator);
+        }
+        assert_eq!(statistics_of(shape), expected);
+    }
+}
+
 #[test]
 fn first_argument_is_in_the_register_of_the_architecture() {
     assert_eq!(offsets(NEW).pt_regs_argument, 112);
@@ -123,6 +159,8 @@ fn an_old_kernel_differs_in_the_expected_offsets() {
         mm_anon_rss: 40,
         mm_swap: 48,
         mm_shmem_rss: 56,
+        vmstats_state: ABSENT,
+        vmstats_updates: ABSENT,
         memcg_oom_lock: 337,
         mark_victim_argument: MARK_PID,
         ..offsets(NEW)
@@ -265,10 +303,12 @@ fn a_file_is_loaded_or_the_error_says_what_to_do() {
     let KernelTypes {
         offsets: found,
         is_rss_per_cpu,
+        statistics,
         functions,
     } = load(&path).unwrap();
     assert_eq!(found, offsets(OLD));
     assert!(!is_rss_per_cpu);
+    assert_eq!(statistics, statistics_of(OLD));
     let names: Vec<_> = functions.iter().map(|&(_, name)| name).collect();
     assert_eq!(names, FUNCTIONS);
 

@@ -2,17 +2,33 @@
 
 use oomwatch_ebpf::account::{
     ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, EXCLUDED_ADJ, EXCLUDED_CPUSET,
-    EXCLUDED_DYING, KIND_ACCOUNT, LIST_LENGTH, ProcessPages,
+    EXCLUDED_DYING, KIND_ACCOUNT, LIST_LENGTH, MEMORY_LIMIT, MEMORY_LIMIT_HITS, MEMORY_PEAK,
+    MEMORY_PENDING, MEMORY_STATE, MEMORY_USAGE, ProcessPages,
 };
 use proptest::prelude::*;
 
-use super::*;
+use super::{statistics::StatisticsLayout, *};
 use crate::model::account::{
-    Account, AccountSource, Candidate, Candidates, Exclusion, ProcessMemory,
+    Account, AccountSource, Before, Candidate, Candidates, Exclusion, Memory, MemoryOf,
+    MemoryParts, ProcessMemory,
 };
 
 /// Rows up to the first of those that were left out.
 const ALL: usize = LIST_LENGTH + 1;
+
+fn layout() -> AccountLayout {
+    let mut statistics = StatisticsLayout {
+        count: 40,
+        ..StatisticsLayout::default()
+    };
+    // Anonymous memory and shmem.
+    statistics.enumerators[0] = Some(3);
+    statistics.enumerators[2] = Some(5);
+    AccountLayout {
+        page_bytes: PAGE,
+        statistics,
+    }
+}
 
 fn pages(number: u64) -> ProcessPages {
     ProcessPages {
@@ -52,6 +68,14 @@ fn full() -> AccountRecord {
     record.chosen_tgid = 20;
     record.chosen_points = 202;
     record.sum = pages(100);
+    record.memory.flags =
+        MEMORY_USAGE | MEMORY_LIMIT | MEMORY_PEAK | MEMORY_LIMIT_HITS | MEMORY_STATE;
+    record.memory.usage_pages = 250;
+    record.memory.limit_pages = 256;
+    record.memory.peak_pages = 257;
+    record.memory.limit_hits = 12;
+    record.memory.state[3] = 200;
+    record.memory.state[5] = 40;
     record.rows[0] = row(10, 100, 0);
     record.rows[1] = row(20, 200, 0);
     record.rows[LIST_LENGTH] = row(30, 300, EXCLUDED_ADJ);
@@ -69,7 +93,7 @@ fn decoded(bytes: &[u8]) -> Account {
     let IncidentAccount {
         boot_time_ns,
         account,
-    } = decode_account(bytes, PAGE).expect("an account");
+    } = decode_account(bytes, &layout()).expect("an account");
     assert_eq!(boot_time_ns, 9_000_000_000);
     account
 }
@@ -120,9 +144,52 @@ fn full_account_gives_every_field_in_order() {
                 process(30, None, Some(Exclusion::OomScoreAdj)),
             ],
         }),
-        ..Account::default()
+        memory: Some(Memory {
+            of: MemoryOf::Cgroup,
+            source: AccountSource::Kernel,
+            unflushed: true,
+            usage_bytes: Some(250 * PAGE),
+            limit_bytes: Some(256 * PAGE),
+            peak_bytes: Some(257 * PAGE),
+            swap_bytes: None,
+            parts: MemoryParts {
+                anon_bytes: Some(200 * PAGE),
+                shmem_bytes: Some(40 * PAGE),
+                ..MemoryParts::default()
+            },
+        }),
+        zones: Vec::new(),
+        before: Some(Before {
+            limit_hits: Some(12),
+            stall_us: None,
+        }),
     };
     assert_eq!(decoded(&sent(full(), LIST_LENGTH + 1)), expected);
+}
+
+#[test]
+fn memory_without_pending_updates_is_flushed_and_no_limit_is_absent() {
+    let mut record = full();
+    record.memory.flags |= MEMORY_PENDING;
+    record.memory.limit_pages = u64::MAX / PAGE / 2;
+    let memory = decoded(&sent(record, LIST_LENGTH + 1))
+        .memory
+        .expect("memory");
+    assert!(!memory.unflushed);
+    assert_eq!(memory.limit_bytes, None);
+    record.memory.pending_updates = 1;
+    let memory = decoded(&sent(record, LIST_LENGTH + 1))
+        .memory
+        .expect("memory");
+    assert!(memory.unflushed);
+}
+
+#[test]
+fn system_has_no_memory_of_a_cgroup() {
+    let mut record = full();
+    record.memory.flags = 0;
+    let account = decoded(&sent(record, LIST_LENGTH + 1));
+    assert_eq!((account.memory, account.before), (None, None));
 }
 
 #[test]
@@ -149,6 +216,7 @@ fn killer_that_looked_at_none_has_no_candidates() {
     record.scored = 0;
     record.excluded = 0;
     record.listed = [0, 0];
+    record.memory.flags = 0;
     assert_eq!(decoded(&sent(record, 0)), Account::default());
 }
 
@@ -172,32 +240,32 @@ fn malformed_account_is_an_error() {
     let bytes = sent(full(), LIST_LENGTH + 1);
     for length in 0..ACCOUNT_FIXED_LENGTH {
         assert!(matches!(
-            decode_account(&bytes[..length], PAGE),
+            decode_account(&bytes[..length], &layout()),
             Err(DecodeError::Truncated { .. })
         ));
     }
     assert_eq!(
-        decode_account(&RecordBuilder::new().bytes(), PAGE),
+        decode_account(&RecordBuilder::new().bytes(), &layout()),
         Err(DecodeError::Kind(KIND_VICTIM))
     );
     let mut longer = bytes.clone();
     longer.push(0);
     assert!(matches!(
-        decode_account(&longer, PAGE),
+        decode_account(&longer, &layout()),
         Err(DecodeError::Length { .. })
     ));
     let mut longest = bytes;
     longest.resize(size_of::<AccountRecord>() + 8, 0);
     longest[4..8].copy_from_slice(&4104u32.to_ne_bytes());
     assert!(matches!(
-        decode_account(&longest, PAGE),
+        decode_account(&longest, &layout()),
         Err(DecodeError::Length { .. })
     ));
 
     let refused = |rows, change: fn(&mut AccountRecord)| {
         let mut record = full();
         change(&mut record);
-        match decode_account(&sent(record, rows), PAGE) {
+        match decode_account(&sent(record, rows), &layout()) {
             Err(DecodeError::Value { field, value }) => (field, value),
             other => panic!("{other:?}"),
         }
@@ -231,6 +299,6 @@ proptest! {
         if let Some(claimed) = bytes.get_mut(4..8) {
             claimed.copy_from_slice(&length.to_ne_bytes());
         }
-        let _ = decode_account(&bytes, PAGE);
+        let _ = decode_account(&bytes, &layout());
     }
 }

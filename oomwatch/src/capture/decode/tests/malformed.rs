@@ -75,8 +75,8 @@ fn length_in_the_header_must_be_the_length_received() {
     let mut longer = signal_record().as_bytes().to_vec();
     longer.push(0);
     let expected = DecodeError::Length {
-        claimed: 240,
-        length: 241,
+        claimed: 248,
+        length: 249,
     };
     assert_eq!(decode_error(&longer), expected);
 }

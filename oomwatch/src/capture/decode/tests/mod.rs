@@ -118,11 +118,15 @@ fn signal_record_gives_every_field() {
 
     let mm_sharer = SignalRecord {
         relation: RELATION_MM_SHARER,
+        total_sharers: 9,
         sender_exiting: 1,
         ..signal_record()
     };
     let expected = Signal {
-        relation: Relation::MmSharer { victim_pid: 4241 },
+        relation: Relation::MmSharer {
+            victim_pid: 4241,
+            total: 9,
+        },
         sender_exiting: true,
         is_certain: false,
         ..expected

@@ -105,10 +105,22 @@ fn certain_signal_needs_no_stack_and_no_living_sender() {
     let signal = Signal {
         is_certain: true,
         sender_exiting: true,
-        ..signal(8, Relation::MmSharer { victim_pid: 7 })
+        ..signal(
+            8,
+            Relation::MmSharer {
+                victim_pid: 7,
+                total: 1,
+            },
+        )
     };
     scenario.signal(signal, NO_SYMBOLS);
-    assert_eq!(scenario.non_kills, [NonKillKind::Sharer { victim_pid: 7 }]);
+    assert_eq!(
+        scenario.non_kills,
+        [NonKillKind::Sharers {
+            victim_pid: 7,
+            count: 1
+        }]
+    );
 }
 
 #[test]

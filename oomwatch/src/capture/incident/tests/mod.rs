@@ -400,26 +400,36 @@ fn process_that_took_a_victims_pid_is_another() {
     assert_eq!(scenario.pids(), [100, 100]);
 }
 
+fn sharer(pid: u32, total: u64) -> Signal {
+    let victim_pid = 100;
+    signal(pid, Relation::MmSharer { victim_pid, total })
+}
+
 #[test]
-fn mm_sharer_is_reported_once_and_its_own_kill_is_a_kill() {
-    let sharer = || signal(200, Relation::MmSharer { victim_pid: 100 });
+fn mm_sharers_are_counted_by_the_sum_and_their_own_kills_are_kills() {
     let mut scenario = Scenario::default();
     scenario
         .mark(mark(100, Sigkill::Sent), MEMCG_KILL)
-        .signal(sharer(), MEMCG_KILL)
-        .signal(sharer(), GROUP_MEMBER)
+        .signal(sharer(200, 1), MEMCG_KILL)
+        // It has no record of its own.
+        .signal(sharer(300, 8), GROUP_MEMBER)
+        .signal(sharer(300, 8), GROUP_MEMBER)
         .mark(mark(200, Sigkill::Sent), GROUP_MEMBER);
     assert_eq!(scenario.pids(), [100, 200]);
     assert_eq!(scenario.incidents(), [100_000; 2]);
-    assert_eq!(
-        scenario.non_kills,
-        [NonKillKind::Sharer { victim_pid: 100 }]
-    );
+    let sharers = |count| NonKillKind::Sharers {
+        victim_pid: 100,
+        count,
+    };
+    assert_eq!(scenario.non_kills, [sharers(1), sharers(7)]);
+    // Programs that were loaded later.
+    scenario.signal(sharer(400, 2), MEMCG_KILL);
+    assert_eq!(scenario.non_kills[2], sharers(2));
 }
 
 #[test]
 fn signal_of_a_dying_pid_namespace_is_ignored() {
-    for relation in [Relation::Rekill, Relation::MmSharer { victim_pid: 100 }] {
+    for relation in [Relation::Rekill, sharer(1, 1).relation] {
         let exiting = Signal {
             sender_exiting: true,
             ..signal(100, relation)
@@ -466,19 +476,10 @@ fn stack_proves_a_signal_even_of_an_exiting_sender() {
 fn remembered_processes_are_bounded_and_the_oldest_is_dropped() {
     let count = u32::try_from(REMEMBERED).expect("a few thousand");
     let mut scenario = Scenario::default();
-    let sharer = |pid| signal(pid, Relation::MmSharer { victim_pid: 1 });
     for pid in 1..=count + 1 {
-        scenario
-            .mark(mark(pid, Sigkill::Sent), MEMCG_KILL)
-            .signal(sharer(pid), MEMCG_KILL);
+        scenario.mark(mark(pid, Sigkill::Sent), MEMCG_KILL);
     }
-    let Incidents {
-        killed, mm_sharers, ..
-    } = &scenario.incidents;
-    assert_eq!(
-        (killed.0.len(), mm_sharers.0.len()),
-        (REMEMBERED, REMEMBERED)
-    );
+    assert_eq!(scenario.incidents.killed.0.len(), REMEMBERED);
 
     scenario.non_kills.clear();
     scenario.mark(mark(2, Sigkill::Sent), MEMCG_KILL);

@@ -25,7 +25,7 @@ mod pending;
 
 use jiff::SignedDuration;
 
-pub(crate) use self::account::parts_of_statistics;
+pub(crate) use self::account::{parts_of_numbers, parts_of_statistics};
 pub use self::{
     account::LogMachine,
     item::{GROUP_LINE_WAIT, LogCounts, LogItem, LogKill, MAX_VICTIMS},

@@ -7,7 +7,7 @@ use tracing::error;
 
 use crate::{
     capture::{
-        decode::{IncidentAccount, decode_account},
+        decode::{AccountLayout, IncidentAccount, decode_account},
         ring::Ring,
     },
     model::account::Account,
@@ -19,15 +19,15 @@ const REMEMBERED: usize = 4;
 /// The ring of accounts of one generation.
 pub(super) struct Accounts {
     ring: Ring,
-    page_bytes: u64,
+    layout: AccountLayout,
     recent: RecentAccounts,
 }
 
 impl Accounts {
-    pub(super) fn new(ring: Ring, page_bytes: u64) -> Self {
+    pub(super) fn new(ring: Ring, layout: AccountLayout) -> Self {
         Self {
             ring,
-            page_bytes,
+            layout,
             recent: RecentAccounts::default(),
         }
     }
@@ -36,12 +36,12 @@ impl Accounts {
     pub(super) fn find(&mut self, boot_time_ns: u64, position: u64) -> Option<Arc<Account>> {
         let Self {
             ring,
-            page_bytes,
+            layout,
             recent,
         } = self;
         if !recent.has_reached(boot_time_ns) {
             let _ = ring.drain(|begin, bytes| {
-                match decode_account(bytes, *page_bytes) {
+                match decode_account(bytes, layout) {
                     Ok(account) => recent.insert(begin, account),
                     Err(error) => error!(
                         %error,

@@ -40,6 +40,7 @@ use crate::{
             symbols::Symbols,
         },
         config::CaptureConfig,
+        decode::AccountLayout,
         ring::{Ring, ready::Ready},
     },
     model::backend::Backend,
@@ -95,6 +96,10 @@ impl RingSource {
         let ring = probe.ring()?;
         let accounts = probe.accounts()?;
         let page_bytes = rustix::param::page_size() as u64;
+        let layout = AccountLayout {
+            page_bytes,
+            statistics: probe.statistics().clone(),
+        };
         let ready = Ready::new(&ring).map_err(ProbeError::Wait)?;
         let (pins, cursor, mode) = match retention {
             Retention::Nothing => (None, None, ReleaseMode::WhenRead),
@@ -112,7 +117,7 @@ impl RingSource {
                     records: &ring,
                     accounts: &accounts,
                 };
-                start(&mut probe, rings, attaching, page_bytes, pins, cursor)?
+                start(&mut probe, rings, attaching, &layout, pins, cursor)?
             }
             None => Start::unpinned(attaching),
         };
@@ -156,7 +161,7 @@ impl RingSource {
             previous,
             probe,
             ring,
-            accounts: Accounts::new(accounts, page_bytes),
+            accounts: Accounts::new(accounts, layout),
             ready,
             enrichment: LogEnrichment::new(log),
             rejected: Cell::default(),

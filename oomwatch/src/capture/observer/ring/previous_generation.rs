@@ -10,6 +10,7 @@ use super::{
 };
 use crate::capture::{
     bpf::{Dropped, ProbeError, describe, pins},
+    decode::AccountLayout,
     observer::cursor::Cursor,
     ring::Ring,
 };
@@ -28,7 +29,7 @@ impl PreviousGeneration {
     pub(super) fn open(
         pins: pins::Generation,
         cursor: Option<&Cursor>,
-        page_bytes: u64,
+        layout: &AccountLayout,
     ) -> Result<Self, ProbeError> {
         let mut ring = pins.ring()?;
         let mut state = Generation::new(pins.name, ring.position());
@@ -70,7 +71,10 @@ impl PreviousGeneration {
             unreadable,
         });
         let accounts = has_current_layout
-            .then(|| pins.accounts().map(|ring| Accounts::new(ring, page_bytes)))
+            .then(|| {
+                pins.accounts()
+                    .map(|ring| Accounts::new(ring, layout.clone()))
+            })
             .and_then(|accounts| {
                 accounts
                     .inspect_err(|error| {

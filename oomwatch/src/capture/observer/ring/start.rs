@@ -18,6 +18,7 @@ use crate::{
             Probe, ProbeError, describe,
             pins::{Generation, GenerationName, PinError, Pins, Rings},
         },
+        decode::AccountLayout,
         observer::cursor::Cursor,
         ring::Ring,
     },
@@ -56,7 +57,7 @@ pub(super) fn start(
     probe: &mut Probe,
     rings: Rings<'_>,
     attaching: u64,
-    page_bytes: u64,
+    layout: &AccountLayout,
     pins: Result<Pins, PinError>,
     cursor: Option<&Cursor>,
 ) -> Result<Start, ProbeError> {
@@ -78,7 +79,7 @@ pub(super) fn start(
     };
     let mut previous: Vec<_> = found
         .iter()
-        .filter_map(|generation| open(generation, cursor, page_bytes))
+        .filter_map(|generation| open(generation, cursor, layout))
         .collect();
     // If no previous ring is readable, the own generation counts from its attachment on.
     let mut name = GenerationName::new(if previous.is_empty() {
@@ -173,9 +174,9 @@ pub(in crate::capture::observer) fn remove_previous(bpffs: &Path) {
 fn open(
     generation: &Generation,
     cursor: Option<&Cursor>,
-    page_bytes: u64,
+    layout: &AccountLayout,
 ) -> Option<PreviousGeneration> {
-    match PreviousGeneration::open(generation.clone(), cursor, page_bytes) {
+    match PreviousGeneration::open(generation.clone(), cursor, layout) {
         Ok(previous) => Some(previous),
         Err(error) => {
             warn!(

@@ -45,11 +45,20 @@ pub(super) fn find(report: &Report) -> Finding<'_> {
             outlived(report, &memory, whole_bytes)
                 .unwrap_or_else(|| by_processes(report, whole_bytes))
         }
+        // Statistics that lag behind say nothing of what was charged last.
+        Some(memory) if memory.unflushed && is_mostly_other(&memory) => {
+            by_processes(report, whole_bytes)
+        }
         Some(memory) if memory.parts.iter().next().is_some() => {
             by_kind(report, &with_page_tables(report, memory), whole_bytes)
         }
         _ => by_processes(report, whole_bytes),
     }
+}
+
+fn is_mostly_other(memory: &Memory) -> bool {
+    let of_all = memory.other_bytes().zip(memory.usage_bytes);
+    of_all.is_some_and(|(other, usage)| is_half(other, usage))
 }
 
 /// A writer that lowers a limit is seldom in the cgroup, and the usage is above the new limit.

@@ -284,6 +284,26 @@ fn lowered_limit_is_seen_in_the_stack_or_by_the_trigger() {
 }
 
 #[test]
+fn statistics_that_lag_behind_decide_nothing() {
+    let lagging = |unflushed| {
+        let mut report = report();
+        held(&mut report, 900);
+        let parts = MemoryParts {
+            anon_bytes: Some(0),
+            shmem_bytes: Some(300 * MIB),
+            ..MemoryParts::default()
+        };
+        let memory = Memory {
+            unflushed,
+            ..memory(parts)
+        };
+        decide(&with(report, |account| account.memory = Some(memory))).kind
+    };
+    assert_eq!(lagging(true), CauseKind::OneProcess);
+    assert_ne!(lagging(false), CauseKind::OneProcess);
+}
+
+#[test]
 fn limit_above_the_victim_is_shared_with_others() {
     let mut pods = report();
     pods.limit_owner = Some(LimitOwner::Kubepods);

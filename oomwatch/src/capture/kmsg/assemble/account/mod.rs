@@ -16,7 +16,7 @@ mod table;
 
 use std::sync::Arc;
 
-pub(crate) use self::statistics::parts_of_statistics;
+pub(crate) use self::statistics::{parts_of_numbers, parts_of_statistics};
 use self::{
     node::NodeStatistics, stack::Stack, statistics::CgroupStatistics, table::CandidateTable,
 };

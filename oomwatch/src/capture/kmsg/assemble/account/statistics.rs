@@ -67,6 +67,17 @@ pub(crate) fn parts_of_statistics(list: &[u8]) -> MemoryParts {
     statistics.parts()
 }
 
+/// The same from numbers with the names of that list, in bytes.
+pub(crate) fn parts_of_numbers<'a>(numbers: impl Iterator<Item = (&'a str, u64)>) -> MemoryParts {
+    let mut statistics = CgroupStatistics::default();
+    for (name, bytes) in numbers {
+        if let Some(slot) = statistics.numbers.slot(name.as_bytes()) {
+            *slot = Some(bytes);
+        }
+    }
+    statistics.parts()
+}
+
 /// Counters and statistics, as far as they have arrived.
 #[derive(Debug)]
 pub(super) struct CgroupStatistics {

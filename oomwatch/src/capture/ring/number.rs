@@ -9,9 +9,9 @@ use super::mapping::{Access, Mapping};
 
 /// The first element of an array map with the flag `BPF_F_MMAPABLE`, mapped into memory.
 #[derive(Debug)]
-pub struct Flag(Mapping);
+pub struct Number(Mapping);
 
-impl Flag {
+impl Number {
     /// Maps an array of 64-bit numbers.
     pub fn new(map: &Map) -> io::Result<Self> {
         let Map::Array(map) = map else {
@@ -20,8 +20,8 @@ impl Flag {
         Mapping::new(map.fd().as_fd(), 0, page_size(), Access::Write).map(Self)
     }
 
-    /// Sets it to 1.
-    pub fn set(&self) {
-        self.0.words()[0].store(1, Ordering::Release);
+    /// Sets it.
+    pub fn set(&self, number: u64) {
+        self.0.words()[0].store(number, Ordering::Release);
     }
 }
