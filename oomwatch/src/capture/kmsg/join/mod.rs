@@ -116,6 +116,10 @@ pub fn join(kill: &mut Kill, facts: &LogFacts, oom_group: OomGroup) -> bool {
     kill.allocation = kill.allocation.or(facts.allocation);
     kill.limit_lowered = kill.limit_lowered.or(facts.limit_lowered);
     kill.account = Account::completed(kill.account.take(), facts.account.as_ref());
+    if kill.backend.is_function() {
+        // What ran out is known exactly.
+        return true;
+    }
     let oom_path = facts.oom_path.as_deref();
     let level = kill
         .limits

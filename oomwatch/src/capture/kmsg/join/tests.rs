@@ -3,7 +3,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::account::Before;
 use crate::{
-    model::kill::{Cgroup, Limit},
+    model::{
+        backend::Backend,
+        kill::{Cgroup, Limit},
+    },
     testing,
 };
 
@@ -52,6 +55,22 @@ fn absent_facts_are_filled_in() {
         ..recorded()
     };
     assert_eq!(kill, expected);
+}
+
+#[test]
+fn what_function_hooks_know_is_not_replaced() {
+    let mut kill = recorded();
+    kill.backend = Backend::Fentry;
+    kill.scope = Scope::Memcg;
+    kill.oom_level = Some(0);
+    kill.group_kill = Some(false);
+    let facts = LogFacts {
+        account: Some(Arc::new(testing::account())),
+        ..facts()
+    };
+    assert!(join(&mut kill, &facts, OomGroup::At(1)));
+    assert_eq!((kill.oom_level, kill.group_kill), (Some(0), Some(false)));
+    assert_eq!(kill.account, Some(Arc::new(testing::account())));
 }
 
 #[test]

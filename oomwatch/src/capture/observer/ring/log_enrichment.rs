@@ -1,4 +1,5 @@
-//! Adds facts from the kernel log to kills of the raw-tracepoint backend.
+//! Adds facts from the kernel log to kills that programs have recorded: with raw tracepoints what ran out, and in any case the rest of
+//! the account.
 
 use std::{
     error::Error,
@@ -39,9 +40,6 @@ impl LogEnrichment {
     /// Adds the facts of the kill's header, which the kernel logs before it marks the victim. Returns until when the kill may wait
     /// for its `Killed process` line, which shows what ran out of memory if the header was rate-limited.
     pub(super) fn enrich(&mut self, kill: &mut Kill) -> Option<Instant> {
-        if kill.backend.is_function() {
-            return None;
-        }
         self.read_log();
         let facts = self.log.as_mut().and_then(|log| log.live.take_header(kill));
         self.joiner.join(kill, facts, oom_group(kill));

@@ -124,9 +124,13 @@ impl RingSource {
         // Kills wait in the ring meanwhile.
         let (symbols, log) = match backend {
             Backend::RawTracepoint => open_sources(config),
-            _ if previous.is_empty() => (None, None),
-            // Previous generations may have used raw tracepoints.
-            _ => (Symbols::load(&config.proc_root).ok(), None),
+            _ => {
+                // Previous generations may have used raw tracepoints.
+                let symbols = (!previous.is_empty())
+                    .then(|| Symbols::load(&config.proc_root).ok())
+                    .flatten();
+                (symbols, Log::open(&config.kmsg).ok())
+            }
         };
         let decoder = Decoder::new(
             page_bytes,
