@@ -15,3 +15,5 @@ pub mod recent_kills;
 mod saved;
 mod state;
 pub mod totals;
+
+pub(crate) use self::saved::PART;

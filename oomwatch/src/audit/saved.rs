@@ -11,7 +11,7 @@ use crate::{
     model::persist::{self, Change, Entry},
 };
 
-const PART: &str = "audit";
+pub(crate) const PART: &str = "audit";
 const SUM: &str = "sum";
 const CGROUPS: &str = "cgroups";
 /// Prefix of the keys of kills; their number follows.

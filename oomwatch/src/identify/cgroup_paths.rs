@@ -67,11 +67,8 @@ impl CgroupPaths {
 
     /// The path of each listed candidate's memory cgroup, and for a system OOM the pods' cgroups.
     pub(super) fn look_up(&mut self, kill: &Kill) -> (Vec<Option<Vec<u8>>>, Vec<PodCgroup>) {
-        let candidates = kill
-            .account
-            .as_ref()
-            .and_then(|account| account.candidates.as_ref());
-        let ids: Vec<Option<u64>> = candidates
+        let ids: Vec<Option<u64>> = kill
+            .candidates()
             .map(|candidates| {
                 candidates
                     .processes

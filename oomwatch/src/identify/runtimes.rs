@@ -24,6 +24,7 @@ use crate::{
         shared::Shared,
         sockets::{self, SocketChoice},
     },
+    model::cgroup::Runtime,
     sys::error_chain::error_chain,
 };
 
@@ -320,7 +321,7 @@ impl DockerWorker {
             None => {
                 return self.shared.update(|directory| {
                     directory.set_docker_down(queried_at);
-                    directory.record_docker_reply(id, queried_at, Reply::Failed);
+                    directory.record_docker_reply(Runtime::Docker, id, queried_at, Reply::Failed);
                 });
             }
         };
@@ -350,8 +351,9 @@ impl DockerWorker {
                 Reply::Failed
             }
         };
-        self.shared
-            .update(|directory| directory.record_docker_reply(id, queried_at, reply));
+        self.shared.update(|directory| {
+            directory.record_docker_reply(Runtime::Docker, id, queried_at, reply);
+        });
     }
 
     async fn serve_podman(&self) {
@@ -404,7 +406,7 @@ impl DockerWorker {
             if reply == Reply::Failed && user == "0" {
                 directory.set_podman_down(Instant::now());
             }
-            directory.record_podman_reply(key, queried_at, reply);
+            directory.record_docker_reply(Runtime::Podman, key, queried_at, reply);
         });
     }
 }

@@ -150,12 +150,16 @@ pub struct Memory {
     /// Whether the kernel had updates pending that these numbers do not contain.
     pub unflushed: bool,
     /// All of it: the cgroup's charge; of the node, what is not free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_bytes: Option<u64>,
     /// The limit; of the node, its memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
     /// The highest charge so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     /// Memory swapped out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_bytes: Option<u64>,
     /// By kind.
     #[serde(flatten)]

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{account::Account, backend::Backend, serde_bytes, serde_missing};
+use crate::model::{
+    account::{Account, Candidates},
+    backend::Backend,
+    serde_bytes, serde_missing,
+};
 
 /// A process that the OOM killer sent SIGKILL, in one incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +63,14 @@ pub struct Kill {
     /// Facts that could not be read, by their names in the report.
     #[serde(default, with = "serde_missing", skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<&'static str>,
+}
+
+impl Kill {
+    /// The processes that the killer chose from.
+    #[must_use]
+    pub fn candidates(&self) -> Option<&Candidates> {
+        self.account.as_ref()?.candidates.as_ref()
+    }
 }
 
 /// What identifies a kill in a kernel log.

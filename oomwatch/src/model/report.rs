@@ -301,6 +301,12 @@ pub enum Origin<'a> {
 }
 
 impl Report {
+    /// Why memory ran out; absent where nothing of the account is known.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        self.explanation.as_ref()?.cause.as_ref()
+    }
+
     /// Adds to a kill what its cgroup path and its origin say: ids, calendar time, container, pod and unit.
     #[must_use]
     pub fn new(kill: Kill, origin: Origin<'_>) -> Self {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::{Identity, Provenance};
+use super::{Config, Identity, Provenance};
 use crate::{model::persist::clock::PersistentClock, sys::clock::ClockSample};
 
 /// Rows of `meta`.
@@ -33,6 +33,8 @@ pub(super) struct Meta(HashMap<String, String>);
 pub(super) enum Reset {
     /// These parts of the state, which are void after a reboot.
     Parts(&'static [&'static str]),
+    /// All parts of the state but these, which outlive the node's name.
+    AllBut(&'static [&'static str]),
     /// All state. Undelivered kills are marked as delivered, since no agent will deliver them.
     All,
 }
@@ -84,17 +86,26 @@ impl Meta {
         &self,
         identity: &Identity,
         mode: OpenMode<'_>,
-        boot_parts: &'static [&'static str],
+        config: &Config,
     ) -> (Provenance, Option<Reset>) {
         let is = |key, value: &str| self.get(key) == Some(value);
         let provenance = match self.get(NODE) {
             None if self.get(REPLACEMENT).is_some() => Provenance::Replaced,
             None => Provenance::First,
-            Some(node) if node != identity.node || !is(MACHINE, &identity.machine_id) => {
-                Provenance::Other
+            Some(node) => {
+                let is_same_node = node == identity.node;
+                let is_same_boot = is(BOOT, &identity.boot_id);
+                match (
+                    is(MACHINE, &identity.machine_id),
+                    is_same_node,
+                    is_same_boot,
+                ) {
+                    (true, true, true) => Provenance::SameBoot,
+                    (true, true, false) => Provenance::Rebooted,
+                    (true, false, true) => Provenance::Renamed,
+                    (false, _, _) | (true, false, false) => Provenance::Other,
+                }
             }
-            Some(_) if is(BOOT, &identity.boot_id) => Provenance::SameBoot,
-            Some(_) => Provenance::Rebooted,
         };
         let predecessor = identity.predecessor.as_deref();
         let is_followed = predecessor.is_some_and(|run| is(RUN, run));
@@ -103,7 +114,8 @@ impl Meta {
             _ if is_reopened && is(RUN, &identity.run) => None,
             _ if is_reopened && !is_followed => Some(Reset::All),
             Provenance::SameBoot => None,
-            Provenance::Rebooted => Some(Reset::Parts(boot_parts)),
+            Provenance::Rebooted => Some(Reset::Parts(config.boot_parts)),
+            Provenance::Renamed => Some(Reset::AllBut(config.machine_parts)),
             _ => Some(Reset::All),
         };
         (provenance, reset)
@@ -125,16 +137,26 @@ impl Meta {
 }
 
 impl Reset {
-    pub(super) fn apply(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Whether a part of the state stays.
+    pub(super) fn keeps(&self, part: &str) -> bool {
         match self {
-            Self::Parts(parts) => {
-                for part in *parts {
-                    connection.execute("DELETE FROM state WHERE part = ?1", [part])?;
-                }
-                Ok(())
-            }
-            Self::All => connection
-                .execute_batch("DELETE FROM state; UPDATE kills SET state = 2 WHERE state < 2"),
+            Self::Parts(void) => !void.contains(&part),
+            Self::AllBut(kept) => kept.contains(&part),
+            Self::All => false,
         }
+    }
+
+    pub(super) fn apply(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare("SELECT DISTINCT part FROM state")?;
+        let parts = statement.query_map([], |row| row.get::<_, String>(0))?;
+        for part in parts.collect::<rusqlite::Result<Vec<_>>>()? {
+            if !self.keeps(&part) {
+                connection.execute("DELETE FROM state WHERE part = ?1", [part])?;
+            }
+        }
+        if *self == Self::All {
+            connection.execute("UPDATE kills SET state = 2 WHERE state < 2", [])?;
+        }
+        Ok(())
     }
 }

@@ -57,6 +57,8 @@ pub struct Config {
     pub max_age: Duration,
     /// Parts of the state that are void after a reboot.
     pub boot_parts: &'static [&'static str],
+    /// Parts of the state that are of the machine's boot, not of the node: they stay valid where the node is renamed.
+    pub machine_parts: &'static [&'static str],
 }
 
 impl Default for Config {
@@ -66,6 +68,7 @@ impl Default for Config {
             max_bytes: 64 << 20,
             max_age: Duration::from_hours(30 * 24),
             boot_parts: &[],
+            machine_parts: &[],
         }
     }
 }
@@ -123,7 +126,9 @@ pub enum Provenance {
     SameBoot,
     /// This node wrote it on an earlier boot. [`Config::boot_parts`] of the state are void.
     Rebooted,
-    /// Another machine or node wrote it. Its kills stay in the history; all state is void.
+    /// This machine wrote it on this boot, under another name of the node. Only [`Config::machine_parts`] of the state are valid.
+    Renamed,
+    /// Another machine wrote it, or another node on an earlier boot. Its kills stay in the history; all state is void.
     Other,
     /// The previous database could not be used and was moved away. This one is empty.
     Replaced,

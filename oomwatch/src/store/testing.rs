@@ -40,6 +40,7 @@ impl TempHistory {
         let config = Config {
             folder: folder.path().join("oomwatch"),
             boot_parts: &["cursor"],
+            machine_parts: &["cursor"],
             ..Config::default()
         };
         Self {

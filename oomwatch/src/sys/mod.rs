@@ -8,4 +8,5 @@ pub mod escape;
 pub mod privileges;
 pub mod proc;
 pub(crate) mod random;
+pub(crate) mod size;
 pub mod syslog;

@@ -181,6 +181,13 @@ impl Home {
         agent
     }
 
+    /// What the agents wrote to stdout so far.
+    pub(crate) fn lines(&self) -> Vec<Row> {
+        let text = fs::read_to_string(self.folder.path().join("stdout")).expect("read stdout");
+        let parse = |line| Row(serde_json::from_str(line).expect("a JSON object"));
+        text.lines().map(parse).collect()
+    }
+
     /// What the history has.
     pub(crate) fn history(&self) -> Vec<Row> {
         let output = Command::new(&self.setup.binary)
@@ -196,6 +203,11 @@ impl Home {
 }
 
 impl Row {
+    /// Id of the victim.
+    pub(crate) fn pid(&self) -> Option<u64> {
+        self.0["victim"]["pid"].as_u64()
+    }
+
     /// Kills that these rows stand for.
     pub(crate) fn kills(rows: &[Self]) -> u64 {
         let kills = |row: &&Self| row.0["unidentified"].is_null();

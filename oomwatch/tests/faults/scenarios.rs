@@ -104,6 +104,17 @@ fn killed_fifty_times(server: &ApiServer) {
     // Whatever else was killed on this machine is in the history, too.
     assert_eq!(Row::kills(&rows), counted);
     assert_eq!(events(server, "fifty"), by_pod(&killed));
+    // At least once: a line whose writing was not recorded is written again.
+    let lines = home.lines();
+    let written: BTreeSet<u64> = lines.iter().filter_map(Row::pid).collect();
+    let missing: Vec<_> = killed
+        .iter()
+        .map(|killed| killed.victim.pid)
+        .filter(|pid| !written.contains(&u64::from(*pid)))
+        .collect();
+    assert!(missing.is_empty(), "kills without a line: {missing:?}");
+    let repeated = lines.len() - written.len();
+    eprintln!("{} lines, {repeated} of them repeated", lines.len());
 }
 
 fn down(server: &ApiServer) {

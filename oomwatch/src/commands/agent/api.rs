@@ -1,9 +1,9 @@
 //! The client of the API server, and the Events sent through it. Without a client the agent keeps running.
 
-use std::{error::Error, panic::resume_unwind, sync::Arc, thread};
+use std::{error::Error, fs, panic::resume_unwind, sync::Arc, thread};
 
 use anyhow::bail;
-use kube::{Client, Config};
+use kube::{Client, Config, config::AuthInfo};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::Duration};
 use tracing::warn;
@@ -183,6 +183,7 @@ async fn client() -> Result<Client, String> {
     };
     let mut config = Config::infer().await.map_err(|error| described(&error))?;
     config.default_retry = false;
+    trim_token(&mut config.auth_info);
     let made = if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
         without_capabilities(config)
     } else {
@@ -201,6 +202,21 @@ fn without_capabilities(config: Config) -> Result<Client, kube::Error> {
         Client::try_from(config)
     };
     thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// The token of a `tokenFile` that ends in a newline, as one that was written by hand does: the client would send the newline, too.
+/// Such a file is not read again when it changes.
+fn trim_token(auth: &mut AuthInfo) {
+    let path = auth.token_file.as_ref().filter(|_| auth.token.is_none());
+    // Where it cannot be read, the client says so.
+    let Some(text) = path.and_then(|path| fs::read_to_string(path).ok()) else {
+        return;
+    };
+    let token = text.trim_end();
+    if token.len() < text.len() {
+        auth.token = Some(token.to_owned().into());
+        auth.token_file = None;
+    }
 }
 
 /// Some of it.
@@ -234,10 +250,28 @@ mod tests {
         let mut config = config();
         config.auth_info.exec = Some(serde_json::from_value(exec).expect("a command"));
         without_capabilities(config).expect("a client");
-        let status = std::fs::read_to_string(seen).expect("what the command saw");
+        let status = fs::read_to_string(seen).expect("what the command saw");
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
             let line = format!("{set}:\t0000000000000000");
             assert!(status.contains(&line), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn token_file_may_end_in_a_newline() {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let path = folder.path().join("token");
+        for (text, is_trimmed) in [("secret", false), ("secret\n", true)] {
+            fs::write(&path, text).expect("write");
+            let mut config = config();
+            config.auth_info.token_file = Some(path.to_str().expect("text").to_owned());
+            trim_token(&mut config.auth_info);
+            assert_eq!(
+                config.auth_info.token_file.is_none(),
+                is_trimmed,
+                "{text:?}"
+            );
+            Client::try_from(config).expect("a client");
         }
     }
 

@@ -109,16 +109,14 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
     names.restore(saved);
     api.watch_pods(&mut names, &host.node);
     let mut pipeline = Pipeline::new(host, observer, auditor, names, &capture, cmdline);
+    let stdout =
+        Lines::new(log_kills, saved).context("failed to start the thread that writes to stdout")?;
     let mut agent = Agent {
         metrics,
         health,
         events: api.events(),
         history: queue,
-        stdout: if log_kills {
-            Lines::stdout().context("failed to start the thread that writes to stdout")?
-        } else {
-            Lines::none()
-        },
+        stdout,
         unresolved: Unresolved::default(),
     };
     agent.resume(restored, &mut pipeline);
@@ -140,6 +138,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<Exit> {
             },
             answer = agent.history.answer() => agent.answered(answer, &mut pipeline),
             never = &mut delivering => match never {},
+            () = agent.stdout.written() => {}
             _ = refresh.tick() => {
                 agent.retry_unresolved(&pipeline);
                 agent.refresh(&api, &pipeline);

@@ -5,8 +5,10 @@ use std::{fs, path::Path};
 use tokio::time::{Duration, sleep};
 use tracing::{debug, info, warn};
 
+use super::stdout;
 use crate::commands::agent::history_queue::{self, HistoryQueue};
 use crate::{
+    audit,
     capture::bpf::describe,
     commands::{agent::config::HistoryStoreConfig, signals::Signals},
     model::report::Host,
@@ -70,6 +72,7 @@ pub(super) fn open(config: HistoryStoreConfig, host: &Host) -> (HistoryQueue, Re
         max_bytes,
         max_age,
         boot_parts: &[history_queue::PART],
+        machine_parts: &[history_queue::PART, audit::PART, stdout::PART],
     };
     let identity = Identity::new(
         machine_id.trim().to_owned(),

@@ -88,6 +88,7 @@ impl Agent {
                 Item::NonKill(event) => self.metrics.non_kill(&event),
                 Item::Gap(report) => {
                     self.metrics.gap(&report);
+                    self.stdout.gap(&report);
                     self.history.gap(report);
                 }
             }
@@ -101,13 +102,13 @@ impl Agent {
         }
         self.history.read(pipeline.progress());
         self.history.state(pipeline.audit_changes());
+        self.history.state(self.stdout.changes());
         self.history.write();
     }
 
     /// Delivers what the history has saved, or cannot save.
     pub(super) fn answered(&mut self, answer: Answer, pipeline: &mut Pipeline) {
         let Settled {
-            gaps,
             kills,
             saved,
             unsaved,
@@ -124,10 +125,8 @@ impl Agent {
         }
         if needs_full_state {
             self.events.mark_all_dirty();
+            self.stdout.mark_all_dirty();
             pipeline.mark_all_dirty();
-        }
-        for report in &gaps {
-            self.stdout.gap(report);
         }
         let has_delivered = !kills.is_empty();
         for report in kills {
@@ -224,13 +223,10 @@ impl Agent {
             };
             delivery.drain(PATIENCE, undelivered).await;
         }
+        self.stdout.finish().await;
         self.save_state(pipeline);
         self.write(pipeline);
-        let Self {
-            history, stdout, ..
-        } = self;
-        stdout.close();
-        if timeout(DISK_PATIENCE, history.close()).await.is_err() {
+        if timeout(DISK_PATIENCE, self.history.close()).await.is_err() {
             warn!("the history is slow: its last changes may be lost");
         }
     }

@@ -1,8 +1,12 @@
 //! Each kill as a line of JSON on stdout, which log collectors read. A thread of its own writes, so that a reader that does not read
 //! (a runtime whose disk is full) does not stop the agent.
+//!
+//! Lines that are not written yet are part of the saved state: where the agent is killed, the next one writes them. A line whose
+//! writing was not recorded in time is written twice.
 
 use std::{
     fs::File,
+    future::pending,
     io::{self, Write},
     os::fd::AsFd as _,
     sync::mpsc::{self, Receiver, SyncSender, TrySendError},
@@ -10,85 +14,139 @@ use std::{
     time::Duration,
 };
 
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
     deliver::json::{gap_to_json, kill_to_json},
-    model::report::{GapReport, Report},
+    model::{
+        persist::{self, Change, Entry, table::Table},
+        report::{GapReport, Report},
+    },
     sys::privileges,
 };
 
-/// Most lines that wait for the reader, of about 2 KiB each.
-const WAITING_MAX: usize = 1024;
+/// Part of the state: lines that are not written yet, by the id of the kill.
+pub(super) const PART: &str = "stdout";
+/// Most lines that wait for the reader, each of up to 20 KiB with the account of its kill.
+const WAITING_MAX: usize = 256;
 /// How long to wait for the reader at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
-
 /// How long to wait after a failed write.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Queues lines for the thread that writes them.
 #[derive(Debug)]
 pub(super) struct Lines {
-    queue: Option<SyncSender<String>>,
-    ended: Receiver<()>,
+    queue: Option<SyncSender<Line>>,
+    /// Ids of the lines that were written. Closed when the thread has ended.
+    written: UnboundedReceiver<String>,
+    unwritten: Table<String>,
     /// Lines dropped since the queue last had room.
     dropped: u64,
 }
 
+#[derive(Debug)]
+struct Line {
+    id: String,
+    text: String,
+}
+
 impl Lines {
-    /// Writes to stdout.
-    pub(super) fn stdout() -> io::Result<Self> {
-        // Unbuffered: what a failed write has not written is known.
-        Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    /// Writes to stdout, first what the previous agent did not write; or nothing.
+    pub(super) fn new(is_on: bool, saved: &[Entry]) -> io::Result<Self> {
+        let mut lines = if is_on {
+            // Unbuffered: what a failed write has not written is known.
+            Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))?
+        } else {
+            Self::none()
+        };
+        lines.restore(saved);
+        Ok(lines)
     }
 
-    /// Writes nothing.
-    pub(super) fn none() -> Self {
-        let (_, ended) = mpsc::channel();
+    fn none() -> Self {
+        let (_, written) = unbounded_channel();
         Self {
             queue: None,
-            ended,
+            written,
+            unwritten: Table::default(),
             dropped: 0,
         }
     }
 
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, lines) = mpsc::sync_channel(WAITING_MAX);
-        let (end, ended) = mpsc::channel();
+        let (done, written) = unbounded_channel();
         thread::Builder::new()
             .name("lines".to_owned())
             .spawn(move || {
                 privileges::drop_all_capabilities();
-                write_all(out, &lines);
-                // The receiver may be gone.
-                let _ = end.send(());
+                write_all(out, &lines, &done);
             })?;
         Ok(Self {
             queue: Some(queue),
-            ended,
+            written,
+            unwritten: Table::default(),
             dropped: 0,
         })
     }
 
+    fn restore(&mut self, saved: &[Entry]) {
+        self.unwritten = Table::restore(persist::read(saved, PART, ""));
+        let lines: Vec<Line> = self
+            .unwritten
+            .iter()
+            .map(|(id, text)| Line {
+                id: id.to_owned(),
+                text: text.clone(),
+            })
+            .collect();
+        for line in lines {
+            let id = line.id.clone();
+            if !self.send(line) {
+                self.unwritten.remove(&id);
+            }
+        }
+    }
+
     /// Writes a kill.
     pub(super) fn kill(&mut self, report: &Report) {
-        self.write(|| kill_to_json(report));
+        self.write(&report.id, || kill_to_json(report));
     }
 
     /// Writes kills that were only counted.
     pub(super) fn gap(&mut self, report: &GapReport) {
-        self.write(|| gap_to_json(report));
+        self.write(&report.id, || gap_to_json(report));
     }
 
-    fn write(&mut self, line: impl FnOnce() -> serde_json::Result<String>) {
-        let Some(queue) = &self.queue else {
+    fn write(&mut self, id: &str, text: impl FnOnce() -> serde_json::Result<String>) {
+        if self.queue.is_none() || self.unwritten.get(id).is_some() {
             return;
-        };
-        let line = match line() {
-            Ok(line) => line,
+        }
+        let text = match text() {
+            Ok(text) => text,
             Err(error) => return warn!(%error, "a kill cannot be written to stdout"),
         };
-        match queue.try_send(line) {
+        let line = Line {
+            id: id.to_owned(),
+            text: text.clone(),
+        };
+        if self.send(line) {
+            self.unwritten.insert(id.to_owned(), text);
+        }
+    }
+
+    /// Queues a line. Returns false if it will not be written.
+    fn send(&mut self, line: Line) -> bool {
+        let Some(queue) = &self.queue else {
+            return false;
+        };
+        let sent = queue.try_send(line);
+        match sent {
             Ok(()) if self.dropped > 0 => {
                 let dropped = self.dropped;
                 info!(dropped, "kills are written to stdout again");
@@ -103,25 +161,57 @@ impl Lines {
             }
             Err(TrySendError::Disconnected(_)) => self.queue = None,
         }
+        sent.is_ok()
     }
 
-    /// Writes what is waiting, if somebody takes it.
-    pub(super) fn close(self) {
-        let Self { queue, ended, .. } = self;
-        if queue.is_some() {
-            drop(queue);
-            // A reader that does not read was logged before.
-            let _ = ended.recv_timeout(PATIENCE);
+    /// Waits until a line was written. Cancel safe.
+    pub(super) async fn written(&mut self) {
+        match self.written.recv().await {
+            Some(id) => {
+                self.unwritten.remove(&id);
+            }
+            None => pending().await,
         }
+    }
+
+    /// What changed since the last call.
+    pub(super) fn changes(&mut self) -> Vec<Change> {
+        while let Ok(id) = self.written.try_recv() {
+            self.unwritten.remove(&id);
+        }
+        if self.written.is_closed() {
+            // Written by no agent, as those that follow.
+            self.unwritten.retain(|_| false);
+        }
+        self.unwritten.changes(WAITING_MAX, |id, text| {
+            Change::new(PART, id.to_owned(), text)
+        })
+    }
+
+    /// The saved state is lost: the next changes contain all of it.
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.unwritten.mark_all_dirty();
+    }
+
+    /// Writes what is waiting, as far as it is read.
+    pub(super) async fn finish(&mut self) {
+        self.queue = None;
+        // A reader that does not read was logged before.
+        let _ = timeout(PATIENCE, async {
+            while let Some(id) = self.written.recv().await {
+                self.unwritten.remove(&id);
+            }
+        })
+        .await;
     }
 }
 
 /// The agent has other outputs, so a closed stdout does not end it. Any other failure (`ENOSPC`, `EAGAIN`) is retried.
-fn write_all(mut out: impl Write, lines: &Receiver<String>) {
+fn write_all(mut out: impl Write, lines: &Receiver<Line>, done: &UnboundedSender<String>) {
     let mut has_failed = false;
-    for line in lines {
-        let line = line + "\n";
-        let mut rest = line.as_bytes();
+    for Line { id, text } in lines {
+        let text = text + "\n";
+        let mut rest = text.as_bytes();
         while !rest.is_empty() {
             match out.write(rest) {
                 Ok(written) => {
@@ -140,6 +230,8 @@ fn write_all(mut out: impl Write, lines: &Receiver<String>) {
                 }
             }
         }
+        // The agent may be gone.
+        let _ = done.send(id);
     }
 }
 
@@ -198,50 +290,103 @@ mod tests {
     }
 
     /// However long it takes.
-    fn end(lines: Lines) {
-        drop(lines.queue);
-        lines.ended.recv().expect("the thread has ended");
+    fn end(lines: &mut Lines) {
+        lines.queue = None;
+        while let Some(id) = lines.written.blocking_recv() {
+            lines.unwritten.remove(&id);
+        }
+    }
+
+    fn report(number: usize) -> Report {
+        Report {
+            id: number.to_string(),
+            ..testing::report()
+        }
+    }
+
+    /// The ids of the rows that are saved, and of those that are removed.
+    fn changed(lines: &mut Lines) -> (Vec<String>, Vec<String>) {
+        let changes = lines.changes().into_iter();
+        let (put, removed): (Vec<_>, Vec<_>) = changes.partition(|change| change.value.is_some());
+        let ids = |changes: Vec<Change>| changes.into_iter().map(|change| change.key).collect();
+        (ids(put), ids(removed))
     }
 
     #[test]
     fn all_is_written_by_the_end() {
         let (mut lines, open, taken) = to_reader(usize::MAX);
         drop(open);
-        for _ in 0..100 {
-            lines.kill(&testing::report());
-            lines.gap(&testing::gap_report());
+        for number in 0..100 {
+            lines.kill(&report(number));
         }
-        end(lines);
-        assert_eq!(count(&taken), 200);
+        lines.gap(&testing::gap_report());
+        end(&mut lines);
+        assert_eq!(count(&taken), 101);
+        assert_eq!(changed(&mut lines), Default::default());
     }
 
     #[test]
     fn reader_that_is_gone_is_no_end() {
         let (mut lines, open, taken) = to_reader(2);
         drop(open);
-        for _ in 0..5 {
-            lines.kill(&testing::report());
+        for number in 0..5 {
+            lines.kill(&report(number));
         }
-        lines.ended.recv().expect("the thread has ended");
+        while lines.written.blocking_recv().is_some() {}
         assert_eq!(count(&taken), 2);
-        lines.kill(&testing::report());
+        assert_eq!(changed(&mut lines), Default::default());
+        lines.kill(&report(5));
         assert!(lines.queue.is_none());
-        lines.kill(&testing::report());
-        lines.close();
+        lines.kill(&report(6));
+        assert_eq!(changed(&mut lines), Default::default());
     }
 
     #[test]
-    fn reader_that_takes_nothing_holds_nobody_up_and_costs_no_more_than_its_lines() {
+    fn reader_that_takes_nothing_costs_no_more_than_its_lines() {
         let (mut lines, open, taken) = to_reader(usize::MAX);
         let count_all = 3 * WAITING_MAX;
-        for _ in 0..count_all {
-            lines.gap(&testing::gap_report());
+        for number in 0..count_all {
+            lines.kill(&report(number));
         }
         let dropped = usize::try_from(lines.dropped).expect("few");
         assert!(dropped >= 2 * WAITING_MAX - 1, "{dropped}");
+        assert!(lines.unwritten.len() <= WAITING_MAX + 1);
         drop(open);
-        end(lines);
+        end(&mut lines);
         assert_eq!(count(&taken), count_all - dropped);
+    }
+
+    #[test]
+    fn lines_of_an_agent_that_was_killed_are_written_by_the_next() {
+        // Its reader takes nothing.
+        let (mut killed, _gate, _) = to_reader(usize::MAX);
+        killed.kill(&report(1));
+        killed.kill(&report(2));
+        let saved: Vec<Entry> = killed
+            .changes()
+            .into_iter()
+            .map(|change| Entry {
+                part: change.part.to_owned(),
+                key: change.key,
+                value: change.value.expect("a value"),
+            })
+            .collect();
+        assert_eq!(saved.len(), 2);
+
+        let (mut next, open, taken) = to_reader(usize::MAX);
+        drop(open);
+        next.restore(&saved);
+        // Its delivery was not recorded.
+        next.kill(&report(2));
+        next.kill(&report(3));
+        end(&mut next);
+        assert_eq!(count(&taken), 3);
+        let removed = ["1", "2"].map(str::to_owned).to_vec();
+        assert_eq!(changed(&mut next), (Vec::new(), removed));
+
+        let mut silent = Lines::none();
+        silent.restore(&saved);
+        assert_eq!(changed(&mut silent).1.len(), 2);
     }
 
     /// Takes a few bytes at a time, and every other time none.
@@ -275,11 +420,17 @@ mod tests {
             fails: false,
         };
         let (queue, lines) = mpsc::channel();
-        let line = "x".repeat(1500);
-        queue.send(line.clone()).expect("a receiver");
+        let (done, mut written) = unbounded_channel();
+        let text = "x".repeat(1500);
+        let line = Line {
+            id: "1".to_owned(),
+            text: text.clone(),
+        };
+        queue.send(line).expect("a receiver");
         drop(queue);
-        write_all(out, &lines);
+        write_all(out, &lines, &done);
         let taken = taken.lock().expect("not poisoned");
-        assert_eq!(*taken, format!("{line}\n").into_bytes());
+        assert_eq!(*taken, format!("{text}\n").into_bytes());
+        assert_eq!(written.try_recv().as_deref(), Ok("1"));
     }
 }

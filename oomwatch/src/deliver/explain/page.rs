@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     advice::advice,
-    record::{at, bytes, list, number, owner, shown, text},
+    record::{at, bytes, list, number, object, owner, shown, text},
 };
 use crate::deliver::text::size::size;
 
@@ -92,7 +92,7 @@ impl Page {
             shown(record, "victim.comm"),
             shown(record, "victim.pid")
         );
-        let owner = owner(record).or_else(|| text(record, "victim.cgroup.path").map(str::to_owned));
+        let owner = object(record);
         let title = match owner {
             Some(owner) => format!("{process} of {owner} was killed"),
             None => format!("{process} was killed"),

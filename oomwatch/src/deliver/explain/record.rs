@@ -34,6 +34,11 @@ pub(super) fn bytes(value: &Value, path: &str) -> String {
     size(number(value, path))
 }
 
+/// The most specific name of the victim's owner, or its cgroup.
+pub(super) fn object(record: &Value) -> Option<String> {
+    owner(record).or_else(|| text(record, "victim.cgroup.path").map(str::to_owned))
+}
+
 /// The most specific name of what a record or a candidate belongs to.
 pub(super) fn owner(record: &Value) -> Option<String> {
     let container = text(record, "container.name")

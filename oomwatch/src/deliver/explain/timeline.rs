@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     html::Escaped,
-    record::{number, owner, text},
+    record::{number, object, text},
 };
 
 /// Objects that have a line of their own: those with the most kills.
@@ -42,9 +42,7 @@ struct Line {
 impl Timeline {
     /// Adds a record, and returns the number of its page.
     pub fn push(&mut self, record: &Value) -> usize {
-        let object = owner(record)
-            .or_else(|| text(record, "victim.cgroup.path").map(str::to_owned))
-            .unwrap_or_else(|| "not known".to_owned());
+        let object = object(record).unwrap_or_else(|| "not known".to_owned());
         let kills = number(record, "kills").or_else(|| number(record, "unidentified"));
         self.kills.push(Mark {
             time: text(record, "time").and_then(|time| time.parse().ok()),

@@ -9,8 +9,7 @@ use crate::{
     },
     model::{
         account::{
-            Account, AccountSource, Candidate, Candidates, Exclusion, Memory, MemoryOf,
-            MemoryParts, ProcessMemory, Zone,
+            Account, AccountSource, Candidate, Candidates, Exclusion, Memory, ProcessMemory, Zone,
         },
         cause::{Cause, CauseKind},
         report::{CandidateOwner, Explanation, PodUsage, Report},
@@ -97,19 +96,8 @@ enum CandidateCgroupJson {
 
 #[derive(Serialize)]
 struct MemoryJson {
-    of: MemoryOf,
-    source: AccountSource,
-    unflushed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peak_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    swap_bytes: Option<u64>,
     #[serde(flatten)]
-    parts: MemoryParts,
+    memory: Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
     other_bytes: Option<u64>,
 }
@@ -148,9 +136,11 @@ impl<'a> AccountJson<'a> {
             }) => (owners.as_slice(), pods.as_slice(), cause.as_ref()),
             None => Default::default(),
         };
-        let candidates = account.and_then(|account| account.candidates.as_ref());
         Some(Self {
-            candidates: candidates.map(|candidates| CandidatesJson::new(candidates, owners)),
+            candidates: report
+                .kill
+                .candidates()
+                .map(|candidates| CandidatesJson::new(candidates, owners)),
             memory: account
                 .and_then(|account| account.memory)
                 .map(MemoryJson::from),
@@ -273,27 +263,9 @@ impl<'a> CandidateJson<'a> {
 
 impl From<Memory> for MemoryJson {
     fn from(memory: Memory) -> Self {
-        let other_bytes = memory.other_bytes();
-        let Memory {
-            of,
-            source,
-            unflushed,
-            usage_bytes,
-            limit_bytes,
-            peak_bytes,
-            swap_bytes,
-            parts,
-        } = memory;
         Self {
-            of,
-            source,
-            unflushed,
-            usage_bytes,
-            limit_bytes,
-            peak_bytes,
-            swap_bytes,
-            parts,
-            other_bytes,
+            memory,
+            other_bytes: memory.other_bytes(),
         }
     }
 }

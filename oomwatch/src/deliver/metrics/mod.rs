@@ -100,9 +100,8 @@ impl Metrics {
         let method = report.kill.attribution.as_str();
         let attribution = AttributionLabels { method };
         node.attribution.get_or_create(&attribution).inc();
-        let explanation = report.explanation.as_ref();
-        let cause = explanation.and_then(|explanation| explanation.cause.as_ref());
-        let cause = cause
+        let cause = report
+            .cause()
             .map_or(CauseKind::Unknown, |cause| cause.kind)
             .as_str();
         node.causes.get_or_create(&CauseLabels { cause }).inc();

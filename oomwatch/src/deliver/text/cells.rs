@@ -309,11 +309,9 @@ fn object(report: &Report) -> String {
 
 /// The sentence, which may hold names that a tenant chose; empty where nothing of the account is known.
 fn cause(report: &Report) -> String {
-    let cause = report
-        .explanation
-        .as_ref()
-        .and_then(|why| why.cause.as_ref());
-    cause.map_or_else(String::new, |cause| escape(cause.sentence.as_bytes()))
+    report
+        .cause()
+        .map_or_else(String::new, |cause| escape(cause.sentence.as_bytes()))
 }
 
 fn container_name(container: &Container) -> String {

@@ -1,6 +1,6 @@
-//! Sizes in binary units.
+//! Sizes in columns.
 
-const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB"];
+use crate::sys::size::scale;
 
 /// A size with at most one decimal place, such as `39.5MiB`; `-` if it is not known.
 #[must_use]
@@ -28,21 +28,6 @@ pub(super) fn brief_size(bytes: Option<u64>) -> String {
         (whole, tenth) if tenth != 0 && whole < 100 => format!("{whole}.{tenth}{unit}"),
         (whole, tenth) => format!("{}{unit}", whole + u128::from(tenth >= 5)),
     }
-}
-
-/// Tenths of a unit, less than 1024 units where there is a larger one.
-fn scale(bytes: u64) -> (u128, &'static str) {
-    let mut unit = UNITS[0];
-    let mut tenths = u128::from(bytes) * 10;
-    for larger in &UNITS[1..] {
-        // 1024 of a unit are written as 1 of the next.
-        if tenths < 10_240 {
-            break;
-        }
-        tenths = (tenths + 512) / 1024;
-        unit = larger;
-    }
-    (tenths, unit)
 }
 
 #[cfg(test)]

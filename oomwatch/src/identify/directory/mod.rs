@@ -306,27 +306,26 @@ impl Directory {
         self.cri_replies.insert_expiring("", key, timed, queried_at);
     }
 
-    /// Records Docker's reply about a container id. Any reply but [`Reply::Failed`] proves that it is up.
-    pub fn record_docker_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
+    /// Records a reply of Docker's API, which Podman has too, about a container key. Any but [`Reply::Failed`] proves that the
+    /// runtime is up.
+    pub fn record_docker_reply(
+        &mut self,
+        runtime: Runtime,
+        key: &str,
+        queried_at: Instant,
+        reply: Reply,
+    ) {
         let timed = TimedReply { queried_at, reply };
         self.docker_replies
             .insert_expiring("", key, timed, queried_at);
+        let source = match runtime {
+            Runtime::Podman => &mut self.podman,
+            _ => &mut self.docker,
+        };
         if reply != Reply::Failed
-            && let Some(docker) = &mut self.docker
+            && let Some(source) = source
         {
-            docker.set_up(Some(Runtime::Docker));
-        }
-    }
-
-    /// The same of Podman's, about a container key.
-    pub fn record_podman_reply(&mut self, key: &str, queried_at: Instant, reply: Reply) {
-        let timed = TimedReply { queried_at, reply };
-        self.docker_replies
-            .insert_expiring("", key, timed, queried_at);
-        if reply != Reply::Failed
-            && let Some(podman) = &mut self.podman
-        {
-            podman.set_up(Some(Runtime::Podman));
+            source.set_up(Some(runtime));
         }
     }
 

@@ -151,7 +151,7 @@ impl Store {
         let mut connection = connect(path)?;
         schema::migrate(&mut connection)?;
         let meta = Meta::read(&connection)?;
-        let (provenance, reset) = meta.classify(identity, mode, config.boot_parts);
+        let (provenance, reset) = meta.classify(identity, mode, config);
         let mut clock = meta.clock(identity, now);
         let rows_ns = age_ns(&clock, now);
         if let OpenMode::Reopen(running) = mode {
@@ -199,7 +199,7 @@ impl Store {
             connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_row| Ok(()))?;
             let version = schema::read_version(&connection)?;
             let meta = Meta::read(&connection)?;
-            let (provenance, reset) = meta.classify(identity, OpenMode::Start, config.boot_parts);
+            let (provenance, reset) = meta.classify(identity, OpenMode::Start, config);
             if version != schema::VERSION || reset == Some(Reset::All) {
                 return Err(StoreError::Damaged(
                     "the database holds no state to resume from".into(),
@@ -418,8 +418,8 @@ fn read_state(connection: &Connection, reset: Option<&Reset>) -> Result<Vec<Entr
         })
     })?;
     let mut entries = entries.collect::<rusqlite::Result<Vec<_>>>()?;
-    if let Some(Reset::Parts(void)) = reset {
-        entries.retain(|entry| !void.contains(&entry.part.as_str()));
+    if let Some(reset) = reset {
+        entries.retain(|entry| reset.keeps(&entry.part));
     }
     Ok(entries)
 }

@@ -13,7 +13,7 @@ use crate::{
     machine::Machine,
     process::{Hog, Process},
     report::Report,
-    watcher::Watch,
+    watcher::{Watch, Watcher},
 };
 
 pub(super) const ALL: &[Scenario] = &[
@@ -121,6 +121,27 @@ fn standing(machine: &Machine, cgroup: &Cgroup) -> Vec<Process> {
         .collect()
 }
 
+/// Starts processes until the kernel has written the table of one's kill.
+fn kill_with_table(
+    machine: &Machine,
+    log: &mut KernelLog,
+    watcher: &mut Watcher,
+    cgroup: &Cgroup,
+    hog: impl Fn() -> Hog,
+) -> (Report, BTreeMap<u64, Row>) {
+    let deadline = Instant::now() + machine.patience;
+    loop {
+        log.texts();
+        let victim = hog().start(cgroup, machine.patience).killed();
+        let report = Report::parse(&watcher.line());
+        assert_eq!(report.pid(), victim.pid);
+        if let Some(table) = task_table(&log.texts()) {
+            return (report, table);
+        }
+        assert!(Instant::now() < deadline, "no task table");
+    }
+}
+
 fn candidates_of_a_cgroup(machine: &Machine) {
     let mut log = KernelLog::open().expect("opened before");
     let scene = machine.scene("candidates");
@@ -129,20 +150,8 @@ fn candidates_of_a_cgroup(machine: &Machine) {
     let [own, nested] = ["own", "nested"].map(|name| middle.make(name));
     let hogs = standing(machine, &nested);
     let mut watcher = Watch::new(machine, &["-o", "json"]).below(&scene).start();
-    let deadline = Instant::now() + machine.patience;
-    let (report, table) = loop {
-        log.texts();
-        let victim = Hog::plain()
-            .set("cap", 512 * MIB)
-            .start(&own, machine.patience)
-            .killed();
-        let report = Report::parse(&watcher.line());
-        assert_eq!(report.pid(), victim.pid);
-        if let Some(table) = task_table(&log.texts()) {
-            break (report, table);
-        }
-        assert!(Instant::now() < deadline, "no task table");
-    };
+    let hog = || Hog::plain().set("cap", 512 * MIB);
+    let (report, table) = kill_with_table(machine, &mut log, &mut watcher, &own, hog);
     watcher.interrupt();
     if !report.is_function() {
         return;
@@ -169,21 +178,11 @@ fn candidates_of_the_system(machine: &Machine) {
     let scene = machine.scene("candidates-system");
     let _hogs = standing(machine, &scene);
     let mut watcher = Watch::new(machine, &["-o", "json"]).start();
-    let deadline = Instant::now() + machine.patience;
-    let (report, table) = loop {
-        log.texts();
-        let victim = Hog::plain()
-            .set("adj", 999)
-            .set("cap", 2 * meminfo_bytes("MemTotal"))
-            .start(&scene, machine.patience)
-            .killed();
-        let report = Report::parse(&watcher.line());
-        assert_eq!(report.pid(), victim.pid);
-        if let Some(table) = task_table(&log.texts()) {
-            break (report, table);
-        }
-        assert!(Instant::now() < deadline, "no task table");
+    let hog = || {
+        let hog = Hog::plain().set("adj", 999);
+        hog.set("cap", 2 * meminfo_bytes("MemTotal"))
     };
+    let (report, table) = kill_with_table(machine, &mut log, &mut watcher, &scene, hog);
     watcher.interrupt();
     if report.is_function() {
         check(&report, &table, Tolerance::Reclaim);

@@ -5,7 +5,7 @@
 
 use bstr::ByteSlice as _;
 
-use crate::capture::kmsg::number::parse_number;
+use crate::capture::kmsg::number::{parse_number, words};
 
 /// Columns that are read, at most.
 const MAX_COLUMNS: usize = 24;
@@ -36,7 +36,7 @@ pub struct TableLayout(Vec<Column>);
 
 /// A row of the table. Sizes are in pages, as the kernel writes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TableRow<'a> {
+pub struct TableRow {
     /// Thread id.
     pub tid: u32,
     /// Process id.
@@ -59,8 +59,6 @@ pub struct TableRow<'a> {
     pub oom_score_adj: i32,
     /// Whether the kernel computes points from these columns.
     pub has_points: bool,
-    /// Name of the thread; any bytes.
-    pub comm: &'a [u8],
 }
 
 impl TableLayout {
@@ -74,9 +72,9 @@ impl TableLayout {
         is_table.then_some(Self(columns))
     }
 
-    /// Parses a row. All columns must be there: a name that begins with a newline is too short to imitate a row.
+    /// Parses a row and the name of its thread, which is any bytes. All columns must be there: a name that begins with a newline is too short to imitate a row.
     #[must_use]
-    pub fn parse_row<'a>(&self, text: &'a [u8]) -> Option<TableRow<'a>> {
+    pub fn parse_row<'a>(&self, text: &'a [u8]) -> Option<(TableRow, &'a [u8])> {
         let (tid, mut rest) = text.strip_prefix(b"[")?.split_once_str(b"]")?;
         let mut row = TableRow {
             tid: parse_number(tid.trim_ascii_start())?,
@@ -93,7 +91,7 @@ impl TableLayout {
                 Some(digits) => (digits, true),
                 None => (word, false),
             };
-            let number: u64 = parse_number(digits).filter(|_| !digits.is_empty())?;
+            let number: u64 = parse_number(digits)?;
             let signed = || {
                 let number = i32::try_from(number).ok()?;
                 Some(if is_negative { -number } else { number })
@@ -127,9 +125,9 @@ impl TableLayout {
             && row.swapents.is_some()
             && (self.has(Column::PageTableBytes) || pgtables.is_some());
         let name = rest.strip_prefix(b" ").unwrap_or(rest);
-        row.comm = &name[..name.len().min(MAX_NAME)];
+        let comm = &name[..name.len().min(MAX_NAME)];
         let is_valid = row.tid > 0 && row.pid > 0 && (-1000..=1000).contains(&row.oom_score_adj);
-        is_valid.then_some(row)
+        is_valid.then_some((row, comm))
     }
 
     fn has(&self, column: Column) -> bool {
@@ -137,40 +135,7 @@ impl TableLayout {
     }
 }
 
-impl TableRow<'_> {
-    /// The row without its name.
-    #[must_use]
-    pub fn without_name(self) -> TableRow<'static> {
-        let Self {
-            tid,
-            pid,
-            uid,
-            total_vm,
-            rss,
-            rss_by_kind,
-            swapents,
-            pgtables_bytes,
-            pgtables,
-            oom_score_adj,
-            has_points,
-            comm: _,
-        } = self;
-        TableRow {
-            tid,
-            pid,
-            uid,
-            total_vm,
-            rss,
-            rss_by_kind,
-            swapents,
-            pgtables_bytes,
-            pgtables,
-            oom_score_adj,
-            has_points,
-            comm: b"",
-        }
-    }
-
+impl TableRow {
     /// What `oom_badness` counts of a process, in pages, without `oom_score_adj`.
     #[must_use]
     pub fn memory_pages(&self, page_bytes: u64) -> u64 {
@@ -210,11 +175,6 @@ fn from_oom_adj(oom_adj: i32) -> i32 {
     }
 }
 
-fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b' ')
-        .filter(|word| !word.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,7 +212,7 @@ mod tests {
             for (number, (head, row)) in HEADS.iter().enumerate() {
                 let layout = TableLayout::parse(head.as_bytes()).expect("layout");
                 let text = format!("{row}{name}");
-                let row = layout.parse_row(text.as_bytes()).expect("row");
+                let (row, comm) = layout.parse_row(text.as_bytes()).expect("row");
                 let expected = TableRow {
                     tid: 1234,
                     pid: 1230,
@@ -265,9 +225,8 @@ mod tests {
                     pgtables: (number == 2 || number == 3).then_some(11),
                     oom_score_adj: -1000,
                     has_points: number > 1,
-                    comm: name.as_bytes(),
                 };
-                assert_eq!(row, expected, "{text}");
+                assert_eq!((row, comm), (expected, name.as_bytes()), "{text}");
                 assert_eq!(row.memory_pages(4096), if number > 1 { 731 } else { 700 });
             }
         }
@@ -305,9 +264,9 @@ mod tests {
             assert_eq!(layout.parse_row(row.as_bytes()), None, "{row}");
         }
         let largest = "[1] 0 1 18446744073709551615 18446744073709551615 18446744073709551615 18446744073709551615 0 a";
-        let row = layout.parse_row(largest.as_bytes()).expect("row");
+        let (row, _) = layout.parse_row(largest.as_bytes()).expect("row");
         assert_eq!(row.memory_pages(0), u64::MAX);
-        let negative = layout.parse_row(b"[1] 0 1 2 -3 4096 0 0 a").expect("row");
+        let (negative, _) = layout.parse_row(b"[1] 0 1 2 -3 4096 0 0 a").expect("row");
         assert_eq!(negative.rss, 0);
     }
 

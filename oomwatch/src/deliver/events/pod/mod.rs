@@ -183,7 +183,7 @@ fn cause(report: &Report) -> Option<String> {
         sentence,
         pod_sentence,
         share_permille: _,
-    } = report.explanation.as_ref()?.cause.as_ref()?;
+    } = report.cause()?;
     if *kind == CauseKind::Unknown || report.sandbox {
         return None;
     }

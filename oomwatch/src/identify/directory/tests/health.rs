@@ -153,7 +153,7 @@ fn docker_is_up_again_with_its_first_reply() {
     node.kill(plain());
     assert!(node.after(1).is_empty());
     node.directory
-        .record_docker_reply(CONTAINER_ID, node.now, Reply::NotFound);
+        .record_docker_reply(Runtime::Docker, CONTAINER_ID, node.now, Reply::NotFound);
     assert_eq!(node.after(0), [None]);
     assert_eq!(node.directory.is_runtime_up(), Some(true));
 }

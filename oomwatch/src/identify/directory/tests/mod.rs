@@ -346,7 +346,7 @@ fn sandbox_is_not_assumed_without_proof() {
             directory.insert_name(POD_UID, shop("cart-0"), at);
             directory.record_cri_reply(CONTAINER_ID, at, Reply::NotFound);
             directory.enable_docker();
-            directory.record_docker_reply(CONTAINER_ID, at, Reply::Failed);
+            directory.record_docker_reply(Runtime::Docker, CONTAINER_ID, at, Reply::Failed);
         }),
     ];
     for (why, seconds, update) in updates {

@@ -2,7 +2,7 @@
 
 use super::sentence::{Audience, Names};
 use crate::model::{
-    account::{Account, Candidates, Memory, MemoryOf},
+    account::{Account, Memory, MemoryOf},
     cause::CauseKind,
     report::Report,
 };
@@ -54,10 +54,6 @@ pub(super) fn is_half(part: u64, whole: u64) -> bool {
 
 pub(super) fn account(report: &Report) -> Option<&Account> {
     report.kill.account.as_deref()
-}
-
-pub(super) fn candidates(report: &Report) -> Option<&Candidates> {
-    account(report)?.candidates.as_ref()
 }
 
 /// The memory of what ran out.

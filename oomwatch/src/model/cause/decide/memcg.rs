@@ -1,7 +1,7 @@
 //! A memory cgroup ran out.
 
 use super::{
-    finding::{Finding, candidates, is_half, memory, permille},
+    finding::{Finding, is_half, memory, permille},
     kinds::{Group, is_or_are, largest},
     processes::{by_processes, held_bytes, processes, protected},
     sentence::size,
@@ -124,7 +124,9 @@ fn parent_limit(report: &Report, limit_bytes: u64) -> Finding<'_> {
             text = format!("{text}; the killed process held {}", size(held));
         }
         // The victim has the most points, which is not to say the most memory.
-        let others = candidates(report)
+        let others = report
+            .kill
+            .candidates()
             .into_iter()
             .flat_map(|candidates| &candidates.processes)
             .filter(|other| other.excluded.is_none() && other.pid != report.kill.victim.pid);
@@ -148,7 +150,10 @@ fn with_page_tables(report: &Report, mut memory: Memory) -> Memory {
         parts.kernel_other_bytes,
     ) {
         let of_victim = report.kill.victim.pgtables_bytes;
-        let of_all = candidates(report).map(|candidates| candidates.sum.pgtables_bytes);
+        let of_all = report
+            .kill
+            .candidates()
+            .map(|candidates| candidates.sum.pgtables_bytes);
         let tables_bytes = of_all.or(of_victim).unwrap_or(0).min(kernel_bytes);
         parts.pagetables_bytes = Some(tables_bytes);
         parts.kernel_other_bytes = Some(kernel_bytes - tables_bytes);

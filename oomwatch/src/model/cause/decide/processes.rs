@@ -1,7 +1,7 @@
 //! Memory of processes: of one, of many, or of those that may not be killed.
 
 use super::{
-    finding::{Finding, candidates, is_half, permille},
+    finding::{Finding, is_half, permille},
     sentence::size,
 };
 use crate::model::{
@@ -18,7 +18,9 @@ pub(super) fn held_bytes(candidate: &Candidate) -> u64 {
 
 /// Processes that the killer may not choose, if they hold the most.
 pub(super) fn protected(report: &Report, whole_bytes: u64) -> Option<Finding<'_>> {
-    let left_out = candidates(report)?
+    let left_out = report
+        .kill
+        .candidates()?
         .processes
         .iter()
         .filter(|process| process.excluded == Some(Exclusion::OomScoreAdj));
@@ -27,7 +29,11 @@ pub(super) fn protected(report: &Report, whole_bytes: u64) -> Option<Finding<'_>
         count += 1;
         bytes = bytes.saturating_add(process.memory.anon_rss_bytes);
     }
-    let error = candidates(report)?.rss_error_bytes.saturating_mul(count);
+    let error = report
+        .kill
+        .candidates()?
+        .rss_error_bytes
+        .saturating_mul(count);
     is_half(bytes.saturating_sub(error), whole_bytes).then(|| {
         Finding::new(
             CauseKind::ProtectedProcesses,
@@ -51,7 +57,7 @@ fn counted(count: u64, one: &str, many: &str) -> String {
 /// Without statistics by kind, the processes are all that is known.
 pub(super) fn by_processes(report: &Report, whole_bytes: u64) -> Finding<'_> {
     let victim = report.kill.victim.rss_bytes();
-    let Some(candidates) = candidates(report) else {
+    let Some(candidates) = report.kill.candidates() else {
         return match victim {
             Some(held) if is_half(held, whole_bytes) => {
                 one_process(report, None, held, whole_bytes)
@@ -85,7 +91,7 @@ pub(super) fn by_processes(report: &Report, whole_bytes: u64) -> Finding<'_> {
 /// Memory of processes: of one or of many.
 pub(super) fn processes(report: &Report, bytes: u64, whole_bytes: u64) -> Finding<'_> {
     let victim = &report.kill.victim;
-    let Some(candidates) = candidates(report) else {
+    let Some(candidates) = report.kill.candidates() else {
         return match victim.rss_bytes() {
             Some(held) if is_half(held, whole_bytes) => {
                 one_process(report, None, held, whole_bytes)

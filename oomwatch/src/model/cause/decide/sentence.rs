@@ -6,7 +6,7 @@ use crate::{
         limit_owner::LimitOwner,
         report::{PodUsage, Report},
     },
-    sys::escape::escape,
+    sys::{escape::escape, size::scale},
 };
 
 /// Who reads the sentence.
@@ -20,19 +20,10 @@ pub(super) enum Audience {
 
 /// A size with three digits at most before the unit: `812 MiB`, `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    // In tenths, so that rounding may reach the next unit.
-    let mut tenths = u128::from(bytes) * 10;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths = (tenths + 512) / 1024;
-        unit += 1;
-    }
-    let (whole, tenth) = (tenths / 10, tenths % 10);
-    if tenth == 0 || whole >= 100 {
-        format!("{whole} {}", UNITS[unit])
-    } else {
-        format!("{whole}.{tenth} {}", UNITS[unit])
+    let (tenths, unit) = scale(bytes);
+    match (tenths / 10, tenths % 10) {
+        (whole, tenth) if tenth != 0 && whole < 100 => format!("{whole}.{tenth} {unit}"),
+        (whole, _) => format!("{whole} {unit}"),
     }
 }
 
@@ -79,9 +70,7 @@ impl<'a> Names<'a> {
         if let Some(LimitOwner::Container | LimitOwner::Pod) = self.report.limit_owner {
             return true;
         }
-        let account = self.report.kill.account.as_ref();
-        let listed = account.and_then(|account| account.candidates.as_ref());
-        let index = listed.and_then(|candidates| {
+        let index = self.report.kill.candidates().and_then(|candidates| {
             candidates
                 .processes
                 .iter()

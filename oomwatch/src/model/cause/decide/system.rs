@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    finding::{Finding, account, candidates, is_half, memory, permille},
+    finding::{Finding, account, is_half, memory, permille},
     kinds::{Group, is_or_are, largest},
     processes::{held_bytes, protected},
     sentence::size,
@@ -143,7 +143,9 @@ fn node_pressure(report: &Report, total_bytes: Option<u64>) -> Finding<'_> {
             )
         });
     }
-    let top = candidates(report)
+    let top = report
+        .kill
+        .candidates()
         .into_iter()
         .flat_map(|candidates| &candidates.processes)
         .filter(|process| process.excluded.is_none())
@@ -151,15 +153,15 @@ fn node_pressure(report: &Report, total_bytes: Option<u64>) -> Finding<'_> {
     let share = top
         .zip(total_bytes)
         .and_then(|(top, total)| permille(held_bytes(top), total));
-    let is_one =
-        top.zip(total_bytes)
-            .zip(candidates(report))
-            .is_some_and(|((top, total), candidates)| {
-                is_half(
-                    held_bytes(top).saturating_sub(candidates.rss_error_bytes),
-                    total,
-                )
-            });
+    let is_one = top
+        .zip(total_bytes)
+        .zip(report.kill.candidates())
+        .is_some_and(|((top, total), candidates)| {
+            is_half(
+                held_bytes(top).saturating_sub(candidates.rss_error_bytes),
+                total,
+            )
+        });
     let kind = if is_one {
         CauseKind::OneProcess
     } else {

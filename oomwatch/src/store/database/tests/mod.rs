@@ -253,9 +253,27 @@ fn reboot_voids_only_the_state_of_the_boot() {
 }
 
 #[test]
-fn another_machine_or_node_gets_the_history_without_the_state() {
+fn renamed_node_keeps_the_state_of_the_machine_and_what_was_not_delivered() {
+    let temp = left_behind();
+    let renamed = identity("machine", "node-2", "boot-1");
+    for _ in 0..2 {
+        let (_, restored) = temp.start_as(&renamed);
+        assert_eq!(restored.provenance, Provenance::Renamed);
+        assert_eq!(restored.state, [entry("cursor", "a", "1")]);
+        assert_eq!(restored.undelivered, [(RowState::Named, kill(1))]);
+    }
+    let (mut store, _) = temp.start_as(&renamed);
+    write(&mut store, &Batch::default());
+    drop(store);
+    let (_, restored) = temp.start_as(&renamed);
+    assert_eq!(restored.provenance, Provenance::SameBoot);
+    assert_eq!(restored.state, [entry("cursor", "a", "1")]);
+}
+
+#[test]
+fn another_machine_gets_the_history_without_the_state() {
     for other in [
-        identity("machine", "node-2", "boot-1"),
+        identity("machine", "node-2", "boot-2"),
         identity("clone", "node-1", "boot-1"),
     ] {
         let temp = left_behind();

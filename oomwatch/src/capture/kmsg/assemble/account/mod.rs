@@ -214,7 +214,7 @@ impl AccountReader {
             let table = self.table.as_ref()?;
             table.page_bytes_by(victim.tid, victim.total_vm_bytes?)
         };
-        let node = self.node.as_ref().filter(|_| !self.is_node_uncertain);
+        let node = self.node();
         let page_bytes = machine
             .page_bytes
             .or_else(|| node?.page_bytes())
@@ -253,12 +253,7 @@ impl AccountReader {
     /// The memory that `oom_badness` takes `oom_score_adj` as thousandths of; absent if it cannot be derived. Before the end of
     /// the header scope and constraint are unknown: what it then is most likely, to rank by.
     fn total_bytes(&self, scope: Scope, constraint: Option<Constraint>) -> Option<u64> {
-        let node = || {
-            self.node
-                .as_ref()
-                .filter(|_| !self.is_node_uncertain)
-                .and_then(NodeStatistics::total_bytes)
-        };
+        let node = || self.node()?.total_bytes();
         match (scope, constraint) {
             (Scope::Memcg, _) => self.statistics.total_bytes(),
             (Scope::System, Some(Constraint::None)) => node(),
@@ -271,6 +266,11 @@ impl AccountReader {
             (Scope::System, Some(_)) => None,
             (Scope::Unknown, _) => self.statistics.total_bytes().or_else(node),
         }
+    }
+
+    /// Memory of the machine, if it is known to be of this header.
+    fn node(&self) -> Option<&NodeStatistics> {
+        self.node.as_ref().filter(|_| !self.is_node_uncertain)
     }
 
     fn page_bytes(&self, machine: LogMachine) -> u64 {

@@ -2,8 +2,11 @@
 
 use bstr::ByteSlice as _;
 
-use super::numbers::{Numbers, kilobytes, number, words};
-use crate::model::account::{AccountSource, Memory, MemoryOf, MemoryParts, Zone};
+use super::numbers::{Numbers, kilobytes};
+use crate::{
+    capture::kmsg::number::{parse_number, words},
+    model::account::{AccountSource, Memory, MemoryOf, MemoryParts, Zone},
+};
 
 /// Zones that are kept.
 const MAX_ZONES: usize = 256;
@@ -32,6 +35,8 @@ const TOTALS: &[&str; 17] = &[
     "pages in swap cache",
     "pages RAM",
 ];
+const ANON_LISTS: &[&str] = &["active_anon", "inactive_anon", "isolated_anon"];
+const FILE_LISTS: &[&str] = &["active_file", "inactive_file", "isolated_file"];
 
 /// What has arrived.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ impl NodeStatistics {
         let text = text.trim_ascii();
         if let Some(rest) = text.strip_prefix(b"Node ") {
             let digits = rest.find_byte(b' ').unwrap_or(rest.len());
-            if let Some(node) = number(&rest[..digits]).and_then(|node| u32::try_from(node).ok()) {
+            if let Some(node) = parse_number(&rest[..digits]) {
                 self.add_of_node(node, rest[digits..].trim_ascii_start());
             }
         } else if zone_name(text).is_some() {
@@ -75,7 +80,7 @@ impl NodeStatistics {
             self.add_of_node(0, text);
         } else if text.first().is_some_and(u8::is_ascii_digit) {
             let split = text.split_once_str(b" ");
-            let counted = split.and_then(|(digits, what)| Some((number(digits)?, what)));
+            let counted = split.and_then(|(digits, what)| Some((parse_number(digits)?, what)));
             match counted {
                 // The latter forms are of 2.6 and 3.x on some architectures.
                 Some((pages, b"pages reserved" | b"reserved pages")) => {
@@ -95,7 +100,7 @@ impl NodeStatistics {
         } else {
             let total = |word| {
                 let (name, pages) = <[u8]>::split_once_str(word, b":")?;
-                Some((name, number(pages)?))
+                Some((name, parse_number(pages)?))
             };
             if words(text).all(|word| total(word).is_some()) {
                 for (name, pages) in words(text).filter_map(total) {
@@ -121,7 +126,7 @@ impl NodeStatistics {
             let field = |name: &[u8]| {
                 words(text).find_map(|word| word.strip_prefix(name)?.strip_prefix(b"="))
             };
-            let pages = field(b"hugepages_total").and_then(number);
+            let pages = field(b"hugepages_total").and_then(parse_number::<u64>);
             let size = field(b"hugepages_size").and_then(kilobytes);
             if let (Some(pages), Some(size)) = (pages, size) {
                 add(&mut self.hugetlb_bytes, pages.saturating_mul(size));
@@ -159,7 +164,7 @@ impl NodeStatistics {
         };
         let block = |word: &[u8]| {
             let (count, size) = word.split_once_str(b"*")?;
-            Some((number(count)?, kilobytes(size)?))
+            Some((parse_number(count)?, kilobytes(size)?))
         };
         let blocks: Vec<(u64, u64)> = words(blocks).filter_map(block).take(MAX_ORDERS).collect();
         let Some(&(_, page_bytes)) = blocks.first() else {
@@ -214,8 +219,6 @@ impl NodeStatistics {
         let free = get("free")?.saturating_add(get("free_pcp").unwrap_or(0));
         let limit_bytes = self.managed_pages().map(bytes);
         let shmem_bytes = get("shmem");
-        let of_files = ["active_file", "inactive_file", "isolated_file"];
-        let of_anon = ["active_anon", "inactive_anon", "isolated_anon"];
         let cache = get("total pagecache pages")
             .zip(get("pages in swap cache"))
             .map(|(cache, swap_cache)| cache.saturating_sub(swap_cache));
@@ -223,23 +226,16 @@ impl NodeStatistics {
         // has files and shmem, locked or not, both follow.
         let (file_bytes, anon_bytes) = match (cache, shmem_bytes) {
             (Some(cache), Some(shmem)) => {
-                let all = sum(&[
-                    "active_anon",
-                    "inactive_anon",
-                    "isolated_anon",
-                    "active_file",
-                    "inactive_file",
-                    "isolated_file",
-                    "unevictable",
-                ]);
+                let lists = [sum(ANON_LISTS), sum(FILE_LISTS), get("unevictable")];
+                let all = lists.into_iter().flatten().reduce(u64::saturating_add);
                 let anon = all.map(|all| all.saturating_sub(cache));
                 (Some(cache.saturating_sub(shmem)), anon)
             }
             (None, Some(shmem)) => {
-                let anon = sum(&of_anon).map(|anon| anon.saturating_sub(shmem));
-                (sum(&of_files), anon)
+                let anon = sum(ANON_LISTS).map(|anon| anon.saturating_sub(shmem));
+                (sum(FILE_LISTS), anon)
             }
-            (_, None) => (sum(&of_files), None),
+            (_, None) => (sum(FILE_LISTS), None),
         };
         let is_whole = self.has_all_zones(page_bytes);
         Some(Memory {

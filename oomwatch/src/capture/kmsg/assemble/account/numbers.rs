@@ -1,6 +1,6 @@
 //! Numbers with names, in the statistics of the log.
 
-use crate::capture::kmsg::number::{parse_kib, parse_number};
+use crate::capture::kmsg::number::parse_kib;
 
 /// The numbers of names that are known beforehand; others are passed over.
 #[derive(Debug)]
@@ -41,20 +41,8 @@ impl<const N: usize> Numbers<N> {
     }
 }
 
-/// The words of a text, split at blanks, tabs and line ends.
-pub(super) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-        .filter(|word| !word.is_empty())
-}
-
-/// Parses digits, at least one.
-pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    parse_number(digits).filter(|_| !digits.is_empty())
-}
-
 /// Parses `42kB` or `42KB`: bytes.
 pub(super) fn kilobytes(word: &[u8]) -> Option<u64> {
     let word = word.strip_suffix(b"B")?;
-    let digits = word.strip_suffix(b"k").or(word.strip_suffix(b"K"))?;
-    parse_kib(digits).filter(|_| !digits.is_empty())
+    parse_kib(word.strip_suffix(b"k").or(word.strip_suffix(b"K"))?)
 }

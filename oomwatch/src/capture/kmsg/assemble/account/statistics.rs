@@ -6,9 +6,12 @@
 
 use bstr::ByteSlice as _;
 
-use super::numbers::{Numbers, kilobytes, number, words};
+use super::numbers::{Numbers, kilobytes};
 use crate::{
-    capture::kmsg::line::Counter,
+    capture::kmsg::{
+        line::Counter,
+        number::{parse_number, words},
+    },
     model::account::{AccountSource, Memory, MemoryOf, MemoryParts},
 };
 
@@ -129,7 +132,7 @@ impl CgroupStatistics {
             else {
                 continue;
             };
-            if let (Some(slot), Some(number)) = (self.numbers.slot(name), number(digits)) {
+            if let (Some(slot), Some(number)) = (self.numbers.slot(name), parse_number(digits)) {
                 *slot = Some(number);
             }
         }

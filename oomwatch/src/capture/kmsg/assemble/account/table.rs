@@ -60,12 +60,12 @@ struct Ranked {
     key: i64,
     /// Number of the row in the table.
     number: u64,
-    row: TableRow<'static>,
+    row: TableRow,
     comm: Vec<u8>,
 }
 
 impl Sum {
-    fn add(&mut self, row: &TableRow<'_>) {
+    fn add(&mut self, row: &TableRow) {
         let rss = row.rss_by_kind.unwrap_or([row.rss, 0, 0]);
         for (sum, pages) in self.rss.iter_mut().zip(rss) {
             *sum = sum.saturating_add(pages);
@@ -104,7 +104,7 @@ impl Sum {
 }
 
 impl Ranking {
-    fn insert(&mut self, key: i64, number: u64, row: &TableRow<'_>) {
+    fn insert(&mut self, key: i64, number: u64, row: TableRow, comm: &[u8]) {
         let index = self.0.partition_point(|ranked| ranked.key > key);
         if index >= LISTED {
             return;
@@ -115,8 +115,8 @@ impl Ranking {
             Ranked {
                 key,
                 number,
-                row: row.without_name(),
-                comm: row.comm.to_vec(),
+                row,
+                comm: comm.to_vec(),
             },
         );
     }
@@ -142,7 +142,7 @@ impl CandidateTable {
 
     /// Adds a line. `is_repeated`: its task has a row already, in a log that has each line twice.
     pub(super) fn add(&mut self, text: &[u8], is_repeated: bool) {
-        let Some(row) = self.layout.parse_row(text) else {
+        let Some((row, comm)) = self.layout.parse_row(text) else {
             let is_loss = LOSSES.iter().any(|loss| text.contains_str(loss));
             // Other lines may stand between the rows, and the rest of a name behind a newline.
             self.is_cut |= is_loss || is_broken_row(text);
@@ -155,15 +155,15 @@ impl CandidateTable {
         let memory = signed(row.memory_pages(self.page_bytes));
         if row.oom_score_adj == EXCLUDED {
             self.excluded += 1;
-            self.largest_excluded.insert(memory, self.rows, &row);
+            self.largest_excluded.insert(memory, self.rows, row, comm);
             return;
         }
         self.scored += 1;
         self.sum.add(&row);
-        self.by_memory.insert(memory, self.rows, &row);
+        self.by_memory.insert(memory, self.rows, row, comm);
         if let Some(total_bytes) = self.total_bytes {
             let points = points(&row, self.page_bytes, total_bytes);
-            self.by_points.insert(points, self.rows, &row);
+            self.by_points.insert(points, self.rows, row, comm);
         }
     }
 
@@ -224,7 +224,7 @@ impl CandidateTable {
 
 /// The points of a row, if the kernel computed them as later ones do and the log has all that goes into them.
 fn oom_points(
-    row: &TableRow<'_>,
+    row: &TableRow,
     page_bytes: u64,
     total_bytes: Option<u64>,
     release: Option<KernelRelease>,
@@ -243,7 +243,7 @@ fn oom_points(
 }
 
 /// `oom_badness`, in pages: the division comes first.
-fn points(row: &TableRow<'_>, page_bytes: u64, total_bytes: u64) -> i64 {
+fn points(row: &TableRow, page_bytes: u64, total_bytes: u64) -> i64 {
     let thousandth = signed(total_bytes / page_bytes.max(1) / 1000);
     signed(row.memory_pages(page_bytes))
         .saturating_add(i64::from(row.oom_score_adj).saturating_mul(thousandth))

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use crate::{
     capture::observer::cursor::Cursor,
-    model::report::{GapReport, Report},
+    model::report::Report,
     store::{Answer, Batch, Outcome, Ticket},
 };
 
@@ -12,7 +12,6 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
     kills: VecDeque<(Ticket, Report)>,
-    gaps: VecDeque<(Ticket, GapReport)>,
     cursors: VecDeque<(Ticket, Cursor)>,
     /// Ids of kills that the database had already, until they are named.
     duplicates: HashSet<String>,
@@ -23,8 +22,6 @@ pub(super) struct Unsettled {
 /// What an answer releases.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::commands::agent) struct Settled {
-    /// Counted kills to deliver, in this order.
-    pub(in crate::commands::agent) gaps: Vec<GapReport>,
     /// Kills to deliver, in this order.
     pub(in crate::commands::agent) kills: Vec<Report>,
     /// Ring position up to which everything is in the database.
@@ -38,11 +35,9 @@ pub(in crate::commands::agent) struct Settled {
 impl Unsettled {
     /// Records a batch that was handed to the database, with the ring position up to which it and the earlier ones reach.
     pub(super) fn submit(&mut self, ticket: Ticket, batch: Batch, cursor: Option<&Cursor>) {
-        let Batch { named, gaps, .. } = batch;
+        let Batch { named, .. } = batch;
         self.kills
             .extend(named.into_iter().map(|report| (ticket, report)));
-        self.gaps
-            .extend(gaps.into_iter().map(|report| (ticket, report)));
         let last = self.cursors.back().map(|(_, cursor)| cursor);
         if cursor != last {
             self.cursors
@@ -51,7 +46,7 @@ impl Unsettled {
         self.submitted = ticket;
     }
 
-    /// Applies an answer. Kills and gaps are released by any answer; duplicates are left out.
+    /// Applies an answer. Kills are released by any answer; duplicates are left out.
     pub(super) fn settle(&mut self, answer: Answer) -> Settled {
         let Answer {
             ticket,
@@ -68,7 +63,6 @@ impl Unsettled {
             last = Some(newer);
         }
         let mut settled = Settled {
-            gaps: up_to(&mut self.gaps, ticket),
             kills,
             needs_full_state,
             ..Settled::default()

@@ -74,21 +74,6 @@ fn saved_batches_release_their_kills_in_order_and_their_newest_position() {
 }
 
 #[test]
-fn gaps_are_released_by_any_answer() {
-    for outcome in [Outcome::Saved, Outcome::Deferred] {
-        let mut unsettled = Unsettled::default();
-        let gaps = Batch {
-            gaps: vec![testing::gap_report()],
-            ..Batch::default()
-        };
-        unsettled.submit(Ticket(1), gaps, None);
-        let mut settle = || unsettled.settle(answer(1, outcome, &[])).gaps;
-        assert_eq!(settle(), [testing::gap_report()]);
-        assert_eq!(settle(), []);
-    }
-}
-
-#[test]
 fn duplicate_is_not_released_even_if_it_is_named_later() {
     let mut unsettled = Unsettled::default();
     unsettled.submit(Ticket(1), batch([1]), None);

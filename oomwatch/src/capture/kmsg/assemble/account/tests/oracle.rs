@@ -128,7 +128,7 @@ fn every_table_of_a_kernel_gives_its_sums() {
 fn victim_has_the_most_points_where_all_are_known() {
     let mut checked = 0;
     for (path, log) in logs() {
-        // A child was killed instead, a cgroup's process was taken, or the kernel was told whom.
+        // A child was killed instead, a cgroup's process was taken, or an administrator asked for the kill.
         if ["4.19", "sysrq", "allocating"]
             .iter()
             .any(|name| path.contains(name))
