@@ -94,7 +94,7 @@ if [ ! -e /var/lib/oomwatch ]; then
 
     systemctl start podman.socket
     tar -C /srv/box -c . | podman import --quiet - box
-    podman run --name pweb --network none "${limits[@]}" box "${busybox[@]}" || true
+    podman run --rm --name pweb --network none "${limits[@]}" box "${busybox[@]}" || true
 
     systemctl start docker
     tar -C /srv/box -c . | docker import - box
