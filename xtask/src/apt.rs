@@ -174,7 +174,8 @@ fn install(packages: &[&str]) -> Result<()> {
     get(&wanted)
 }
 
-fn address(archive: Archive) -> Result<String> {
+/// The address of an archive in this machine's apt sources.
+pub(crate) fn address(archive: Archive) -> Result<String> {
     ensure!(
         exec::find("apt-get").is_some() && exec::find("dpkg-deb").is_some(),
         "apt-get and dpkg-deb, which fetch packages, not found"

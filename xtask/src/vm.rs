@@ -9,6 +9,7 @@ mod build;
 mod compatibility;
 mod console;
 mod guest;
+pub(crate) mod host;
 mod initramfs;
 mod interface;
 mod kernels;

@@ -12,6 +12,7 @@ pub(crate) mod kubernetes;
 pub mod objects;
 mod pending_queue;
 pub mod pod_logs;
+mod podman_storage;
 pub mod resolution;
 pub mod resolver;
 mod runtime_health;

@@ -20,6 +20,7 @@ use crate::{
         directory::{Directory, Reply},
         docker::{self, DockerError, DockerObject},
         objects::RuntimeContainer,
+        podman_storage,
         resolution::Query,
         shared::Shared,
         sockets::{self, SocketChoice},
@@ -373,6 +374,15 @@ impl DockerWorker {
         let sockets =
             choices.flat_map(|choice| choice.candidates(&[sockets::PODMAN], Path::new("/")));
         let mut reply = Reply::NotFound;
+        // It is named at once; the socket also knows its first process and exit code.
+        if user == "0"
+            && let Some(container) = podman_storage::find(Path::new("/"), id)
+        {
+            self.shared.update(|directory| {
+                directory.insert_container(key.to_owned(), container, queried_at);
+            });
+            reply = Reply::Found;
+        }
         for socket in sockets {
             match docker::find(&socket, id, user.parse().ok()).await {
                 Ok(DockerObject::Container(container, pid)) => {
@@ -397,7 +407,9 @@ impl DockerWorker {
                 Err(error) => {
                     let error = error_chain(&error);
                     debug!(error, id, "failed to query Podman for a container");
-                    reply = Reply::Failed;
+                    if reply == Reply::NotFound {
+                        reply = Reply::Failed;
+                    }
                 }
             }
         }

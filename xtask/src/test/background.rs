@@ -25,7 +25,7 @@ pub(super) struct Background {
 impl Background {
     /// Starts the builds that these tiers need, one after another.
     pub(super) fn start(tiers: &[Tier], workspace: &Workspace) -> Self {
-        let needs_image = [Tier::Container, Tier::Node, Tier::Vm];
+        let needs_image = [Tier::Container, Tier::Node, Tier::Host, Tier::Vm];
         let image = tiers.iter().any(|tier| needs_image.contains(tier));
         let image = image.then(|| image::build_command(workspace));
         let fuzz = tiers.contains(&Tier::Fuzz);

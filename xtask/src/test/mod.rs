@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(
                 parse_required(odd).unwrap_err().to_string(),
                 "the tiers are format, clippy, typos, deny, unit, docs, object, kernel, container, rules, manifests, \
-                 chart, api, faults, node, vm, fuzz, or all"
+                 chart, api, faults, node, host, vm, fuzz, or all"
             );
         }
     }

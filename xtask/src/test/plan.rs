@@ -66,6 +66,15 @@ fn missing(tier: Tier, workspace: &Workspace) -> Result<Vec<Install>> {
             let helm = helm::missing(workspace).into_iter();
             helm.chain(image::missing(workspace)).collect()
         }
+        Tier::Host => {
+            let root = vm::host::missing(workspace).into_iter().collect();
+            [
+                apt::missing(&vm::host::TOOLS),
+                image::missing(workspace),
+                root,
+            ]
+            .concat()
+        }
         Tier::Vm => [
             apt::missing(&vm::TOOLS),
             image::missing(workspace),

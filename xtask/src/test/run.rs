@@ -109,6 +109,9 @@ fn prepare_and_run(tier: Tier, need: Need, workspace: &Workspace) -> Outcome {
                 node(workspace, command, &assets, &helm).into()
             })
         }),
+        Tier::Host => after(vm::host::prepare(workspace), |system| {
+            vm::host::run(workspace, &system).into()
+        }),
         Tier::Vm => after(apt::ensure_tools(&vm::TOOLS), |()| {
             vm_outcome(vm::whole_matrix(workspace))
         }),

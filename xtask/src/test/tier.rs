@@ -20,6 +20,7 @@ pub(crate) enum Tier {
     Api,
     Faults,
     Node,
+    Host,
     Vm,
     Fuzz,
 }
@@ -135,6 +136,7 @@ impl Tier {
                 "kills in pods on a real node",
                 "root, KUBEBUILDER_ASSETS, OOMWATCH_KUBE_NODE",
             ),
+            Self::Host => about(Scope::All, [180, 180], "kills on a booted systemd", "root"),
             Self::Vm => about(
                 Scope::All,
                 [900, 900],

@@ -181,7 +181,7 @@ fn rank(mut candidates: Vec<Candidate>, pinned: Option<&str>) -> Vec<Candidate> 
 }
 
 /// `boot/vmlinuz-*`, or `usr/lib/modules/*/vmlinuz` in newer packages.
-fn find_image(unpacked: &Path) -> Result<Option<PathBuf>> {
+pub(crate) fn find_image(unpacked: &Path) -> Result<Option<PathBuf>> {
     for entry in entries(&unpacked.join("boot"))? {
         if entry
             .file_name()

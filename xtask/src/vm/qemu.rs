@@ -83,21 +83,26 @@ impl Run {
 
 /// Boots the guest, prints its console, and waits for its end.
 pub(crate) fn boot(guest: &Guest<'_>, prefix: &str, timeout: Duration) -> Result<Run> {
-    let mut command = Command::new(PROGRAM);
-    command
-        .args(MACHINE)
-        .args(MEMORY)
-        .args(["-serial", "stdio", "-monitor", "none", "-no-reboot"])
-        .arg("-kernel")
-        .arg(guest.image)
-        .arg("-initrd")
-        .arg(guest.initramfs)
-        .args(["-append", &format!("{COMMAND_LINE} {}", guest.words)]);
+    let mut command = machine(guest.image, guest.words);
+    command.args(MEMORY).arg("-no-reboot");
+    command.arg("-initrd").arg(guest.initramfs);
     watch(&mut command, prefix, timeout)
 }
 
-/// Runs a machine whose console is its stdout.
-fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> {
+/// A machine whose console is its stdout, without memory and disks. `words` are for the kernel's command line.
+pub(crate) fn machine(image: &Path, words: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(MACHINE)
+        .args(["-serial", "stdio", "-monitor", "none"])
+        .arg("-kernel")
+        .arg(image)
+        .args(["-append", &format!("{COMMAND_LINE} {words}")]);
+    command
+}
+
+/// Runs such a machine.
+pub(crate) fn watch(command: &mut Command, prefix: &str, timeout: Duration) -> Result<Run> {
     let start = Instant::now();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     exec::end_with_us(command, libc::SIGKILL);

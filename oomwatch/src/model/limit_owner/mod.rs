@@ -122,6 +122,9 @@ fn by_kernel(kill: &Kill, kubelet: &KubeletRoot) -> Option<LimitOwner> {
             let container = cgroup::container_prefix(&kill.limits.first()?.cgroup.path, kubelet);
             Some(match cgroup::level(&oom.cgroup.path, kubelet) {
                 Level::Container if container == Some(&oom.cgroup.path) => LimitOwner::Container,
+                Level::BelowContainer if is_runtimes_own(&oom.cgroup.path, container) => {
+                    LimitOwner::Container
+                }
                 // The log has only the pod's limit.
                 Level::Pod if kill.attribution != Attribution::Kernel => return None,
                 Level::Pod if is_containers_own(oom, container, &kill.limits) => {
@@ -138,6 +141,14 @@ fn by_kernel(kill: &Kill, kubelet: &KubeletRoot) -> Option<LimitOwner> {
             })
         }
     }
+}
+
+/// Whether this is the cgroup that crun creates in the scope of a container of Podman's or CRI-O's, and sets the limit on:
+/// `libpod-<id>.scope/container` (`src/libcrun/cgroup-systemd.c`, `run.oci.systemd.subgroup`).
+fn is_runtimes_own(path: &[u8], container: Option<&[u8]>) -> bool {
+    container.is_some_and(|scope| {
+        scope.ends_with(b".scope") && path.strip_prefix(scope) == Some(b"/container")
+    })
 }
 
 /// Whether a pod's limit equals that of the victim's container.

@@ -83,7 +83,7 @@ fn limit_of_a_pod_is_the_pods_for_a_victim_beside_its_containers() {
 #[test]
 fn victim_below_its_container_hits_the_containers_limit() {
     let container = format!("{POD}/crio-{CONTAINER_ID}.scope");
-    let inner = format!("{container}/container");
+    let inner = format!("{container}/worker");
     let levels = [
         (inner.as_str(), None),
         (container.as_str(), Some(40)),
@@ -95,6 +95,28 @@ fn victim_below_its_container_hits_the_containers_limit() {
         owner(&levels, 0),
         Some(LimitOwner::Cgroup),
         "a limit that was set inside of the container"
+    );
+}
+
+#[test]
+fn limit_that_crun_sets_in_the_scope_is_the_containers() {
+    let podmans = format!("/machine.slice/libpod-{CONTAINER_ID}.scope");
+    let cri_os = format!("{POD}/crio-{CONTAINER_ID}.scope");
+    for scope in [podmans, cri_os] {
+        let owner_of = |below: &str| {
+            let inner = format!("{scope}{below}");
+            owner(&[(inner.as_str(), Some(20)), (scope.as_str(), None)], 0)
+        };
+        assert_eq!(owner_of("/container"), Some(LimitOwner::Container));
+        assert_eq!(owner_of("/container/job"), Some(LimitOwner::Cgroup));
+        assert_eq!(owner_of("/containers"), Some(LimitOwner::Cgroup));
+    }
+    let docker = format!("/docker/{CONTAINER_ID}");
+    let inner = format!("{docker}/container");
+    assert_eq!(
+        owner(&[(inner.as_str(), Some(20)), (docker.as_str(), None)], 0),
+        Some(LimitOwner::Cgroup),
+        "a cgroup that the container made"
     );
 }
 

@@ -122,15 +122,14 @@ impl RingSource {
             None => Start::unpinned(attaching),
         };
         // Kills wait in the ring meanwhile.
-        let (symbols, log) = match backend {
-            Backend::RawTracepoint => open_sources(config),
-            _ => {
-                // Previous generations may have used raw tracepoints.
-                let symbols = (!previous.is_empty())
-                    .then(|| Symbols::load(&config.proc_root).ok())
-                    .flatten();
-                (symbols, Log::open(&config.kmsg).ok())
-            }
+        let (symbols, log) = if backend == Backend::RawTracepoint {
+            open_sources(config)
+        } else {
+            // Previous generations may have used raw tracepoints.
+            let symbols = (!previous.is_empty())
+                .then(|| Symbols::load(&config.proc_root).ok())
+                .flatten();
+            (symbols, Log::open(&config.kmsg).ok())
         };
         let decoder = Decoder::new(
             page_bytes,
