@@ -8,4 +8,5 @@ pub mod decode;
 pub mod incident;
 pub mod kmsg;
 pub mod observer;
+pub(crate) mod percpu_counter;
 pub mod ring;

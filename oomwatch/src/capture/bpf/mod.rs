@@ -47,8 +47,11 @@ use self::{
     offsets::KernelTypes,
 };
 use crate::{
-    capture::decode::statistics::StatisticsLayout,
-    capture::ring::{Ring, number::Number},
+    capture::{
+        decode::statistics::StatisticsLayout,
+        percpu_counter,
+        ring::{Ring, number::Number},
+    },
     model::backend::Backend,
     sys::privileges,
 };
@@ -245,13 +248,11 @@ impl Dropped {
 
 /// What the programs need to know of this machine.
 fn machine_facts(kernel: &KernelTypes) -> MachineFacts {
-    let cpus = online_cpus().map_or(1, |cpus| u32::try_from(cpus.len()).unwrap_or(u32::MAX));
-    // `compute_batch_value` of `lib/percpu_counter.c`.
-    let batch = cpus.saturating_mul(2).max(32);
+    let cpus = online_cpus().map_or(1, |cpus| cpus.len() as u64);
     MachineFacts {
         page_shift: page_size().trailing_zeros(),
         rss_error_pages: if kernel.is_rss_per_cpu {
-            batch.saturating_mul(cpus)
+            u32::try_from(percpu_counter::error(cpus)).unwrap_or(u32::MAX)
         } else {
             0
         },

@@ -2,17 +2,14 @@
 
 use std::cmp::Reverse;
 
-use oomwatch_ebpf::{
-    account::{
-        ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, CgroupMemory, EXCLUDED_ADJ,
-        EXCLUDED_CPUSET, EXCLUDED_DYING, KIND_ACCOUNT, LIST_EXCLUDED, LIST_LENGTH, LIST_SCORED,
-        MEMORY_LIMIT, MEMORY_LIMIT_HITS, MEMORY_PEAK, MEMORY_PENDING, MEMORY_USAGE, ProcessPages,
-    },
-    record::Header,
+use oomwatch_ebpf::account::{
+    ACCOUNT_FIXED_LENGTH, AccountRecord, CandidateRow, CgroupMemory, EXCLUDED_ADJ, EXCLUDED_CPUSET,
+    EXCLUDED_DYING, KIND_ACCOUNT, LIST_EXCLUDED, LIST_LENGTH, LIST_SCORED, MEMORY_LIMIT,
+    MEMORY_LIMIT_HITS, MEMORY_PEAK, MEMORY_PENDING, MEMORY_USAGE, ProcessPages,
 };
-use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{comm, error::DecodeError, some_id, statistics::StatisticsLayout};
+use super::{comm, error::DecodeError, header, some_id, statistics::StatisticsLayout};
 use crate::{
     capture::kmsg::assemble::parts_of_numbers,
     model::account::{
@@ -45,28 +42,12 @@ pub fn decode_account(
     layout: &AccountLayout,
 ) -> Result<IncidentAccount, DecodeError> {
     let page_bytes = layout.page_bytes;
-    let truncated = |kind, needed| DecodeError::Truncated {
-        kind,
-        length: bytes.len(),
-        needed,
-    };
-    let (header, _) =
-        Header::read_from_prefix(bytes).map_err(|_| truncated(0, size_of::<Header>()))?;
-    if header.kind != KIND_ACCOUNT {
-        return Err(DecodeError::Kind(header.kind));
-    }
-    if bytes.len() < ACCOUNT_FIXED_LENGTH {
-        return Err(truncated(header.kind, ACCOUNT_FIXED_LENGTH));
-    }
+    let header = header(bytes, |kind| match kind {
+        KIND_ACCOUNT => Ok(ACCOUNT_FIXED_LENGTH..=size_of::<AccountRecord>()),
+        kind => Err(DecodeError::Kind(kind)),
+    })?;
     let mut record = AccountRecord::new_zeroed();
-    let listed = record.as_mut_bytes().get_mut(..bytes.len());
-    let Some(listed) = listed.filter(|_| bytes.len() == header.length as usize) else {
-        return Err(DecodeError::Length {
-            claimed: header.length,
-            length: bytes.len(),
-        });
-    };
-    listed.copy_from_slice(bytes);
+    record.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
     Ok(IncidentAccount {
         boot_time_ns: header.boot_time_ns,
         account: Account {

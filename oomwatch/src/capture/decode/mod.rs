@@ -2,6 +2,8 @@
 //!
 //! Whether a `mark_victim` event is a kill is decided in [`crate::capture::incident`].
 
+use std::ops::RangeInclusive;
+
 use oomwatch_ebpf::record::{
     BACKEND_FENTRY, BACKEND_KPROBE, BACKEND_RAW_TRACEPOINT, COMM_LEN, FLAG_CGROUP_V1,
     FLAG_FAR_OOM_GROUP, FLAG_NO_DISTANCE, Header, KIND_SIGNAL, KIND_VICTIM, LEVEL_NO_ID,
@@ -140,6 +142,26 @@ pub enum Relation {
 
 /// Decodes one record. `page_bytes` is the page size of the machine that wrote it.
 pub fn decode(bytes: &[u8], page_bytes: u64) -> Result<Observation, DecodeError> {
+    let header = header(bytes, |kind| match kind {
+        KIND_VICTIM => Ok(VICTIM_FIXED_LENGTH..=size_of::<VictimRecord>()),
+        KIND_SIGNAL => Ok(size_of::<SignalRecord>()..=size_of::<SignalRecord>()),
+        kind => Err(DecodeError::Kind(kind)),
+    })?;
+    if header.kind == KIND_SIGNAL {
+        let mut record = SignalRecord::new_zeroed();
+        record.as_mut_bytes().copy_from_slice(bytes);
+        return signal(&record);
+    }
+    let mut record = VictimRecord::new_zeroed();
+    record.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+    mark(&record, page_bytes)
+}
+
+/// Reads the header of a record, and checks that all of it is there. `lengths` are those that a record of its kind may have.
+fn header(
+    bytes: &[u8],
+    lengths: impl FnOnce(u32) -> Result<RangeInclusive<usize>, DecodeError>,
+) -> Result<Header, DecodeError> {
     let truncated = |kind, needed| DecodeError::Truncated {
         kind,
         length: bytes.len(),
@@ -147,28 +169,17 @@ pub fn decode(bytes: &[u8], page_bytes: u64) -> Result<Observation, DecodeError>
     };
     let (header, _) =
         Header::read_from_prefix(bytes).map_err(|_| truncated(0, size_of::<Header>()))?;
-    let needed = match header.kind {
-        KIND_VICTIM => VICTIM_FIXED_LENGTH,
-        KIND_SIGNAL => size_of::<SignalRecord>(),
-        kind => return Err(DecodeError::Kind(kind)),
-    };
-    if bytes.len() < needed {
-        return Err(truncated(header.kind, needed));
+    let lengths = lengths(header.kind)?;
+    if bytes.len() < *lengths.start() {
+        return Err(truncated(header.kind, *lengths.start()));
     }
-    if bytes.len() != header.length as usize || bytes.len() > size_of::<VictimRecord>() {
+    if bytes.len() != header.length as usize || !lengths.contains(&bytes.len()) {
         return Err(DecodeError::Length {
             claimed: header.length,
             length: bytes.len(),
         });
     }
-    if header.kind == KIND_SIGNAL {
-        let (record, _) =
-            SignalRecord::read_from_prefix(bytes).map_err(|_| truncated(header.kind, needed))?;
-        return signal(&record);
-    }
-    let mut record = VictimRecord::new_zeroed();
-    record.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-    mark(&record, page_bytes)
+    Ok(header)
 }
 
 fn signal(record: &SignalRecord) -> Result<Observation, DecodeError> {

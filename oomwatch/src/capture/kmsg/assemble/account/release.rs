@@ -2,7 +2,7 @@
 
 use bstr::ByteSlice as _;
 
-use crate::capture::kmsg::number::parse_number;
+use crate::capture::{kmsg::number::parse_number, percpu_counter};
 
 /// CPUs of a machine whose number is not known.
 const UNKNOWN_CPUS: u64 = 64;
@@ -41,10 +41,7 @@ impl KernelRelease {
         let (major, minor) = release.map_or((6, 2), |Self { major, minor }| (major, minor));
         let pages = match (major, minor) {
             (7.., _) => 0,
-            (6, 2..) | (5, 14) => {
-                let cpus = cpus.unwrap_or(UNKNOWN_CPUS);
-                cpus.saturating_mul(cpus.saturating_mul(2).max(32))
-            }
+            (6, 2..) | (5, 14) => percpu_counter::error(cpus.unwrap_or(UNKNOWN_CPUS)),
             _ => 64,
         };
         pages.saturating_mul(page_bytes)
