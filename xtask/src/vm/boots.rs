@@ -74,7 +74,7 @@ pub(crate) const SHORT: &[&str] = &[
     "locked_down_kernel",
 ];
 
-pub(crate) static MATRIX: [Boot; 8] = [
+pub(crate) static MATRIX: [Boot; 13] = [
     Boot {
         name: "5.10-old",
         release: &kernels::OLD_5_10,
@@ -118,8 +118,43 @@ pub(crate) static MATRIX: [Boot; 8] = [
         tests: Tests::Short,
     },
     Boot {
+        name: "6.12-rt",
+        release: &kernels::LINUX_6_12_RT,
+        cgroup: CgroupVersion::V2,
+        backend: BackendChoice::RawTracepoint,
+        tests: Tests::Short,
+    },
+    Boot {
+        name: "6.17",
+        release: &kernels::LINUX_6_17,
+        cgroup: CgroupVersion::V2,
+        backend: BackendChoice::Kprobe,
+        tests: Tests::Short,
+    },
+    Boot {
         name: "6.18",
         release: &kernels::LINUX_6_18,
+        cgroup: CgroupVersion::V2,
+        backend: BackendChoice::Fentry,
+        tests: Tests::Short,
+    },
+    Boot {
+        name: "6.19",
+        release: &kernels::LINUX_6_19,
+        cgroup: CgroupVersion::V2,
+        backend: BackendChoice::RawTracepoint,
+        tests: Tests::Short,
+    },
+    Boot {
+        name: "7.1",
+        release: &kernels::LINUX_7_1,
+        cgroup: CgroupVersion::V2,
+        backend: BackendChoice::Fentry,
+        tests: Tests::Short,
+    },
+    Boot {
+        name: "7.2-rt",
+        release: &kernels::LINUX_7_2_RT,
         cgroup: CgroupVersion::V2,
         backend: BackendChoice::Fentry,
         tests: Tests::Short,
@@ -197,7 +232,7 @@ mod tests {
         for odd in ["4.19", "", "5.1", "5.10-v2", "6.12-v1"] {
             assert_eq!(
                 parse_name(odd).unwrap_err().to_string(),
-                "the boots are 5.10-old, 5.10, 5.10-v1, 6.1, 6.1-v1, 6.12, 6.18, newest"
+                "the boots are 5.10-old, 5.10, 5.10-v1, 6.1, 6.1-v1, 6.12, 6.12-rt, 6.17, 6.18, 6.19, 7.1, 7.2-rt, newest"
             );
         }
     }

@@ -61,12 +61,57 @@ pub(crate) static LINUX_6_12: Release = Release {
     pinned: None,
 };
 
+pub(crate) static LINUX_6_12_RT: Release = Release {
+    name: "6.12-rt",
+    about: "the newest 6.12 with PREEMPT_RT",
+    archive: Archive::Security,
+    suite: "trixie-security",
+    packages: r"^linux-image-6\.12\.[0-9]+[^-]*-rt-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_6_17: Release = Release {
+    name: "6.17",
+    about: "the newest 6.17",
+    archive: Archive::Main,
+    suite: "trixie-backports",
+    packages: r"^linux-image-6\.17\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
+
 pub(crate) static LINUX_6_18: Release = Release {
     name: "6.18",
     about: "the newest 6.18: each thread of a dying process is marked",
     archive: Archive::Main,
     suite: "trixie-backports",
     packages: r"^linux-image-6\.18\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_6_19: Release = Release {
+    name: "6.19",
+    about: "the newest 6.19",
+    archive: Archive::Main,
+    suite: "trixie-backports",
+    packages: r"^linux-binary-6\.19\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_7_1: Release = Release {
+    name: "7.1",
+    about: "the newest 7.1",
+    archive: Archive::Main,
+    suite: "trixie-backports",
+    packages: r"^linux-binary-7\.1\.[0-9]+[^-]*-cloud-amd64$",
+    pinned: None,
+};
+
+pub(crate) static LINUX_7_2_RT: Release = Release {
+    name: "7.2-rt",
+    about: "the newest 7.2 with PREEMPT_RT",
+    archive: Archive::Main,
+    suite: "trixie-backports",
+    packages: r"^linux-binary-7\.2\.[0-9]+[^-]*-rt-amd64$",
     pinned: None,
 };
 
