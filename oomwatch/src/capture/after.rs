@@ -1,7 +1,8 @@
-//! Reads where the memory is right after a kill, from the files of the cgroup that ran out or from `/proc/meminfo`, for kills
-//! for which neither the kernel's structures nor its log had it.
+//! Reads what the account of a kill lacks right after it, from the files of the cgroup that ran out or from `/proc/meminfo`: where the
+//! memory is, where neither the kernel's structures nor its log had it; how often the limit was reached; and for how long tasks
+//! were stalled.
 //!
-//! What the victim held is on its way out by then: these numbers say what outlives it, such as a tmpfs.
+//! What the victim held is on its way out by then: the memory is what outlives it, such as a tmpfs.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use std::{
 use crate::{
     capture::kmsg::assemble::parts_of_statistics,
     model::{
-        account::{Account, AccountSource, Memory, MemoryOf, MemoryParts},
+        account::{AccountSource, Before, Memory, MemoryOf, MemoryParts},
         kill::{Kill, Scope},
     },
     sys::cgroup_fs::{MemoryHierarchy, PEAK, USAGE},
@@ -31,6 +32,7 @@ pub struct AfterKill {
 struct Reading {
     incident_boot_time_ns: u64,
     memory: Option<Memory>,
+    before: Before,
 }
 
 impl AfterKill {
@@ -44,34 +46,60 @@ impl AfterKill {
         }
     }
 
-    /// Adds the memory to the account of a kill that happened a moment ago, if it has none. What cannot be read stays absent.
-    /// The victims of an incident have one account, so it is read once.
+    /// Completes the account of a kill that happened a moment ago. What cannot be read stays absent. The victims of an incident have
+    /// one account, so it is read once.
     pub fn complete(&mut self, kill: &mut Kill) {
-        let has_memory = |account: &Arc<Account>| account.memory.is_some();
-        if kill.account.as_ref().is_some_and(has_memory) {
-            return;
-        }
         let incident = kill.incident_boot_time_ns;
         let known = self
             .last
             .filter(|last| Some(last.incident_boot_time_ns) == incident);
-        let memory = known.map_or_else(|| self.read(kill), |known| known.memory);
+        let Reading { memory, before, .. } = known.unwrap_or_else(|| self.read(kill));
         self.last = incident.map(|incident_boot_time_ns| Reading {
             incident_boot_time_ns,
             memory,
+            before,
         });
-        if memory.is_some() {
-            let account = kill.account.get_or_insert_default();
-            Arc::make_mut(account).memory = memory;
+        if memory.is_none() && before == Before::default() {
+            return;
+        }
+        let account = Arc::make_mut(kill.account.get_or_insert_default());
+        account.memory = account.memory.or(memory);
+        let known = account.before.get_or_insert_default();
+        known.limit_hits = known.limit_hits.or(before.limit_hits);
+        known.stall_us = known.stall_us.or(before.stall_us);
+    }
+
+    fn read(&self, kill: &Kill) -> Reading {
+        let account = kill.account.as_ref();
+        let has_memory = account.is_some_and(|account| account.memory.is_some());
+        let (memory, before) = match kill.scope {
+            Scope::Memcg if has_memory => (None, self.before(kill)),
+            Scope::Memcg => (self.of_cgroup(kill), self.before(kill)),
+            Scope::System if !has_memory => (self.of_node(), None),
+            Scope::System | Scope::Unknown => (None, None),
+        };
+        Reading {
+            incident_boot_time_ns: 0,
+            memory,
+            before: before.unwrap_or_default(),
         }
     }
 
-    fn read(&self, kill: &Kill) -> Option<Memory> {
-        match kill.scope {
-            Scope::Memcg => self.of_cgroup(kill),
-            Scope::System => self.of_node(),
-            Scope::Unknown => None,
-        }
+    /// Counters of the cgroup that ran out; cgroup v2 only.
+    fn before(&self, kill: &Kill) -> Option<Before> {
+        let path = &kill.limits.get(kill.oom_level?)?.cgroup.path;
+        let hierarchy = self.hierarchy.as_ref()?;
+        let read = |name| fs::read_to_string(hierarchy.folder(path).join(name)).ok();
+        let word = |text: Option<String>, line: &str, name: &str| {
+            let text = text?;
+            let mut lines = text.lines().map(str::split_ascii_whitespace);
+            let mut words = lines.find_map(|mut words| (words.next()? == line).then_some(words))?;
+            words.find_map(|word| word.strip_prefix(name)?.parse().ok())
+        };
+        Some(Before {
+            limit_hits: word(read("memory.events"), "max", ""),
+            stall_us: word(read("memory.pressure"), "full", "total="),
+        })
     }
 
     fn of_cgroup(&self, kill: &Kill) -> Option<Memory> {
@@ -159,6 +187,10 @@ mod tests {
         let stat = "anon 4096\nfile 12288\nshmem 8192\nslab_unreclaimable 100\n";
         fs::write(cgroup.join("memory.stat"), stat).expect("write");
         fs::write(cgroup.join("memory.current"), "24576\n").expect("write");
+        let events = "low 0\nhigh 3\nmax 41\noom 2\noom_kill 1\n";
+        fs::write(cgroup.join("memory.events"), events).expect("write");
+        let pressure = "some avg10=0.00 avg60=0.00 avg300=0.00 total=9000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7000\n";
+        fs::write(cgroup.join("memory.pressure"), pressure).expect("write");
         let meminfo = "MemTotal:  1000 kB\nMemFree:  100 kB\nBuffers: 1 kB\nCached: 50 kB\nShmem:  20 kB\nHugePages_Total:  0\n";
         fs::write(root.path().join("meminfo"), meminfo).expect("write");
         let after = AfterKill::new(root.path(), &root.path().join("cgroup"));
@@ -185,6 +217,33 @@ mod tests {
         assert_eq!(memory.usage_bytes, Some(24576));
         assert_eq!(memory.parts.shmem_bytes, Some(8192));
         assert_eq!(memory.parts.file_bytes, Some(4096));
+        let before = Before {
+            limit_hits: Some(41),
+            stall_us: Some(7000),
+        };
+        let account = kill.account.expect("an account");
+        assert_eq!(account.before, Some(before));
+    }
+
+    #[test]
+    fn what_the_programs_have_read_is_kept() {
+        let (_root, mut after) = root();
+        let mut kill = kill();
+        let mut account = testing::account();
+        account.before = Some(Before {
+            limit_hits: Some(5),
+            stall_us: None,
+        });
+        let memory = account.memory;
+        kill.account = Some(Arc::new(account));
+        after.complete(&mut kill);
+        let account = kill.account.expect("an account");
+        assert_eq!(account.memory, memory);
+        let before = Before {
+            limit_hits: Some(5),
+            stall_us: Some(7000),
+        };
+        assert_eq!(account.before, Some(before));
     }
 
     #[test]
@@ -218,12 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_kept_and_what_is_gone_is_absent() {
+    fn what_is_gone_is_absent() {
         let (_root, mut after) = root();
-        let mut known = kill();
-        known.account = Some(Arc::new(testing::account()));
-        after.complete(&mut known);
-        assert_eq!(known.account, Some(Arc::new(testing::account())));
         let mut gone = testing::kill();
         gone.incident_boot_time_ns = Some(1);
         after.complete(&mut gone);
