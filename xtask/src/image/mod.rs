@@ -108,10 +108,9 @@ pub(crate) fn build_command(workspace: &Workspace) -> Result<Command> {
 
 fn cargo_build(workspace: &Workspace, arch: Arch) -> Result<Command> {
     let target = target::ensure_target(workspace, arch)?;
-    let mut cargo = target.cargo(workspace);
-    cargo.args(["build", "--release", "--locked"]);
+    let mut cargo = target.cargo(workspace, "build")?;
+    cargo.args(["--release", "--locked"]);
     cargo.args(["--package", "oomwatch", "--bin", "oomwatch"]);
-    cargo.args(["--target", target.triple]);
     Ok(cargo)
 }
 
