@@ -153,7 +153,7 @@ fn path_with(first: &Path) -> Result<OsString> {
 }
 
 /// `None` if they are the same.
-fn describe_difference(committed: &[u8], built: &[u8]) -> Option<String> {
+pub(crate) fn describe_difference(committed: &[u8], built: &[u8]) -> Option<String> {
     if committed == built {
         return None;
     }

@@ -60,6 +60,8 @@ const CROSS_ARM64: Tool = Tool {
 };
 
 impl Arch {
+    pub(crate) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
     /// This machine's architecture.
     pub(crate) fn own() -> Self {
         if cfg!(target_arch = "aarch64") {
