@@ -44,7 +44,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 
 const DOCUMENTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// Where the unit expects the executable, and where a package has it.
+/// Where a unit may expect the executable, and where a package has it.
 const LOCAL: &str = "/usr/local/bin/oomwatch";
 const PACKAGED: &str = "/usr/bin/oomwatch";
 
@@ -168,15 +168,16 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// The unit with a package's path of the executable, and without the lines that say how to install both.
 fn packaged_unit(unit: &str) -> Result<String> {
-    ensure!(
-        unit.contains(&format!("ExecStart={LOCAL} ")),
-        "the unit does not start {LOCAL}"
-    );
     let lines = unit
         .lines()
         .filter(|line| !line.starts_with("#   install "))
         .map(|line| format!("{line}\n"));
-    Ok(lines.collect::<String>().replace(LOCAL, PACKAGED))
+    let unit = lines.collect::<String>().replace(LOCAL, PACKAGED);
+    ensure!(
+        unit.contains(&format!("ExecStart={PACKAGED} ")),
+        "the unit does not start {PACKAGED}"
+    );
+    Ok(unit)
 }
 
 #[cfg(test)]
