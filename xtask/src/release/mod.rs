@@ -56,10 +56,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .clone()
         .unwrap_or_else(|| workspace.target.join("dist"));
     let artefacts = build(&workspace, arches)?;
+    write(&artefacts, &out)?;
     if args.check {
         reproduce::check(&workspace, arches, &artefacts)?;
     }
-    write(&artefacts, &out)?;
     if let Some(key) = &args.sign {
         sign::sign(&out.join(SUMS), key)?;
     }
