@@ -30,7 +30,12 @@ pub(crate) fn cargo() -> Command {
 
 impl Workspace {
     pub(crate) fn load() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        Self::of(Path::new(env!("CARGO_MANIFEST_DIR")))
+    }
+
+    /// The workspace of the package in a folder.
+    pub(crate) fn of(package: &Path) -> Result<Self> {
+        let manifest = package.join("Cargo.toml");
         let json = exec::output(
             cargo()
                 .args(["metadata", "--no-deps", "--locked", "--format-version", "1"])

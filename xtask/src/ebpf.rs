@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result, bail};
 use crate::cargo::Workspace;
 use crate::exec;
 use crate::toolchain::{self, Toolchain};
-use crate::tools;
 
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "ebpf";
@@ -136,31 +135,11 @@ fn cargo(
         .env("AYA_BPF_TARGET_ARCH", "x86_64")
         .env("PATH", path_with(linker_folder)?)
         // It overrides every other source of flags, so that a developer's own do not change the object.
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&workspace.root, sysroot)?);
+        .env(
+            toolchain::RUSTFLAGS,
+            toolchain::encode_flags(toolchain::remap_flags(&workspace.root, sysroot)?),
+        );
     Ok(cargo)
-}
-
-/// Replaces this machine's paths in the object, so that it is the same everywhere.
-fn flags(root: &Path, sysroot: &Path) -> Result<OsString> {
-    let mut places = vec![
-        (root.to_path_buf(), "/oomwatch"),
-        (sysroot.to_path_buf(), "/rust"),
-    ];
-    if let Some(home) = tools::cargo_home() {
-        places.push((home, "/cargo"));
-    }
-    let mut flags = OsString::new();
-    for (place, name) in places {
-        // The separator of `CARGO_ENCODED_RUSTFLAGS`.
-        if !flags.is_empty() {
-            flags.push("\u{1f}");
-        }
-        let place = place
-            .to_str()
-            .with_context(|| format!("{} is not UTF-8", place.display()))?;
-        flags.push(format!("--remap-path-prefix={place}={name}"));
-    }
-    Ok(flags)
 }
 
 fn path_with(first: &Path) -> Result<OsString> {
@@ -174,7 +153,7 @@ fn path_with(first: &Path) -> Result<OsString> {
 }
 
 /// `None` if they are the same.
-fn describe_difference(committed: &[u8], built: &[u8]) -> Option<String> {
+pub(crate) fn describe_difference(committed: &[u8], built: &[u8]) -> Option<String> {
     if committed == built {
         return None;
     }
@@ -205,15 +184,6 @@ mod tests {
         assert_eq!(
             describe_difference(b"", b"abx").unwrap(),
             "0 bytes against 3, the first difference at byte 0"
-        );
-    }
-
-    #[test]
-    fn flags_name_every_place_that_differs_between_machines() {
-        let flags = flags(Path::new("/w"), Path::new("/s")).unwrap();
-        let flags = flags.to_str().unwrap();
-        assert!(
-            flags.starts_with("--remap-path-prefix=/w=/oomwatch\u{1f}--remap-path-prefix=/s=/rust")
         );
     }
 }

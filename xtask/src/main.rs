@@ -22,9 +22,11 @@ mod image;
 mod install;
 mod kube;
 mod kubectl;
+mod release;
 mod rules;
 mod run;
 mod table;
+mod tarball;
 mod test;
 mod toolchain;
 mod tools;
@@ -61,6 +63,8 @@ enum Task {
     Bench(bench::Args),
     /// Build a static binary and write it as an image archive, without a container engine
     Image(image::Args),
+    /// Build everything that is released: archives, packages, image, chart, checksums
+    Release(release::Args),
     /// Cause one OOM kill, for `run --demo` (needs root)
     #[command(hide = true)]
     DemoKill,
@@ -92,6 +96,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Fuzz(args) => fuzz::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
         Task::Image(args) => image::run(&args)?,
+        Task::Release(args) => release::run(&args)?,
         Task::DemoKill => demo::kill_one()?,
         Task::Hog(args) => bench::hog::run(&args)?,
         Task::Relay => bench::relay::run()?,

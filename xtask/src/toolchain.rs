@@ -12,7 +12,7 @@ use crate::apt::{self, Apt, Archive, Candidate};
 use crate::cargo::Workspace;
 use crate::exec;
 use crate::install::{How, Install};
-use crate::tools::BPF_LINKER;
+use crate::tools::{self, BPF_LINKER};
 
 /// The Debian suite that has the newer releases of Rust.
 const RUST_SUITE: &str = "trixie-backports";
@@ -56,12 +56,43 @@ pub(crate) fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
     Ok(PathBuf::from(exec::output(&mut rustc)?.trim_end()))
 }
 
+/// Flags that every rustc of a build for the target gets, and that override all other sources of flags.
+pub(crate) const RUSTFLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
+
+/// Flags with the separator of [`RUSTFLAGS`].
+pub(crate) fn encode_flags(flags: impl IntoIterator<Item = String>) -> String {
+    flags.into_iter().collect::<Vec<_>>().join("\u{1f}")
+}
+
+/// Replaces this machine's paths in what rustc builds, so that it is the same everywhere.
+pub(crate) fn remap_flags(root: &Path, sysroot: &Path) -> Result<Vec<String>> {
+    let flag = |(place, name)| format!("--remap-path-prefix={place}={name}");
+    Ok(places(root, sysroot)?.into_iter().map(flag).collect())
+}
+
+/// Folders whose paths a build can contain, and the names that replace them.
+pub(crate) fn places(root: &Path, sysroot: &Path) -> Result<Vec<(String, &'static str)>> {
+    let home = tools::cargo_home().map(|home| (home, "/cargo"));
+    [
+        (root.to_owned(), "/oomwatch"),
+        (sysroot.to_owned(), "/rust"),
+    ]
+    .into_iter()
+    .chain(home)
+    .map(|(place, name)| {
+        let text = place.to_str();
+        let text = text.with_context(|| format!("{} is not UTF-8", place.display()))?;
+        Ok((text.to_owned(), name))
+    })
+    .collect()
+}
+
 /// Source of the standard library in a sysroot.
 fn library(sysroot: &Path) -> PathBuf {
     sysroot.join("lib/rustlib/src/rust/library")
 }
 
-fn ensure_source(sysroot: &Path, workspace: &Workspace) -> Result<()> {
+pub(crate) fn ensure_source(sysroot: &Path, workspace: &Workspace) -> Result<()> {
     let library = library(sysroot);
     if has_source(&library) {
         return Ok(());
@@ -168,6 +199,15 @@ fn pick_release<'a>(candidates: &'a [Candidate], release: &str) -> Option<&'a Ca
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_name_every_place_that_differs_between_machines() {
+        let flags = remap_flags(Path::new("/w"), Path::new("/s")).unwrap();
+        let flags = encode_flags(flags);
+        assert!(
+            flags.starts_with("--remap-path-prefix=/w=/oomwatch\u{1f}--remap-path-prefix=/s=/rust")
+        );
+    }
 
     #[test]
     fn only_a_release_has_a_debian_package() {

@@ -66,6 +66,28 @@ pub(crate) static CARGO_DENY: CargoTool = CargoTool {
     seconds: 60,
 };
 
+/// Writes Debian packages.
+pub(crate) static CARGO_DEB: CargoTool = CargoTool {
+    program: "cargo-deb",
+    package: "cargo-deb",
+    version: "3.8.0",
+    // Another version could write other bytes.
+    accepted: Accepted::Exact,
+    // Compressing takes a minute otherwise.
+    build: Build::Release,
+    seconds: 120,
+};
+
+/// Writes RPMs, without rpmbuild.
+pub(crate) static CARGO_GENERATE_RPM: CargoTool = CargoTool {
+    program: "cargo-generate-rpm",
+    package: "cargo-generate-rpm",
+    version: "0.21.1",
+    accepted: Accepted::Exact,
+    build: Build::Release,
+    seconds: 180,
+};
+
 impl CargoTool {
     /// What [`Self::ensure`] would install.
     pub(crate) fn missing(&self, workspace: &Workspace) -> Option<Install> {
@@ -140,9 +162,10 @@ fn root(workspace: &Workspace) -> PathBuf {
     workspace.target.join("tools")
 }
 
-/// The second word of `typos-cli 1.52.0`.
+/// The version of `typos-cli 1.52.0`; some programs print it alone.
 fn parse_version(printed: &str) -> Option<&str> {
-    printed.split_whitespace().nth(1)
+    let mut words = printed.split_whitespace().take(2);
+    words.find(|word| word.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// Folder of what cargo has downloaded and installed.
@@ -157,10 +180,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_is_the_second_word() {
+    fn version_is_behind_the_name_or_alone() {
         assert_eq!(parse_version("typos-cli 1.52.0\n"), Some("1.52.0"));
         assert_eq!(parse_version("rustc 1.95.0 (59807616e)"), Some("1.95.0"));
-        for odd in ["", "typos", "1.52.0", "\n"] {
+        assert_eq!(parse_version("3.8.0\n"), Some("3.8.0"));
+        for odd in ["", "typos", "\n", "a b 1.0.0"] {
             assert_eq!(parse_version(odd), None, "{odd:?}");
         }
     }

@@ -3,13 +3,10 @@
 //! The root holds the executable and nothing else. Every owner is root and every time is 0, and nothing depends on the machine
 //! or the clock, so that the same executable gives the same bytes.
 
-use std::io::Write as _;
-
-use anyhow::{Context as _, Result};
-use flate2::{Compression, GzBuilder};
+use anyhow::Result;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tar::{Builder, EntryType, Header};
+
+use crate::tarball::{self, Entry, digest};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -19,14 +16,12 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// Path of the executable in the image.
 pub(crate) const ENTRYPOINT: &str = "/oomwatch";
 
-/// Content of the image.
+/// An image for one architecture.
 pub(crate) struct Image<'a> {
-    /// The statically linked executable.
-    pub(crate) executable: &'a [u8],
+    /// Its files, with the statically linked executable at [`ENTRYPOINT`].
+    pub(crate) files: &'a [Entry],
     /// `amd64` or `arm64`, as the OCI calls them.
     pub(crate) architecture: &'a str,
-    /// Name of the image after its import, such as `registry.example/oomwatch:1`.
-    pub(crate) name: &'a str,
     /// Labels `org.opencontainers.image.*`, by the last word of their names.
     pub(crate) labels: &'a [(&'a str, &'a str)],
 }
@@ -65,10 +60,10 @@ impl Blob {
 }
 
 impl Image<'_> {
-    /// The archive for `ctr images import`, `podman load` and `docker load`.
-    pub(crate) fn archive(&self) -> Result<Vec<u8>> {
-        let files = self.root()?;
-        let layer = Blob::new(LAYER, compress(&files)?);
+    /// The blobs of its manifest, which is the last of them.
+    fn blobs(&self) -> Result<[Blob; 3]> {
+        let files = tarball::tar(self.files, 0)?;
+        let layer = Blob::new(LAYER, tarball::gzip(&files)?);
         let config = Blob::json(CONFIG, &self.config(&digest(&files)));
         let manifest = Blob::json(
             MANIFEST,
@@ -79,35 +74,7 @@ impl Image<'_> {
                 "layers": [layer.descriptor()],
             }),
         );
-        let index = self.index(&manifest);
-
-        let mut archive = Builder::new(Vec::new());
-        append(
-            &mut archive,
-            "oci-layout",
-            0o644,
-            br#"{"imageLayoutVersion":"1.0.0"}"#,
-        )?;
-        append(
-            &mut archive,
-            "index.json",
-            0o644,
-            index.to_string().as_bytes(),
-        )?;
-        let mut blobs = [&layer, &config, &manifest];
-        blobs.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
-        for blob in blobs {
-            append(&mut archive, &blob.path(), 0o644, &blob.bytes)?;
-        }
-        archive.into_inner().context("failed to end the archive")
-    }
-
-    /// The root file system as an archive.
-    fn root(&self) -> Result<Vec<u8>> {
-        let mut files = Builder::new(Vec::new());
-        let path = ENTRYPOINT.trim_start_matches('/');
-        append(&mut files, path, 0o755, self.executable)?;
-        files.into_inner().context("failed to end the layer")
+        Ok([layer, config, manifest])
     }
 
     fn config(&self, files: &str) -> Value {
@@ -128,51 +95,51 @@ impl Image<'_> {
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{files}")] },
         })
     }
+}
 
-    fn index(&self, manifest: &Blob) -> Value {
+/// The archive for `ctr images import`, `podman load` and `docker load`. Images for several architectures are one image by an
+/// index of its own, which a registry keeps.
+///
+/// `name` is that of the image after its import, such as `registry.example/oomwatch:1`.
+pub(crate) fn archive(name: &str, images: &[Image<'_>]) -> Result<Vec<u8>> {
+    let mut blobs = Vec::new();
+    let mut manifests = Vec::new();
+    for image in images {
+        let [layer, config, manifest] = image.blobs()?;
         let mut descriptor = manifest.descriptor();
-        descriptor["platform"] = json!({ "architecture": self.architecture, "os": "linux" });
+        descriptor["platform"] = json!({ "architecture": image.architecture, "os": "linux" });
+        manifests.push(descriptor);
+        blobs.extend([layer, config, manifest]);
+    }
+    if manifests.len() > 1 {
+        let index = Blob::json(INDEX, &index(&manifests));
+        manifests = vec![index.descriptor()];
+        blobs.push(index);
+    }
+    for descriptor in &mut manifests {
         // The first is the standard's, the second is the one that containerd uses.
         descriptor["annotations"] = json!({
-            "org.opencontainers.image.ref.name": self.name,
-            "io.containerd.image.name": self.name,
+            "org.opencontainers.image.ref.name": name,
+            "io.containerd.image.name": name,
         });
-        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor] })
     }
+    blobs.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
+    blobs.dedup_by(|one, other| one.digest == other.digest);
+    let layout = &br#"{"imageLayoutVersion":"1.0.0"}"#[..];
+    let mut entries = vec![
+        Entry::new("oci-layout", layout),
+        Entry::new("index.json", index(&manifests).to_string()),
+    ];
+    entries.extend(
+        blobs
+            .into_iter()
+            .map(|blob| Entry::new(blob.path(), blob.bytes)),
+    );
+    tarball::tar(&entries, 0)
 }
 
-fn append(archive: &mut Builder<Vec<u8>>, path: &str, mode: u32, content: &[u8]) -> Result<()> {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(EntryType::Regular);
-    header.set_size(u64::try_from(content.len())?);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    archive
-        .append_data(&mut header, path, content)
-        .with_context(|| format!("failed to archive {path}"))
-}
-
-fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
-    // 255 in the header means an unknown operating system.
-    let mut gzip = GzBuilder::new()
-        .mtime(0)
-        .operating_system(255)
-        .write(Vec::new(), Compression::best());
-    gzip.write_all(bytes)
-        .context("failed to compress the layer")?;
-    gzip.finish().context("failed to compress the layer")
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        digits.extend(
-            [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
-        );
-    }
-    digits
+fn index(manifests: &[Value]) -> Value {
+    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests })
 }
 
 #[cfg(test)]
@@ -187,14 +154,22 @@ mod tests {
     const NAME: &str = "registry.example/team/oomwatch:0.1.0";
 
     fn archive(executable: &[u8]) -> Vec<u8> {
-        Image {
-            executable,
-            architecture: "amd64",
-            name: NAME,
-            labels: &[("title", "oomwatch"), ("version", "0.1.0")],
-        }
-        .archive()
-        .unwrap()
+        archive_of(&[("amd64", executable)])
+    }
+
+    fn archive_of(executables: &[(&str, &[u8])]) -> Vec<u8> {
+        let root = |executable: &[u8]| [Entry::executable("oomwatch", executable)];
+        let roots: Vec<[Entry; 1]> = executables.iter().map(|(_, e)| root(e)).collect();
+        let images: Vec<Image<'_>> = executables
+            .iter()
+            .zip(&roots)
+            .map(|(&(architecture, _), files)| Image {
+                files,
+                architecture,
+                labels: &[("title", "oomwatch"), ("version", "0.1.0")],
+            })
+            .collect();
+        super::archive(NAME, &images).unwrap()
     }
 
     /// Path to mode, owner, time and content, parsed as the format specifies.
@@ -268,22 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn architectures_are_one_image_by_an_index_of_its_own() {
+        let files = files(&archive_of(&[("amd64", b"one"), ("arm64", b"two")]));
+        let (_, index) = &files["index.json"];
+        let index: Value = serde_json::from_slice(index).unwrap();
+        assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
+        let descriptor = &index["manifests"][0];
+        assert_eq!(descriptor["mediaType"], INDEX);
+        assert_eq!(descriptor["annotations"]["io.containerd.image.name"], NAME);
+        let image: Value = serde_json::from_slice(&blob(&files, descriptor)).unwrap();
+        let manifests = image["manifests"].as_array().unwrap();
+        let mut configs = manifests.iter().map(|manifest| {
+            assert!(manifest.get("annotations").is_none(), "{manifest}");
+            let content: Value = serde_json::from_slice(&blob(&files, manifest)).unwrap();
+            let config: Value = serde_json::from_slice(&blob(&files, &content["config"])).unwrap();
+            assert_eq!(manifest["platform"]["architecture"], config["architecture"]);
+            config["architecture"].as_str().unwrap().to_owned()
+        });
+        assert!(configs.by_ref().eq(["amd64", "arm64"]));
+        // Three of each image, the index, and the two files of the layout.
+        assert_eq!(files.len(), 9);
+    }
+
+    #[test]
     fn same_executable_gives_the_same_bytes() {
         let executable: Vec<u8> = (0..2_000_u32).flat_map(u32::to_le_bytes).collect();
         assert_eq!(archive(&executable), archive(&executable));
         assert_ne!(archive(&executable), archive(&executable[1..]));
-    }
-
-    #[test]
-    fn digest_is_that_of_the_standard() {
-        // From FIPS 180-4: the empty message and "abc".
-        assert_eq!(
-            digest(b""),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
-        assert_eq!(
-            digest(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
     }
 }

@@ -11,12 +11,14 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cargo::{self, Workspace};
+use crate::tarball::Entry;
 use archive::Image;
+use target::Target;
 
 pub(crate) use target::{Arch, missing};
 
 /// The image's name in the manifests of `deploy`, so that they find it after an import.
-const NAME: &str = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
+pub(crate) const NAME: &str = concat!("ghcr.io/oomwatch/oomwatch:", env!("CARGO_PKG_VERSION"));
 
 const LABELS: [(&str, &str); 5] = [
     ("title", "oomwatch"),
@@ -65,14 +67,9 @@ fn default_output(workspace: &Workspace, arch: Arch) -> PathBuf {
 }
 
 fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<()> {
-    let (_, built) = build(workspace, arch)?;
-    let archive = Image {
-        executable: &built,
-        architecture: arch.name(),
-        name,
-        labels: &LABELS,
-    }
-    .archive()?;
+    let built = build(workspace, arch)?.bytes;
+    let root = vec![Entry::executable("oomwatch", &*built)];
+    let archive = archive(name, &[(arch, root)])?;
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     fs::write(path, &archive).with_context(|| format!("failed to write {}", path.display()))?;
@@ -86,32 +83,49 @@ fn write(workspace: &Workspace, arch: Arch, name: &str, path: &Path) -> Result<(
     Ok(())
 }
 
-/// Builds the executable of an image and returns its path.
-pub(crate) fn executable(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
-    build(workspace, arch).map(|(path, _)| path)
+/// The archive of an image for one or several architectures, with these files.
+pub(crate) fn archive(name: &str, roots: &[(Arch, Vec<Entry>)]) -> Result<Vec<u8>> {
+    let images: Vec<Image<'_>> = roots
+        .iter()
+        .map(|(arch, files)| Image {
+            files,
+            architecture: arch.name(),
+            labels: &LABELS,
+        })
+        .collect();
+    archive::archive(name, &images)
 }
 
-/// Builds the executable, checks that it runs in an empty root, and returns its path and its bytes.
-fn build(workspace: &Workspace, arch: Arch) -> Result<(PathBuf, Vec<u8>)> {
-    let mut cargo = cargo_build(workspace, arch)?;
-    let path = cargo::build_executable(&mut cargo, "bin", "oomwatch")?;
-    let built = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    elf::ensure_static(&built, arch.elf_machine())
+/// An executable that runs in an empty root.
+pub(crate) struct Built {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    /// The Rust target.
+    pub(crate) triple: &'static str,
+}
+
+pub(crate) fn build(workspace: &Workspace, arch: Arch) -> Result<Built> {
+    let target = target::ensure_target(workspace, arch)?;
+    let path = cargo::build_executable(&mut cargo_build(workspace, &target)?, "bin", "oomwatch")?;
+    let bytes = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    elf::ensure_static(&bytes, arch.elf_machine())
         .with_context(|| format!("{} cannot run in an image", path.display()))?;
-    Ok((path, built))
+    Ok(Built {
+        path,
+        bytes,
+        triple: target.triple,
+    })
 }
 
 /// The command that builds the executable for this machine's architecture.
 pub(crate) fn build_command(workspace: &Workspace) -> Result<Command> {
-    cargo_build(workspace, Arch::own())
+    cargo_build(workspace, &target::ensure_target(workspace, Arch::own())?)
 }
 
-fn cargo_build(workspace: &Workspace, arch: Arch) -> Result<Command> {
-    let target = target::ensure_target(workspace, arch)?;
-    let mut cargo = target.cargo(workspace);
-    cargo.args(["build", "--release", "--locked"]);
+fn cargo_build(workspace: &Workspace, target: &Target) -> Result<Command> {
+    let mut cargo = target.cargo(workspace, "build")?;
+    cargo.args(["--release", "--locked"]);
     cargo.args(["--package", "oomwatch", "--bin", "oomwatch"]);
-    cargo.args(["--target", target.triple]);
     Ok(cargo)
 }
 

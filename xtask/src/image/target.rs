@@ -32,6 +32,16 @@ pub(crate) struct Target {
     linker: Option<&'static str>,
     /// Whether static linking is not the default.
     is_glibc: bool,
+    library: Library,
+}
+
+/// Where a target's standard library comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Library {
+    /// From rustup.
+    Prebuilt,
+    /// Built from the sources of the same release.
+    Source,
 }
 
 const MUSL: Tool = Tool {
@@ -50,6 +60,8 @@ const CROSS_ARM64: Tool = Tool {
 };
 
 impl Arch {
+    pub(crate) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
     /// This machine's architecture.
     pub(crate) fn own() -> Self {
         if cfg!(target_arch = "aarch64") {
@@ -95,12 +107,14 @@ impl Arch {
             tool: (!is_own).then_some(tool),
             linker: (!is_own).then_some(linker),
             is_glibc: true,
+            library: Library::Prebuilt,
         };
         let musl = Target {
             triple: musl,
             tool: Some(MUSL),
             linker: None,
             is_glibc: false,
+            library: Library::Prebuilt,
         };
         if is_own {
             vec![musl, glibc]
@@ -128,16 +142,23 @@ pub(crate) fn missing(workspace: &Workspace) -> Vec<Install> {
 
 /// Installs what the best target that is available here needs, and returns it.
 pub(crate) fn ensure_target(workspace: &Workspace, arch: Arch) -> Result<Target> {
+    let mut targets = arch.targets(Arch::own());
+    // Only glibc: musl's own library comes with rustup's.
+    let from_source = targets.last().map(|last| Target {
+        library: Library::Source,
+        ..*last
+    });
+    targets.extend(from_source);
     let mut refused = Vec::new();
-    for target in arch.targets(Arch::own()) {
+    for target in targets {
         match ensure_parts(workspace, &target) {
             Ok(()) => {
                 for why in refused {
-                    eprintln!("{why}; using {} instead", target.triple);
+                    eprintln!("{why}; using {} instead", target.name());
                 }
                 return Ok(target);
             }
-            Err(error) => refused.push(format!("{}: {error:#}", target.triple)),
+            Err(error) => refused.push(format!("{}: {error:#}", target.name())),
         }
     }
     anyhow::bail!(
@@ -154,45 +175,69 @@ fn library(workspace: &Workspace, target: &Target) -> Result<PathBuf> {
 }
 
 fn ensure_parts(workspace: &Workspace, target: &Target) -> Result<()> {
-    let library = library(workspace, target)?;
-    if !library.is_dir() {
-        ensure!(
-            exec::find("rustup").is_some(),
-            "{} not found, nor rustup to fetch it",
-            library.display()
-        );
-        exec::run(
-            Command::new("rustup")
-                .args(["target", "add", target.triple])
-                .current_dir(&workspace.root),
-        )
-        .context("failed to fetch its standard library")?;
+    match target.library {
+        Library::Prebuilt => ensure_library(workspace, target)?,
+        Library::Source => toolchain::ensure_source(&toolchain::sysroot(workspace)?, workspace)?,
     }
     target
         .tool
         .map_or(Ok(()), |tool| apt::ensure_tools(&[tool]))
 }
 
+fn ensure_library(workspace: &Workspace, target: &Target) -> Result<()> {
+    let library = library(workspace, target)?;
+    if library.is_dir() {
+        return Ok(());
+    }
+    ensure!(
+        exec::find("rustup").is_some(),
+        "{} not found, nor rustup to fetch it",
+        library.display()
+    );
+    exec::run(
+        Command::new("rustup")
+            .args(["target", "add", target.triple])
+            .current_dir(&workspace.root),
+    )
+    .context("failed to fetch its standard library")
+}
+
 impl Target {
-    /// A cargo command that is configured for the target.
-    pub(crate) fn cargo(&self, workspace: &Workspace) -> Command {
-        let Self {
-            triple,
-            tool: _,
-            linker,
-            is_glibc,
-        } = self;
+    fn name(&self) -> String {
+        match self.library {
+            Library::Prebuilt => self.triple.to_owned(),
+            Library::Source => format!("{} with its library built", self.triple),
+        }
+    }
+
+    /// A cargo command for the target, whose result does not depend on the folder.
+    pub(crate) fn cargo(&self, workspace: &Workspace, command: &str) -> Result<Command> {
         let mut cargo = workspace.cargo();
-        let mut configure = |key: &str, value: &str| {
-            cargo.args(["--config", &format!("target.{triple}.{key}={value}")]);
-        };
-        if let Some(linker) = linker {
-            configure("linker", &format!("'{linker}'"));
+        cargo.args([command, "--target", self.triple]);
+        if let Some(linker) = self.linker {
+            let linker = format!("target.{}.linker='{linker}'", self.triple);
+            cargo.args(["--config", &linker]);
         }
-        if *is_glibc {
-            configure("rustflags", "['-Ctarget-feature=+crt-static']");
+        if self.library == Library::Source {
+            cargo.args(["-Z", "build-std=std,panic_abort"]);
+            // For `-Z` on stable.
+            cargo.env("RUSTC_BOOTSTRAP", "1");
         }
-        cargo
+        let sysroot = toolchain::sysroot(workspace)?;
+        let flags = toolchain::remap_flags(&workspace.root, &sysroot)?;
+        let linking = self
+            .is_glibc
+            .then(|| "-Ctarget-feature=+crt-static".to_owned());
+        let flags = toolchain::encode_flags(flags.into_iter().chain(linking));
+        cargo.env(toolchain::RUSTFLAGS, flags);
+        // Names of C sources are in messages of failed assertions.
+        let c_flags: Vec<String> = toolchain::places(&workspace.root, &sysroot)?
+            .into_iter()
+            .map(|(place, name)| format!("-ffile-prefix-map={place}={name}"))
+            .collect();
+        let variable = format!("CFLAGS_{}", self.triple.replace('-', "_"));
+        cargo.env(variable, c_flags.join(" "));
+        Ok(cargo)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn initramfs(
     test_args: &[String],
 ) -> Result<PathBuf> {
     // The release build: without optimization, emulation takes ten times as long.
-    let oomwatch = image::executable(workspace, Arch::own())?;
+    let oomwatch = image::build(workspace, Arch::own())?.path;
     let test = cargo::build_executable(
         workspace.cargo().args([
             "test",
