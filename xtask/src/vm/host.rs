@@ -58,7 +58,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<System> {
 pub(crate) fn run(workspace: &Workspace, system: &System) -> Result<()> {
     let folder = folder(workspace);
     let files = folder.join("files");
-    let oomwatch = image::executable(workspace, Arch::own())?;
+    let oomwatch = image::build(workspace, Arch::own())?.path;
     write_files(workspace, &oomwatch, &files)?;
     let pages = folder.join("pages");
     let boot = || {
