@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch::capture::decode::{AccountLayout, decode, decode_account, statistics::StatisticsLayout};
+use oomwatch::capture::decode::{
+    AccountLayout, decode, decode_account, statistics::StatisticsLayout,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = decode(bytes, 4096);
