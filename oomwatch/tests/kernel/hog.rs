@@ -78,6 +78,18 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
             prepare(&orders);
             shared()
         }
+        "memory-file" => {
+            prepare(&orders);
+            memory_file()
+        }
+        "pipes" => {
+            prepare(&orders);
+            pipes()
+        }
+        "sparse" => {
+            prepare(&orders);
+            sparse()
+        }
         "threads" => threads(&orders),
         "leaderless" => leaderless(&orders),
         "leader-exits" => leader_exits(&orders),
@@ -243,6 +255,60 @@ fn shared() -> ! {
         file
     };
     write_pages(map(bytes, libc::MAP_SHARED, file), bytes);
+    exit(SURVIVED)
+}
+
+/// Writes a memory file that it does not map, until it is killed.
+fn memory_file() -> ! {
+    // SAFETY: a name that ends with a NUL, and a number.
+    let file = unsafe { libc::memfd_create(c"hog".as_ptr(), 0) };
+    fill(file, CAP_BYTES);
+    exit(SURVIVED)
+}
+
+/// Fills pipes until it is killed.
+fn pipes() -> ! {
+    for _ in 0..CAP_BYTES >> 20 {
+        let mut ends = [0; 2];
+        // SAFETY: a place for two numbers; then numbers only.
+        let made = unsafe {
+            libc::pipe(ends.as_mut_ptr()) == 0
+                && libc::fcntl(ends[1], libc::F_SETPIPE_SZ, 1 << 20) > 0
+        };
+        if !made {
+            exit(FAILED);
+        }
+        fill(ends[1], 1 << 20);
+    }
+    exit(SURVIVED)
+}
+
+fn fill(file: c_int, bytes: u64) {
+    let block = [1u8; 1 << 14];
+    for _ in 0..bytes / block.len() as u64 {
+        // SAFETY: a buffer and its length.
+        if unsafe { libc::write(file, block.as_ptr().cast(), block.len()) } < 0 {
+            exit(FAILED);
+        }
+    }
+}
+
+/// Reads pages that are far apart until it is killed: each needs a page table, and none needs memory.
+fn sparse() -> ! {
+    const APART_BYTES: usize = 2 << 20;
+    let count = usize::try_from(CAP_BYTES).expect("a size") / STRIDE_BYTES;
+    let bytes = count * APART_BYTES;
+    let start = map(
+        bytes,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        -1,
+    );
+    // SAFETY: the mapping, and a number.
+    unsafe { libc::madvise(start.cast(), bytes, libc::MADV_NOHUGEPAGE) };
+    for offset in (0..bytes).step_by(APART_BYTES) {
+        // SAFETY: inside the mapping.
+        unsafe { start.add(offset).read_volatile() };
+    }
     exit(SURVIVED)
 }
 

@@ -27,6 +27,17 @@ pub(super) const ALL: &[Scenario] = &[
         candidates_of_the_system,
     )
     .needing(guest),
+    Scenario::new("each_kind_of_memory_is_the_cause", each_kind).needing(guest),
+];
+
+/// What a process fills a cgroup with, where that shows, and the cause.
+const KINDS: &[(&str, &[&str], &str)] = &[
+    ("plain", &["anon"], "one_process"),
+    ("shared", &["shmem"], "shmem"),
+    ("memory-file", &["shmem"], "shmem"),
+    ("pipes", &["kernel_other"], "kernel_memory"),
+    // Some kernels count them as other memory of the kernel.
+    ("sparse", &["pagetables", "kernel_other"], "page_tables"),
 ];
 
 /// Processes that stand still: more than the account lists.
@@ -192,6 +203,39 @@ fn candidates_of_a_cgroup(machine: &Machine) {
         ids[1..].iter().all(|id| *id == Some(nested.id())),
         "{report:?}"
     );
+}
+
+fn each_kind(machine: &Machine) {
+    let scene = machine.scene("each-kind");
+    for (mode, kinds, cause) in KINDS {
+        let cgroup = scene.make(mode);
+        cgroup.limit(64 * MIB);
+        let mut watcher = Watch::new(machine, &["-o", "json"]).below(&cgroup).start();
+        let victim = Hog::new(mode).start(&cgroup, machine.patience).killed();
+        let report = Report::parse(&watcher.line());
+        watcher.interrupt();
+        assert_eq!(report.pid(), victim.pid);
+        let memory = report.at("/account/memory").and_then(Value::as_object);
+        let memory = memory.unwrap_or_else(|| panic!("{mode}: {report:?}"));
+        let of_kind = |kind: &&str| memory.get(&format!("{kind}_bytes"))?.as_u64();
+        // Older kernels have no statistics of it.
+        let Some(found) = kinds.iter().map(of_kind).sum::<Option<u64>>() else {
+            continue;
+        };
+        let usage = report.number("/account/memory/usage_bytes");
+        assert!(found > usage / 2, "{mode}: {report:?}");
+        let other = report.number("/account/memory/other_bytes");
+        let is_unflushed = memory["unflushed"] == true;
+        assert!(
+            is_unflushed || other <= (usage / 50).max(BATCH_BYTES),
+            "{mode}: {report:?}"
+        );
+        assert_eq!(
+            report.at("/account/cause/kind").and_then(Value::as_str),
+            Some(*cause),
+            "{mode}: {report:?}"
+        );
+    }
 }
 
 fn candidates_of_the_system(machine: &Machine) {

@@ -150,22 +150,24 @@ fn parent_limit(report: &Report, limit_bytes: u64) -> Finding<'_> {
     })
 }
 
-/// On cgroup v1 the log has one number for all memory of the kernel. What of it are page tables, the processes say.
+/// What of the kernel's memory are page tables, the processes say: on cgroup v1 the log has one number for all of it, and some kernels
+/// (6.18 was seen) count no page tables in the statistics.
 fn with_page_tables(report: &Report, mut memory: Memory) -> Memory {
     let parts = &mut memory.parts;
-    if let (AccountSource::Log, None, Some(kernel_bytes)) = (
-        memory.source,
-        parts.pagetables_bytes,
-        parts.kernel_other_bytes,
-    ) {
+    if let Some(other_bytes) = parts.kernel_other_bytes {
         let of_victim = report.kill.victim.pgtables_bytes;
         let of_all = report
             .kill
             .candidates()
             .map(|candidates| candidates.sum.pgtables_bytes);
-        let tables_bytes = of_all.or(of_victim).unwrap_or(0).min(kernel_bytes);
-        parts.pagetables_bytes = Some(tables_bytes);
-        parts.kernel_other_bytes = Some(kernel_bytes - tables_bytes);
+        let known_bytes = parts.pagetables_bytes.unwrap_or(0);
+        let missing_bytes = of_all
+            .or(of_victim)
+            .unwrap_or(0)
+            .saturating_sub(known_bytes)
+            .min(other_bytes);
+        parts.pagetables_bytes = Some(known_bytes + missing_bytes);
+        parts.kernel_other_bytes = Some(other_bytes - missing_bytes);
     }
     memory
 }
